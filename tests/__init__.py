@@ -1,0 +1,1 @@
+"""Tests; the map is in CONTRIBUTING.md."""

@@ -1,0 +1,651 @@
+"""What every mover promises, written once.
+
+A mover's test file gives a fixture `place` and inherits a class::
+
+    @pytest.fixture
+    def place(tmp_path, server):
+        return LocalPlace(SftpMover(), f"sftp://user@127.0.0.1:{server.port}{server.root}/", settings, server.root,
+                          address=("127.0.0.1", server.port), secret="planted")
+
+    class TestSftp(NetworkContract):
+        pass
+
+`MoverContract` needs no network; `NetworkContract` adds what connections promise, through `tests.support.tcp_proxy`. A place that
+is no directory of this machine (an object store) subclasses `Place`; one whose server opens further connections (ftp) overrides
+`through`. Nothing here measures time: the deadlines only keep a hanging test from hanging for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import threading
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_port
+from tests.support.tcp_proxy import NO_FAULT, Fault, TcpProxy
+from trollmoves.errors import (
+    DestinationFull,
+    LoginRefused,
+    MoveError,
+    OriginChanged,
+    Stalled,
+    TemporaryError,
+    Unreachable,
+    VerificationFailed,
+)
+from trollmoves.movers.base import Cancelled, Mover, Origin, Progress, Receipt, Session, SessionSettings
+from trollmoves.movers.moving import RESUME_FROM, How, ignore, move, temporary_name
+from trollmoves.movers.sessions import Sessions
+from trollmoves.uris import parse_destination
+
+LARGE = 24 * 2**20
+HOW = How(transfer="0123456789abcdef", overwrite="replace")
+LONG_AGO = 1_500_000_000 * 10**9
+"""Nanoseconds; the time that origins carry, so that a change during a move shows whatever the clock's grain."""
+NAMES = [
+    "with some spaces.dat", "käse-Δ-東京.dat", "100% sure#1.dat", "what?a+b&c=d.dat", "-rf", "[a]{b}*~!.dat", "a;b'c\"d$e`f.dat",
+    "semi\\colon:@.dat", "x" * 210 + ".dat", "é" * 110,
+]
+
+
+class Place(ABC):
+    """A directory on a running server, empty when a test starts."""
+
+    def __init__(self, mover: Mover, uri: str, settings: SessionSettings, address: tuple[str, int] | None = None,
+                 secret: str = ""):
+        self.mover = mover
+        self.uri = uri
+        """Of the directory, with a slash at the end and with the credentials that a test needs."""
+        self.settings = settings
+        self.address = address
+        """Host and TCP port of the server."""
+        self.secret = secret
+        """A password that is in use and may be seen nowhere."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """What a consumer finds under *name* (relative to the place) now; None when there is nothing."""
+
+    @abstractmethod
+    def names(self) -> set[str]:
+        """Every file below the place, hidden ones too, relative to it."""
+
+    def status(self, name: str) -> tuple[int, int]:
+        """Modification time (nanoseconds) and permission bits; for movers with `Abilities.attributes`."""
+        raise NotImplementedError
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put *content* at *name* behind the mover's back; for movers with `Abilities.resume`."""
+        raise NotImplementedError
+
+    def small_disk(self) -> contextlib.AbstractContextManager[str]:
+        """The name of a directory below the place in which 1 MiB fits and not much more."""
+        pytest.skip("no small disk can be made here")
+
+    def refused(self) -> tuple[str, SessionSettings]:
+        """A uri (and settings) that the server refuses to log in."""
+        raise NotImplementedError
+
+    def at(self, host: str, port: int) -> tuple[str, SessionSettings]:
+        """The uri of this place by way of another address, and the settings to reach it there."""
+        return replace(parse_destination(self.uri), host=host, port=port).with_credentials, self.settings
+
+    @contextlib.contextmanager
+    def through(self, upward: Fault = NO_FAULT, downward: Fault = NO_FAULT) -> Iterator[Way]:
+        """A bad network in front of the place."""
+        assert self.address is not None
+        with TcpProxy(*self.address, upward=upward, downward=downward) as proxy:
+            yield Way(*self.at(proxy.host, proxy.port), proxy)
+
+
+@dataclass
+class Way:
+    """How to reach a place through a proxy."""
+
+    uri: str
+    settings: SessionSettings
+    proxy: TcpProxy
+
+    def heal(self) -> None:
+        """From now on nothing goes wrong any more."""
+        self.proxy.upward = self.proxy.downward = NO_FAULT
+
+    def cut(self) -> None:
+        """Reset all open connections."""
+        self.proxy.cut_all()
+
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return self.proxy.connections
+
+
+class LocalPlace(Place):
+    """A place that is a directory of this machine."""
+
+    def __init__(self, mover: Mover, uri: str, settings: SessionSettings, root: Path, address: tuple[str, int] | None = None,
+                 secret: str = "", refusal: tuple[str, SessionSettings] | None = None):
+        super().__init__(mover, uri, settings, address, secret)
+        self.root = root
+        self.refusal = refusal
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def names(self) -> set[str]:
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if not path.is_dir()}
+
+    def status(self, name: str) -> tuple[int, int]:
+        status = (self.root / name).stat()
+        return status.st_mtime_ns, status.st_mode & 0o7777
+
+    def write(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+
+    @contextlib.contextmanager
+    def small_disk(self) -> Iterator[str]:
+        directory = self.root / "small"
+        directory.mkdir()
+        mounted = shutil.which("mount") and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", directory], capture_output=True).returncode == 0
+        if not mounted:
+            pytest.skip("mounting a tmpfs needs root")
+        try:
+            directory.chmod(0o777)
+            (directory / "filler").write_bytes(bytes(2**20))
+            yield "small/"
+        finally:
+            subprocess.run(["umount", "-l", directory], check=True)
+
+    def refused(self) -> tuple[str, SessionSettings]:
+        assert self.refusal is not None
+        return self.refusal
+
+
+def content_of(size: int, seed: int = 0) -> bytes:
+    """*size* bytes in which no two blocks are alike."""
+    return hashlib.shake_256(f"{size}-{seed}".encode()).digest(size)
+
+
+def make(path: Path, content: bytes) -> Path:
+    """A file to be moved, last modified long ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    return path
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Origin]:
+    """*path* as a mover gets it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield Origin.of(str(path), descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def session_of(place: Place, uri: str = "", settings: SessionSettings | None = None) -> Iterator[Session]:
+    """A new session to the place, or to *uri*."""
+    with place.mover.open(parse_destination(uri or place.uri), settings or place.settings) as session:
+        yield session
+
+
+def send(place: Place, session: Session, path: Path, target: str = "", *, uri: str = "", how: How = HOW,
+         progress: Progress = ignore) -> Receipt:
+    """Move *path* to *target* (relative to the place) over *session*."""
+    destination = parse_destination(uri or place.uri)
+    with opened(path) as origin:
+        return move(origin, destination.with_path(destination.path + target), session, place.mover.abilities, how, progress)
+
+
+def deliver(place: Place, path: Path, target: str = "", *, uri: str = "", settings: SessionSettings | None = None, how: How = HOW,
+            progress: Progress = ignore) -> Receipt:
+    """As `send`, over a session of its own."""
+    with session_of(place, uri, settings) as session:
+        return send(place, session, path, target, uri=uri, how=how, progress=progress)
+
+
+def everything_said(error: BaseException) -> str:
+    """All that a log or a user could see of an error, causes included."""
+    return "".join(traceback.format_exception(error)) + repr(error)
+
+
+@dataclass
+class Reader:
+    """A consumer who looks at one name all the time."""
+
+    place: Place
+    name: str
+    seen: set[bytes | None] = field(default_factory=set)
+    looks: int = 0
+
+    def look(self) -> None:
+        content = self.place.read(self.name)
+        self.seen.add(None if content is None else hashlib.sha256(content).digest())
+        self.looks += 1
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Reader]:
+        """Look until the block ends."""
+        ended = threading.Event()
+
+        def run() -> None:
+            while not ended.wait(0.01):
+                self.look()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield self
+        finally:
+            ended.set()
+            thread.join()
+
+
+class MoverContract:
+    """Promises that need no network."""
+
+    many = 1000
+    """How many files one session moves in a row."""
+
+    @pytest.fixture(autouse=True)
+    def no_secret_in_the_log(self, place: Place, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+        caplog.set_level(logging.DEBUG)
+        yield
+        assert not place.secret or place.secret not in caplog.text
+
+    @pytest.mark.parametrize("size", [0, 1, 20 * 1024, 2**20 + 1, LARGE])
+    def test_bytes_are_identical_and_the_receipt_says_what_was_verified(self, place: Place, tmp_path: Path, size: int) -> None:
+        content = content_of(size)
+        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat")
+        assert place.read("final.dat") == content
+        assert place.names() == {"final.dat"}
+        assert receipt.size == size and receipt.copied
+        assert receipt.uri == parse_destination(place.uri + "final.dat").exact
+        assert receipt.checksum in (None, f"sha256:{hashlib.sha256(content).hexdigest()}")
+        assert receipt.verified in ("sum", "size") or not place.mover.abilities.size
+        assert not place.secret or place.secret not in repr(receipt)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_any_name_arrives_as_it_is(self, place: Place, tmp_path: Path, name: str) -> None:
+        path = make(tmp_path / "origins" / name, b"what is in it")
+        receipt = deliver(place, path)
+        assert place.read(name) == b"what is in it"
+        assert place.names() == {name}
+        assert receipt.uri.endswith("/" + name)
+
+    def test_a_trailing_slash_keeps_the_name_of_the_origin(self, place: Place, tmp_path: Path) -> None:
+        deliver(place, make(tmp_path / "kept.dat", b"1"), "new/")
+        assert place.read("new/kept.dat") == b"1"
+
+    def test_missing_directories_are_made(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"deep")
+        deliver(place, path, "a/b c/ü/final.dat")
+        deliver(place, path, "a/b c/ü/again.dat")
+        assert place.names() == {"a/b c/ü/final.dat", "a/b c/ü/again.dat"}
+        assert place.read("a/b c/ü/final.dat") == b"deep"
+
+    def test_making_directories_twice_is_fine(self, place: Place) -> None:
+        with session_of(place) as session:
+            directory = parse_destination(place.uri).path + "x/y"
+            session.make_directories(directory)
+            session.make_directories(directory)
+
+    @pytest.mark.parametrize("old", [b"", b"short", content_of(3 * 2**20)])
+    def test_an_existing_file_is_replaced_whole(self, place: Place, tmp_path: Path, old: bytes) -> None:
+        new = content_of(2**20, seed=1)
+        deliver(place, make(tmp_path / "old.dat", old), "final.dat")
+        deliver(place, make(tmp_path / "new.dat", new), "final.dat")
+        assert place.read("final.dat") == new
+        assert place.names() == {"final.dat"}
+
+    @pytest.mark.parametrize("overwrite", ["identical", "replace"])
+    def test_the_same_move_twice_succeeds(self, place: Place, tmp_path: Path, overwrite: str) -> None:
+        path, how = make(tmp_path / "origin.dat", b"twice"), replace(HOW, overwrite=overwrite)
+        deliver(place, path, "final.dat", how=how)
+        receipt = deliver(place, path, "final.dat", how=how)
+        assert receipt.size == 5
+        assert place.read("final.dat") == b"twice"
+        assert place.names() == {"final.dat"}
+
+    def test_the_final_name_is_never_seen_partial(self, place: Place, tmp_path: Path) -> None:
+        old, new = content_of(LARGE, seed=2), content_of(LARGE, seed=3)
+        deliver(place, make(tmp_path / "old.dat", old), "final.dat")
+        reader = Reader(place, "final.dat")
+
+        def slow(done: int) -> None:
+            if done % (LARGE // 16) < 2**17 or done > LARGE - 2**19:
+                reader.look()
+                time.sleep(0.01)
+
+        with reader.looking():
+            deliver(place, make(tmp_path / "new.dat", new), "final.dat", progress=slow)
+            deliver(place, tmp_path / "new.dat", "first.dat", progress=slow)
+        reader.look()
+        assert reader.looks > 1
+        assert reader.seen == {hashlib.sha256(old).digest(), hashlib.sha256(new).digest()}
+
+    def test_the_progress_ends_with_all_bytes(self, place: Place, tmp_path: Path) -> None:
+        steps: list[int] = []
+        deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)), "final.dat", progress=steps.append)
+        assert steps == sorted(steps)
+        assert steps[-1] == LARGE
+
+    def test_a_cancelled_move_leaves_nothing(self, place: Place, tmp_path: Path) -> None:
+        def cancel(done: int) -> None:
+            raise Cancelled("somebody said so")
+
+        path = make(tmp_path / "origin.dat", content_of(LARGE))
+        with session_of(place) as session, pytest.raises(Cancelled):
+            send(place, session, path, "final.dat", progress=cancel)
+        assert place.names() == set()
+        deliver(place, path, "final.dat")
+        assert place.names() == {"final.dat"}
+
+    @pytest.mark.parametrize("change", ["truncated", "appended", "rewritten"])
+    def test_an_origin_that_changes_is_not_delivered(self, place: Place, tmp_path: Path, change: str) -> None:
+        path = make(tmp_path / "origin.dat", content_of(LARGE))
+
+        def disturb(done: int) -> None:
+            with open(path, "r+b") as file:
+                if change == "truncated":
+                    file.truncate(LARGE // 3)
+                else:
+                    file.seek(LARGE if change == "appended" else 0)
+                    file.write(b"something else")
+
+        with pytest.raises((OriginChanged, VerificationFailed)):
+            deliver(place, path, "final.dat", progress=disturb)
+        assert place.names() == set()
+
+    def test_what_was_opened_is_delivered_when_the_name_means_another_file(self, place: Place, tmp_path: Path) -> None:
+        content = content_of(LARGE)
+        path, other = make(tmp_path / "origin.dat", content), make(tmp_path / "other.dat", b"another product")
+
+        def replace_it(done: int) -> None:
+            if other.exists():
+                other.rename(path)
+
+        deliver(place, path, "final.dat", progress=replace_it)
+        assert place.read("final.dat") == content
+
+    def test_many_files_go_over_one_session(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", content_of(500))
+        with session_of(place) as session:
+            for number in range(self.many):
+                send(place, session, path, f"in/{number:04d}")
+        assert place.names() == {f"in/{number:04d}" for number in range(self.many)}
+        assert place.read("in/0999" if self.many > 999 else "in/0001") == content_of(500)
+
+    def test_several_threads_move_at_once_into_directories_that_are_not_there(self, place: Place, tmp_path: Path) -> None:
+        count = min(place.mover.abilities.parallel, 8)
+        paths = [make(tmp_path / f"{number}.dat", content_of(50_000, number)) for number in range(count)]
+        together = threading.Barrier(count)
+
+        def run(number: int) -> None:
+            with session_of(place) as session:
+                together.wait(60)
+                for turn in range(5):
+                    send(place, session, paths[number], f"{turn}/deep/{number}.dat", how=replace(HOW, transfer=f"{number:016x}"))
+
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(run, range(count)))
+        assert place.names() == {f"{turn}/deep/{number}.dat" for turn in range(5) for number in range(count)}
+        for number in range(count):
+            assert place.read(f"4/deep/{number}.dat") == content_of(50_000, number)
+
+    def test_closing_twice_is_harmless(self, place: Place, tmp_path: Path) -> None:
+        session = place.mover.open(parse_destination(place.uri), place.settings)
+        send(place, session, make(tmp_path / "origin.dat", b"1"), "final.dat")
+        session.close()
+        session.close()
+
+    def test_a_closed_session_does_not_hinder_another(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        with session_of(place) as second:
+            with session_of(place) as first:
+                send(place, first, path, "first.dat")
+            send(place, second, path, "second.dat")
+        assert place.names() == {"first.dat", "second.dat"}
+
+    def test_removing_and_asking_for_what_is_not_there(self, place: Place, tmp_path: Path) -> None:
+        path = parse_destination(place.uri).path + "final.dat"
+        with session_of(place) as session:
+            session.remove(path)
+            assert session.size(path) is None
+            send(place, session, make(tmp_path / "origin.dat", b"12345"), "final.dat")
+            assert session.size(path) == (5 if place.mover.abilities.size else None)
+            session.remove(path)
+            assert session.size(path) is None
+        assert place.names() == set()
+
+    def test_a_missing_temporary_file_cannot_be_renamed(self, place: Place) -> None:
+        if not place.mover.abilities.rename:
+            pytest.skip("this mover does not rename")
+        path = parse_destination(place.uri).path
+        with session_of(place) as session, pytest.raises(MoveError):
+            session.rename(path + "nothing", path + "final.dat")
+        assert place.names() == set()
+
+    def test_time_and_mode_are_kept(self, place: Place, tmp_path: Path) -> None:
+        if not place.mover.abilities.attributes:
+            pytest.skip("this mover keeps no attributes")
+        for size in (100, LARGE):
+            path = make(tmp_path / f"{size}.dat", content_of(size))
+            path.chmod(0o640)
+            deliver(place, path)
+            mtime, mode = place.status(path.name)
+            assert mtime // 10**9 == LONG_AGO // 10**9
+            assert mode == 0o640
+
+    def test_the_checksum_is_that_of_the_other_side(self, place: Place, tmp_path: Path) -> None:
+        if not place.mover.abilities.checksum:
+            pytest.skip("this mover cannot ask for checksums")
+        content = content_of(LARGE)
+        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=replace(HOW, checksum="always"))
+        assert receipt.verified == "sum"
+        with session_of(place) as session:
+            path = parse_destination(place.uri).path + "final.dat"
+            assert session.checksum(path) == f"sha256:{hashlib.sha256(content).hexdigest()}" == receipt.checksum
+
+    def test_a_synced_file_arrives(self, place: Place, tmp_path: Path) -> None:
+        if not place.mover.abilities.sync:
+            pytest.skip("this mover cannot sync")
+        deliver(place, make(tmp_path / "origin.dat", b"safe"), "new/final.dat", how=replace(HOW, sync=True))
+        assert place.read("new/final.dat") == b"safe"
+
+    def test_a_partial_file_is_gone_on_with(self, place: Place, tmp_path: Path) -> None:
+        if not place.mover.abilities.resume:
+            pytest.skip("this mover cannot resume")
+        content, steps = content_of(LARGE), list[int]()
+        place.write(temporary_name("final.dat", HOW.transfer), content[:LARGE - 2**20])
+        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=replace(HOW, resume=True),
+                          progress=steps.append)
+        assert place.read("final.dat") == content
+        assert place.names() == {"final.dat"}
+        assert receipt.size == LARGE
+        assert steps[0] >= RESUME_FROM
+
+    def test_a_destination_that_is_a_directory_takes_the_file_in(self, place: Place, tmp_path: Path) -> None:
+        with session_of(place) as session:
+            directory = parse_destination(place.uri).path + "there"
+            session.make_directories(directory)
+            if not session.is_directory(directory):
+                pytest.skip("this mover cannot tell a directory")
+            assert not session.is_directory(directory + "/nothing")
+            send(place, session, make(tmp_path / "origin.dat", b"1"), "there")
+        assert place.names() == {"there/origin.dat"}
+
+    def test_a_full_disk_is_said_and_nothing_is_left(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", content_of(LARGE))
+        with place.small_disk() as small:
+            before = place.names()
+            for how in (HOW, replace(HOW, resume=True)):
+                with pytest.raises(DestinationFull):
+                    deliver(place, path, small, how=how)
+                assert place.names() == before
+            deliver(place, make(tmp_path / "fits.dat", content_of(1000)), small)
+            assert place.names() == before | {small + "fits.dat"}
+
+
+class NetworkContract(MoverContract):
+    """Promises of movers that connect somewhere."""
+
+    def test_a_host_that_does_not_answer_is_unreachable(self, place: Place) -> None:
+        uri, settings = place.at("127.0.0.1", free_port())
+        with pytest.raises(Unreachable) as caught:
+            place.mover.open(parse_destination(uri), settings)
+        assert not caught.value.permanent
+        assert not place.secret or place.secret not in everything_said(caught.value)
+
+    def test_a_host_that_takes_and_says_nothing_is_given_up_in_time(self, place: Place) -> None:
+        with place.through() as way, way.proxy.black():
+            settings = replace(way.settings, connect_timeout=1.0, stall_timeout=1.0)
+            ended = self._within(60, lambda: place.mover.open(parse_destination(way.uri), settings))
+            assert isinstance(ended, TemporaryError)
+
+    def test_a_refused_login_is_permanent(self, place: Place) -> None:
+        uri, settings = place.refused()
+        with pytest.raises(LoginRefused) as caught:
+            place.mover.open(parse_destination(uri), settings)
+        password = parse_destination(uri).password
+        assert caught.value.permanent
+        assert not password or password not in everything_said(caught.value)
+        assert not place.secret or place.secret not in everything_said(caught.value)
+
+    @pytest.mark.parametrize("after", [100_000, LARGE // 2, LARGE])
+    def test_a_cut_leaves_no_final_name_and_the_next_try_succeeds(self, place: Place, tmp_path: Path, after: int) -> None:
+        content = content_of(LARGE)
+        path = make(tmp_path / "origin.dat", content)
+        with place.through(upward=Fault(cut_after=after)) as way:
+            with pytest.raises(TemporaryError) as caught:
+                deliver(place, path, "final.dat", uri=way.uri, settings=way.settings)
+            assert place.read("final.dat") is None
+            assert not place.secret or place.secret not in everything_said(caught.value)
+            way.heal()
+            deliver(place, path, "final.dat", uri=way.uri, settings=way.settings)
+        assert place.read("final.dat") == content
+        assert place.names() == {"final.dat"}
+
+    def test_a_cut_upload_is_resumed(self, place: Place, tmp_path: Path) -> None:
+        if not place.mover.abilities.resume:
+            pytest.skip("this mover cannot resume")
+        content, how, steps = content_of(2 * LARGE), replace(HOW, resume=True), list[int]()
+        path = make(tmp_path / "origin.dat", content)
+        with place.through(upward=Fault(cut_after=2 * LARGE - 2**20)) as way:
+            with pytest.raises(TemporaryError):
+                deliver(place, path, "final.dat", uri=way.uri, settings=way.settings, how=how)
+            way.heal()
+            deliver(place, path, "final.dat", uri=way.uri, settings=way.settings, how=how, progress=steps.append)
+        assert place.read("final.dat") == content
+        assert place.names() == {"final.dat"}
+        assert steps[0] >= RESUME_FROM
+
+    @pytest.mark.parametrize("fault", [Fault(stall_after=2**20), Fault(blackhole_after=2**20)], ids=["stall", "blackhole"])
+    def test_a_silent_peer_is_given_up(self, place: Place, tmp_path: Path, fault: Fault) -> None:
+        path = make(tmp_path / "origin.dat", content_of(LARGE))
+        with place.through(upward=fault) as way:
+            settings = replace(way.settings, stall_timeout=1.0)
+            ended = self._within(60, lambda: deliver(place, path, "final.dat", uri=way.uri, settings=settings))
+            assert isinstance(ended, Stalled)
+        assert place.read("final.dat") is None
+
+    def test_an_answer_that_never_comes_is_given_up(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", content_of(20_000))
+        with place.through() as way, session_of(place, way.uri, replace(way.settings, stall_timeout=1.0)) as session:
+            send(place, session, path, "first.dat", uri=way.uri)
+            with way.proxy.black():
+                ended = self._within(60, lambda: send(place, session, path, "final.dat", uri=way.uri))
+                assert isinstance(ended, (Stalled, Unreachable))
+        assert place.read("final.dat") is None
+
+    def test_a_session_that_the_server_closed_is_opened_again(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        now = [0.0]
+        sessions = Sessions(clock=lambda: now[0], mover_for=lambda scheme: place.mover)
+        with place.through() as way, contextlib.closing(sessions):
+            destination = parse_destination(way.uri)
+            kept = sessions.get(destination, way.settings)
+            send(place, kept.session, path, "first.dat", uri=way.uri)
+            before = way.connections
+            now[0] += way.settings.connection_uptime * 0.9
+            assert sessions.get(destination, way.settings) is kept
+            send(place, kept.session, path, "second.dat", uri=way.uri)
+            way.cut()
+            now[0] += way.settings.connection_uptime * 0.9
+            fresh = sessions.get(destination, way.settings)
+            assert fresh is not kept
+            send(place, fresh.session, path, "third.dat", uri=way.uri)
+            assert way.connections > before
+        assert place.names() == {"first.dat", "second.dat", "third.dat"}
+
+    def test_a_lost_session_says_so(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        with place.through() as way, session_of(place, way.uri, way.settings) as session:
+            send(place, session, path, "first.dat", uri=way.uri)
+            assert session.is_alive()
+            way.cut()
+            with pytest.raises(TemporaryError):
+                send(place, session, path, "second.dat", uri=way.uri)
+            assert not session.is_alive()
+
+    def test_closing_a_lost_session_is_harmless(self, place: Place) -> None:
+        with place.through() as way:
+            session = place.mover.open(parse_destination(way.uri), way.settings)
+            way.cut()
+            self._within(60, session.close)
+            session.close()
+
+    def test_a_backup_target_takes_over_and_is_kept(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        sessions = Sessions(mover_for=lambda scheme: place.mover)
+        with place.through() as way, contextlib.closing(sessions):
+            uri, settings = place.at("127.0.0.1", free_port())
+            host, port = parse_destination(way.uri).host, parse_destination(way.uri).port
+            if parse_destination(uri).password is not None:
+                pytest.skip("the password of a uri is not for a backup target")
+            asked = parse_destination(uri)
+            kept = sessions.get(asked, settings, [f"{host}:{free_port()}", f"{host}:{port}"])
+            place_there = kept.at(asked.with_path(asked.path + "final.dat"))
+            assert (place_there.host, place_there.port) == (host, port)
+            with opened(path) as origin:
+                receipt = move(origin, place_there, kept.session, place.mover.abilities, HOW)
+            assert f":{port}/" in receipt.uri
+            assert sessions.get(asked, settings, [f"{host}:{port}"]) is kept
+        assert place.read("final.dat") == b"1"
+
+    @staticmethod
+    def _within(seconds: float, action: Callable[[], object]) -> BaseException | None:
+        """The error *action* ended with; fails when it has not ended after *seconds*."""
+        result: list[BaseException | None] = []
+
+        def run() -> None:
+            try:
+                action()
+                result.append(None)
+            except BaseException as error:
+                result.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        assert result, f"still waiting after {seconds} seconds"
+        return result[0]

@@ -1,0 +1,103 @@
+"""The file mover keeps the promises of all movers, and some of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.contract.movers import HOW, LARGE, LocalPlace, MoverContract, Place, content_of, deliver, make, opened, session_of
+from trollmoves.errors import DestinationInvalid
+from trollmoves.movers.base import SessionSettings
+from trollmoves.movers.file import FileMover
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    root = tmp_path / "place"
+    root.mkdir()
+    return LocalPlace(FileMover(), f"file://{root}/", SessionSettings(), root)
+
+
+class TestFileMover(MoverContract):
+    def test_a_plain_path_is_a_destination(self, place: Place, tmp_path: Path) -> None:
+        receipt = deliver(place, make(tmp_path / "origin.dat", b"1"), uri=place.uri.removeprefix("file://"))
+        assert receipt.uri == place.uri.removeprefix("file://") + "origin.dat"
+        assert place.read("origin.dat") == b"1"
+
+    def test_an_identical_file_is_left_as_it_is(self, place: Place, tmp_path: Path) -> None:
+        path, how = make(tmp_path / "origin.dat", content_of(3 * 2**20)), replace(HOW, overwrite="identical")
+        assert deliver(place, path, how=how).copied
+        assert not deliver(place, path, how=how).copied
+        make(path, content_of(3 * 2**20, seed=1))
+        assert deliver(place, path, how=how).copied
+        assert place.read("origin.dat") == content_of(3 * 2**20, seed=1)
+
+    def test_another_file_is_not_overwritten_where_that_was_ruled_out(self, place: Place, tmp_path: Path) -> None:
+        how = replace(HOW, overwrite="never")
+        deliver(place, make(tmp_path / "origin.dat", b"old"), how=how)
+        with pytest.raises(DestinationInvalid):
+            deliver(place, make(tmp_path / "origin.dat", b"new"), how=how)
+        assert place.read("origin.dat") == b"old"
+
+    @pytest.mark.parametrize("overwrite", ["identical", "replace"])
+    def test_a_file_is_not_moved_onto_itself(self, place: Place, tmp_path: Path, overwrite: str) -> None:
+        path = make(tmp_path / "place" / "origin.dat", b"precious")
+        (tmp_path / "detour").symlink_to(tmp_path / "place")
+        for uri in (place.uri, f"{tmp_path}/detour/"):
+            with pytest.raises(DestinationInvalid):
+                deliver(place, path, uri=uri, how=replace(HOW, overwrite=overwrite))
+        assert place.read("origin.dat") == b"precious"
+
+    def test_links_are_made_where_asked_for_and_may_be_made_again(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"shared")
+        settings = SessionSettings(parameters={"link": True})
+        for overwrite in ("replace", "replace", "identical"):
+            deliver(place, path, settings=settings, how=replace(HOW, overwrite=overwrite))
+        assert os.path.samefile(path, tmp_path / "place" / "origin.dat")
+        assert place.names() == {"origin.dat"}
+
+    def test_a_link_to_an_origin_that_lost_its_name_becomes_a_copy(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"nameless")
+        settings = SessionSettings(parameters={"link": True})
+        with session_of(place, settings=settings) as session, opened(path) as origin:
+            path.unlink()
+            session.put(origin, f"{tmp_path}/place/final.dat", lambda done: None)
+        assert place.read("final.dat") == b"nameless"
+
+    def test_a_link_of_a_stranger_under_the_temporary_name_is_not_followed(self, place: Place, tmp_path: Path) -> None:
+        victim = make(tmp_path / "victim", b"untouched")
+        (tmp_path / "place" / f".final.dat.{HOW.transfer}.part").symlink_to(victim)
+        deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)), "final.dat")
+        assert victim.read_bytes() == b"untouched"
+        assert place.read("final.dat") == content_of(LARGE)
+
+    def test_the_prefix_of_upstream_names_the_temporary_file(self, place: Place, tmp_path: Path) -> None:
+        seen: set[str] = set()
+        for prefix, expected in (("tmp_", "tmp_final.dat"), ("", f".final.dat.{HOW.transfer}.part")):
+            deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)), "final.dat",
+                    how=replace(HOW, temporary_prefix=prefix), progress=lambda done: seen.update(place.names()))
+            assert expected in seen
+            assert place.names() == {"final.dat"}
+
+    def test_another_file_system_works(self, place: Place, tmp_path: Path) -> None:
+        other = Path("/dev/shm")  # noqa: S108
+        if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is no second file system")
+        path = other / f"trollmoves-{os.getpid()}.dat"
+        try:
+            make(path, content_of(LARGE))
+            for parameters in ({}, {"link": True}):
+                deliver(place, path, "final.dat", settings=SessionSettings(parameters=parameters))
+                assert place.read("final.dat") == content_of(LARGE)
+        finally:
+            path.unlink()
+
+    def test_a_sparse_file_arrives(self, place: Place, tmp_path: Path) -> None:
+        path = tmp_path / "sparse.dat"
+        subprocess.run(["truncate", "-s", "200M", path], check=True)
+        deliver(place, path)
+        assert (tmp_path / "place" / "sparse.dat").stat().st_size == 200 * 2**20

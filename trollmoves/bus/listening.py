@@ -1,0 +1,76 @@
+"""Listening: one SUB socket per provider, connected for ever."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import zmq
+
+from trollmoves.bus.loop import Loop
+from trollmoves.bus.sockets import close, connected
+from trollmoves.errors import MalformedMessage
+from trollmoves.messages import MAGIC, Message, decode
+
+logger = logging.getLogger(__name__)
+
+MESSAGES_PER_TURN = 200
+
+
+class Listener:
+    """Hands over what one provider publishes under some topics; belongs to the loop."""
+
+    def __init__(self, loop: Loop, host: str, port: int, topics: Iterable[str], received: Callable[[list[Message]], Any]):
+        """*received* gets lists of up to 200 messages, in the order of publication."""
+        self.host = host
+        self.port = port
+        self.topics = tuple(topics)
+        self.malformed = 0
+        self._loop = loop
+        self._received = received
+        self._socket = self._connect()
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        socket = connected(zmq.SUB, self.host, self.port)
+        for topic in self.topics:
+            socket.setsockopt(zmq.SUBSCRIBE, (MAGIC + topic).encode())
+        self._loop.register(socket, self._read)
+        return socket
+
+    def _read(self) -> None:
+        messages = []
+        for _ in range(MESSAGES_PER_TURN):
+            try:
+                raw = self._socket.recv(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            try:
+                messages.append(decode(raw))
+            except MalformedMessage as error:
+                self._refuse(raw, error)
+        if messages:
+            self._received(messages)
+
+    def _refuse(self, raw: bytes, error: MalformedMessage) -> None:
+        self.malformed += 1
+        if self.malformed in (1, 10, 100) or self.malformed % 1000 == 0:
+            logger.warning("%s:%d published something that is no message (%s; %d so far): %r",
+                           self.host, self.port, error, self.malformed, raw[:60])
+
+    def pause(self) -> None:
+        """Let messages wait in the queue."""
+        self._loop.unregister(self._socket)
+
+    def resume(self) -> None:
+        self._loop.unregister(self._socket)
+        self._loop.register(self._socket, self._read)
+
+    def reconnect(self) -> None:
+        """Give up the connection and make another, for when a provider has been silent for too long."""
+        self.close()
+        self._socket = self._connect()
+
+    def close(self) -> None:
+        self._loop.unregister(self._socket)
+        close(self._socket)

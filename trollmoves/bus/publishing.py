@@ -1,0 +1,54 @@
+"""Publishing: one XPUB socket, so that we notice when somebody subscribes; for posttroll's subscribers it is a plain publisher."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+from posttroll.message_broadcaster import AddressServiceBroadcaster
+
+from trollmoves.bus.addresses import own_address
+from trollmoves.bus.loop import Loop
+from trollmoves.bus.sockets import bound, close
+
+logger = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Sends messages to whoever subscribed; belongs to the loop."""
+
+    def __init__(self, loop: Loop, port: int, *, address: str = "*", subscribed: Callable[[str], Any] | None = None):
+        """Listen on *port* (0: a free one). *subscribed* is called with the text of each new subscription."""
+        self._loop = loop
+        self._subscribed = subscribed
+        self._socket, self.port = bound(zmq.XPUB, address, port, {zmq.XPUB_VERBOSE: 1})
+        self._broadcaster: AddressServiceBroadcaster | None = None
+        loop.register(self._socket, self._read)
+
+    def send(self, raw: bytes) -> None:
+        """Publish one encoded message. Never blocks: a subscriber whose queue is full misses it (and asks for it later)."""
+        self._socket.send(raw, zmq.DONTWAIT)
+
+    def advertise(self, name: str, nameservers: Sequence[str] | None) -> None:
+        """Tell posttroll's name servers (None: all that listen to multicast) where to find us, every two seconds."""
+        place = f"tcp://{own_address()}:{self.port}"
+        self._broadcaster = AddressServiceBroadcaster(name, place, [name], 2, list(nameservers) if nameservers else None)
+        self._broadcaster.start()
+
+    def _read(self) -> None:
+        for _ in range(100):
+            try:
+                frame = self._socket.recv(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            if frame[:1] == b"\x01" and self._subscribed is not None:
+                self._subscribed(frame[1:].decode("utf-8", "replace"))
+
+    def close(self, linger: int = 1000) -> None:
+        """Stop; *linger* milliseconds for queued messages to leave."""
+        self._loop.unregister(self._socket)
+        if self._broadcaster is not None:
+            self._broadcaster.stop()
+        close(self._socket, linger)

@@ -1,0 +1,302 @@
+"""Asking: requests to one provider, many in flight, each answered once or given up.
+
+A peer that speaks our extension repeats the id of the request in its reply, so one DEALER socket carries all requests; a request
+that got lost is sent again with the same id, which the peer recognises. An upstream server repeats nothing in its error replies,
+so each request to it has a connection to itself (a lane) and is never sent twice while the server lives: it would move the file
+again. A ping on another connection tells a busy server from a dead one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import zmq
+
+from trollmoves.bus.loop import Loop
+from trollmoves.bus.sockets import Socket, close, connected
+from trollmoves.errors import MalformedMessage
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
+
+logger = logging.getLogger(__name__)
+
+Answered = Callable[[Message | None], Any]
+"""Gets the reply, or None when the request is given up."""
+
+REPLIES_PER_TURN = 200
+SILENCE = 45.0
+"""Seconds without any reply after which a provider is taken for dead: three long polls with a margin."""
+WAIT = 10.0
+"""Seconds a peer may hold back a reply before it says `pending`."""
+SWEEP = 2.0
+LANES = 8
+"""Requests in flight to one upstream server."""
+LONGEST_LEGACY = 600.0
+"""Seconds an upstream server that still answers pings may take for one move."""
+
+
+@dataclass(slots=True)
+class Outstanding:
+    """A request that was sent and not answered yet."""
+
+    subject: str
+    raw: bytes
+    answered: Answered
+    deadline: float | None
+    """Monotonic time at which it is given up; None: never while the peer lives."""
+    polling: bool = field(default=False)
+    """The peer said `pending`; its id is enough to ask again."""
+
+
+class Requester:
+    """Requests to one provider that speaks our extension; belongs to the loop."""
+
+    def __init__(self, loop: Loop, envelope: Envelope, host: str, port: int):
+        self._loop = loop
+        self._envelope = envelope
+        self._place = host, port
+        self._outstanding: dict[str, Outstanding] = {}
+        self._heard = time.monotonic()
+        self._socket = self._connect()
+
+    def __len__(self) -> int:
+        """How many requests are in flight."""
+        return len(self._outstanding)
+
+    def ask(self, request: str, subject: str, kind: str, data: Mapping[str, Any], answered: Answered,
+            timeout: float | None = None) -> None:
+        """Send a request whose extension carries the id *request*; *answered* is called once, from the loop.
+
+        With a *timeout* (seconds) the request is given up then; without, it is repeated for as long as it takes.
+        """
+        raw = self._envelope.encode(subject, kind, data)
+        if not self._outstanding:
+            self._heard = time.monotonic()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._outstanding[request] = Outstanding(subject, raw, answered, deadline)
+        self._send(raw)
+
+    def forget(self, request: str) -> None:
+        """Take no answer to *request* any more."""
+        self._outstanding.pop(request, None)
+
+    def sweep(self) -> None:
+        """Give up what is over its time; repeat everything when the provider has been silent for too long."""
+        now = time.monotonic()
+        for request, waiting in list(self._outstanding.items()):
+            if waiting.deadline is not None and waiting.deadline <= now:
+                del self._outstanding[request]
+                waiting.answered(None)
+        if self._outstanding and now - self._heard > SILENCE:
+            logger.warning("%s:%d has not answered for %d s: connecting anew, %d requests are repeated",
+                           *self._place, SILENCE, len(self._outstanding))
+            self.repeat()
+
+    def repeat(self) -> None:
+        """Send everything that is outstanding again, on a new connection (the provider was restarted, or is silent)."""
+        self._heard = time.monotonic()
+        self._disconnect()
+        self._socket = self._connect()
+        for waiting in self._outstanding.values():
+            self._send(waiting.raw)
+
+    def _send(self, raw: bytes) -> None:
+        try:
+            self._socket.send_multipart((b"", raw), zmq.DONTWAIT)
+        except zmq.Again:  # the queue is full; the sweep repeats it
+            logger.debug("the queue to %s:%d is full", *self._place)
+
+    def _connect(self) -> Socket:
+        socket = connected(zmq.DEALER, *self._place)
+        self._loop.register(socket, self._read)
+        return socket
+
+    def _disconnect(self) -> None:
+        self._loop.unregister(self._socket)
+        close(self._socket)
+
+    def _read(self) -> None:
+        for _ in range(REPLIES_PER_TURN):
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            self._heard = time.monotonic()
+            try:
+                self._dispatch(decode(frames[-1]))
+            except MalformedMessage as error:
+                logger.warning("%s:%d replied with something that is no message: %s", *self._place, error)
+
+    def _dispatch(self, reply: Message) -> None:
+        request = reply.extension.get("request")
+        waiting = self._outstanding.get(request) if isinstance(request, str) else None
+        if waiting is None:
+            logger.debug("reply to nothing we asked: %s %s", reply.subject, reply.type)
+        elif reply.type == "pending":
+            self._poll(str(request), waiting)
+        elif waiting.polling and reply.extension.get("code") == "unknown_request":
+            waiting.polling = False
+            self._send(waiting.raw)
+        else:
+            del self._outstanding[str(request)]
+            waiting.answered(reply)
+
+    def _poll(self, request: str, waiting: Outstanding) -> None:
+        """The move takes long: ask for the outcome by its id alone."""
+        waiting.polling = True
+        question = {EXTENSION: {"version": PROTOCOL, "request": request, "wait": WAIT}}
+        self._send(self._envelope.encode(waiting.subject, "status", question))
+
+    def close(self) -> None:
+        self._disconnect()
+
+
+@dataclass(slots=True)
+class Lane:
+    """One connection to an upstream server, and what was asked on it."""
+
+    socket: Socket
+    answered: Answered
+    given_up: float
+    """Monotonic time after which no answer is expected any more."""
+    asked: float
+    timeout: float
+
+
+class Lanes:
+    """Requests to one upstream server; belongs to the loop."""
+
+    def __init__(self, loop: Loop, envelope: Envelope, host: str, port: int, most: int = LANES):
+        self._loop = loop
+        self._envelope = envelope
+        self._place = host, port
+        self._most = most
+        self._queue: deque[tuple[bytes, Answered, float]] = deque()
+        self._lanes: list[Lane] = []
+        self._pinging: tuple[Socket, float] | None = None
+        self._alive = 0.0
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._lanes)
+
+    def ask(self, subject: str, kind: str, data: Mapping[str, Any], answered: Answered, timeout: float) -> None:
+        """Send a request when a lane is free. It is given up *timeout* seconds after it was sent if the server is dead by then,
+        and after ten minutes in any case."""
+        self._queue.append((self._envelope.encode(subject, kind, data), answered, timeout))
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._queue and len(self._lanes) < self._most:
+            raw, answered, timeout = self._queue.popleft()
+            now = time.monotonic()
+            socket = connected(zmq.DEALER, *self._place)
+            lane = Lane(socket, answered, now + max(timeout, LONGEST_LEGACY), now, timeout)
+            self._lanes.append(lane)
+            self._loop.register(socket, partial(self._read, lane))
+            socket.send_multipart((b"", raw))
+
+    def _read(self, lane: Lane) -> None:
+        try:
+            frames = lane.socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return
+        try:
+            reply: Message | None = decode(frames[-1])
+        except MalformedMessage as error:
+            logger.warning("%s:%d replied with something that is no message: %s", *self._place, error)
+            reply = None
+        self._finish(lane, reply)
+
+    def _finish(self, lane: Lane, reply: Message | None) -> None:
+        self._lanes.remove(lane)
+        self._loop.unregister(lane.socket)
+        close(lane.socket)
+        lane.answered(reply)
+        self._fill()
+
+    def sweep(self) -> None:
+        """Ping while something is late; give up what is later than a living server may be."""
+        now = time.monotonic()
+        late = [lane for lane in self._lanes if now - lane.asked > lane.timeout]
+        if not late:
+            return self._end_ping()
+        dead = self._ping_failed(now)
+        for lane in late:
+            if dead or now > lane.given_up:
+                self._finish(lane, None)
+
+    def _ping_failed(self, now: float) -> bool:
+        if self._pinging is None:
+            socket = connected(zmq.DEALER, *self._place)
+            self._loop.register(socket, lambda: self._ponged(socket))
+            socket.send_multipart((b"", self._envelope.encode("/ping", "ping")))
+            self._pinging = socket, now
+            return False
+        return now - self._pinging[1] > 3 * 5.0
+
+    def _ponged(self, socket: Socket) -> None:
+        try:
+            socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return
+        self._end_ping()
+
+    def _end_ping(self) -> None:
+        if self._pinging is not None:
+            self._loop.unregister(self._pinging[0])
+            close(self._pinging[0])
+            self._pinging = None
+
+    def close(self) -> None:
+        self._end_ping()
+        for lane in self._lanes:
+            self._loop.unregister(lane.socket)
+            close(lane.socket)
+        self._lanes.clear()
+        self._queue.clear()
+
+
+class Requesters:
+    """All providers one chain asks, by their request address."""
+
+    def __init__(self, loop: Loop, envelope: Envelope):
+        self._loop = loop
+        self._envelope = envelope
+        self._ours: dict[tuple[str, int], Requester] = {}
+        self._upstream: dict[tuple[str, int], Lanes] = {}
+        self._open = True
+        loop.after(SWEEP, self._sweep)
+
+    def ours(self, host: str, port: int) -> Requester:
+        """The requests to a provider that speaks our extension."""
+        place = host, port
+        if place not in self._ours:
+            self._ours[place] = Requester(self._loop, self._envelope, host, port)
+        return self._ours[place]
+
+    def upstream(self, host: str, port: int) -> Lanes:
+        """The requests to an upstream server."""
+        place = host, port
+        if place not in self._upstream:
+            self._upstream[place] = Lanes(self._loop, self._envelope, host, port)
+        return self._upstream[place]
+
+    def _sweep(self) -> None:
+        if not self._open:
+            return
+        for requests in self._all():
+            requests.sweep()
+        self._loop.after(SWEEP, self._sweep)
+
+    def close(self) -> None:
+        self._open = False
+        for requests in self._all():
+            requests.close()
+
+    def _all(self) -> list[Requester | Lanes]:
+        return [*self._ours.values(), *self._upstream.values()]

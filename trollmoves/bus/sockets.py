@@ -1,0 +1,85 @@
+"""ZeroMQ sockets as posttroll makes them: its `backend` setting decides between plain and CURVE, for requests as for messages.
+
+All sockets get the limits of this package: frames of bounded size, deep but bounded queues, reconnecting for ever.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from typing import Any
+
+import zmq
+from posttroll import config as posttroll_config
+from posttroll.backends.zmq import get_context
+from posttroll.backends.zmq.socket import set_up_client_socket, set_up_server_socket
+
+from trollmoves.errors import ConfigurationError
+
+HIGH_WATER = 10_000
+"""Messages queued per peer; beyond it a publisher drops (catching up repairs that), all others wait."""
+LARGEST_FRAME = 16 * 2**20
+"""Bytes; a peer that sends more is cut off."""
+
+Socket = zmq.Socket[bytes]
+
+_RECONNECT: dict[int, Any] = {zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 5000}
+_ALIVE: dict[int, Any] = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 60, zmq.TCP_KEEPALIVE_INTVL: 10, zmq.TCP_KEEPALIVE_CNT: 6}
+_HEARTBEAT: dict[int, Any] = {zmq.HEARTBEAT_IVL: 15_000, zmq.HEARTBEAT_TIMEOUT: 45_000}
+
+
+def connected(kind: int, host: str, port: int, options: dict[int, Any] | None = None) -> Socket:
+    """A socket that connects to a peer, now and again whenever the connection is lost."""
+    settings = _common() | _RECONNECT | (options or {})
+    place = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    if ":" in host:
+        settings[zmq.IPV6] = 1
+    socket: Socket = set_up_client_socket(kind, place, settings)
+    return socket
+
+
+def bound(kind: int, address: str, port: int, options: dict[int, Any] | None = None) -> tuple[Socket, int]:
+    """A socket that listens on *port* of *address* (`*` for all; port 0 for a free one), and the port.
+
+    Raises `ConfigurationError` when that port is taken or not ours to use.
+    """
+    settings = _common() | {zmq.HANDSHAKE_IVL: 10_000} | (options or {})
+    try:
+        socket, port, _ = set_up_server_socket(kind, f"tcp://{address}:{port}", settings, _port_range())
+    except zmq.ZMQError as error:
+        raise ConfigurationError(f"cannot listen on port {port} of {address}: {_reason(error)}") from error
+    return socket, port
+
+
+def close(socket: Socket, linger: int = 0) -> None:
+    """Close; *linger* milliseconds for what is queued to leave."""
+    with suppress(zmq.ZMQError):
+        socket.close(linger)
+
+
+def end_context() -> None:
+    """Wait for what lingers, then let go of the I/O threads."""
+    get_context().term()
+
+
+def message_version() -> str | None:
+    """The message version that posttroll's configuration forces, if any."""
+    version = posttroll_config.get("message_version", None)
+    return str(version) if version else None
+
+
+def _common() -> dict[int, Any]:
+    # The high-water marks must be set before connecting or binding: later is too late.
+    limits: dict[int, Any] = {zmq.LINGER: 0, zmq.SNDHWM: HIGH_WATER, zmq.RCVHWM: HIGH_WATER, zmq.MAXMSGSIZE: LARGEST_FRAME}
+    return limits | _ALIVE | _HEARTBEAT
+
+
+def _port_range() -> tuple[int, int]:
+    lowest, highest = posttroll_config.get("pub_min_port", 49152), posttroll_config.get("pub_max_port", 65535)
+    return int(lowest), int(highest)
+
+
+def _reason(error: zmq.ZMQError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there (choose another port, or stop it)"
+    return str(error)

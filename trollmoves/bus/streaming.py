@@ -1,0 +1,82 @@
+"""A publisher's numbered stream: it remembers what was sent last under each subject, and says so in its heartbeats.
+
+Beats have upstream's form; their extension tells subscribers what they should have seen, so that the loss of even the last message
+is noticed: `epoch` and `head` of the journal; `since`, the head at the beat before; `heads`, for each subject published after
+`since` the position of its last message; `address`, where to ask for a replay; `started`, when the process began.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trollmoves.bus.loop import Loop
+from trollmoves.bus.publishing import Publisher
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope
+
+INTERVAL = 5.0
+"""Seconds between two beats."""
+ADVERTISED = 30
+"""Seconds said to be between two beats; upstream's monitors take it as the longest."""
+MOST_SUBJECTS = 200
+SOON = 0.05
+
+
+class Stream:
+    """Publishes numbered messages and beats; belongs to the loop."""
+
+    def __init__(self, name: str, loop: Loop, epoch: str, head: int, envelope: Envelope, publisher: Publisher,
+                 address: Callable[[], str | None]):
+        """*head* is the last position in the journal; *address* tells where replays are answered, if anywhere."""
+        self._subject = f"/heartbeat/{name}"
+        self._loop = loop
+        self._epoch = epoch
+        self._envelope = envelope
+        self._publisher = publisher
+        self._address = address
+        self._started = time.time()
+        self._head = self._since = head
+        self._heads: dict[str, int] = {}
+        self._soon = self._closed = False
+        loop.after(1.0, self._again)
+
+    def publish(self, raw: bytes, subject: str, position: int) -> None:
+        """Send a message that stands in the journal at *position*. To be called in the order of positions."""
+        self._publisher.send(raw)
+        if position > self._head:  # not one that is sent again
+            self._head = position
+            self._heads[subject] = position
+
+    def send(self, raw: bytes) -> None:
+        """Send a message that has no number (a notice, or one sent again)."""
+        self._publisher.send(raw)
+
+    def beat_soon(self) -> None:
+        """Somebody has just subscribed: let it know where we are."""
+        if not self._soon:
+            self._soon = True
+            self._loop.after(SOON, self._beat)
+
+    def _again(self) -> None:
+        if not self._closed:
+            self._beat()
+            self._loop.after(INTERVAL, self._again)
+
+    def _beat(self) -> None:
+        self._soon = False
+        if self._closed:
+            return
+        extension: dict[str, Any] = {
+            "version": PROTOCOL, "epoch": self._epoch, "head": self._head, "since": self._since, "started": self._started,
+            "address": self._address(),
+        }
+        if len(self._heads) <= MOST_SUBJECTS:
+            extension["heads"] = self._heads
+        self._publisher.send(self._envelope.encode(self._subject, "beat", {"min_interval": ADVERTISED, EXTENSION: extension}))
+        self._since, self._heads = self._head, {}
+
+    def close(self) -> None:
+        """No more beats, and the socket goes."""
+        self._closed = True
+        self._publisher.close()

@@ -1,0 +1,39 @@
+"""move_it_client.py: listen to servers, ask for files, publish what arrived."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, set_up_logging
+from trollmoves.config.reading import read_client_config
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="move_it_client.py", description="Listen to what servers announce, have the files moved "
+                                     "here, and publish them.")
+    add_common_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    return run_program("move_it_client.py", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    configuration = read_or_explain(read_client_config, options.config_file, check=options.check_config)
+    if options.check_config:
+        print(f"{options.config_file}: {len(configuration.chains)} section(s), all well")
+        return 0
+    set_up_logging(options.log_config, options.log)
+    from trollmoves.client.client import Client  # after the cheap checks: a wrong option answers at once
+    client = Client(options.config_file, options.journal or default_journal("client", options.config_file))
+    client.run(configuration)
+    print("Thank you for using pytroll/move_it_client. See you soon on pytroll.org!")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

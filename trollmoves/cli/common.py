@@ -1,0 +1,140 @@
+"""What all programs share at the door: logging, the place of the journal, messages for the user, exit status."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import logging.config
+import logging.handlers
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trollmoves import __version__
+from trollmoves.config.reading import Configuration
+from trollmoves.config.hiding import HidePasswords
+from trollmoves.errors import ConfigurationError, TrollmovesError
+
+FORMAT = "[%(asctime)s %(levelname)-8s %(name)s] %(message)s"
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options every long-running program has."""
+    parser.add_argument("config_file", type=Path, help="the configuration file")
+    parser.add_argument("-c", "--log-config", type=Path, metavar="FILE", help="YAML file with a logging configuration (dictConfig)")
+    parser.add_argument("-l", "--log", type=Path, metavar="FILE", action=Deprecated,
+                        help="log to this file, a new one every midnight (pending deprecation, use --log-config)")
+    parser.add_argument("-v", "--verbose", action=DeprecatedFlag, help="no effect (pending deprecation, use --log-config)")
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="where the state is kept (default: below the user's state directory)")
+    parser.add_argument("--check-config", action="store_true", help="read the configuration, say all that is wrong with it, and end")
+    parser.add_argument("--version", action="version", version=f"trollmoves {__version__}")
+
+
+def _warn(option: str | None) -> None:
+    warnings.warn(f"The {option} option is pending deprecation, use --log-config instead.", RuntimeWarning, stacklevel=4)
+
+
+class Deprecated(argparse.Action):
+    """Takes a value, and says that the option will go."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        _warn(option)
+        setattr(namespace, self.dest, values)
+
+
+class DeprecatedFlag(argparse.Action):
+    """Says that the option will go."""
+
+    def __init__(self, option_strings: list[str], dest: str, **settings: Any):
+        super().__init__(option_strings, dest, nargs=0, default=False, help=settings.get("help"))
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        _warn(option)
+        setattr(namespace, self.dest, True)
+
+
+def set_up_logging(log_config: Path | None, log_file: Path | None) -> None:
+    """Log as the options say. No handler of ours or the user's ever writes a password. Raises `ConfigurationError`."""
+    logging.captureWarnings(True)
+    if log_config is not None:
+        _configure(log_config)
+    elif log_file is not None:
+        _log_to(logging.handlers.TimedRotatingFileHandler(_writable(log_file), when="midnight", backupCount=7), logging.DEBUG)
+    else:
+        _log_to(logging.StreamHandler(), logging.INFO)
+    for handler in _all_handlers():
+        handler.addFilter(HidePasswords())
+
+
+def _all_handlers() -> list[logging.Handler]:
+    loggers = [logging.getLogger()] + [found for found in logging.Logger.manager.loggerDict.values() if isinstance(found, logging.Logger)]
+    return list({id(handler): handler for logger in loggers for handler in logger.handlers}.values())
+
+
+def _configure(path: Path) -> None:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings.setdefault("disable_existing_loggers", False)  # ours exist by now, and must go on
+        logging.config.dictConfig(settings)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, AttributeError, ImportError, KeyError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path}: is no logging configuration: {error.__cause__ or error}") from error
+
+
+def _writable(path: Path) -> Path:
+    try:
+        with path.open("a"):
+            return path
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot log there: {error.strerror}") from error
+
+
+def _log_to(handler: logging.Handler, level: int) -> None:
+    handler.setFormatter(logging.Formatter(FORMAT))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(level)
+    for chatty in ("paramiko", "asyncssh", "botocore", "urllib3"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+def default_journal(program: str, config_file: Path) -> Path:
+    """Where a program keeps its state: one file for each configuration file, in the service's or the user's state directory."""
+    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if not state:
+        state = os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "trollmoves")
+    digest = hashlib.sha256(os.fsencode(config_file.resolve())).hexdigest()[:8]
+    return Path(state) / f"{program}-{config_file.stem}-{digest}.journal"
+
+
+def read_or_explain(read: Callable[[Path], Configuration[Any]], path: Path, *, check: bool) -> Configuration[Any]:
+    """The configuration, after saying all that is wrong with it. Raises `ConfigurationError` when nothing can run (or, for a
+    *check*, when anything is wrong)."""
+    configuration = read(path)
+    for warning in configuration.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for problem in configuration.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if configuration.problems and (check or not configuration.chains):
+        raise ConfigurationError(f"{path}: {len(configuration.problems)} problem(s), see above")
+    return configuration
+
+
+def run_program(name: str, main: Callable[[], int | None]) -> int:
+    """Run *main*; what it raises on purpose becomes one line for the user and exit status 1."""
+    try:
+        return main() or 0
+    except TrollmovesError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0

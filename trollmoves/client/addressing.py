@@ -1,0 +1,96 @@
+"""Where a file shall go, what the request says of it, and what the published message says of it."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from trollmoves.bus.addresses import is_this_machine
+from trollmoves.config.settings import ClientSettings
+from trollmoves.messages import EXTENSION, moment, translate
+from trollmoves.patterns import Template
+from trollmoves.uris import Destination, parse_destination
+
+OPEN_MODE = 0o777
+"""Permissions of local directories made for files that others write (less the umask), as upstream."""
+
+
+class Addressing:
+    """The destination of one client chain."""
+
+    def __init__(self, settings: ClientSettings):
+        self._settings = settings
+        self._template = Template(settings.destination.reveal())
+        self._login = settings.login.reveal() if settings.login is not None else None
+        self._here = socket.gethostname()
+        self._replacements = settings.replacements.plain()
+
+    def destination(self, fields: Mapping[str, Any]) -> Destination:
+        """The destination of a message's files: scheme `file` and this host unless the section says otherwise.
+
+        Raises `DestinationInvalid` when the metadata lead it astray, `ConfigurationError` when they lack a field of the template.
+        """
+        place = parse_destination(self._template.compose(_with_times(fields)))
+        if not place.scheme or not place.host:
+            place = Destination(place.scheme or "file", place.host or self._here, place.port, place.path, place.user, place.password)
+        return place
+
+    def request_data(self, fields: Mapping[str, Any], place: Destination) -> dict[str, Any]:
+        """What goes to the provider: the announcement and the destination, with the login where one is set."""
+        return self._with_backups({**fields, "destination": place.with_login(self._login).with_credentials})
+
+    def notice_data(self, fields: Mapping[str, Any], place: Destination) -> dict[str, Any]:
+        """What the world sees of the request: no credentials."""
+        return self._with_backups({**fields, "destination": place.exact})
+
+    def _with_backups(self, data: dict[str, Any]) -> dict[str, Any]:
+        if self._settings.backup_targets:
+            data["backup_targets"] = list(self._settings.backup_targets)
+        return data
+
+    def local_directory(self, place: Destination) -> str | None:
+        """The directory on this machine to be made before the request, or None."""
+        if not self._settings.create_target_directory or place.scheme == "s3":
+            return None
+        return os.path.join(self._settings.ftp_root, place.path.lstrip("/"))
+
+    def published_data(self, fields: Mapping[str, Any], address: str, place: Destination) -> dict[str, Any]:
+        """What is published of delivered files: the provider's reply with the uris as they are now."""
+        def published_uri(item: Mapping[str, Any]) -> str:
+            return self._published_uri(place, item)
+        data = translate({name: value for name, value in fields.items() if name not in ("request_address", "destination", EXTENSION)},
+                         "uri", published_uri)
+        data["origin"] = address
+        return self._replaced(data)
+
+    def _published_uri(self, place: Destination, item: Mapping[str, Any]) -> str:
+        name = str(item.get("uid", "")) or posixpath.basename(str(item.get("uri", "")))
+        if name.startswith("/") or ".." in name.split("/"):
+            name = posixpath.basename(name)
+        path = posixpath.join(place.path, name)
+        if place.scheme != "s3" and is_this_machine(place.host):
+            return path
+        user = self._login.partition(":")[0] if self._login else None
+        return str(Destination(place.scheme, place.host, place.port, path, user, None, place.query))
+
+    def _replaced(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Metadata replacement: an option named like a key maps its values, or stands in their place."""
+        for key, new in self._replacements.items():
+            if key in data:
+                data[key] = new.get(str(data[key]), data[key]) if isinstance(new, Mapping) else new
+        return data
+
+
+def _with_times(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: moment(value) if isinstance(value, str) and len(value) >= 8 and value[:4].isdigit() else value
+            for key, value in fields.items() if key != EXTENSION}
+
+
+def make_open_directory(path: str) -> None:
+    """Make *path*, so that also the mover's account can write there. Raises `OSError`."""
+    if not os.path.isdir(path):
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, OPEN_MODE)

@@ -1,0 +1,484 @@
+"""One section of a client: hear -> decide -> ask -> publish.
+
+    Listener, CatchUp (one of each a provider)   what is announced, and what was missed     bus/
+    -> deciding                                  is it news, whom to ask, when again        deciding.py
+    -> Requesters                                ask, many at a time                        bus/
+    -> Delivering                                acknowledge and publish                    delivering.py
+
+A message is journaled before anything is done about it. Beyond `in_flight` requests the journal is the queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from trollmoves.bus import Listener, Loop, Publisher, Requesters
+from trollmoves.bus.catching_up import CatchUp
+from trollmoves.bus.streaming import Stream
+from trollmoves.client.addressing import Addressing, make_open_directory
+from trollmoves.client.deciding import (
+    Ask,
+    Covered,
+    GiveUp,
+    Known,
+    Notice,
+    Verdict,
+    Wait,
+    after_failure,
+    after_notice,
+    judge,
+    read_notice,
+)
+from trollmoves.client.delivering import Delivering
+from trollmoves.client.flight import Flight, Source
+from trollmoves.config.places import Provider
+from trollmoves.config.settings import ClientSettings
+from trollmoves.errors import MalformedMessage, TrollmovesError
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, PROTOCOL, Announcement, Envelope, Message, decode, identity_of, read_announcement
+from trollmoves.movers.retrying import wait_before
+from trollmoves.uris import hide_password
+from trollmoves.workers import Work, Workers
+
+logger = logging.getLogger(__name__)
+
+SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
+CLIENT_BEATS = "/heartbeat/move_it_"
+REFILL_EVERY = 0.25
+"""Seconds between two looks for what is due."""
+NOTICES_KEPT = 20_000
+NOTICES_VALID = 600.0
+"""Seconds; a peer's notice that came before the announcement it is about counts for this long."""
+DELIVERED = ("file", "dataset", "collection")
+DIRECTORIES_KEPT = 1000
+
+
+class Chain:
+    """A configured section that runs; belongs to the loop."""
+
+    def __init__(self, settings: ClientSettings, client: str, journal: Journal, loop: Loop, envelope: Envelope, workers: Workers):
+        self.settings = settings
+        self._client = client
+        self._journal = journal
+        self._loop = loop
+        self._envelope = envelope
+        self._workers = workers
+        self._delay = settings.processing_delay or 0.0
+        self._addressing = Addressing(settings)
+        self._requesters = Requesters(loop, envelope)
+        self._stream = self._new_stream()
+        self._delivering = Delivering(settings, self._addressing, journal, loop, envelope, self._stream, self._requesters,
+                                      self._landed)
+        self._flights: dict[int, Flight] = {}
+        self._unwritten: dict[str, tuple[int, Known]] = {}
+        """By identity: what is being written or asked for, which look-ups do not see, or not as it is now."""
+        self._notices: OrderedDict[str, tuple[Notice, str, float]] = OrderedDict()
+        self._directories: OrderedDict[str, None] = OrderedDict()
+        self._listeners: dict[Provider, Listener] = {}
+        self._catch_ups: dict[Provider, CatchUp] = {}
+        self._heard: dict[Provider, float] = {}
+        self._interval: dict[Provider, float] = {}
+        self._records: list[Operation] = []
+        self._to_send: list[Flight] = []
+        self._more_due = True
+        self._feeding = False
+        self._open = True
+
+    # Start and stop.
+
+    def _new_stream(self) -> Stream:
+        settings = self.settings
+        publisher = Publisher(self._loop, settings.publish_port, address=settings.listen_address)
+        name = "move_it_" + settings.name
+        if settings.nameservers is not False:
+            publisher.advertise(name, settings.nameserver_hosts)
+        logger.info("[%s] publishes on port %d", settings.name, publisher.port)
+        return Stream(name, self._loop, self._journal.epoch, self._journal.head, self._envelope, publisher, lambda: None)
+
+    def start(self) -> None:
+        """Take up what the last process left, then listen."""
+        self._feeding = True
+        self._take_up()
+        for provider in self.settings.providers:
+            self._listen_to(provider)
+        self._loop.after(0.0, self._refill)
+        if self.settings.heartbeat and self.settings.heartbeat_alarm_scale > 0:
+            self._loop.after(1.0, self._check_silence)
+
+    def _topics_of(self, provider: Provider) -> list[str]:
+        return [provider.topic if provider.topic is not None else self.settings.topic]
+
+    def _listen_to(self, provider: Provider) -> None:
+        topics = self._topics_of(provider)
+        row = self._journal.find_one("cursor", (self.settings.name, str(provider)))
+        cursor = None if row is None else (str(row["epoch"]), int(row["position"]))
+
+        def page(messages: list[Message], epoch: str, position: int, then: Callable[[], Any]) -> None:
+            self._take_in(provider, messages, ("set_cursor", [(self.settings.name, str(provider), epoch, position)]), then)
+
+        def moved_on(epoch: str, position: int) -> None:
+            self._records.append(("set_cursor", [(self.settings.name, str(provider), epoch, position)]))
+
+        self._catch_ups[provider] = CatchUp(
+            self._loop, self._requesters, str(provider), topics, self._client, cursor=cursor, past=self.settings.catch_up, page=page,
+            moved_on=moved_on, restarted=self._repeat_requests, alarm=lambda text: self._journal.alarm(self.settings.name, text))
+        beats = (*SERVER_BEATS, CLIENT_BEATS + self.settings.name)
+        self._listeners[provider] = Listener(self._loop, provider.host, provider.port, (*topics, *beats),
+                                             lambda messages: self._take_in(provider, messages))
+        self._heard[provider] = time.monotonic()
+
+    def stop_feeding(self) -> None:
+        """Ask for nothing new; what is under way goes on."""
+        self._feeding = False
+        for listener in self._listeners.values():
+            listener.close()
+        for catch_up in self._catch_ups.values():
+            catch_up.close()
+        self._listeners.clear()
+        self._delivering.flush()
+
+    def under_way(self) -> int:
+        return len(self._flights)
+
+    def stop(self) -> None:
+        """End; may be called twice. What was asked for is asked for again after the next start."""
+        if self._open:
+            self._open = False
+            self.stop_feeding()
+            self._requesters.close()
+            self._stream.close()
+
+    # Hear: journal first, then act.
+
+    def _take_in(self, provider: Provider, messages: list[Message], cursor: Operation | None = None,
+                 then: Callable[[], Any] | None = None) -> None:
+        """Handle messages of one provider in one transaction; *cursor* goes with them when they are a page of a replay."""
+        if not self._open:
+            return
+        self._heard[provider] = time.monotonic()
+        for message in messages:
+            try:
+                self._take_one(provider, message, live=cursor is None)
+            except MalformedMessage as error:
+                logger.warning("[%s] %s announced something nobody can ask for: %s", self.settings.name, provider, error)
+        if cursor is not None:
+            self._records.append(cursor)
+        self._write(then)
+
+    def _write(self, then: Callable[[], Any] | None = None) -> None:
+        """Commit what was noted; then send the requests that were noted with it."""
+        records, self._records = self._records, []
+        flights, self._to_send = self._to_send, []
+        if records or flights or then is not None:
+            self._journal.write(records, self._written, flights, then)
+
+    def _written(self, flights: list[Flight], then: Callable[[], Any] | None) -> None:
+        for flight in flights:
+            if flight.asked:
+                self._prepare(flight)
+            else:
+                self._forget(flight)
+        if then is not None:
+            then()
+
+    def _take_one(self, provider: Provider, message: Message, *, live: bool) -> None:
+        if message.type == "beat":
+            self._beat(provider, message)
+            return
+        notice = read_notice(message)
+        if notice is not None:
+            self._take_notice(notice, message)
+            return
+        announcement = read_announcement(message)
+        if live:
+            self._catch_ups[provider].announced(announcement)
+        self._take_announcement(announcement)
+
+    def _beat(self, provider: Provider, message: Message) -> None:
+        interval = message.fields.get("min_interval")
+        if isinstance(interval, (int, float)) and interval > 0:
+            self._interval[provider] = float(interval)
+        if message.subject.startswith(SERVER_BEATS):
+            self._catch_ups[provider].beat(message)
+
+    def _take_announcement(self, announcement: Announcement) -> None:
+        file, known = self._known(announcement.identity)
+        verdict = judge(known, announcement)
+        source = Source(announcement.address, announcement)
+        if verdict is Verdict.NEW:
+            self._begin(source)
+        elif verdict is Verdict.SOURCE:
+            self._records.append(("add_source", [(file, source.provider, announcement.message.raw.decode())]))
+            if file in self._flights:
+                self._flights[file].sources[source.provider] = source
+        elif verdict is Verdict.TELL:
+            self._delivering.tell(source)
+
+    def _known(self, identity: str) -> tuple[int, Known | None]:
+        if identity in self._unwritten:
+            return self._unwritten[identity]
+        row = self._journal.find_one("files_of", (identity, self.settings.name))
+        if row is None:
+            return 0, None
+        return row["id"], Known(State(row["state"]), row["key"], row["size"], row["provider"])
+
+    def _begin(self, source: Source) -> None:
+        """A file that is new to us: a row in the journal, and a request at once if there is no reason to wait."""
+        announcement, now = source.announcement, time.time()
+        flight = Flight(self._journal.new_file(), self.settings.name, announcement.identity, now, source, {source.provider: source})
+        state, due = self._first_step(announcement, now)
+        steps = step_line(State.ANNOUNCED, now, source.provider)
+        if state is State.REQUESTED:
+            self._mark_asked(flight, source)
+            steps += step_line(state, now, source.provider, flight.attempt)
+        elif state is State.COVERED:
+            steps += step_line(state, now, detail="a peer has it")
+        self._records.append(("add_file", [{
+            "id": flight.id, "chain": flight.chain, "identity": flight.identity, "key": announcement.key, "state": state, "time": now,
+            "steps": steps, "due": due, "size": announcement.size, "path": None, "device": None, "inode": None, "mtime_ns": None,
+            "provider": source.provider, "message": announcement.message.raw.decode(), "request": flight.request or None,
+            "attempt": flight.attempt,
+        }]))
+        self._unwritten[flight.identity] = flight.id, Known(state, announcement.key, announcement.size, source.provider)
+        self._to_send.append(flight)
+
+    def _first_step(self, announcement: Announcement, now: float) -> tuple[State, float | None]:
+        """The state a new file begins in, and when it is due."""
+        notice = self._notice_of(announcement)
+        if notice is Notice.HAS:
+            return State.COVERED, None
+        if notice is Notice.ASKED and self._delay:
+            wait = after_notice(notice, State.ANNOUNCED, self._delay)
+            assert isinstance(wait, Wait)
+            return State.ANNOUNCED, now + wait.seconds
+        if self._delay or len(self._flights) >= self.settings.in_flight or not self._feeding:
+            self._more_due = True
+            return State.ANNOUNCED, now + self._delay
+        return State.REQUESTED, None
+
+    # Notices of peers: hot spares see each other's work.
+
+    def _take_notice(self, notice: Notice, message: Message) -> None:
+        identity, key = identity_of(message.fields), str(message.extension.get("key", ""))
+        self._notices[identity] = notice, key, time.monotonic()
+        self._notices.move_to_end(identity)
+        if len(self._notices) > NOTICES_KEPT:
+            self._notices.popitem(last=False)
+        file, known = self._known(identity)
+        if known is None or (key and known.key and key != known.key):
+            return
+        action = after_notice(notice, known.state, self._delay)
+        if action is None:
+            return
+        now = time.time()
+        if isinstance(action, Covered):
+            self._note(file, State.COVERED, now, None, 0, f"{message.sender} has it")
+            self._unwritten.pop(identity, None)
+        else:
+            self._note(file, known.state, now, now + action.seconds, 0, f"{message.sender} asks for it")
+
+    def _notice_of(self, announcement: Announcement) -> Notice | None:
+        notice, key, when = self._notices.get(announcement.identity, (None, "", 0.0))
+        if notice is None or time.monotonic() - when > NOTICES_VALID or (key and announcement.key and key != announcement.key):
+            return None
+        return notice
+
+    def _note(self, file: int, state: State, now: float, due: float | None, attempt: int, detail: str, peer: str = "") -> None:
+        self._records.append(("step", [{"state": state, "time": now, "due": due, "attempt": attempt,
+                                        "line": step_line(state, now, peer, attempt, detail), "id": file}]))
+
+    # Ask.
+
+    def _mark_asked(self, flight: Flight, source: Source) -> None:
+        flight.source = source
+        flight.attempt += 1
+        flight.request = "r:" + uuid.uuid4().hex
+        flight.tried.add(source.provider)
+        flight.asked = True
+        self._flights[flight.id] = flight
+
+    def _ask(self, flight: Flight, source: Source) -> None:
+        """Note a request: it is sent when the journal has it."""
+        self._mark_asked(flight, source)
+        now = time.time()
+        self._records.append(("ask", [{
+            "state": State.REQUESTED, "time": now, "attempt": flight.attempt, "request": flight.request, "provider": source.provider,
+            "message": source.announcement.message.raw.decode(), "id": flight.id,
+            "line": step_line(State.REQUESTED, now, source.provider, flight.attempt)}]))
+        announcement = source.announcement
+        self._unwritten[flight.identity] = flight.id, Known(State.REQUESTED, announcement.key, announcement.size, source.provider)
+        self._to_send.append(flight)
+
+    def _prepare(self, flight: Flight) -> None:
+        """Work out the destination, and have its local directory made if that was not done yet."""
+        try:
+            flight.place = self._addressing.destination(flight.source.announcement.message.fields)
+            directory = self._addressing.local_directory(flight.place.for_name("x").with_path(_parent(flight.place.path)))
+        except TrollmovesError as error:
+            self._failed(flight, "bad_request", True, str(error))
+            return
+        if directory is None or directory in self._directories:
+            self._send(flight)
+            return
+        self._workers.submit([Work(("local directory", directory), 1, lambda _: make_open_directory(directory),
+                                   lambda outcome: self._directory_made(flight, directory, outcome))])
+
+    def _directory_made(self, flight: Flight, directory: str, outcome: Any) -> None:
+        if isinstance(outcome, Exception):
+            self._failed(flight, "dest_unreachable", False, f"cannot make {directory}: {outcome}")
+            self._write()
+            return
+        self._directories[directory] = None
+        if len(self._directories) > DIRECTORIES_KEPT:
+            self._directories.popitem(last=False)
+        self._send(flight)
+
+    def _send(self, flight: Flight) -> None:
+        """Tell peers, then ask the provider."""
+        if not self._open:
+            return
+        announcement = flight.source.announcement
+        fields, subject = announcement.message.fields, announcement.message.subject
+        self._stream.send(self._envelope.encode(subject, "push", self._addressing.notice_data(fields, flight.place)))
+        data = self._addressing.request_data(fields, flight.place)
+
+        def answered(reply: Message | None) -> None:
+            self._answered(flight, reply)
+        if announcement.epoch:
+            data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request,
+                               "client": self._client, "group": self.settings.group, "priority": 1 if self._delay else 0}
+            self._requesters.ours(announcement.host, announcement.port).ask(flight.request, subject, "push", data, answered)
+        else:
+            self._requesters.upstream(announcement.host, announcement.port).ask(subject, "push", data, answered,
+                                                                                self.settings.transfer_req_timeout)
+
+    def _repeat_requests(self, address: str) -> None:
+        """A provider was started anew: what it was asked before may be forgotten there."""
+        for flight in self._flights.values():
+            announcement = flight.source.announcement
+            if announcement.address == address or announcement.epoch:
+                self._requesters.ours(announcement.host, announcement.port).repeat()
+                return
+
+    # Answers.
+
+    def _answered(self, flight: Flight, reply: Message | None) -> None:
+        if not self._open or flight.id not in self._flights:
+            return
+        if reply is not None and reply.type in DELIVERED:
+            self._delivering.deliver(flight, reply)
+            return
+        if reply is None:
+            self._failed(flight, "dest_unreachable", False, f"{flight.source.provider} does not answer")
+        elif reply.extension:
+            said = reply.extension
+            self._failed(flight, str(said.get("code", "internal")), said.get("permanent") is True,
+                         str(reply.fields.get("error", reply.type)), said.get("retry_after"))
+        else:
+            self._failed(flight, "internal", False, str(reply.data or reply.type))
+        self._write()
+
+    def _failed(self, flight: Flight, code: str, permanent: bool, detail: str, retry_after: Any = None) -> None:
+        """A provider could not deliver: the next one, later, or never."""
+        now = time.time()
+        detail = hide_password(detail)[:500]
+        untried = [provider for provider in flight.sources if provider not in flight.tried]
+        action = after_failure(code=code, permanent=permanent, untried=untried, age=now - flight.created,
+                               backoff=wait_before(flight.attempt),
+                               retry_after=retry_after if isinstance(retry_after, (int, float)) else None)
+        logger.warning("[%s] %s from %s: %s (%s)", self.settings.name, flight.identity, flight.source.provider, detail,
+                       _in_words(action))
+        if isinstance(action, Ask):
+            self._note(flight.id, State.FAILED, now, None, flight.attempt, detail, flight.source.provider)
+            self._ask(flight, flight.sources[action.provider])
+            return
+        state, due = (State.GIVEN_UP, None) if isinstance(action, GiveUp) else (State.FAILED, now + action.seconds)
+        self._note(flight.id, state, now, due, flight.attempt, detail, flight.source.provider)
+        flight.asked = False
+        self._to_send.append(flight)  # forgotten when that is written
+        self._more_due = True
+
+    def _landed(self, flight: Flight) -> None:
+        self._forget(flight)
+
+    def _forget(self, flight: Flight) -> None:
+        """The journal knows all there is: nothing more is kept in memory."""
+        self._flights.pop(flight.id, None)
+        if self._unwritten.get(flight.identity, (0, None))[0] == flight.id:
+            del self._unwritten[flight.identity]
+
+    # What waits in the journal.
+
+    def _refill(self) -> None:
+        """Ask for what is due and has room; again soon."""
+        if not self._open:
+            return
+        if self._records:
+            self._write()
+        room = self.settings.in_flight - len(self._flights)
+        if self._feeding and room >= self.settings.in_flight // 4 and not self._journal.full:
+            for row in self._journal.find("files_due", (self.settings.name, time.time(), room)):
+                if row["id"] not in self._flights and row["identity"] not in self._unwritten:
+                    self._ask_row(row)
+            self._write()
+        busy = len(self._flights) >= self.settings.in_flight // 4 and self._more_due
+        self._loop.after(0.02 if busy else REFILL_EVERY, self._refill)
+
+    def _flight_of(self, row: Any) -> Flight:
+        announcement = read_announcement(decode(row["message"].encode()))
+        source = Source(announcement.address, announcement)
+        flight = Flight(row["id"], row["chain"], row["identity"], row["created"], source, {source.provider: source},
+                        attempt=row["attempt"])
+        for other in self._journal.find("sources_of", (row["id"],)):
+            flight.sources[other["provider"]] = Source(other["provider"], read_announcement(decode(other["message"].encode())))
+        return flight
+
+    def _ask_row(self, row: Any) -> None:
+        flight = self._flight_of(row)
+        self._ask(flight, flight.source)
+
+    def _take_up(self) -> None:
+        """What the last process had asked for is asked again, under the same id; what it was about to publish is published."""
+        for row in self._journal.find("files_in_state", (self.settings.name, State.REQUESTED)):
+            flight = self._flight_of(row)
+            flight.request, flight.asked = row["request"], True
+            flight.tried.add(flight.source.provider)
+            self._flights[flight.id] = flight
+            self._unwritten[flight.identity] = flight.id, Known(State.REQUESTED, row["key"], row["size"], row["provider"])
+            self._to_send.append(flight)
+        self._write()
+        for row in self._journal.find("files_in_state", (self.settings.name, State.PUBLISHING)):
+            publication = self._journal.find_one("announcement_of", (row["id"],))
+            if publication is not None:
+                self._delivering.publish_again(row["id"], row["attempt"], publication["message"].encode())
+
+    # Silence.
+
+    def _check_silence(self) -> None:
+        """Connect anew to providers that have been silent for longer than the alarm scale allows."""
+        if not (self._open and self._feeding):
+            return
+        for provider, listener in self._listeners.items():
+            silence = time.monotonic() - self._heard[provider]
+            if silence > self.settings.heartbeat_alarm_scale * self._interval.get(provider, 30.0):
+                logger.error("[%s] nothing heard from %s for %d s: connecting anew", self.settings.name, provider, silence)
+                listener.reconnect()
+                self._heard[provider] = time.monotonic()
+        self._loop.after(1.0, self._check_silence)
+
+
+def _parent(path: str) -> str:
+    return path if path.endswith("/") or not path else path.rpartition("/")[0] or "/"
+
+
+def _in_words(action: Ask | Wait | GiveUp) -> str:
+    if isinstance(action, Ask):
+        return f"asking {action.provider}"
+    return f"again in {action.seconds:.0f} s" if isinstance(action, Wait) else "given up"

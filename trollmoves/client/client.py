@@ -1,0 +1,64 @@
+"""The client program: its chains, each with its own publisher, providers and requests."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from pathlib import Path
+
+from trollmoves.client.chain import Chain
+from trollmoves.config.reading import Configuration, read_client_config
+from trollmoves.config.reloading import after_reload, changes
+from trollmoves.config.settings import ClientSettings
+from trollmoves.errors import ConfigurationError
+from trollmoves.service import Service
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 4
+
+
+class Client(Service):
+    """Runs the sections of one configuration file."""
+
+    def __init__(self, config_file: Path, journal: Path):
+        super().__init__(config_file, read_client_config, journal, WORKERS)
+        self._chains: dict[str, Chain] = {}
+        self._name = f"{socket.gethostname()}/{journal.stem}"
+
+    def apply(self, configuration: Configuration[ClientSettings]) -> None:
+        """Start, change and stop chains; those that did not change go on untouched."""
+        running = {name: chain.settings for name, chain in self._chains.items()}
+        wanted = after_reload(running, configuration)
+        difference = changes(running, wanted)
+        for name in (*difference.removed, *difference.changed):
+            self._chains.pop(name).stop()
+        for name in (*difference.changed, *difference.added):
+            self._start_chain(wanted[name])
+
+    def _start_chain(self, settings: ClientSettings) -> None:
+        try:
+            chain = Chain(settings, f"{settings.name}@{self._name}", self.journal, self.loop, self.envelope, self.workers)
+        except ConfigurationError as error:
+            logger.error("section [%s] is not started: %s", settings.name, error)
+            return
+        self._chains[settings.name] = chain
+        chain.start()
+        logger.info("[%s] listens to %s", settings.name, ", ".join(str(provider) for provider in settings.providers))
+
+    def stop_feeding(self) -> None:
+        for chain in self._chains.values():
+            chain.stop_feeding()
+
+    def under_way(self) -> int:
+        return sum(chain.under_way() for chain in self._chains.values()) + self.journal.waiting
+
+    def close_chains(self) -> None:
+        for name in list(self._chains):
+            self._chains.pop(name).stop()
+
+    def limits_of(self, chain: str) -> tuple[float, int]:
+        running = self._chains.get(chain)
+        if running is None:
+            return 7 * 86400.0, 200_000
+        return running.settings.retention, running.settings.retention_entries

@@ -1,0 +1,128 @@
+"""Decide, without doing: is an announcement news, whom to ask next, when to try again, what a peer's notice means.
+
+Nothing here reads a clock, a socket or a journal; what is needed comes in, what to do goes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from trollmoves.lifecycle import State
+from trollmoves.messages import Announcement, Message
+
+FINISHED = frozenset((State.MOVED, State.PUBLISHING, State.PUBLISHED, State.COVERED))
+WAITING = frozenset((State.ANNOUNCED, State.FAILED))
+EXPIRES_AFTER = 24 * 3600.0
+"""Seconds after which a file that could not be had is given up."""
+LONGEST_WAIT = 300.0
+"""Seconds between two tries of something only an operator can mend."""
+MENDABLE = frozenset(("denied", "dest_auth", "internal"))
+"""Refusals that end when somebody corrects a configuration: tried again, slowly."""
+PEER_PATIENCE = 60.0
+"""Seconds a hot spare gives the peer that asked, at least."""
+
+
+class Verdict(Enum):
+    """What an announcement is to us."""
+
+    NEW = "take it"
+    SOURCE = "another provider of what we are about to get"
+    TELL = "we have it: tell the provider, so that it can remove its copy"
+    IGNORE = "the same announcement again"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the journal knows under the same identity."""
+
+    state: State
+    key: str
+    size: int | None
+    provider: str
+    """`request_address` of the provider that was asked (last)."""
+
+
+def judge(known: Known | None, announcement: Announcement) -> Verdict:
+    """Compare an announcement with what is known of its identity."""
+    if known is None or known.state == State.GIVEN_UP or not _same_content(known, announcement):
+        return Verdict.NEW
+    again = known.provider == announcement.address
+    if known.state in FINISHED:
+        return Verdict.IGNORE if again and announcement.epoch else Verdict.TELL
+    return Verdict.IGNORE if again else Verdict.SOURCE
+
+
+def _same_content(known: Known, announcement: Announcement) -> bool:
+    """Equal keys are equal content. One provider that gives a new key has a new file; another provider's file of the same name and
+    size is taken for a copy. Where nothing is told of the content, the name decides."""
+    if not known.key or not announcement.key or known.key == announcement.key:
+        return True
+    return known.provider != announcement.address and known.size == announcement.size
+
+
+class Notice(Enum):
+    """What a peer client said of a file."""
+
+    ASKED = "push"
+    HAS = "ack"
+
+
+def read_notice(message: Message) -> Notice | None:
+    """The notice of a peer client, None when *message* is an announcement."""
+    if message.type == "push":
+        return Notice.ASKED
+    if message.type == "ack":
+        return Notice.HAS
+    if message.type in ("file", "dataset", "collection") and "request_address" not in message.fields:
+        return Notice.HAS
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A peer has it: nothing to do any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing before *seconds* are over."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask this provider now."""
+
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nothing more can be done; an operator has to know."""
+
+
+def after_notice(notice: Notice, state: State, delay: float) -> Covered | Wait | None:
+    """What a peer's notice means for a file in *state*; *delay* is our `processing_delay` (0 for a primary)."""
+    if state not in WAITING:
+        return None
+    if notice is Notice.HAS:
+        return Covered()
+    return Wait(max(PEER_PATIENCE, 3 * delay)) if delay else None
+
+
+def after_failure(*, code: str, permanent: bool, untried: list[str], age: float, backoff: float,
+                  retry_after: float | None = None) -> Ask | Wait | GiveUp:
+    """What to do when a provider could not deliver.
+
+    *untried* are providers not asked in this round, *age* the seconds since the file was first heard of, *backoff* the seconds
+    that would be waited for this number of attempts.
+    """
+    if untried:
+        return Ask(untried[0])
+    if age > EXPIRES_AFTER:
+        return GiveUp()
+    if permanent:
+        return Wait(LONGEST_WAIT) if code in MENDABLE else GiveUp()
+    return Wait(max(backoff, retry_after or 0.0))

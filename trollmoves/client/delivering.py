@@ -1,0 +1,146 @@
+"""Acknowledge and publish: what a client does when a file is at its destination.
+
+The publication is in the journal before it is sent; a client that dies in between publishes again after its restart, and says so.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.streaming import Stream
+from trollmoves.client.addressing import Addressing
+from trollmoves.client.flight import Flight, Source
+from trollmoves.config.settings import ClientSettings
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
+from trollmoves.uris import format_endpoint
+
+CONFIRM_EVERY = 0.2
+"""Seconds between two confirmations to one provider."""
+CONFIRM_AT_ONCE = 500
+CONFIRM_TIMEOUT = 60.0
+
+
+class Delivering:
+    """Ends the life of a file in one client chain; belongs to the loop."""
+
+    def __init__(self, settings: ClientSettings, addressing: Addressing, journal: Journal, loop: Loop, envelope: Envelope,
+                 stream: Stream, requesters: Requesters, landed: Callable[[Flight], Any]):
+        """*landed* is called when a file is published and nothing is left to do for it."""
+        self._settings = settings
+        self._addressing = addressing
+        self._journal = journal
+        self._loop = loop
+        self._envelope = envelope
+        self._stream = stream
+        self._requesters = requesters
+        self._landed = landed
+        self._published: list[dict[str, Any]] = []
+        self._confirmations: dict[tuple[str, int], list[str]] = {}
+
+    def deliver(self, flight: Flight, reply: Message) -> None:
+        """The provider says that the files of *flight* are at their destination."""
+        source = flight.source
+        data = self._addressing.published_data(reply.fields, source.announcement.address, flight.place)
+        position, previous = self._journal.new_position(reply.subject)
+        data[EXTENSION] = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
+                           "publication": publication_id(flight), "key": source.announcement.key}
+        raw = self._envelope.encode(reply.subject, reply.type, data)
+        now = time.time()
+        lines = (step_line(State.MOVED, now, source.announcement.address, flight.attempt, _receipt(reply))
+                 + step_line(State.PUBLISHING, now))
+        self._journal.write([
+            ("step", [{"state": State.PUBLISHING, "time": now, "due": None, "attempt": flight.attempt, "line": lines, "id": flight.id}]),
+            ("add_announcement", [(position, flight.id, reply.subject, previous, raw.decode(), now)]),
+        ], self._publish, flight, raw, reply.subject, position)
+        if reply.extension.get("confirm") is True:
+            self._confirm(source, flight.request)
+
+    def _publish(self, flight: Flight, raw: bytes, subject: str, position: int) -> None:
+        """The journal knows: tell the world, then the other providers."""
+        announcement = flight.source.announcement
+        self._stream.send(self._envelope.encode(subject, "ack", announcement.message.fields))
+        self._stream.publish(raw, subject, position)
+        self._note_published(flight.id, flight.attempt)
+        for source in flight.sources.values():
+            if source is not flight.source:
+                self.tell(source)
+        self._landed(flight)
+
+    def publish_again(self, file: int, attempt: int, raw: bytes) -> None:
+        """A publication that was journaled before the last stop, and perhaps sent: send it, marked."""
+        message = decode(raw)
+        data = {**message.fields, EXTENSION: {**message.extension, "redelivered": True}}
+        self._stream.send(self._envelope.encode(message.subject, message.type, data))
+        self._note_published(file, attempt)
+
+    def _note_published(self, file: int, attempt: int) -> None:
+        """Recorded without waiting, with all others of this turn of the loop."""
+        if not self._published:
+            self._loop.call(self._record_published)
+        now = time.time()
+        self._published.append({"state": State.PUBLISHED, "time": now, "due": None, "attempt": attempt,
+                                "line": step_line(State.PUBLISHED, now), "id": file})
+
+    def _record_published(self) -> None:
+        records: list[Operation] = [("step", self._published)]
+        self._published = []
+        self._journal.write(records)
+
+    def tell(self, source: Source) -> None:
+        """Tell a provider that we have what it announced."""
+        announcement = source.announcement
+        fields, subject = announcement.message.fields, announcement.message.subject
+        if announcement.epoch:
+            request = "r:" + uuid.uuid4().hex
+            data = {**fields, EXTENSION: {**announcement.message.extension, "request": request}}
+            self._requesters.ours(announcement.host, announcement.port).ask(request, subject, "ack", data, _ignore, CONFIRM_TIMEOUT)
+        else:
+            self._requesters.upstream(announcement.host, announcement.port).ask(subject, "ack", fields, _ignore,
+                                                                                self._settings.req_timeout)
+
+    def _confirm(self, source: Source, request: str) -> None:
+        place = source.announcement.host, source.announcement.port
+        if place not in self._confirmations:
+            self._confirmations[place] = []
+            self._loop.after(CONFIRM_EVERY, lambda: self._send_confirmations(place))
+        self._confirmations[place].append(request)
+
+    def _send_confirmations(self, place: tuple[str, int]) -> None:
+        requests = self._confirmations.pop(place, [])
+        for start in range(0, len(requests), CONFIRM_AT_ONCE):
+            request = "r:" + uuid.uuid4().hex
+            data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests[start:start + CONFIRM_AT_ONCE]}}
+            self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, _ignore, CONFIRM_TIMEOUT)
+
+    def flush(self) -> None:
+        """Send what waits to be confirmed, before the end."""
+        for place in list(self._confirmations):
+            self._send_confirmations(place)
+
+
+def publication_id(flight: Flight) -> str:
+    """The same for every publication of the same content by this chain."""
+    return "p:" + uuid.uuid5(uuid.NAMESPACE_OID, f"{flight.chain}\n{flight.identity}\n{flight.source.announcement.key}").hex
+
+
+def _receipt(reply: Message) -> str:
+    said = reply.extension
+    if "verified" not in said:
+        return f"delivered by upstream server {reply.sender}"
+    return f"verified: {said.get('verified')} {said.get('checksum') or ''}".strip()
+
+
+def _ignore(reply: Message | None) -> None:
+    """An ack that gets lost costs the provider a file it keeps too long, nothing else."""
+
+
+def endpoint(source: Source) -> str:
+    """`host:port` of the provider of *source*."""
+    return format_endpoint(source.announcement.host, source.announcement.port)

@@ -1,0 +1,38 @@
+"""A file on its way to this client: what is kept in memory while it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trollmoves.messages import Announcement
+from trollmoves.uris import Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A provider that announced the file."""
+
+    provider: str
+    """`request_address`."""
+    announcement: Announcement
+
+
+@dataclass(slots=True)
+class Flight:
+    """One file (or set of files announced together) between its announcement and its publication."""
+
+    id: int
+    chain: str
+    identity: str
+    created: float
+    """Time of the first announcement."""
+    source: Source
+    """The provider being asked."""
+    sources: dict[str, Source] = field(default_factory=dict)
+    tried: set[str] = field(default_factory=set)
+    """Providers asked in this round."""
+    attempt: int = 0
+    request: str = ""
+    place: Destination = field(default_factory=lambda: Destination("file", "", None, "/"))
+    asked: bool = False
+    """The request is under way (or its record is being written)."""

@@ -1,0 +1,116 @@
+"""Text to value for what says where: providers, destinations, origins, topics, hosts. Rules as in `values`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from trollmoves.config.hidden import HiddenUri
+from trollmoves.config.values import words_or_any
+from trollmoves.errors import ConfigurationError, DestinationInvalid
+from trollmoves.patterns import Pattern, Template
+from trollmoves.uris import Destination, format_endpoint, hide_password, is_address, parse_destination, parse_endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A server or mirror a client listens to."""
+
+    host: str
+    port: int
+    topic: str | None = None
+    """With a leading slash; None means the topic of the section."""
+
+    def __str__(self) -> str:
+        return format_endpoint(self.host, self.port) + (self.topic or "")
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return format_endpoint(self.host, self.port)
+
+
+def topic(value: Any) -> Any:
+    """A topic with its leading slash; empty stays empty."""
+    if not isinstance(value, str) or not value:
+        return value
+    if re.search(r"\s", value):
+        raise ValueError("holds white space, which separates the fields of a message; write for example /1b/hrit")
+    return "/" + value.lstrip("/")
+
+
+def host(value: Any) -> Any:
+    """A host name or address without port; `*` where every address is meant."""
+    if not isinstance(value, str) or value == "*":
+        return value
+    bare = value.removeprefix("[").removesuffix("]")
+    if not is_address(bare) and not re.fullmatch(r"[\w.-]{1,253}", bare):
+        raise ValueError("is not a host name or address; write it without scheme and port")
+    return bare
+
+
+def providers(value: Any) -> Any:
+    """`host:port[/topic]`, separated by white space."""
+    return tuple(dict.fromkeys(provider(word) for word in value.split())) if isinstance(value, str) else value
+
+
+def provider(word: str) -> Provider:
+    """`host:port[/topic]`, an IPv6 address in brackets."""
+    where, slash, subject = word.partition("/")
+    what = "has a word that is not host:port or host:port/topic; write for example 192.0.2.1:9010 or [2001:db8::1]:9010/1b"
+    try:
+        name, port = parse_endpoint(where)
+    except ValueError:
+        raise ValueError(what) from None
+    bracketed = where.startswith("[")
+    if bracketed != (":" in name) or bracketed != ("]" in where) or (bracketed and not is_address(name)):
+        raise ValueError(what)
+    return Provider(name, port, "/" + subject if slash else None)
+
+
+def destination(value: Any) -> Any:
+    """A uri or an absolute path, with trollsift fields."""
+    if not isinstance(value, str):
+        return value
+    try:
+        Template(value)
+    except ConfigurationError as error:
+        raise ValueError(_reason(error, value)) from None
+    filled = re.sub(r"\{[^{}]*\}", "1", value)  # a digit fits a port as well
+    _checked_destination("/" + filled if value.startswith("{") else filled)
+    return HiddenUri(value)
+
+
+def _checked_destination(text: str) -> Destination:
+    try:
+        return parse_destination(text)
+    except DestinationInvalid as error:
+        raise ValueError(_reason(error, text)) from None
+
+
+def _reason(error: Exception, text: str) -> str:
+    """What an error says after naming *text*, which is left out: it may hold a password where nobody looks for one."""
+    return str(error).partition(repr(hide_password(text)))[2].lstrip(": ") or "is malformed"
+
+
+def origin(value: Any) -> Any:
+    """An absolute path with trollsift fields."""
+    if not isinstance(value, str):
+        return value
+    if not value.startswith("/"):
+        raise ValueError("is not an absolute path; begin it with /")
+    try:
+        Pattern(value)
+    except ConfigurationError as error:
+        raise ValueError(f"is no pattern to watch: {_reason(error, value)}") from None
+    return value
+
+
+def allowed_destinations(value: Any) -> Any:
+    """Patterns of destinations: `sftp://user@host:22/data/**`, or an absolute path; or `any`."""
+    found = words_or_any(value)
+    for place in found if isinstance(found, tuple) and found != ("any",) else ():
+        if _checked_destination(place).password is not None:
+            raise ValueError("holds a password; a destination is matched without it, so leave it out")
+    return found

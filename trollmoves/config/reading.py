@@ -1,0 +1,227 @@
+"""A configuration file to the settings of its chains; everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from trollmoves.config import ini
+from trollmoves.config.hidden import is_secret
+from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
+from trollmoves.config.text import Problem, in_order, near
+from trollmoves.errors import ConfigurationError
+
+S = TypeVar("S", bound=ChainSettings)
+_SHOWN = 80
+_NUMBERS = (
+    "connection_uptime", "ssh_connection_timeout", "num_ssh_retries", "scpclient_timeout_seconds", "s3_multipart_chunksize")
+_CONNECTION_PARAMETERS = (*_NUMBERS, "use_tmp_on_transfer", "tmp_prefix", "s3_use_multipart", "s3_use_copy")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration(Generic[S]):
+    """What a readable file says. A section with a problem is no chain; the others can be used all the same."""
+
+    path: str
+    chains: Mapping[str, S]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    broken: frozenset[str]
+    """Sections that have problems: on reload their running chains are left alone."""
+
+    def require_all(self) -> None:
+        """Raise `ConfigurationError` with every problem if there is any: for checking."""
+        if self.problems:
+            raise ConfigurationError(self.problems)
+
+    def require_some(self) -> None:
+        """Raise `ConfigurationError` with every problem if no section is good: for starting."""
+        if not self.chains:
+            raise ConfigurationError(self.problems)
+
+
+def read_server_config(path: str | os.PathLike[str]) -> Configuration[ServerSettings]:
+    """Read a server's file. Raises `ConfigurationError` when it is unreadable, has no sections or has lines that mean nothing."""
+    return _read(path, ServerSettings, _server_section)
+
+
+def read_client_config(path: str | os.PathLike[str]) -> Configuration[ClientSettings]:
+    """Read a client's file. Raises as `read_server_config` does."""
+    return _read(path, ClientSettings, _client_section)
+
+
+class _Section:
+    """One section on its way from text to settings."""
+
+    def __init__(self, file: ini.IniFile, name: str):
+        self.name = name
+        self.entries = file.sections[name]
+        self.written: dict[str, str] = {}
+        """Options that stand in the file under another name."""
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self._file = file
+
+    def text(self) -> dict[str, str]:
+        return {name: entry.text for name, entry in self.entries.items()}
+
+    def problem(self, option: str, text: str) -> None:
+        self.problems.append(self._at(option, text))
+
+    def warn(self, option: str, text: str) -> None:
+        self.warnings.append(self._at(option, text))
+
+    def _at(self, option: str, text: str) -> Problem:
+        parts = (entry for name, entry in self.entries.items() if name.startswith(option + "__"))
+        entry = self.entries.get(option) or next(parts, None)
+        if entry is None:
+            return Problem(self._file.path, self._file.lines[self.name], text, self.name, option)
+        return Problem(self._file.path, entry.line, text, entry.section, option)
+
+
+def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[_Section], dict[str, Any]]) -> Configuration[S]:
+    file = ini.load(path)
+    sections = [_Section(file, name) for name in file.sections]
+    chains = {section.name: _settings(section, model, read_section(section)) for section in sections}
+    if model is ServerSettings:
+        _check_shared_ports(sections, chains)
+    problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
+    if file.unreadable:
+        raise ConfigurationError([str(problem) for problem in problems])
+    broken = file.broken | {section.name for section in sections if section.problems}
+    good = {name: chain for name, chain in chains.items() if chain is not None and name not in broken}
+    warnings = in_order([*_exposure(file.path), *(warning for section in sections for warning in section.warnings)])
+    return Configuration(file.path, good, tuple(map(str, problems)), tuple(map(str, warnings)), broken)
+
+
+def _exposure(path: str) -> list[Problem]:
+    """A warning when everybody on this machine may change the file: who writes it commands this process."""
+    exposed = os.stat(path).st_mode & stat.S_IWOTH
+    return [Problem(path, 0, "may be changed by every user of this machine; run chmod o-w on it")] if exposed else []
+
+
+def _settings(section: _Section, model: type[S], values: dict[str, Any]) -> S | None:
+    given = {name: value for name, value in values.items() if value != ""}
+    for option, text in model.missing(given):
+        section.problem(option, text)
+    try:
+        return model(name=section.name, **given)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            if detail["type"] != "missing":
+                option = str(detail["loc"][0])
+                text = _shown(option, given.get(option)) + detail["msg"].removeprefix("Value error, ")
+                section.problem(section.written.get(option, option), text)
+        return None
+
+
+def _shown(option: str, value: Any) -> str:
+    """A value as the beginning of a problem; nothing when it may hold credentials."""
+    if not isinstance(value, str) or is_secret(option) or "@" in value or "://" in value:
+        return ""
+    return f"{value if len(value) <= _SHOWN else value[:_SHOWN] + '...'!r} "
+
+
+def _server_section(section: _Section) -> dict[str, Any]:
+    values, problems = ini.nested(section.text())
+    for option, text in problems.items():
+        section.problem(option, text)
+    _rename(section, values)
+    _move_deprecated(section, values)
+    known = ServerSettings.options()
+    for option in [name for name in values if name not in known]:
+        del values[option]
+        hint = f"; write connection_parameters__{option}" if option in _CONNECTION_PARAMETERS else near(option, known)
+        section.warn(option, f"is no option of a server and is ignored{hint}")
+    for option in [name for name, value in values.items() if isinstance(value, dict) and name != "connection_parameters"]:
+        del values[option]
+        section.problem(option, f"has no parts; write {option} = value")
+    _check_server(section, values)
+    return values
+
+
+def _rename(section: _Section, values: dict[str, Any]) -> None:
+    for old, new in ServerSettings.RENAMED.items():
+        if old in values and new in values:
+            if section.entries[old].section == section.entries[new].section:
+                section.problem(old, f"is another name of {new}, which is given as well; keep one")
+            weaker = new if section.entries[new].section == ini.DEFAULT else old
+            del values[weaker]
+        if old in values:
+            values[new] = values.pop(old)
+            section.written[new] = old
+
+
+def _move_deprecated(section: _Section, values: dict[str, Any]) -> None:
+    for option in [name for name in ServerSettings.DEPRECATED if name in values]:
+        section.warn(option, f"is deprecated in this place. Consider using connection_parameters__{option}")
+        text = values.pop(option)
+        parameters = values.setdefault("connection_parameters", {})
+        if isinstance(parameters, dict) and isinstance(text, str) and text:
+            parameters.setdefault(option, ini.typed(option, text))
+
+
+def _check_server(section: _Section, values: Mapping[str, Any]) -> None:
+    parts = values.get("connection_parameters")
+    parameters = parts if isinstance(parts, dict) else {}
+    for name in _NUMBERS:
+        if name in parameters and not re.fullmatch(r"\d{1,15}(\.\d+)?", str(parameters[name]), re.ASCII):
+            written = name if name in section.entries else f"connection_parameters__{name}"
+            section.problem(written, "is not a number from 0; write for example 30")
+    if values.get("allowed_destinations") == "any":
+        section.warn("allowed_destinations", "allows any client to have files pushed anywhere; list the destinations instead")
+
+
+def _check_shared_ports(sections: list[_Section], chains: Mapping[str, Any]) -> None:
+    first: dict[int, ServerSettings] = {}
+    for section in sections:
+        chain = chains[section.name]
+        if chain is None or chain.request_port is None:
+            continue
+        other = first.setdefault(chain.request_port, chain)
+        if other.listen_address != chain.listen_address:
+            section.problem("request_port", f"{chain.request_port} is also that of [{other.name}], with another listen_address; "
+                                            "give both the same address, or one of them another port")
+
+
+def _client_section(section: _Section) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    replacements: dict[str, Any] = {}
+    known = ClientSettings.options()
+    for option, text in section.text().items():
+        mapping = _mapping(text)
+        if option in known and (mapping is None or option in ClientSettings.FREE_TEXT):
+            values[option] = text
+        elif option in ClientSettings.PROTOCOL_KEYS:
+            section.warn(option, "is ignored: the protocol needs this key, so it is never replaced in messages")
+        else:
+            replacements[option] = text if mapping is None else mapping
+            if option in known or near(option, known):
+                why = ("has a mapping as its value", "") if option in known else ("is no option of a client", near(option, known))
+                section.warn(option, f"{why[0]}, so it replaces metadata of this name{why[1]}")
+    _correct_client(section, values)
+    return values | {"replacements": replacements}
+
+
+def _correct_client(section: _Section, values: dict[str, Any]) -> None:
+    if not (values.get("publish_port") or "0").isdigit():
+        section.warn("publish_port", "is no number and taken for 0, a random port")
+        del values["publish_port"]
+    if not values.get("group"):
+        values["group"] = section.name
+    if re.search(r"\s", section.name):
+        section.problem("name", "the name of a client's section is part of a message's subject and may hold no white space")
+
+
+def _mapping(text: str) -> dict[str, str] | None:
+    """`a:b|c:d` as a mapping; None for any other text."""
+    pairs = [item.split(":") for item in text.split("|")]
+    if any(len(pair) != 2 for pair in pairs):
+        return None
+    return {old.strip(): new.strip() for old, new in pairs}

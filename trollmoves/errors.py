@@ -1,0 +1,135 @@
+"""Every error this package raises on purpose, in one tree.
+
+A caller asks two things of an error: will it be tried again, and what do I tell the user. The class answers the first, the
+text the second. Adapters translate the exceptions of their libraries into these classes and chain the cause.
+
+::
+
+    TrollmovesError
+    +-- ConfigurationError          a config file or an option; lists every problem at once
+    +-- MalformedMessage            bytes that are no posttroll message, or one we do not accept
+    +-- JournalError                the journal cannot be read or written
+    |   +-- JournalFull             its disk is full: refuse new work, keep what runs
+    |   +-- JournalTooNew           written by a later release
+    +-- MoveError                   one move did not succeed; `code` goes on the wire
+        +-- TemporaryError          will be tried again
+        |   +-- Unreachable         host or port does not answer
+        |   +-- ConnectionLost      it answered, then went away
+        |   +-- Stalled             no bytes for `stall_timeout`
+        |   +-- DestinationFull     no space or quota left
+        |   +-- VerificationFailed  what arrived is not what was sent
+        |   +-- Busy                over a limit; ask again after `retry_after`
+        +-- PermanentError          trying again changes nothing until somebody acts
+            +-- OriginGone          the file is no longer there
+            +-- OriginChanged       another file has taken its place
+            +-- NotAnnounced        nobody announced such a file
+            +-- Denied              the configuration does not allow it
+            +-- LoginRefused        credentials, key or host key not accepted
+            +-- DestinationInvalid  the destination cannot be used as written
+            +-- MissingLibrary      an optional library is not installed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TrollmovesError(Exception):
+    """Root of the tree."""
+
+
+class ConfigurationError(TrollmovesError):
+    """One or more problems in a configuration; `problems` holds a line for each."""
+
+    def __init__(self, problems: Sequence[str] | str):
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class MalformedMessage(TrollmovesError):
+    """Text that is no acceptable posttroll message."""
+
+
+class JournalError(TrollmovesError):
+    """The journal cannot be read or written."""
+
+
+class JournalFull(JournalError):
+    """The disk of the journal is full."""
+
+
+class JournalTooNew(JournalError):
+    """The journal was written by a later release than this one."""
+
+
+class MoveError(TrollmovesError):
+    """A move did not succeed. `code` is its short name on the wire, `permanent` whether a repeat is pointless."""
+
+    code = "internal"
+    permanent = False
+
+
+class TemporaryError(MoveError):
+    """Will be tried again."""
+
+
+class Unreachable(TemporaryError):
+    code = "dest_unreachable"
+
+
+class ConnectionLost(TemporaryError):
+    code = "dest_unreachable"
+
+
+class Stalled(TemporaryError):
+    code = "stalled"
+
+
+class DestinationFull(TemporaryError):
+    code = "dest_full"
+
+
+class VerificationFailed(TemporaryError):
+    code = "verify_failed"
+
+
+class Busy(TemporaryError):
+    code = "busy"
+
+    def __init__(self, message: str, retry_after: float = 5.0):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(MoveError):
+    """Trying again changes nothing until somebody acts."""
+
+    permanent = True
+
+
+class OriginGone(PermanentError):
+    code = "gone"
+
+
+class OriginChanged(PermanentError):
+    code = "changed"
+
+
+class NotAnnounced(PermanentError):
+    code = "not_announced"
+
+
+class Denied(PermanentError):
+    code = "denied"
+
+
+class LoginRefused(PermanentError):
+    code = "dest_auth"
+
+
+class DestinationInvalid(PermanentError):
+    code = "bad_request"
+
+
+class MissingLibrary(PermanentError):
+    code = "internal"

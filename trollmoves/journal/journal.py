@@ -1,0 +1,225 @@
+"""The journal of this process: one SQLite file, one writing thread, look-ups from the loop."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from trollmoves.errors import JournalError, JournalTooNew
+from trollmoves.journal.reader import Reader
+from trollmoves.journal.statements import schema_scripts
+from trollmoves.journal.writer import Operation, Then, Writer
+
+logger = logging.getLogger(__name__)
+
+SUBJECTS_KEPT = 10_000
+"""Subjects whose last position is kept in memory."""
+CHECKPOINT_PAGES = 4000
+
+
+def step_line(state: str, when: float, peer: str = "", attempt: int = 0, detail: str = "") -> str:
+    """One line of a file's history."""
+    return orjson.dumps([state, round(when, 6), peer, attempt, detail]).decode() + "\n"
+
+
+class Journal:
+    """Opened by one process at a time, used from its loop.
+
+    `write` records and calls back after the commit; look-ups see what was committed. Ids and positions are given out here, so
+    that rows can refer to each other before they are written.
+    """
+
+    def __init__(self, path: Path, call_all: Callable[[list[Then]], Any], died: Callable[[BaseException], Any]):
+        """Open or make the journal at *path*. Raises `JournalError` when it is in use, too new, or cannot be made.
+
+        A damaged one is moved aside (`damaged` then says where) and a new one, with a new epoch, takes its place.
+        """
+        self.path = path
+        self.damaged: Path | None = None
+        self._lock = _locked(path)
+        _check_or_move_aside(self)
+        connection = _connect(path)
+        try:
+            _migrate(connection, path)
+            self.epoch = _meta(connection, "epoch", "e:" + secrets.token_hex(8))
+            self.boot_before = _exchange_boot(connection)
+            self._next_file = 1 + int(connection.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()[0])
+            self._next_position = 1 + _last_position(connection)
+        finally:
+            connection.close()
+        self._previous: OrderedDict[str, int] = OrderedDict()
+        self.reader = Reader(path)
+        self._inode = os.stat(path).st_ino
+        self._writer = Writer(lambda: _connect(path), call_all, died)
+        self._writer.start()
+
+    @property
+    def full(self) -> bool:
+        """The disk is full: refuse new work."""
+        return self._writer.full
+
+    @property
+    def waiting(self) -> int:
+        """Groups of records not committed yet."""
+        return self._writer.waiting()
+
+    @property
+    def head(self) -> int:
+        """The last position given out; 0 before the first."""
+        return self._next_position - 1
+
+    def new_file(self) -> int:
+        """The id for the next row of `files`."""
+        self._next_file += 1
+        return self._next_file - 1
+
+    def new_position(self, subject: str) -> tuple[int, int]:
+        """The position for the next announcement, and that of the one before it with the same *subject* (0: none)."""
+        position = self._next_position
+        self._next_position += 1
+        previous = self._previous.pop(subject, None)
+        if previous is None:
+            row = self.reader.find_one("last_position", (subject,))
+            previous = int(row[0] or 0)
+        self._previous[subject] = position
+        if len(self._previous) > SUBJECTS_KEPT:
+            self._previous.popitem(last=False)
+        return position, previous
+
+    def write(self, operations: Sequence[Operation], then: Callable[..., Any] | None = None, *arguments: Any) -> None:
+        """Record *operations* in one transaction; once it is on the disk the loop calls `then(*arguments)`.
+
+        Transactions are committed, and their calls made, in the order of writing.
+        """
+        self._writer.write(operations, None if then is None else (then, arguments))
+
+    def find(self, query: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """The rows of a named query, as of the last commit."""
+        return self.reader.find(query, parameters)
+
+    def find_one(self, query: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first row of a named query, if any."""
+        return self.reader.find_one(query, parameters)
+
+    def alarm(self, chain: str, text: str) -> None:
+        """Keep something an operator must know about, and say it in the log."""
+        logger.error("[%s] %s", chain, text)
+        self.write([("add_alarm", [(time.time(), chain, text)])])
+
+    def check(self) -> None:
+        """Raise `JournalError` when somebody removed or replaced the file under us: nothing written now would be found again."""
+        try:
+            inode = os.stat(self.path).st_ino
+        except FileNotFoundError:
+            raise JournalError(f"the journal {self.path} was removed while it was in use") from None
+        if inode != self._inode:
+            raise JournalError(f"the journal {self.path} was replaced while it was in use")
+
+    def close(self) -> None:
+        """Commit what waits, then let go. May be called twice."""
+        self._writer.stop()
+        self.reader.close()
+        with suppress(OSError):
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _locked(path: Path) -> int:
+    """Hold a lock beside the journal for as long as the process lives."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise JournalError(f"cannot make the journal {path}: {error.strerror}; choose another place with --journal") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise JournalError(f"the journal {path} is in use by another process; stop it, or choose another place with --journal") \
+            from error
+    return descriptor
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10.0, cached_statements=256)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    except (sqlite3.Error, OSError) as error:
+        raise JournalError(f"cannot open the journal {path}: {error}") from error
+    return connection
+
+
+def _check_or_move_aside(journal: Journal) -> None:
+    path = journal.path
+    if not path.exists() or _is_sound(path):
+        return
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    journal.damaged = aside
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10.0)
+        try:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorname", "") in ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_BUSY"):
+            raise JournalError(f"cannot open the journal {path}: {error}") from error
+        return False
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema to the newest version; refuse one from the future; keep a copy of an older one first."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    scripts = schema_scripts()
+    if version > len(scripts):
+        raise JournalTooNew(f"the journal {path} was written by a later release (schema {version}, this release knows "
+                            f"{len(scripts)}): install that release, or choose another place with --journal")
+    if 0 < version < len(scripts):
+        connection.execute("VACUUM INTO ?", (f"{path}.schema-{version}",))
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+def _meta(connection: sqlite3.Connection, name: str, default: str) -> str:
+    connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (name, default))
+    return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
+
+
+def _exchange_boot(connection: sqlite3.Connection) -> str:
+    """Note which boot of the machine this is; returns the one noted before (empty for a new journal)."""
+    try:
+        now = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        now = ""
+    before = _meta(connection, "boot", "")
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'boot'", (now,))
+    return before if before != now else ""
+
+
+def _last_position(connection: sqlite3.Connection) -> int:
+    """The last position ever given out, also when its announcement was cleaned away."""
+    kept = int(_meta(connection, "position", "0"))
+    return max(kept, int(connection.execute("SELECT coalesce(max(position), 0) FROM announcements").fetchone()[0]))

@@ -1,0 +1,204 @@
+-- name: add_file
+INSERT INTO files (id, chain, identity, key, state, time, steps, due, size, path, device, inode, mtime_ns, provider, message,
+                   request, created, attempt)
+VALUES (:id, :chain, :identity, :key, :state, :time, :steps, :due, :size, :path, :device, :inode, :mtime_ns, :provider, :message,
+        :request, :time, :attempt);
+
+-- name: step
+-- One step of one file: its new state, and a line more in its history.
+UPDATE files SET state = :state, time = :time, due = :due, attempt = :attempt, steps = steps || :line WHERE id = :id;
+
+-- name: note
+-- A line in the history that changes nothing else.
+UPDATE files SET steps = steps || :line WHERE id = :id;
+
+-- name: ask
+-- A request is about to be sent: to whom, with what id.
+UPDATE files SET state = :state, time = :time, due = NULL, attempt = :attempt, steps = steps || :line, request = :request,
+                 provider = :provider, message = :message
+WHERE id = :id;
+
+-- name: file
+SELECT * FROM files WHERE id = ?;
+
+-- name: files_of
+-- What is known of one identity in one chain, newest first.
+SELECT * FROM files WHERE identity = ? AND chain = ? ORDER BY id DESC LIMIT 50;
+
+-- name: files_named
+SELECT * FROM files WHERE identity = ? ORDER BY id DESC LIMIT 200;
+
+-- name: files_due
+-- What waits to be asked for (again), oldest first.
+SELECT * FROM files WHERE chain = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?;
+
+-- name: next_due
+SELECT min(due) FROM files WHERE chain = ? AND due IS NOT NULL;
+
+-- name: files_in_state
+SELECT * FROM files WHERE chain = ? AND state = ? ORDER BY id;
+
+-- name: interrupt_files
+-- What was under way here when the process ended will be asked for again.
+UPDATE files SET state = 'announced', steps = steps || :line WHERE chain = :chain AND state = 'moving';
+
+-- name: interrupt_transfers
+UPDATE transfers SET state = 'failed', receipt = 'interrupted' WHERE state = 'moving';
+
+-- name: add_source
+INSERT OR REPLACE INTO sources (file, provider, message) VALUES (?, ?, ?);
+
+-- name: sources_of
+SELECT provider, message FROM sources WHERE file = ?;
+
+-- name: add_announcement
+INSERT INTO announcements (position, file, subject, previous, message, time) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: last_position
+SELECT max(position) FROM announcements WHERE subject = ?;
+
+-- name: newest_position
+SELECT max(position) FROM announcements;
+
+-- name: oldest_position
+SELECT min(position) FROM announcements;
+
+-- name: last_positions
+SELECT subject, max(position) AS position FROM announcements WHERE position > ? GROUP BY subject;
+
+-- name: announcements_since
+SELECT position, subject, message, time FROM announcements WHERE position > ? ORDER BY position LIMIT ?;
+
+-- name: announced_at
+SELECT files.* FROM announcements JOIN files ON files.id = announcements.file WHERE position = ?;
+
+-- name: announced_names
+SELECT name FROM (SELECT position, announcements.subject || '/' || files.identity AS name
+                  FROM announcements JOIN files ON files.id = announcements.file ORDER BY position DESC LIMIT 61000)
+WHERE substr(name, 1, length(?)) = ? ORDER BY position DESC LIMIT ?;
+
+-- name: unasked_announcements
+-- Announced by us and never asked for by anybody.
+SELECT announcements.message, announcements.position FROM announcements JOIN files ON files.id = announcements.file
+WHERE files.chain = ? AND files.state = 'announced' AND files.path IS NOT NULL AND position > ? AND position <= ?
+ORDER BY position LIMIT ?;
+
+-- name: put_transfer
+INSERT INTO transfers (transfer, file, chain, client, consumer_group, spare, peer, request, destination, state, time, attempt)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (transfer) DO UPDATE SET peer = excluded.peer, request = excluded.request, state = excluded.state,
+                                     time = excluded.time, attempt = excluded.attempt, client = excluded.client,
+                                     spare = excluded.spare;
+
+-- name: end_transfer
+UPDATE transfers SET state = ?, time = ?, receipt = ? WHERE transfer = ?;
+
+-- name: transfer
+SELECT * FROM transfers WHERE transfer = ?;
+
+-- name: transfers_of
+SELECT * FROM transfers WHERE file = ? ORDER BY time;
+
+-- name: delivered_since
+SELECT * FROM transfers WHERE chain = ? AND state IN ('moved', 'acknowledged') AND time > ?;
+
+-- name: delivered_to
+SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'acknowledged');
+
+-- name: delivered_by_request
+SELECT transfer, file, peer, files.attempt AS attempt FROM transfers JOIN files ON files.id = transfers.file
+WHERE transfers.request = ? AND transfers.request <> '' AND transfers.state = 'moved';
+
+-- name: delivered_for
+SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_group = ?)) AND state IN ('moved', 'acknowledged');
+
+-- name: consumers
+SELECT DISTINCT client, consumer_group FROM transfers
+WHERE chain = ? AND time > ? AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged');
+
+-- name: acknowledge_transfer
+UPDATE transfers SET state = 'acknowledged', time = ? WHERE transfer = ?;
+
+-- name: add_removal
+INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);
+
+-- name: due_removals
+SELECT removals.file, removals.tries, files.path, files.device, files.inode, files.size, files.mtime_ns
+FROM removals JOIN files ON files.id = removals.file WHERE removals.chain = ? AND removals.due <= ? ORDER BY removals.due LIMIT ?;
+
+-- name: delay_removal
+UPDATE removals SET due = ?, tries = tries + 1 WHERE file = ?;
+
+-- name: end_removal
+DELETE FROM removals WHERE file = ?;
+
+-- name: removals_waiting
+SELECT count(*) FROM removals WHERE chain = ?;
+
+-- name: aged_files
+SELECT files.id AS file, path, device, inode, size, mtime_ns FROM files
+WHERE chain = ? AND path IS NOT NULL AND created < ? AND state <> 'given_up' AND instr(steps, '["removed"') = 0 ORDER BY id LIMIT ?;
+
+-- name: set_cursor
+INSERT INTO cursors (chain, provider, epoch, position) VALUES (?, ?, ?, ?)
+ON CONFLICT (chain, provider) DO UPDATE SET epoch = excluded.epoch, position = excluded.position;
+
+-- name: cursor
+SELECT epoch, position FROM cursors WHERE chain = ? AND provider = ?;
+
+-- name: add_alarm
+INSERT INTO alarms (time, chain, text) VALUES (?, ?, ?);
+
+-- name: alarms
+SELECT time, chain, text FROM alarms ORDER BY time DESC LIMIT ?;
+
+-- name: meta
+SELECT value FROM meta WHERE name = ?;
+
+-- name: put_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: chains
+SELECT DISTINCT chain FROM files;
+
+-- name: counts
+SELECT chain, state, count(*) AS count, max(time) AS latest FROM files GROUP BY chain, state;
+
+-- name: oldest_waiting
+SELECT identity, created, state FROM files
+WHERE chain = ? AND state IN ('seen', 'announced', 'requested', 'moving', 'moved', 'publishing', 'failed') ORDER BY created LIMIT 1;
+
+-- name: reached_since
+SELECT count(*) FROM files WHERE chain = ? AND state = ? AND time > ?;
+
+-- name: last_failure
+SELECT identity, state, time, steps FROM files WHERE chain = ? AND state IN ('failed', 'given_up') ORDER BY time DESC LIMIT 1;
+
+-- name: transfer_counts
+SELECT chain, state, count(*) AS count FROM transfers GROUP BY chain, state;
+
+-- name: named
+SELECT * FROM files WHERE identity = ? OR key = ? ORDER BY id;
+
+-- name: expired_files
+-- Finished files that are older than the retention, or more than it allows.
+SELECT id FROM files WHERE chain = ? AND due IS NULL
+  AND (state IN ('published', 'covered', 'given_up') OR (path IS NOT NULL AND state NOT IN ('moving', 'requested')))
+  AND (time < ? OR id <= (SELECT id FROM files WHERE chain = ? ORDER BY id DESC LIMIT 1 OFFSET ?))
+ORDER BY id LIMIT ?;
+
+-- name: remove_announcements_of
+DELETE FROM announcements WHERE file = ?;
+
+-- name: remove_transfers_of
+DELETE FROM transfers WHERE file = ?;
+
+-- name: remove_file
+DELETE FROM files WHERE id = ?;
+
+-- name: keep_position
+-- Positions never repeat, also when the newest announcement was cleaned away.
+INSERT INTO meta (name, value) VALUES ('position', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: announcement_of
+SELECT position, subject, message FROM announcements WHERE file = ? ORDER BY position DESC LIMIT 1;

@@ -1,0 +1,45 @@
+"""Reading a journal: named queries on a read-only connection. Works beside a running process and after it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from trollmoves.errors import JournalError
+from trollmoves.journal.statements import statements
+
+
+class Reader:
+    """Sees what was committed. Belongs to the thread that made it."""
+
+    def __init__(self, path: Path):
+        """Raises `JournalError` when there is no journal at *path* or it cannot be read."""
+        if not path.is_file():
+            raise JournalError(f"there is no journal at {path}")
+        self.path = path
+        self._sql = statements()
+        try:
+            self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=10.0,
+                                               cached_statements=256)
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            raise JournalError(f"cannot read the journal {path}: {error}") from error
+
+    def find(self, query: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        try:
+            return self._connection.execute(self._sql[query], parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise JournalError(f"cannot read the journal {self.path}: {error}") from error
+
+    def find_one(self, query: str, parameters: Sequence[Any] = ()) -> Any:
+        try:
+            return self._connection.execute(self._sql[query], parameters).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise JournalError(f"cannot read the journal {self.path}: {error}") from error
+
+    def close(self) -> None:
+        self._connection.close()

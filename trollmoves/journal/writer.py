@@ -1,0 +1,145 @@
+"""The one writing thread: takes all that has queued, commits it in one transaction, then tells the loop.
+
+Nothing waits for a timer: a group is what came in while the last commit ran. Every commit is on the disk (synchronous=FULL)
+before anybody is told. A full disk is waited out: the group is kept and tried again, and `full` says so meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from trollmoves.errors import JournalError
+from trollmoves.journal.statements import statements
+
+logger = logging.getLogger(__name__)
+
+Parameters = Sequence[Any] | dict[str, Any]
+Operation = tuple[str, Sequence[Parameters]]
+"""Name of a statement in `queries.sql`, and the rows to run it with."""
+Then = tuple[Callable[..., Any], tuple[Any, ...]]
+Group = tuple[Sequence[Operation], Then | None]
+
+LARGEST_GROUP = 500
+"""Records in one transaction, about."""
+RETRY_FULL = 1.0
+"""Seconds between two tries to commit to a full disk."""
+FULL_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_CANTOPEN", "SQLITE_READONLY")
+BUSY_ERRORS = ("SQLITE_BUSY", "SQLITE_LOCKED")
+
+
+class Writer:
+    """Owns the writing connection and its thread."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], tell: Callable[[list[Then]], Any],
+                 died: Callable[[BaseException], Any]):
+        """*connect* is called in the thread. *tell* gets what to call after each commit; *died* an error that ended the thread."""
+        self._connect = connect
+        self._tell = tell
+        self._died = died
+        self._queue: SimpleQueue[Group | None] = SimpleQueue()
+        self._sql = statements()
+        self._ended = False
+        self.full = False
+        """The disk is full: nothing is lost, nothing is committed until there is room."""
+        self._thread = threading.Thread(target=self._run, name="journal-writer")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def write(self, operations: Sequence[Operation], then: Then | None = None) -> None:
+        """Record *operations* in one transaction; *then* is handed to `tell` when they are on the disk."""
+        self._queue.put((operations, then))
+
+    def waiting(self) -> int:
+        """How many records are queued, about."""
+        return self._queue.qsize()
+
+    def stop(self) -> None:
+        """Commit what is queued, then end."""
+        if not self._ended:
+            self._ended = True
+            self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            connection = self._connect()
+            try:
+                self._commit_groups(connection)
+            finally:
+                connection.close()
+        except BaseException as error:  # the process must not go on without its journal
+            self._died(error)
+
+    def _commit_groups(self, connection: sqlite3.Connection) -> None:
+        more = True
+        while more:
+            groups, more = self._next_groups()
+            if groups:
+                self._commit_until_done(connection, groups)
+                self._tell([then for _, then in groups if then is not None])
+
+    def _next_groups(self) -> tuple[list[Group], bool]:
+        """What is queued, at least one; and whether more will come."""
+        groups: list[Group] = []
+        first = self._queue.get()
+        while first is not None:
+            groups.append(first)
+            if len(groups) >= LARGEST_GROUP:
+                return groups, True
+            try:
+                first = self._queue.get_nowait()
+            except Empty:
+                return groups, True
+        return groups, False
+
+    def _commit_until_done(self, connection: sqlite3.Connection, groups: list[Group]) -> None:
+        while True:
+            try:
+                self._commit(connection, groups)
+            except sqlite3.OperationalError as error:
+                _roll_back(connection)
+                self._wait_for_room(error)
+            except sqlite3.Error as error:
+                raise JournalError(f"cannot write the journal: {error}") from error
+            else:
+                if self.full:
+                    logger.warning("the journal can be written again")
+                    self.full = False
+                return
+
+    def _commit(self, connection: sqlite3.Connection, groups: list[Group]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for operations, _ in groups:
+            for name, rows in operations:
+                if len(rows) == 1:
+                    connection.execute(self._sql[name], rows[0])
+                else:
+                    connection.executemany(self._sql[name], rows)
+        connection.execute("COMMIT")
+
+    def _wait_for_room(self, error: sqlite3.OperationalError) -> None:
+        name = getattr(error, "sqlite_errorname", "")
+        if name not in FULL_ERRORS and name not in BUSY_ERRORS:
+            raise JournalError(f"cannot write the journal: {error}") from error
+        if not self.full and name in FULL_ERRORS:
+            self.full = True
+            logger.error("the journal cannot be written (%s): no new work is accepted until it can; make room on its disk", error)
+        if self._ended:
+            raise JournalError(f"the journal cannot be written and we must end: {error}") from error
+        time.sleep(RETRY_FULL if name in FULL_ERRORS else 0.05)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error:  # SQLite rolled it back by itself
+            logger.debug("nothing to roll back")

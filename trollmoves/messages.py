@@ -1,0 +1,308 @@
+"""posttroll messages: a tolerant, strict-where-it-matters codec, and frozen views of the messages this network exchanges.
+
+One message is one UTF-8 text: `pytroll:/SUBJECT TYPE USER@HOST TIME VERSION [MIME PAYLOAD]`. Versions v1.01 and v1.2 are read and
+written. Unlike posttroll's own decoder this one leaves every value as it came: a uid `20260101` stays text and goes on byte for
+byte. Where a date is needed (to fill in a destination) `moment` reads it.
+
+The extension of this package is one key, `trollmoves`, in the data; peers that do not know it ignore it and echo it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pwd
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from trollmoves.errors import MalformedMessage
+from trollmoves.uris import parse_endpoint
+
+MAGIC = "pytroll:/"
+NEWEST_VERSION = "v1.2"
+EXTENSION = "trollmoves"
+PROTOCOL = 1
+"""Version of the extension."""
+DEEPEST = 20
+"""Levels of nesting accepted in a message."""
+MOST_ITEMS = 20_000
+"""Values accepted in a message."""
+
+Data = dict[str, Any]
+
+_SPACE = re.compile(r"\s+")
+_MAGIC_BYTES = MAGIC.encode()
+_UNSAFE = re.compile(r"\s")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One decoded message. `data` is shared, never changed in place."""
+
+    subject: str
+    type: str
+    sender: str
+    time: str
+    version: str
+    data: Any
+    """A dict for JSON objects, text for `text/ascii`, empty text for none."""
+    raw: bytes = field(repr=False)
+
+    @property
+    def fields(self) -> Data:
+        """The data when it is a JSON object, else an empty one."""
+        return self.data if isinstance(self.data, dict) else {}
+
+    @property
+    def extension(self) -> Data:
+        """What the peer said in our extension, else empty."""
+        found = self.fields.get(EXTENSION)
+        return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Writes messages in the name of one sender."""
+
+    sender: str
+    version: str = NEWEST_VERSION
+
+    @classmethod
+    def of_this_process(cls, version: str | None = None) -> Envelope:
+        user = _user_name()
+        return cls(_UNSAFE.sub("_", f"{user}@{socket.gethostname()}"), version or NEWEST_VERSION)
+
+    def encode(self, subject: str, kind: str, data: Mapping[str, Any] | str | None = None) -> bytes:
+        """The bytes of one message. Raises `MalformedMessage` for a subject or type that no one could read back."""
+        if not subject or not kind or _UNSAFE.search(subject) or _UNSAFE.search(kind):
+            raise MalformedMessage(f"subject {subject!r} or type {kind!r} is empty or holds white space")
+        now = datetime.now(UTC)
+        stamp = now.replace(tzinfo=None).isoformat() if self.version <= "v1.01" else now.isoformat()
+        head = f"{MAGIC}{subject} {kind} {self.sender} {stamp} {self.version}".encode()
+        if not data:
+            return head
+        if isinstance(data, str):
+            return head + b" text/ascii " + data.encode("utf-8", "replace")
+        return head + b" application/json " + dumps(data)
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run under a number without a name
+        return str(os.getuid())
+
+
+def dumps(data: Any) -> bytes:
+    """JSON; what orjson refuses (huge integers, lone surrogates) goes through the standard library."""
+    try:
+        return orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(data, default=str).encode()
+
+
+def loads(text: bytes | str) -> Any:
+    """Parse JSON as posttroll's peers write it (NaN and Infinity included). Raises `MalformedMessage`."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise MalformedMessage(f"unreadable JSON: {type(error).__name__}") from None
+
+
+def decode(raw: bytes) -> Message:
+    """Read one message. Raises `MalformedMessage`, and nothing else, for anything unacceptable."""
+    text = _text_of(raw)
+    if not text.startswith(MAGIC):
+        raise MalformedMessage("does not begin with 'pytroll:/'")
+    parts = _SPACE.split(text[len(MAGIC):], maxsplit=6)
+    if len(parts) < 5:
+        raise MalformedMessage("has fewer than five fields")
+    subject, kind, sender, time, version = parts[:5]
+    if not (subject and kind and sender):
+        raise MalformedMessage("subject, type or sender is empty")
+    if version > NEWEST_VERSION:
+        raise MalformedMessage(f"version {version[:20]!r} is newer than {NEWEST_VERSION}")
+    if _as_datetime(time) is None:
+        raise MalformedMessage(f"time {time[:40]!r} is no date")
+    data = _payload(parts[5].lower(), parts[6]) if len(parts) == 7 else ""
+    return Message(subject, kind, sender, time, version, data, raw)
+
+
+def _text_of(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("iso-8859-1")
+
+
+def _payload(mime: str, text: str) -> Any:
+    if mime == "application/json":
+        data = loads(text)
+        _check_proportions(data)
+        return data
+    if mime in ("text/ascii", "binary/octet-stream"):
+        return text
+    raise MalformedMessage(f"unknown kind of payload {mime[:40]!r}")
+
+
+def _check_proportions(data: Any) -> None:
+    """Refuse what is nested or counted beyond reason, without recursion."""
+    if isinstance(data, dict) and not any(isinstance(value, (dict, list)) for value in data.values()):
+        return
+    level, items = [data], 0
+    for _ in range(DEEPEST):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+        items += len(below)
+        if not below:
+            return
+        if items > MOST_ITEMS:
+            raise MalformedMessage(f"holds more than {MOST_ITEMS} values")
+        level = [value for value in below if isinstance(value, (dict, list))]
+        if not level:
+            return
+    raise MalformedMessage(f"is nested deeper than {DEEPEST} levels")
+
+
+def _as_datetime(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def moment(value: Any) -> Any:
+    """*value* as a datetime when it is text that reads as one, else *value* unchanged."""
+    if isinstance(value, str):
+        found = _as_datetime(value)
+        return value if found is None else found
+    return value
+
+
+def values_of(data: Any, key: str) -> Iterator[Any]:
+    """Every value of *key* in dicts and lists of dicts, outermost first; as upstream looks for `uid` and `uri`. Our extension is
+    not searched."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if name == key:
+                yield value
+            elif name != EXTENSION and isinstance(value, (dict, list)):
+                yield from values_of(value, key)
+    elif isinstance(data, list):
+        for value in data:
+            if isinstance(value, dict):
+                yield from values_of(value, key)
+
+
+def uids_of(data: Any) -> tuple[str, ...]:
+    """All uids as text, in the order they stand."""
+    return tuple(str(uid) for uid in values_of(data, "uid"))
+
+
+def uris_of(data: Any) -> tuple[str, ...]:
+    """All uris as text, in the order they stand."""
+    return tuple(str(uri) for uri in values_of(data, "uri"))
+
+
+def identity_of(data: Any) -> str:
+    """What tells whether two messages speak of the same file or set of files: the uid, or a digest of several sorted uids; of
+    messages without any uid, the uris."""
+    uids = uids_of(data) or uris_of(data)
+    if len(uids) == 1:
+        return uids[0]
+    return "md5:" + hashlib.md5("".join(sorted(uids)).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+
+
+def translate(data: Any, key: str, value: Any) -> Any:
+    """A copy of *data* in which every value of *key* was replaced by `value(dict that holds it)`."""
+    if isinstance(data, dict):
+        copy = {name: item if name == EXTENSION else translate(item, key, value) for name, item in data.items()}
+        if key in data:
+            copy[key] = value(data)
+        return copy
+    if isinstance(data, list):
+        return [translate(item, key, value) for item in data]
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A published message that names files one can ask for."""
+
+    message: Message
+    host: str
+    port: int
+    identity: str
+    """See `identity_of`."""
+    uids: tuple[str, ...]
+    epoch: str = ""
+    """Of the announcer's journal, when the announcer speaks our extension; else empty."""
+    offset: int = 0
+    """Position in the announcer's journal; 0 without the extension."""
+    previous: int = 0
+    """Offset of the announcement before this one with the same subject; 0 for the first."""
+    key: str = ""
+    """Identifies the content: subject, uids, sizes and modification times."""
+    size: int | None = None
+    """Bytes, when the announcer says so."""
+
+    @property
+    def address(self) -> str:
+        """`request_address` as announced: names the provider of this announcement."""
+        return str(self.message.fields["request_address"])
+
+
+def read_announcement(message: Message) -> Announcement:
+    """The announcement in *message*. Raises `MalformedMessage` when there is no address to ask, or nothing to ask for."""
+    data = message.fields
+    try:
+        host, port = parse_endpoint(data.get("request_address"))
+    except ValueError as error:
+        raise MalformedMessage(f"request_address: {error}") from None
+    uids = uids_of(data)
+    if not uids and not uris_of(data):
+        raise MalformedMessage("announces neither a uid nor a uri")
+    extension = message.extension
+    if not _is_extension_of(extension, data):
+        return Announcement(message, host, port, identity_of(data), uids)
+    return Announcement(message, host, port, identity_of(data), uids, extension["epoch"], extension["offset"],
+                        _whole(extension.get("previous")), _text(extension.get("key")), _size(extension))
+
+
+def _is_extension_of(extension: Data, data: Data) -> bool:
+    """Whether *extension* was written by the announcer itself, and not copied on by a relay that does not know it."""
+    return (bool(extension) and extension.get("address") == data.get("request_address")
+            and isinstance(extension.get("epoch"), str) and type(extension.get("offset")) is int and extension["offset"] > 0)
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int and value >= 0 else 0
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _size(extension: Data) -> int | None:
+    size = extension.get("size")
+    return size if type(size) is int and size >= 0 else None
+
+
+def content_key(subject: str, uids: tuple[str, ...], sizes: tuple[int, ...], mtimes_ns: tuple[int, ...]) -> str:
+    """Identifies the content of an announcement: equal for the same files, different when one was written again."""
+    text = "\n".join((subject, *sorted(uids), *map(str, sizes), *map(str, mtimes_ns)))
+    return "k:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]

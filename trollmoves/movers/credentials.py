@@ -1,0 +1,76 @@
+"""Who logs in where: the destination says it, else the user's netrc file, else nobody (anonymous).
+
+The netrc file is `~/.netrc`, or the one the environment variable NETRC names. It is read anew for every connection, so a changed
+password needs no restart. An entry is used only when nobody but its owner can read the file, as ftp and curl's manuals ask for.
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+import stat
+from dataclasses import dataclass, field
+
+from trollmoves.errors import LoginRefused
+from trollmoves.uris import Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """An account on a server; the password is kept out of `repr`."""
+
+    user: str
+    password: str = field(default="", repr=False)
+    account: str = field(default="", repr=False)
+    """What a netrc file calls `account`; hardly a server asks for it."""
+
+
+def login_for(destination: Destination) -> Login | None:
+    """The account for *destination*: of the uri, else of the netrc entry of its host; None when neither names one.
+
+    A user without a password in the uri gets the password of the netrc entry when that is for the same user. Raises
+    `LoginRefused` when the entry that is needed cannot be used.
+    """
+    if destination.user is not None and destination.password is not None:
+        return Login(destination.user, destination.password)
+    entry = login_from_netrc(destination.host)
+    if destination.user is None:
+        return entry
+    return entry if entry is not None and entry.user == destination.user else Login(destination.user)
+
+
+def login_from_netrc(host: str, path: str | None = None) -> Login | None:
+    """The entry for *host* (or the default entry) of the netrc file at *path*; None when there is no file or no entry.
+
+    Raises `LoginRefused` when the file is malformed, or when others than its owner can read a password that is needed.
+    """
+    place = path or os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
+    try:
+        status = os.stat(place)
+    except OSError:
+        return None
+    entry = _entry(place, host)
+    if entry is None:
+        return None
+    if status.st_uid not in (os.getuid(), 0) or stat.S_IMODE(status.st_mode) & 0o077:
+        raise LoginRefused(f"{place} has a login for {host}, but others may read or own the file: chmod 600 it")
+    return entry
+
+
+def _entry(place: str, host: str) -> Login | None:
+    """The entry for *host*; the parser's own complaint may quote a password, so nothing of it is passed on."""
+    trouble = ""
+    try:
+        found = netrc.netrc(place).authenticators(host)
+    except netrc.NetrcParseError as error:
+        trouble = f"line {error.lineno} is malformed"
+    except OSError as error:
+        trouble = error.strerror or "cannot be read"
+    except UnicodeDecodeError:
+        trouble = "is no text"
+    if trouble:
+        raise LoginRefused(f"{place}: {trouble}")
+    if found is None:
+        return None
+    user, account, password = found
+    return Login(user or "", password or "", account or "")

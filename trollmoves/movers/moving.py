@@ -1,0 +1,205 @@
+"""The careful part of every move, written once: temporary name, put, compare, make it last, rename, receipt.
+
+A file is never visible under its final name before it is whole and compared. Whatever goes wrong, the temporary file is removed
+(or kept for a resume where that was asked for and the mover can), and the final name is as it was before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import posixpath
+import time
+from dataclasses import dataclass, replace
+
+from trollmoves.errors import (
+    ConnectionLost,
+    DestinationInvalid,
+    MoveError,
+    OriginChanged,
+    Stalled,
+    Unreachable,
+    VerificationFailed,
+)
+from trollmoves.movers.base import Abilities, MissingDirectory, Origin, Progress, Receipt, Sent, Session
+from trollmoves.movers.checksums import checksum_of
+from trollmoves.uris import Destination
+
+logger = logging.getLogger(__name__)
+
+LONGEST_NAME = 255
+"""Bytes of a file name that every common file system takes."""
+RESUME_FROM = 8 * 2**20
+"""Bytes; a partial file below this is sent again rather than resumed."""
+
+RESUMABLE = (Unreachable, ConnectionLost, Stalled)
+"""After these errors a partial file is worth keeping."""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How one move shall be done."""
+
+    transfer: str
+    """At least 16 hexadecimal digits that stay the same when this move is tried again; part of the temporary name."""
+    sync: bool = False
+    """Make the delivered file survive a power loss before the receipt is given."""
+    checksum: str = "auto"
+    """`auto`: where it costs little; `always`: compare checksums or fail; `never`."""
+    overwrite: str = "identical"
+    """`identical`: an equal file at the destination is left as it is; `replace`: always sent; `never`: a different file at the
+    destination is an error."""
+    temporary_prefix: str | None = None
+    """Upstream's `tmp_prefix`: put this before the final name instead of using our own temporary names (empty: use our own)."""
+    inplace: bool = False
+    """Write to the final name, for servers that cannot rename. Asked for by the user, never chosen."""
+    resume: bool = False
+    """An earlier attempt may have left a partial file; go on behind it where the mover can."""
+
+
+def ignore(done: int) -> None:
+    """A progress function for those who do not care."""
+
+
+def final_place(origin: Origin, destination: Destination, session: Session) -> Destination:
+    """The exact place of the file: a destination that ends in `/`, or is an existing directory, gets the name of the origin."""
+    if destination.path.endswith("/") or not destination.path:
+        return destination.for_name(origin.name)
+    if session.is_directory(destination.path):
+        return destination.with_path(f"{destination.path}/{origin.name}")
+    return destination
+
+
+def temporary_name(path: str, transfer: str, prefix: str | None = None) -> str:
+    """A hidden name in the same directory that no other transfer uses and that the same transfer finds again."""
+    directory, slash, name = path.rpartition("/")
+    temporary = prefix + name if prefix else f".{name}.{transfer[:16]}.part"
+    if len(temporary.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        temporary = f".{digest}.{transfer[:16]}.part"
+    return directory + slash + temporary
+
+
+def move(origin: Origin, destination: Destination, session: Session, abilities: Abilities, how: How,
+         progress: Progress = ignore) -> Receipt:
+    """Deliver *origin* to *destination* (a place for the file, or a directory) and say what was verified.
+
+    Raises a `MoveError`; then nothing new is visible under the final name.
+    """
+    started = time.monotonic()
+    abilities = session.abilities(abilities)
+    place = final_place(origin, destination, session)
+    if place.is_local:
+        _refuse_itself(origin, place.path)
+    present = _already_there(origin, place.path, session, abilities, how)
+    if present is not None:
+        return Receipt(place.exact, origin.size, present, "sum", seconds=time.monotonic() - started, copied=False)
+    direct = how.inplace or (abilities.atomic_put and not abilities.rename)
+    if not (direct or abilities.rename):
+        raise DestinationInvalid(f"{place} cannot rename files: set inplace to write to the final name")
+    temporary = place.path if direct else temporary_name(place.path, how.transfer, how.temporary_prefix)
+    try:
+        sent = _put_verified(origin, temporary, session, abilities, how, progress)
+        if not direct:
+            _put_in_place(temporary, place.path, session, abilities, how)
+    except BaseException as error:
+        if not direct or not abilities.atomic_put:
+            _clean_up(temporary, origin, session, abilities, how, error)
+        raise
+    return Receipt(place.exact, sent.size, sent.checksum, sent.verified, seconds=time.monotonic() - started)
+
+
+def _refuse_itself(origin: Origin, path: str) -> None:
+    """A file moved onto itself would be gone once its origin is removed."""
+    try:
+        there = os.stat(path)
+    except OSError:
+        return
+    if os.path.samestat(there, os.fstat(origin.descriptor)) and os.path.realpath(path) == os.path.realpath(origin.path):
+        raise DestinationInvalid(f"{path} is the file that was to be moved")
+
+
+def _already_there(origin: Origin, path: str, session: Session, abilities: Abilities, how: How) -> str | None:
+    """The checksum when an identical file is at the final place. Equal sizes alone prove nothing: products of fixed size are
+    issued again under the same name."""
+    if how.overwrite == "replace" or (not abilities.checksum and how.overwrite != "never"):
+        return None
+    if not abilities.size:
+        raise DestinationInvalid(f"{path}: overwrite = never, but the destination cannot say whether a file is there")
+    size = session.size(path)
+    if size is None:
+        return None
+    if size == origin.size and abilities.checksum:
+        expected = checksum_of(origin.descriptor)
+        if session.checksum(path) == expected:
+            return expected
+    if how.overwrite == "never":
+        raise DestinationInvalid(f"{path} exists with other content and overwrite = never")
+    return None
+
+
+def _put_verified(origin: Origin, path: str, session: Session, abilities: Abilities, how: How, progress: Progress) -> Sent:
+    offset = _resume_offset(origin, path, session, abilities, how)
+    try:
+        sent = session.put(origin, path, progress, offset)
+    except MissingDirectory:
+        session.make_directories(posixpath.dirname(path))
+        sent = session.put(origin, path, progress)
+    return _verified(sent, origin, path, session, session.abilities(abilities), how)
+
+
+def _resume_offset(origin: Origin, path: str, session: Session, abilities: Abilities, how: How) -> int:
+    if not _may_resume(origin, abilities, how):
+        return 0
+    present = session.size(path) or 0
+    return present if RESUME_FROM <= present <= origin.size else 0
+
+
+def _may_resume(origin: Origin, abilities: Abilities, how: How) -> bool:
+    return how.resume and abilities.resume and origin.size >= RESUME_FROM
+
+
+def _verified(sent: Sent, origin: Origin, path: str, session: Session, abilities: Abilities, how: How) -> Sent:
+    now = os.fstat(origin.descriptor)
+    if (now.st_size, now.st_mtime_ns) != (origin.size, origin.mtime_ns):
+        raise OriginChanged(f"{origin.path}: was written to while it was moved")
+    if sent.size != origin.size:
+        raise VerificationFailed(f"{path}: {sent.size} bytes went out, the file has {origin.size}")
+    if sent.verified == "sum" or (sent.verified == "size" and how.checksum != "always"):
+        return sent
+    if how.checksum == "always":
+        return _compare_checksums(sent, origin, path, session)
+    if not abilities.size:
+        return sent
+    arrived = session.size(path)
+    if arrived != origin.size:
+        raise VerificationFailed(f"{path}: {arrived} bytes arrived of {origin.size}")
+    return replace(sent, verified="size")
+
+
+def _compare_checksums(sent: Sent, origin: Origin, path: str, session: Session) -> Sent:
+    theirs = session.checksum(path)
+    if theirs is None:
+        raise DestinationInvalid(f"{path}: checksum = always, but the destination cannot compute checksums")
+    ours = sent.checksum or checksum_of(origin.descriptor)
+    if theirs != ours:
+        raise VerificationFailed(f"{path}: checksum {theirs} arrived, {ours} was sent")
+    return replace(sent, checksum=ours, verified="sum")
+
+
+def _put_in_place(temporary: str, path: str, session: Session, abilities: Abilities, how: How) -> None:
+    if how.sync and abilities.sync:
+        session.sync(temporary)
+    session.rename(temporary, path)
+    if how.sync and abilities.sync:
+        session.sync(posixpath.dirname(path))
+
+
+def _clean_up(temporary: str, origin: Origin, session: Session, abilities: Abilities, how: How, error: BaseException) -> None:
+    """Remove what a failed attempt left, without hiding the first error."""
+    if isinstance(error, RESUMABLE) and _may_resume(origin, abilities, how):
+        return
+    with contextlib.suppress(MoveError, OSError):
+        session.remove(temporary)

@@ -1,0 +1,18 @@
+"""When to try again: full-jitter exponential backoff. The attempts and the next time are kept in the journal, not here."""
+
+from __future__ import annotations
+
+import random
+
+FIRST = 1.0
+"""Seconds; the upper bound of the first wait."""
+LONGEST = 300.0
+"""Seconds; no wait is longer."""
+GIVE_UP_AFTER = 24 * 3600.0
+"""Seconds after the first attempt at which a file is given up (and stays listed)."""
+
+
+def wait_before(attempt: int, draw: random.Random | None = None) -> float:
+    """Seconds to wait before attempt number *attempt* + 1 (attempts count from 1), drawn between half the bound and the bound."""
+    bound = min(LONGEST, FIRST * 2 ** min(max(attempt, 1) - 1, 16))
+    return (draw or random).uniform(bound / 2, bound)

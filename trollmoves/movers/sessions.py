@@ -1,0 +1,124 @@
+"""The open sessions of one worker thread: opened when needed, kept while they are used, closed when idle.
+
+A backup target takes over when the host that was asked for cannot be reached; its session is kept under the asked-for host, so
+that later files go the same way while the connection lives (upstream documents this, its cache never found them).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trollmoves.errors import LoginRefused, TemporaryError, Unreachable
+from trollmoves.movers.base import Mover, Session, SessionSettings
+from trollmoves.movers.registry import mover_for
+from trollmoves.uris import Destination, parse_endpoint
+
+logger = logging.getLogger(__name__)
+
+ASK_WHEN_IDLE = 2.0
+"""Seconds a session may rest before it is asked whether it still lives."""
+
+Key = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class Kept:
+    """An open session and where it leads."""
+
+    session: Session
+    mover: Mover
+    destination: Destination
+    """The host it is connected to; its path is that of the first file."""
+    settings: SessionSettings
+    used: float
+
+    def at(self, destination: Destination) -> Destination:
+        """*destination* on the host this session leads to, which may be a backup target."""
+        if self.destination.address == destination.address:
+            return destination
+        return destination.with_host(self.destination.host, self.destination.port)
+
+
+class Sessions:
+    """Belongs to one thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, mover_for: Callable[[str], Mover] = mover_for):
+        self._clock = clock
+        self._mover_for = mover_for
+        self._kept: dict[Key, Kept] = {}
+
+    def get(self, destination: Destination, settings: SessionSettings, backups: Sequence[str] = ()) -> Kept:
+        """An open session to the host of *destination* or to the first backup target that answers."""
+        key = _key(destination, settings)
+        kept = self._kept.get(key)
+        if kept is not None and not self._usable(kept):
+            self._forget(key)
+            kept = None
+        if kept is None:
+            kept = self._opened(destination, settings, backups)
+            self._kept[key] = kept
+        kept.used = self._clock()
+        return kept
+
+    def _usable(self, kept: Kept) -> bool:
+        idle = self._clock() - kept.used
+        return idle < kept.settings.connection_uptime and (idle < ASK_WHEN_IDLE or kept.session.is_alive())
+
+    def _opened(self, destination: Destination, settings: SessionSettings, backups: Sequence[str]) -> Kept:
+        mover = self._mover_for(destination.scheme)
+        try:
+            return self._open(mover, destination, settings)
+        except Unreachable as first:
+            for backup in backups:
+                logger.warning("%s does not answer (%s): trying backup target %s", destination.host, first, backup)
+                try:
+                    return self._open(mover, at_backup(destination, backup), settings)
+                except (TemporaryError, LoginRefused) as error:
+                    logger.warning("backup target %s cannot be used either: %s", backup, error)
+            if not backups:
+                raise
+            raise Unreachable(f"{first} (and none of {len(backups)} backup targets can be used)") from first
+
+    def _open(self, mover: Mover, destination: Destination, settings: SessionSettings) -> Kept:
+        session = mover.open(destination, settings)
+        return Kept(session, mover, destination, settings, self._clock())
+
+    def release(self, kept: Kept) -> None:
+        """Say that *kept* was in use until now (a move may last longer than an idle connection is kept)."""
+        kept.used = self._clock()
+
+    def discard(self, kept: Kept) -> None:
+        """Close a session that misbehaved; the next `get` opens another."""
+        for key in [key for key, value in self._kept.items() if value is kept]:
+            self._forget(key)
+
+    def close_idle(self) -> None:
+        """Close what was not used for its `connection_uptime`."""
+        now = self._clock()
+        for key in [key for key, kept in self._kept.items() if now - kept.used >= kept.settings.connection_uptime]:
+            self._forget(key)
+
+    def close(self) -> None:
+        for key in list(self._kept):
+            self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        self._kept.pop(key).session.close()
+
+
+def at_backup(destination: Destination, backup: str) -> Destination:
+    """*destination* on a backup target (`host` or `host:port`): the user stays, port and password do not."""
+    try:
+        host, port = parse_endpoint(backup)
+    except ValueError:
+        return destination.with_host(backup)
+    return destination.with_host(host, port)
+
+
+def _key(destination: Destination, settings: SessionSettings) -> Key:
+    # The identity of the settings is enough: a section's are one object, and a reload makes a new one. `Kept` holds on to the
+    # object, so no other can get its identity meanwhile.
+    return *destination.address, destination.password, id(settings)

@@ -1,0 +1,126 @@
+"""Announce: an arrival becomes a row in the journal, and once that is on the disk, a published message."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trollmoves.bus.streaming import Stream
+from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import MalformedMessage
+from trollmoves.journal import Journal
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, content_key
+from trollmoves.patterns import Pattern
+from trollmoves.watchers.base import Arrival
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """What will be written and told about one new arrival."""
+
+    position: int
+    path: bytes
+    raw: bytes
+    file_row: dict[str, Any]
+    announcement_row: tuple[Any, ...]
+
+
+class Announcing:
+    """Announces the arrivals of one chain; belongs to the loop."""
+
+    def __init__(self, settings: ServerSettings, pattern: Pattern, request_address: str | None, journal: Journal,
+                 envelope: Envelope, stream: Stream):
+        self._settings = settings
+        self._pattern = pattern
+        self._address = request_address
+        self._journal = journal
+        self._envelope = envelope
+        self._stream = stream
+        self._unwritten: dict[bytes, Arrival] = {}
+        """Arrivals that are being written: look-ups do not see them yet."""
+
+    def announce(self, arrivals: Sequence[Arrival], then: Callable[[], Any] | None = None) -> None:
+        """Journal and publish what is new among *arrivals*; *then* is called when that is done."""
+        fresh = [item for item in map(self._examine, arrivals) if item is not None]
+        self._journal.write([
+            ("add_file", [item.file_row for item in fresh]),
+            ("add_announcement", [item.announcement_row for item in fresh]),
+        ] if fresh else [], self._tell, fresh, then)
+
+    def _tell(self, fresh: list[Fresh], then: Callable[[], Any] | None) -> None:
+        """The journal has them: publish, in the order of their positions."""
+        for item in fresh:
+            self._unwritten.pop(item.path, None)
+            self._stream.publish(item.raw, self._settings.topic, item.position)
+        if then is not None:
+            then()
+
+    def _examine(self, arrival: Arrival) -> Fresh | None:
+        """What to announce, or None for what is empty, known, or cannot be announced."""
+        if arrival.size == 0:
+            logger.debug("%s is empty: not announced", arrival.path)
+            return None
+        path = os.fsencode(arrival.path)
+        if self._is_known(arrival, path):
+            return None
+        fields = self._pattern.parse(arrival.path)
+        if fields is None:
+            logger.warning("%s matches the wildcards of origin, but its fields cannot be read: not announced", arrival.path)
+            return None
+        try:
+            fresh = self._composed(arrival, path, fields)
+        except (UnicodeEncodeError, MalformedMessage) as error:
+            logger.error("%r cannot be announced (%s): give it a name in UTF-8", path, error)
+            return None
+        self._unwritten[path] = arrival
+        return fresh
+
+    def _is_known(self, arrival: Arrival, path: bytes) -> bool:
+        if path in self._unwritten:
+            return self._unwritten[path] == arrival
+        identity = os.path.basename(arrival.path)
+        if not identity.isprintable() and not _is_utf8(identity):
+            return False
+        for row in self._journal.find("files_of", (identity, self._settings.name)):
+            if row["path"] == path:
+                return (row["size"], row["mtime_ns"], row["inode"]) == (arrival.size, arrival.mtime_ns, arrival.inode)
+        return False
+
+    def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any]) -> Fresh:
+        topic = self._settings.topic
+        uid = os.path.basename(arrival.path)
+        uid.encode("utf-8")
+        key = content_key(topic, (arrival.path,), (arrival.size,), (arrival.mtime_ns,))
+        position, previous = self._journal.new_position(topic)
+        data: dict[str, Any] = {**self._settings.info.plain(), **fields, "uri": arrival.path, "uid": uid}
+        if self._address is not None:
+            data["request_address"] = self._address
+        data[EXTENSION] = {
+            "version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
+            "address": self._address, "key": key, "size": arrival.size, "mtime": arrival.mtime_ns / 1e9,
+        }
+        raw = self._envelope.encode(topic, "file", data)
+        now = time.time()
+        file = self._journal.new_file()
+        row = {
+            "id": file, "chain": self._settings.name, "identity": uid, "key": key, "state": State.ANNOUNCED, "time": now,
+            "steps": step_line(State.ANNOUNCED, now), "due": None, "size": arrival.size, "path": path, "device": arrival.device,
+            "inode": arrival.inode, "mtime_ns": arrival.mtime_ns, "provider": None, "message": None, "request": None, "attempt": 0,
+        }
+        return Fresh(position, path, raw, row, (position, file, topic, previous, raw.decode(), now))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""Opening announced files: beneath the fixed directory of the origin, without following a link, and only if it is still the file
+that was announced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from trollmoves.errors import MoveError, NotAnnounced, OriginChanged, OriginGone, TemporaryError
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: opening a FIFO must not wait
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A file as it was when it was announced."""
+
+    path: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    def is_still(self, status: os.stat_result) -> bool:
+        """Whether *status* is of that very file, unchanged. Size and time decide where inodes do not last (network file systems
+        give new ones after a remount)."""
+        return (stat.S_ISREG(status.st_mode) and status.st_size == self.size and status.st_mtime_ns == self.mtime_ns
+                and (status.st_ino == self.inode or status.st_dev != self.device))
+
+
+@contextmanager
+def parent_beneath(root: str, path: str) -> Iterator[int]:
+    """A descriptor of the directory that holds *path*, reached from *root* one component at a time without following links."""
+    relative = os.path.relpath(path, root)
+    parts = relative.split("/")
+    if path != os.path.normpath(path) or parts[0] in ("..", "."):
+        raise NotAnnounced(f"{path} is not below {root}")
+    descriptor = _open_directory(root, None, path)
+    try:
+        for part in parts[:-1]:
+            below = _open_directory(part, descriptor, path)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_directory(name: str, above: int | None, path: str) -> int:
+    try:
+        return os.open(name, _DIRECTORY if above is None else _DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+    except OSError as error:
+        raise _translated(error, path) from error
+
+
+@contextmanager
+def opened(root: str, announced: Announced) -> Iterator[int]:
+    """A descriptor of the announced file. Raises `OriginGone` or `OriginChanged` when it is not there any more as announced."""
+    with parent_beneath(root, announced.path) as parent:
+        try:
+            descriptor = os.open(os.path.basename(announced.path), _FILE, dir_fd=parent)
+        except OSError as error:
+            raise _translated(error, announced.path) from error
+    try:
+        if not announced.is_still(os.fstat(descriptor)):
+            raise OriginChanged(f"{announced.path} is not the file that was announced")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def remove(root: str, announced: Announced) -> bool:
+    """Remove the announced file; False when it is gone or another file has its name. Raises `OSError` when that fails."""
+    try:
+        with parent_beneath(root, announced.path) as parent:
+            name = os.path.basename(announced.path)
+            if not announced.is_still(os.stat(name, dir_fd=parent, follow_symlinks=False)):
+                return False
+            os.unlink(name, dir_fd=parent)
+            return True
+    except (FileNotFoundError, OriginGone, OriginChanged, NotAnnounced):
+        return False
+
+
+def _translated(error: OSError, path: str) -> MoveError:
+    if error.errno == errno.ENOENT:
+        return OriginGone(f"{path} is gone")
+    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
+        return OriginChanged(f"{path} is a link or no regular file")
+    return TemporaryError(f"{path} cannot be read: {error.strerror}")

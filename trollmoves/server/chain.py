@@ -1,0 +1,101 @@
+"""One section of a server: watch -> announce -> serve -> remove. This is the life of a file on one screen.
+
+    watcher (its own thread)  yields arrivals          watchers/
+    -> Announcing             journals and publishes   announcing.py
+    -> Serving                answers who asks         serving.py (one per request port, shared by chains)
+       -> Pushing             moves, in a worker       pushing.py
+    -> Removing               removes what all have    removing.py
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from trollmoves.bus import Loop
+from trollmoves.bus.streaming import Stream
+from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import TrollmovesError
+from trollmoves.journal import Journal
+from trollmoves.messages import Envelope
+from trollmoves.patterns import Pattern
+from trollmoves.server.announcing import Announcing
+from trollmoves.server.pushing import Pushing
+from trollmoves.server.removing import Removing
+from trollmoves.server.serving import Served
+from trollmoves.watchers.directory import watch
+from trollmoves.watchers.base import Arrival, Watcher
+
+logger = logging.getLogger(__name__)
+
+BATCHES_UNDER_WAY = 4
+"""Deliveries of a watcher that may wait for the journal; then the watcher waits, and its files stay in the directory."""
+
+
+class Chain:
+    """A configured section that runs; belongs to the loop."""
+
+    def __init__(self, settings: ServerSettings, request_address: str | None, journal: Journal, loop: Loop, envelope: Envelope,
+                 stream: Stream, *, polling: bool = False, backlog: bool = True):
+        assert settings.origin is not None  # sections that listen are another kind of chain
+        self.settings = settings
+        self.restarts = 0
+        pattern = Pattern(settings.origin)
+        self._pattern = pattern
+        self._journal = journal
+        self._loop = loop
+        self._polling = polling
+        self._backlog = backlog
+        self._room = threading.BoundedSemaphore(BATCHES_UNDER_WAY)
+        self._stopped = threading.Event()
+        self._announcing = Announcing(settings, pattern, request_address, journal, envelope, stream)
+        removing = Removing(settings, pattern.directory, journal, loop)
+        self.served = Served(settings, Pushing(settings, pattern.directory), removing)
+        self._watcher = self._new_watcher()
+
+    def start(self) -> None:
+        self._watcher.start()
+
+    def announce_backlog(self) -> None:
+        """Announce what was there before we started."""
+        if self._backlog:
+            self._watcher.scan()
+
+    def stop_feeding(self) -> None:
+        """Take in no more files; requests are still served."""
+        self._stopped.set()
+        self._watcher.stop()
+
+    def stop(self) -> None:
+        """End; may be called twice."""
+        self.stop_feeding()
+        self.served.removing.stop()
+
+    def check_health(self, most_restarts: int) -> None:
+        """Make the watcher anew when it cannot see files; raise when that did not help *most_restarts* times in a row (0: never)."""
+        trouble = self._watcher.trouble()
+        if trouble is None:
+            self.restarts = 0
+            return
+        self.restarts += 1
+        logger.error("Error starting chain %s: %s (try %d)", self.settings.name, trouble, self.restarts)
+        if most_restarts and self.restarts > most_restarts:
+            raise TrollmovesError(f"the watch of section [{self.settings.name}] failed {self.restarts} times in a row: {trouble}")
+        self._watcher.stop()
+        self._watcher = self._new_watcher()
+        self._watcher.start()
+        self.announce_backlog()
+
+    def _new_watcher(self) -> Watcher:
+        settings = self.settings
+        watcher: Watcher = watch(self._pattern, self._deliver, polling=self._polling, interval=settings.watch_interval, settle=settings.settle,
+                     reconcile=settings.reconcile, backlog=self._backlog, on_death=self._loop.fail)
+        return watcher
+
+    def _deliver(self, arrivals: Sequence[Arrival]) -> None:
+        """Called by the watcher's thread: hand over, or wait for room."""
+        while not self._room.acquire(timeout=0.2):
+            if self._stopped.is_set():
+                return
+        self._loop.call(self._announcing.announce, arrivals, self._room.release)

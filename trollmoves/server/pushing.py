@@ -1,0 +1,119 @@
+"""Move: what a worker does for one push request, from opening the announced files to the receipts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import DestinationInvalid, MoveError, TemporaryError, VerificationFailed
+from trollmoves.movers.base import Mover, Origin, Receipt, SessionSettings
+from trollmoves.movers.moving import How, move
+from trollmoves.movers.registry import mover_for
+from trollmoves.movers.sessions import Kept, Sessions, at_backup
+from trollmoves.server.beneath import Announced, opened
+from trollmoves.server.rights import Rights
+from trollmoves.uris import Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of a push, and its relative path below the destination when the request names one."""
+
+    file: Announced
+    relative: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One push request that was found to be about announced files."""
+
+    transfer: str
+    """Identifies this content for this consumer at this destination; the same when the request is repeated."""
+    members: tuple[Member, ...]
+    destination: Destination
+    backups: tuple[str, ...]
+    peer: str
+    attempt: int
+
+
+class Pushing:
+    """How one chain moves files."""
+
+    def __init__(self, settings: ServerSettings, root: str):
+        self.root = root
+        self.rights = Rights(settings.name, settings.allowed_destinations, settings.allow_inline_credentials)
+        self._settings = settings
+        parameters = dict(settings.connection_parameters.plain())
+        self._prefix = _prefix(parameters)
+        self._sync = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.delete is not None)
+        self._session = SessionSettings(
+            connect_timeout=settings.connect_timeout, stall_timeout=settings.stall_timeout,
+            connection_uptime=float(parameters.get("connection_uptime", 30.0)),
+            directory_mode=settings.directory_mode if settings.directory_mode is not None else 0o777,
+            checksum=settings.checksum, parameters=parameters | ({"link": True} if settings.link else {}))
+
+    def limit(self, destination: Destination) -> int:
+        """How many moves to the host of *destination* may run at a time. Raises `DestinationInvalid` for an unknown scheme."""
+        if self._settings.transfers_per_host is not None:
+            return self._settings.transfers_per_host
+        return _mover(destination).abilities.parallel
+
+    def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
+        """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
+        destination = self.rights.check(push.destination, push.peer)
+        for backup in push.backups:
+            self.rights.check(at_backup(destination, backup), push.peer)
+        return [self._push_one(push, member, destination, sessions, progress) for member in push.members]
+
+    def _push_one(self, push: Push, member: Member, destination: Destination, sessions: Sessions,
+                  progress: Callable[[int], None]) -> Receipt:
+        place = destination if member.relative is None else _below(destination, member.relative)
+        with opened(self.root, member.file) as descriptor:
+            origin = Origin.of(member.file.path, descriptor)
+            kept = sessions.get(place, self._session, push.backups)
+            how = How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
+                      temporary_prefix=self._prefix, resume=push.attempt > 1)
+            receipt = self._moved(origin, place, kept, sessions, how, progress)
+            if not member.file.is_still(os.fstat(descriptor)):
+                raise VerificationFailed(f"{member.file.path} changed while it was moved")
+            return receipt
+
+    def _moved(self, origin: Origin, place: Destination, kept: Kept, sessions: Sessions, how: How,
+               progress: Callable[[int], None]) -> Receipt:
+        there = place.with_host(kept.destination.host, kept.destination.port) if kept.destination.host != place.host else place
+        try:
+            return move(origin, there, kept.session, kept.mover.abilities, how, progress)
+        except TemporaryError:
+            sessions.discard(kept)
+            raise
+        except MoveError:
+            raise
+        except OSError as error:
+            sessions.discard(kept)
+            raise TemporaryError(f"{place}: {error.strerror or error}") from error
+
+
+def _mover(destination: Destination) -> Mover:
+    return mover_for(destination.scheme)
+
+
+def _prefix(parameters: dict[str, object]) -> str | None:
+    """Upstream's `use_tmp_on_transfer` with its `tmp_prefix`; our own temporary names otherwise."""
+    if not parameters.get("use_tmp_on_transfer"):
+        return None
+    prefix = str(parameters.get("tmp_prefix", "."))
+    if not prefix or "/" in prefix:
+        raise DestinationInvalid(f"tmp_prefix {prefix!r} must be text without '/'")
+    return prefix
+
+
+def _below(destination: Destination, relative: str) -> Destination:
+    """Upstream joins the `path` of a file to the destination; ours must stay below it."""
+    return destination.below(str(PurePosixPath(relative)) + ("/" if relative.endswith("/") else ""))
+
+
+def members_of(files: Sequence[tuple[Announced, str | None]]) -> tuple[Member, ...]:
+    return tuple(Member(file, relative) for file, relative in files)

@@ -1,0 +1,97 @@
+"""Remove delivered origins: after `remove_delay`, once everyone who must confirm has, and only the very file that was delivered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from trollmoves.bus import Loop
+from trollmoves.config.settings import ServerSettings
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.server.beneath import Announced, remove
+
+logger = logging.getLogger(__name__)
+
+EVERY = 1.0
+"""Seconds between two looks at what is due."""
+AT_ONCE = 200
+CONSUMER_KNOWN = 24 * 3600.0
+"""Seconds a consumer that was served is waited for; `delete_after` is the backstop for files nobody comes for."""
+RETRY = 60.0
+"""Seconds between two tries of a removal that failed; never hotter."""
+
+
+class Removing:
+    """Removes the origins of one chain; belongs to the loop."""
+
+    def __init__(self, settings: ServerSettings, root: str, journal: Journal, loop: Loop):
+        self._chain = settings.name
+        self._delay = settings.remove_delay
+        self._everyone = settings.delete == "all"
+        self._after = settings.delete_after
+        self._enabled = settings.delete is not None
+        self._root = root
+        self._journal = journal
+        self._loop = loop
+        self._open = True
+        if self._enabled or self._after is not None:
+            loop.after(EVERY, self._again)
+
+    def schedule(self, file: int) -> list[Operation]:
+        """The records to write when a consumer has *file*: it is to be removed after the delay."""
+        if not self._enabled:
+            return []
+        return [("add_removal", [(file, self._chain, time.time() + self._delay)])]
+
+    def stop(self) -> None:
+        self._open = False
+
+    def _again(self) -> None:
+        if not self._open:
+            return
+        now = time.time()
+        if not self._journal.full:
+            self._remove_due(now)
+            self._remove_aged(now)
+        self._loop.after(EVERY, self._again)
+
+    def _remove_due(self, now: float) -> None:
+        due = self._journal.find("due_removals", (self._chain, now, AT_ONCE))
+        consumers = self._consumers(now) if due and self._everyone else []
+        for row in due:
+            if any(not self._has(consumer, row["file"]) for consumer in consumers):
+                self._journal.write([("delay_removal", [(now + self._delay, row["file"])])])
+            else:
+                self._remove(row, now, "delivered")
+
+    def _consumers(self, now: float) -> list[Any]:
+        """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""
+        return self._journal.find("consumers", (self._chain, now - CONSUMER_KNOWN))
+
+    def _has(self, consumer: Any, file: int) -> bool:
+        return self._journal.find_one("delivered_for", (file, consumer["client"], consumer["consumer_group"])) is not None
+
+    def _remove_aged(self, now: float) -> None:
+        """`delete_after`: the backstop against a consumer that never comes back."""
+        if self._after is not None:
+            for row in self._journal.find("aged_files", (self._chain, now - self._after, AT_ONCE)):
+                self._remove(row, now, "delete_after")
+
+    def _remove(self, row: Any, now: float, why: str) -> None:
+        path = row["path"].decode("utf-8", "surrogateescape")
+        announced = Announced(path, row["device"], row["inode"], row["size"], row["mtime_ns"])
+        try:
+            removed = remove(self._root, announced)
+        except OSError as error:
+            logger.error("%s cannot be removed (%s); tried again in %d s", path, error.strerror, RETRY)
+            self._journal.write([("delay_removal", [(now + RETRY, row["file"])])])
+            return
+        detail = f"removed ({why})" if removed else "not removed: gone, or another file has its name"
+        logger.info("%s %s", path, detail)
+        self._journal.write([
+            ("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
+            ("end_removal", [(row["file"],)]),
+        ])
+

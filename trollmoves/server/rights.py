@@ -1,0 +1,105 @@
+"""Who may have files pushed where.
+
+An unauthenticated peer may have announced files pushed to itself: to a remote destination whose host is the peer's own address,
+or to a local path when the peer is this machine. Everything else stands in `allowed_destinations` of the section.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from trollmoves.bus.addresses import addresses_of, is_own_address, is_this_machine, same_address
+from trollmoves.errors import Denied, DestinationInvalid
+from trollmoves.uris import Destination, is_address, parse_destination
+
+ANY = "any"
+
+
+class Rights:
+    """The rights that one section gives."""
+
+    def __init__(self, section: str, allowed: Sequence[str], inline_credentials: bool):
+        self._section = section
+        self._any = ANY in allowed
+        self._allowed = [parse_destination(pattern) for pattern in allowed if pattern != ANY]
+        self._inline_credentials = inline_credentials
+
+    def check(self, destination: Destination, peer: str) -> Destination:
+        """The destination to use, its path without `//` and `/./`. Raises `Denied`, naming the option to set.
+
+        May ask a name server, so it belongs into a worker.
+        """
+        place = destination.with_path(_normal(destination.path))
+        if destination.password is not None and not self._inline_credentials:
+            raise Denied(f"{place.exact}: credentials in requests are refused here (allow_inline_credentials = false)")
+        if self._any or any(_matches(place, pattern) for pattern in self._allowed):
+            return place
+        if place.is_local and is_own_address(peer):
+            return place
+        if not place.is_local and place.scheme != "s3":
+            pinned = _pinned_to_peer(place, peer)
+            if pinned is not None:
+                return pinned
+        raise Denied(f"{place.exact} is not allowed for {peer}: to allow it, add to section [{self._section}] of the server "
+                     f"allowed_destinations = {_suggestion(place)}")
+
+
+def _normal(path: str) -> str:
+    if not path:
+        return path
+    if any(part == ".." for part in path.split("/")):
+        raise DestinationInvalid(f"{path!r} leaves its directory with '..'")
+    normal = posixpath.normpath("/" + path.lstrip("/"))
+    return normal + "/" if path.endswith("/") and normal != "/" else normal
+
+
+def _pinned_to_peer(place: Destination, peer: str) -> Destination | None:
+    """*place* when its host is the peer itself. A name is looked up once, here: whoever answers for that name could answer
+    differently when the connection is made."""
+    if is_address(place.host):
+        own = same_address(place.host, peer)
+        return place if own or (is_own_address(place.host) and is_own_address(peer)) else None
+    found = addresses_of(place.host)
+    for address in sorted(found, key=lambda text: ":" in text):
+        if same_address(address, peer) or (is_own_address(address) and is_own_address(peer)):
+            return replace(place, connect_to=address)
+    return None
+
+
+def _matches(place: Destination, pattern: Destination) -> bool:
+    if place.is_local != pattern.is_local or (not place.is_local and place.scheme != pattern.scheme):
+        return False
+    if not place.is_local and not fnmatchcase(place.host.lower(), pattern.host.lower()):
+        return False
+    if pattern.is_local and pattern.host and not fnmatchcase(place.host.lower(), pattern.host.lower()):
+        return False
+    if pattern.user is not None and place.user != pattern.user:
+        return False
+    if pattern.port is not None and place.port != pattern.port:
+        return False
+    return _path_matches(place.path, _normal(pattern.path) if "*" not in pattern.path else pattern.path)
+
+
+def _path_matches(path: str, pattern: str) -> bool:
+    """A pattern without wildcards means that directory and everything below it."""
+    if any(mark in pattern for mark in "*?["):
+        return fnmatchcase(path, pattern)
+    return path.rstrip("/") == pattern.rstrip("/") or path.startswith(pattern.rstrip("/") + "/")
+
+
+def _suggestion(place: Destination) -> str:
+    directory = place.path if place.path.endswith("/") else posixpath.dirname(place.path) + "/"
+    return place.with_path(directory).exact + "*"
+
+
+def is_trusted(peer: str, trusted: Sequence[str]) -> bool:
+    """Whether *peer* is one of the hosts or addresses listed (`any` lists all)."""
+    for host in trusted:
+        if host == ANY or same_address(host, peer):
+            return True
+        if not is_address(host) and (peer in addresses_of(host) or (is_this_machine(host) and is_own_address(peer))):
+            return True
+    return False

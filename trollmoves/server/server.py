@@ -1,0 +1,186 @@
+"""The server program: its chains, the publisher they share, and a `Serving` for each request port."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trollmoves.bus import Publisher
+from trollmoves.bus.addresses import own_address
+from trollmoves.bus.streaming import Stream
+from trollmoves.config.reading import Configuration, read_server_config
+from trollmoves.config.reloading import after_reload, changes
+from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import ConfigurationError
+from trollmoves.journal.journal import step_line
+from trollmoves.server.chain import Chain
+from trollmoves.server.serving import Serving
+from trollmoves.service import Service
+from trollmoves.uris import format_endpoint
+
+logger = logging.getLogger(__name__)
+
+NAME = "move_it_server"
+BACKLOG_WAIT = 3.0
+"""Seconds after the start within which clients are expected to connect; the first one that does ends the waiting."""
+AFTER_FIRST_SUBSCRIBER = 0.25
+WORKERS = 4
+WORKERS_FSYNC = 16
+"""Measured: with an fsync for every file, 16 movers in parallel beat 4."""
+ANNOUNCED_AGAIN = 500
+
+
+class Server(Service):
+    """Runs the sections of one configuration file."""
+
+    def __init__(self, config_file: Path, journal: Path, port: int, *, disable_backlog: bool = False, polling: bool = False,
+                 check_interval: float = 30.0, most_restarts: int = 10):
+        super().__init__(config_file, read_server_config, journal, WORKERS)
+        self._port = port
+        self._backlog = not disable_backlog
+        self._polling = polling
+        self._check_interval = check_interval
+        self._most_restarts = most_restarts
+        self._started = time.monotonic()
+        self._chains: dict[str, Chain] = {}
+        self._serving: dict[int, Serving] = {}
+        self._stream: Stream | None = None
+        self._backlog_waits: set[str] = set()
+        self._first_head = self.journal.head
+        line = step_line("interrupted", time.time())
+        for chain in self.journal.find("chains"):
+            self.journal.write([("interrupt_files", [{"chain": chain["chain"], "line": line}])])
+        self.journal.write([("interrupt_transfers", [()])])
+
+    def apply(self, configuration: Configuration[ServerSettings]) -> None:
+        """Start, change and stop chains. A request port stays open while a chain uses it before and after."""
+        self._start_publishing(configuration.chains)
+        running = {name: chain.settings for name, chain in self._chains.items()}
+        wanted = after_reload(running, configuration)
+        difference = changes(running, wanted)
+        for name in (*difference.removed, *difference.changed):
+            self._stop_chain(name)
+        self._close_ports(wanted)
+        for name in (*difference.changed, *difference.added):
+            self._start_chain(wanted[name])
+        self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
+        if difference.changed or difference.added:
+            self._wait_for_subscribers([*difference.changed, *difference.added])
+
+    def _start_publishing(self, chains: Mapping[str, ServerSettings]) -> None:
+        if self._stream is not None:
+            return
+        address = next((settings.listen_address for settings in chains.values()), "*")
+        publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
+        logger.info("publishing on port %d", publisher.port)
+        self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher, self._request_address)
+        self.loop.every(self._check_interval, self._check_health)
+
+    def _start_chain(self, settings: ServerSettings) -> None:
+        assert self._stream is not None
+        try:
+            chain = Chain(settings, self._address_of(settings), self.journal, self.loop, self.envelope, self._stream,
+                          polling=self._polling, backlog=self._backlog)
+            if settings.request_port is not None:
+                self._serving_on(settings).chains[settings.name] = chain.served
+        except ConfigurationError as error:
+            logger.error("section [%s] is not started: %s", settings.name, error)
+            return
+        self._chains[settings.name] = chain
+        chain.start()
+        logger.info("[%s] watches %s and announces under %s", settings.name, settings.origin, settings.topic)
+
+    def _stop_chain(self, name: str) -> None:
+        chain = self._chains.pop(name)
+        chain.stop()
+        if chain.settings.request_port is not None:
+            self._serving[chain.settings.request_port].chains.pop(name, None)
+
+    def _serving_on(self, settings: ServerSettings) -> Serving:
+        port = settings.request_port
+        assert port is not None
+        if port not in self._serving:
+            self._serving[port] = Serving(port, settings.listen_address, settings.max_request_size, self.loop, self.journal,
+                                          self.envelope, self.workers, self._started)
+        return self._serving[port]
+
+    def _close_ports(self, wanted: Mapping[str, ServerSettings]) -> None:
+        used = {settings.request_port for settings in wanted.values()}
+        for port in [port for port in self._serving if port not in used]:
+            self._serving.pop(port).close()
+
+    def _address_of(self, settings: ServerSettings) -> str | None:
+        if settings.request_port is None:
+            return None
+        return format_endpoint(settings.request_address or own_address(), settings.request_port)
+
+    def _request_address(self) -> str | None:
+        return next((address for chain in self._chains.values() if (address := self._address_of(chain.settings))), None)
+
+    def _workers_for(self, settings: ServerSettings) -> int:
+        if settings.workers is not None:
+            return settings.workers
+        syncs = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.delete is not None)
+        return WORKERS_FSYNC if syncs else WORKERS
+
+    # The backlog waits a little, because what is published before anybody has connected is heard by nobody.
+
+    def _wait_for_subscribers(self, names: list[str]) -> None:
+        self._backlog_waits.update(names)
+        self.loop.after(BACKLOG_WAIT, self._announce_backlogs)
+
+    def _subscribed(self, topic: str) -> None:
+        if self._stream is not None:
+            self._stream.beat_soon()
+        if self._backlog_waits:
+            self.loop.after(AFTER_FIRST_SUBSCRIBER, self._announce_backlogs)
+
+    def _announce_backlogs(self) -> None:
+        waiting, self._backlog_waits = self._backlog_waits, set()
+        for name in waiting & self._chains.keys():
+            self._announce_unasked(name, 0)
+            self._chains[name].announce_backlog()
+
+    def _announce_unasked(self, name: str, after: int) -> None:
+        """Publish again what was announced before the last stop and never asked for: upstream clients cannot ask for a replay."""
+        if name not in self._chains or not self._backlog or self._stream is None:
+            return
+        rows = self.journal.find("unasked_announcements", (name, after, self._first_head, ANNOUNCED_AGAIN))
+        for row in rows:
+            self._stream.send(row["message"].encode())
+        if len(rows) == ANNOUNCED_AGAIN:
+            self.loop.after(0.1, lambda: self._announce_unasked(name, rows[-1]["position"]))
+
+    def _check_health(self) -> None:
+        try:
+            for chain in self._chains.values():
+                chain.check_health(self._most_restarts)
+        except Exception as error:
+            self.loop.fail(error)
+
+    # Stopping.
+
+    def stop_feeding(self) -> None:
+        for chain in self._chains.values():
+            chain.stop_feeding()
+
+    def under_way(self) -> int:
+        return sum(serving.under_way() for serving in self._serving.values()) + self.journal.waiting
+
+    def close_chains(self) -> None:
+        for name in list(self._chains):
+            self._stop_chain(name)
+        for port in list(self._serving):
+            self._serving.pop(port).close()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def limits_of(self, chain: str) -> tuple[float, int]:
+        running: Any = self._chains.get(chain)
+        if running is None:
+            return 7 * 86400.0, 200_000
+        return running.settings.retention, running.settings.retention_entries

@@ -1,0 +1,417 @@
+"""Serve: ping, info, push, ack, replay and status on one request port, for all chains that share it.
+
+Every request gets exactly one reply. Nothing a request contains ends this loop, grows memory without limit, or reaches a path that
+was not announced. A request is looked up in the journal; its uri is only compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from trollmoves.bus import Asker, Loop, Replier
+from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import Busy, DestinationInvalid, MoveError, NotAnnounced
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, identity_of, uris_of, values_of
+from trollmoves.movers.base import Receipt
+from trollmoves.server.beneath import Announced
+from trollmoves.server.pushing import Member, Push, Pushing
+from trollmoves.server.removing import Removing
+from trollmoves.server.replaying import Replaying
+from trollmoves.server.rights import is_trusted
+from trollmoves.uris import Destination, check_relative, hide_password, local_path, parse_destination
+from trollmoves.workers import Work, Workers
+
+logger = logging.getLogger(__name__)
+
+MOST_FILES_LISTED = 2256
+"""Names in one answer to `info`, as upstream."""
+LONGEST_HOLD = 10.0
+"""Seconds a reply is held back before a peer that knows our extension gets `pending`."""
+LONGEST_TEXT = 500
+"""Characters of an error in a reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One chain, as far as its requests are concerned."""
+
+    settings: ServerSettings
+    pushing: Pushing
+    removing: Removing
+
+
+@dataclass(slots=True)
+class Waiter:
+    """Somebody who waits for the outcome of a move."""
+
+    asker: Asker
+    message: Message
+    since: float
+    request: str
+    """Empty for upstream clients, whose reply is held back until the end."""
+
+
+@dataclass(slots=True)
+class Moving:
+    """A move that is queued or running, and who waits for it."""
+
+    push: Push
+    file: int
+    chain: str
+    total: int
+    message: Message
+    """The request that started it; its data make up the replies to those who ask for the outcome later."""
+    waiters: list[Waiter] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+    done: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Who has files pushed to it: what `delete` counts."""
+
+    client: str
+    """Names one client chain; of upstream clients, which have no name, the address."""
+    group: str
+    """What a primary and its hot spares share; empty for upstream clients."""
+    spare: bool
+
+    @classmethod
+    def of(cls, asker: Asker, message: Message) -> Consumer:
+        client, group = (message.extension.get(name) for name in ("client", "group"))
+        if isinstance(client, str) and isinstance(group, str) and 0 < len(client) <= 200 and 0 < len(group) <= 200:
+            return cls(client, group, message.extension.get("priority", 0) != 0)
+        return cls(asker.address, "", False)
+
+
+class Serving:
+    """Answers on one port; belongs to the loop."""
+
+    def __init__(self, port: int, address: str, largest: int, loop: Loop, journal: Journal, envelope: Envelope, workers: Workers,
+                 started: float):
+        self.chains: dict[str, Served] = {}
+        self._loop = loop
+        self._journal = journal
+        self._envelope = envelope
+        self._workers = workers
+        self._started = started
+        self._moving: dict[str, Moving] = {}
+        self._by_request: dict[str, str] = {}
+        self._new_work: list[Work] = []
+        self._new_records: list[Operation] = []
+        self._replaying = Replaying(journal, envelope)
+        self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
+        self.port = self._replier.port
+        self._answers: dict[str, Callable[[Asker, Message], bytes | None]] = {
+            "ping": self._ping, "info": self._info, "push": self._push, "ack": self._ack, "replay": self._replay,
+            "status": self._status,
+        }
+        loop.after(1.0, self._every_second)
+
+    def under_way(self) -> int:
+        return len(self._moving)
+
+    def close(self) -> None:
+        self._replier.close()
+
+    # Requests come in.
+
+    def _handle(self, requests: list[tuple[Asker, Message]]) -> None:
+        for asker, message in requests:
+            reply = self._answer(asker, message)
+            if reply is not None:
+                self._replier.reply(asker, reply)
+        records, self._new_records = self._new_records, []
+        work, self._new_work = self._new_work, []
+        if records:
+            self._journal.write(records)
+        if work:
+            self._workers.submit(work)
+
+    def _answer(self, asker: Asker, message: Message) -> bytes | None:
+        """The reply, or None when it comes later."""
+        answer = self._answers.get(message.type)
+        if answer is None:
+            return self._envelope.encode(message.subject, "unknown")
+        try:
+            return answer(asker, message)
+        except MoveError as error:
+            self._log_refusal(asker, message, error)
+            return self._error(message, error)
+        except Exception:  # whatever a request brings about, the next one is served
+            logger.exception("%s request of %s failed", message.type, asker.address)
+            return self._envelope.encode(message.subject, "error")
+
+    def _ping(self, asker: Asker, message: Message) -> bytes:
+        data: dict[str, Any] = {"station": next((served.settings.station for served in self.chains.values()), "unknown")}
+        if message.extension:
+            data[EXTENSION] = {"version": PROTOCOL, "request": message.extension.get("request"), "epoch": self._journal.epoch,
+                               "head": self._journal.head, "capabilities": ["replay", "status"]}
+        return self._envelope.encode(message.subject, "pong", data)
+
+    def _info(self, asker: Asker, message: Message) -> bytes:
+        asked = message.fields.get("max_count")
+        most = min(asked, MOST_FILES_LISTED) if type(asked) is int and asked >= 0 else MOST_FILES_LISTED
+        rows = self._journal.find("announced_names", (message.subject, message.subject, most))
+        uptime = str(timedelta(seconds=time.monotonic() - self._started))
+        return self._envelope.encode(message.subject, "info", {"files": [row[0] for row in rows], "max_count": most, "uptime": uptime})
+
+    def _replay(self, asker: Asker, message: Message) -> bytes:
+        return self._replaying.answer(message)
+
+    # A push: find the file, join the move that runs, or start one.
+
+    def _push(self, asker: Asker, message: Message) -> bytes | None:
+        destination = parse_destination(message.fields.get("destination"))
+        row, served = self._find(message)
+        consumer, request = Consumer.of(asker, message), _request_id(message)
+        transfer = _transfer_id(row, consumer, destination, request, message)
+        waiter = Waiter(asker, message, time.monotonic(), request)
+        if transfer in self._moving:
+            self._join(self._moving[transfer], waiter)
+            return None
+        known = self._journal.find_one("transfer", (transfer,))
+        if known is not None and request and known["request"] == request and known["state"] in (State.MOVED, State.ACKNOWLEDGED):
+            return self._delivered(message, request, [Receipt(**receipt) for receipt in json.loads(known["receipt"])])
+        self._refuse_when_busy(served)
+        members = _members(message, row)
+        attempt = 1 if known is None else known["attempt"] + 1
+        push = Push(transfer, members, destination, _backups(message), asker.address, attempt)
+        self._start(Moving(push, row["id"], row["chain"], row["size"], message), waiter, served, consumer)
+        return None
+
+    def _join(self, moving: Moving, waiter: Waiter) -> None:
+        moving.waiters.append(waiter)
+        if waiter.request:
+            moving.requests.add(waiter.request)
+            self._by_request[waiter.request] = moving.push.transfer
+
+    def _find(self, message: Message) -> tuple[Any, Served]:
+        """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`."""
+        extension, uris = message.extension, uris_of(message.fields)
+        identity = identity_of(message.fields)
+        if extension.get("epoch") == self._journal.epoch and type(extension.get("offset")) is int:
+            row = self._journal.find_one("announced_at", (extension["offset"],))
+            if row is not None and row["identity"] == identity and row["chain"] in self.chains and _is_about(row, uris):
+                newest = row if _request_id(message) else self._newest(identity, uris)
+                return newest or row, self.chains[row["chain"]]
+        row = self._newest(identity, uris)
+        if row is None:
+            raise NotAnnounced(f"{hide_password(local_path(uris[0]) if uris else message.subject)[:LONGEST_TEXT]} not reachable")
+        return row, self.chains[row["chain"]]
+
+    def _newest(self, identity: str, uris: tuple[str, ...]) -> Any | None:
+        rows = self._journal.find("files_named", (identity,))
+        return next((row for row in rows if row["chain"] in self.chains and _is_about(row, uris)), None)
+
+    def _refuse_when_busy(self, served: Served) -> None:
+        if self._journal.full:
+            raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
+        if len(self._moving) >= served.settings.queued_requests:
+            raise Busy(f"{len(self._moving)} requests are waiting (queued_requests in section [{served.settings.name}])", 5.0)
+
+    def _start(self, moving: Moving, waiter: Waiter, served: Served, consumer: Consumer) -> None:
+        push = moving.push
+        limit = served.pushing.limit(push.destination)
+        self._moving[push.transfer] = moving
+        self._join(moving, waiter)
+        now = time.time()
+        self._new_records += [
+            ("put_transfer", [(push.transfer, moving.file, moving.chain, consumer.client, consumer.group, consumer.spare, push.peer,
+                               waiter.request, push.destination.exact, State.MOVING, now, push.attempt)]),
+            _step(moving, State.MOVING, now, push.destination.exact),
+        ]
+
+        def progress(done: int) -> None:
+            moving.done = done
+
+        self._new_work.append(Work(push.destination.address[:3], limit,
+                                   lambda sessions: served.pushing.push(push, sessions, progress),
+                                   lambda outcome: self._finish(moving, served, outcome)))
+
+    # A move is over.
+
+    def _finish(self, moving: Moving, served: Served, outcome: Any) -> None:
+        now = time.time()
+        if isinstance(outcome, Exception):
+            state = State.GIVEN_UP if getattr(outcome, "permanent", False) else State.FAILED
+            error = outcome if isinstance(outcome, MoveError) else MoveError(f"{type(outcome).__name__}: {outcome}")
+            detail = hide_password(str(error))[:LONGEST_TEXT]
+            logger.warning("%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact, detail,
+                           exc_info=None if isinstance(outcome, MoveError) else outcome)
+            self._journal.write([("end_transfer", [(state, now, detail, moving.push.transfer)]), _step(moving, state, now, detail)],
+                                self._tell_failure, moving, error)
+            return
+        receipts = [asdict(receipt) for receipt in outcome]
+        detail = _summary(outcome)
+        self._journal.write([
+            ("end_transfer", [(State.MOVED, now, json.dumps(receipts), moving.push.transfer)]),
+            _step(moving, State.MOVED, now, detail), *served.removing.schedule(moving.file),
+        ], self._tell_success, moving, outcome)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
+
+    def _tell_success(self, moving: Moving, receipts: list[Receipt]) -> None:
+        for waiter in self._forget(moving):
+            self._replier.reply(waiter.asker, self._delivered(waiter.message, waiter.request, receipts))
+
+    def _tell_failure(self, moving: Moving, error: MoveError) -> None:
+        for waiter in self._forget(moving):
+            self._replier.reply(waiter.asker, self._error(waiter.message, error))
+
+    def _forget(self, moving: Moving) -> list[Waiter]:
+        del self._moving[moving.push.transfer]
+        for request in moving.requests:
+            self._by_request.pop(request, None)
+        return moving.waiters
+
+    # Replies.
+
+    def _delivered(self, message: Message, request: str, receipts: list[Receipt]) -> bytes:
+        data = _without_credentials(message.fields)
+        if request:
+            receipt = receipts[-1]
+            data[EXTENSION] = {**message.extension, "request": request, "state": "delivered", "checksum": receipt.checksum,
+                               "verified": receipt.verified, "destination_uri": receipt.uri, "confirm": True}
+        return self._envelope.encode(message.subject, _reply_type(message), data)
+
+    def _error(self, message: Message, error: MoveError) -> bytes:
+        text = hide_password(str(error))[:LONGEST_TEXT]
+        request = _request_id(message)
+        if not request:
+            return self._envelope.encode(message.subject, "err", text)
+        data = {"error": text, EXTENSION: {"version": PROTOCOL, "request": request, "code": error.code,
+                                           "permanent": error.permanent, "retry_after": getattr(error, "retry_after", None)}}
+        return self._envelope.encode(message.subject, "err", data)
+
+    def _log_refusal(self, asker: Asker, message: Message, error: MoveError) -> None:
+        logger.warning("refused %s of %s: %s", message.type, asker.address, hide_password(str(error))[:LONGEST_TEXT])
+
+    # Long moves: a reply within ten seconds, whatever happens.
+
+    def _every_second(self) -> None:
+        now = time.monotonic()
+        for moving in self._moving.values():
+            late = [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]
+            for waiter in late:
+                moving.waiters.remove(waiter)
+                self._replier.reply(waiter.asker, self._pending(waiter, moving))
+        self._loop.after(1.0, self._every_second)
+
+    def _pending(self, waiter: Waiter, moving: Moving) -> bytes:
+        data = {EXTENSION: {"version": PROTOCOL, "request": waiter.request, "state": "moving", "done": moving.done,
+                            "total": moving.total}}
+        return self._envelope.encode(waiter.message.subject, "pending", data)
+
+    def _status(self, asker: Asker, message: Message) -> bytes | None:
+        request = _request_id(message)
+        moving = self._moving.get(self._by_request.get(request, ""))
+        if moving is None:
+            data = {EXTENSION: {"version": PROTOCOL, "request": request, "code": "unknown_request"}}
+            return self._envelope.encode(message.subject, "err", data)
+        moving.waiters.append(Waiter(asker, moving.message, time.monotonic(), request))
+        return None
+
+    # An ack: a consumer has the file, from us or from somebody else.
+
+    def _ack(self, asker: Asker, message: Message) -> bytes:
+        confirmed = message.extension.get("requests")
+        if isinstance(confirmed, list):
+            return self._confirm(message, [request for request in confirmed if isinstance(request, str)][:1000])
+        row, served = self._find(message)
+        now = time.time()
+        records: list[Operation] = [("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"],
+                                               "line": step_line(State.ACKNOWLEDGED, now, asker.address), "id": row["id"]}])]
+        if self._journal.find_one("delivered_to", (row["id"], asker.address)) or is_trusted(asker.address, served.settings.trusted_acks):
+            records += served.removing.schedule(row["id"])
+        elif served.settings.delete is not None:
+            logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be removed, set "
+                        "trusted_acks = %s in section [%s])", asker.address, row["identity"], asker.address, served.settings.name)
+        self._new_records += records
+        return self._envelope.encode(message.subject, "ack", _without_credentials(message.fields))
+
+    def _confirm(self, message: Message, requests: list[str]) -> bytes:
+        now = time.time()
+        for request in requests:
+            for row in self._journal.find("delivered_by_request", (request,)):
+                line = step_line(State.ACKNOWLEDGED, now, row["peer"])
+                self._new_records += [
+                    ("acknowledge_transfer", [(now, row["transfer"])]),
+                    ("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"], "line": line,
+                               "id": row["file"]}]),
+                ]
+        data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request"), "confirmed": len(requests)}}
+        return self._envelope.encode(message.subject, "ack", data)
+
+
+def _request_id(message: Message) -> str:
+    request = message.extension.get("request")
+    return request if isinstance(request, str) and request.startswith("r:") and len(request) <= 64 else ""
+
+
+def _is_about(row: Any, uris: tuple[str, ...]) -> bool:
+    """Whether the uris of a request are those that were announced. They are compared, never opened."""
+    return bool(uris) and all(os.fsencode(local_path(uri)) == row["path"] for uri in uris)
+
+
+def _transfer_id(row: Any, consumer: Consumer, destination: Destination, request: str, message: Message) -> str:
+    """What makes two requests the same: content, consumer and destination; for upstream clients, which repeat a request letter by
+    letter, the letters."""
+    parts = [str(row["id"]), row["key"], consumer.group or consumer.client, destination.exact, destination.user or ""]
+    if not request:
+        parts.append(hashlib.sha256(message.raw).hexdigest())
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _members(message: Message, row: Any) -> tuple[Member, ...]:
+    file = Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
+    relatives = list(values_of(message.fields, "path"))
+    if relatives:
+        check_relative(relatives[0])
+    return (Member(file, relatives[0] if relatives else None),)
+
+
+def _backups(message: Message) -> tuple[str, ...]:
+    found = message.fields.get("backup_targets")
+    if found is None:
+        return ()
+    if not isinstance(found, list) or len(found) > 20 or not all(isinstance(host, str) and host for host in found):
+        raise DestinationInvalid("backup_targets must be a short list of hosts")
+    return tuple(found)
+
+
+def _step(moving: Moving, state: State, now: float, detail: str) -> Operation:
+    line = step_line(state, now, moving.push.peer, moving.push.attempt, detail)
+    return ("step", [{"state": state, "time": now, "due": None, "attempt": moving.push.attempt, "line": line, "id": moving.file}])
+
+
+def _summary(receipts: list[Receipt]) -> str:
+    receipt = receipts[-1]
+    how = "" if receipt.copied else ", was there already"
+    return f"{receipt.uri} {receipt.size} bytes, verified: {receipt.verified}{how}, {receipt.seconds:.3f} s"
+
+
+def _without_credentials(fields: Mapping[str, Any]) -> dict[str, Any]:
+    data = dict(fields)
+    if "destination" in data:
+        data["destination"] = parse_destination(data["destination"]).clean
+    return data
+
+
+def _reply_type(message: Message) -> str:
+    for key, kind in (("uri", "file"), ("dataset", "dataset"), ("collection", "collection")):
+        if key in message.fields:
+            return kind
+    return message.type
+

@@ -1,0 +1,143 @@
+"""What all roles share: the loop, the journal, the workers, and how a process starts, reloads, drains and stops.
+
+A thread that dies unexpectedly ends the process with an error: the supervisor starts it again and the journal resumes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trollmoves.bus import Loop
+from trollmoves.bus.sockets import end_context, message_version
+from trollmoves.config.reading import Configuration
+from trollmoves.config.reloading import ConfigWatch
+from trollmoves.errors import ConfigurationError
+from trollmoves.journal import Journal
+from trollmoves.journal.cleaning import Cleaning
+from trollmoves.messages import Envelope
+from trollmoves.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+GRACE = 8.0
+"""Seconds that running moves get to finish when the process is asked to stop."""
+CHECK_JOURNAL = 5.0
+
+
+class Service:
+    """One running program. A role adds what its chains are: `apply` makes them follow a configuration."""
+
+    def __init__(self, config_file: Path, read_config: Callable[[Path], Configuration[Any]], journal: Path, workers: int):
+        self.loop = Loop()
+        threading.excepthook = self._thread_died
+        self.journal = Journal(journal, self.loop.call_all, self.loop.fail)
+        self.envelope = Envelope.of_this_process(message_version())
+        self.workers = Workers(self.loop.call_all, self.loop.fail, workers)
+        self._config_file = config_file
+        self._read_config = read_config
+        self._config_watch = ConfigWatch(config_file, lambda: self.loop.call(self.reload))
+        self._cleaning = Cleaning(self.journal, self.loop, self.limits_of)
+        self._draining = False
+        if self.journal.damaged is not None:
+            self.journal.alarm("", f"the journal was damaged; it was moved to {self.journal.damaged} and a new one was begun")
+
+    # What a role adds.
+
+    def apply(self, configuration: Configuration[Any]) -> None:
+        """Start, change and end chains so that they are those of *configuration*."""
+        raise NotImplementedError
+
+    def close_chains(self) -> None:
+        """Stop feeding and let go of the sockets; may be called twice."""
+        raise NotImplementedError
+
+    def stop_feeding(self) -> None:
+        """Take in nothing new; what is under way goes on."""
+
+    def limits_of(self, chain: str) -> tuple[float, int]:
+        """How long (seconds) and how many finished files the journal keeps for *chain*."""
+        raise NotImplementedError
+
+    # The life of the process.
+
+    def run(self, configuration: Configuration[Any]) -> None:
+        """Work until a signal says stop. Raises what ended the process otherwise."""
+        self._listen_to_signals()
+        try:
+            self.apply(configuration)
+            self._config_watch.start()
+            self._cleaning.start()
+            self.loop.every(CHECK_JOURNAL, self.journal.check)
+            self.loop.run()
+        finally:
+            self._close()
+
+    def reload(self) -> None:
+        """Follow the configuration file; when it cannot be read, go on with what runs."""
+        try:
+            configuration = self._read_config(self._config_file)
+        except ConfigurationError as error:
+            logger.error("the configuration was not reloaded, everything goes on as before:\n%s", error)
+            return
+        for warning in configuration.warnings:
+            logger.warning("%s", warning)
+        for problem in configuration.problems:
+            logger.error("%s", problem)
+        if configuration.problems and not configuration.chains:
+            logger.error("the configuration was not reloaded, everything goes on as before")
+            return
+        logger.info("reloading %s", self._config_file)
+        self.apply(configuration)
+
+    def _listen_to_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            logger.warning("not in the main thread: signals are not handled")
+            return
+        signal.signal(signal.SIGTERM, lambda *_: self.loop.call(self.drain))
+        signal.signal(signal.SIGINT, lambda *_: self.loop.call(self.drain))
+        signal.signal(signal.SIGHUP, lambda *_: self.loop.call(self.reload))
+
+    def drain(self) -> None:
+        """Take in nothing new, let what is under way finish, then stop. A second time: stop at once."""
+        if self._draining:
+            self.loop.stop()
+            return
+        self._draining = True
+        logger.info("stopping")
+        self.stop_feeding()
+        self._stop_when_idle(time.monotonic() + GRACE)
+
+    def _stop_when_idle(self, deadline: float) -> None:
+        if self.under_way() == 0 or time.monotonic() > deadline:
+            self.journal.write([], self.loop.stop)
+        else:
+            self.loop.after(0.05, lambda: self._stop_when_idle(deadline))
+
+    def under_way(self) -> int:
+        """How many moves are queued or running here."""
+        return 0
+
+    def _close(self) -> None:
+        self._config_watch.stop()
+        self.close_chains()
+        left = self.workers.stop(2.0)
+        self.journal.close()
+        self.loop.close()
+        if left:
+            # A mover that hangs in a system call would keep the interpreter from ending; the journal knows what was not done.
+            logger.warning("%d moves were not finished; they are done after the next start", left)
+            logging.shutdown()
+            os._exit(0 if self._draining else 1)
+        end_context()
+
+    def _thread_died(self, args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread else "unknown"
+        logger.critical("thread %s died: %r", name, args.exc_value)
+        self.loop.fail(args.exc_value or RuntimeError(f"thread {name} died"))

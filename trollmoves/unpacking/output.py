@@ -1,0 +1,207 @@
+"""Where members go: first into a hidden directory beside their place, then, when all are there, one by one under their names.
+
+Names come from the archive and are not trusted. Every file is created with O_EXCL|O_NOFOLLOW below a directory descriptor, and
+since neither links nor anything but files and directories can be made, no name can lead out of the hidden directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from trollmoves.unpacking.base import BadArchive, shown
+from trollmoves.unpacking.limits import Budget, Limits
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+PREFIX = ".unpack-"
+"""Hidden directories begin so; no member may."""
+LONGEST_NAME = 255
+LATEST = 2**33
+"""Seconds; a modification time outside 1970 and this is not set."""
+PIECE = 2**20
+
+Parts = tuple[str, ...]
+
+
+def parts_of(name: str, limits: Limits) -> Parts:
+    """The directories and the name of a member; none for the top directory itself. Raises `BadArchive`."""
+    if "\0" in name:
+        raise BadArchive(f"{shown(name)}: a NUL in a member's name")
+    if name.startswith("/"):
+        raise BadArchive(f"{shown(name)}: a member's name must not be absolute")
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if ".." in parts:
+        raise BadArchive(f"{shown(name)}: a member's name must not lead out of the directory")
+    if parts and parts[0].startswith(PREFIX):
+        raise BadArchive(f"{shown(name)}: a member's name must not begin with {PREFIX}")
+    _check_lengths(name, parts, limits)
+    return parts
+
+
+def _check_lengths(name: str, parts: Parts, limits: Limits) -> None:
+    if len(parts) > limits.depth + 1:
+        raise BadArchive(f"{shown(name)}: more than {limits.depth} directories deep")
+    if len(os.fsencode(name)) > limits.path_length or any(len(os.fsencode(part)) > LONGEST_NAME for part in parts):
+        raise BadArchive(f"{shown(name)}: a member's name is too long")
+
+
+@contextmanager
+def closing(descriptor: int) -> Iterator[int]:
+    """Close *descriptor* at the end."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_at(descriptor: int, path: str) -> bool:
+    """Whether the file open as *descriptor* is still the one at *path*."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def walk(top: int, parts: Parts) -> int:
+    """A new descriptor of the directory *parts* below *top*; links are not followed. Raises OSError."""
+    current = os.dup(top)
+    for part in parts:
+        with closing(current):
+            current = os.open(part, DIRECTORY, dir_fd=current)
+    return current
+
+
+class MemberFile:
+    """One member being written."""
+
+    def __init__(self, descriptor: int, name: str, budget: Budget):
+        self._descriptor = descriptor
+        self._name = name
+        self._budget = budget
+        self.size = 0
+        """Bytes so far."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append *data*."""
+        self._budget.take(self._name, len(data))
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view):]
+        self.size += len(data)
+
+    def skip(self, count: int) -> None:
+        """Append *count* zero bytes as a hole, which counts as much as bytes do."""
+        self._budget.take(self._name, count)
+        self.size += count
+        os.ftruncate(self._descriptor, self.size)
+        os.lseek(self._descriptor, self.size, os.SEEK_SET)
+
+    def finish(self, mode: int, mtime: float | None, sync: bool) -> None:
+        """Give it its mode and time, and put it on the disk where asked."""
+        os.fchmod(self._descriptor, mode & 0o755 | 0o600)
+        if mtime is not None and 0 <= mtime < LATEST:
+            os.utime(self._descriptor, (mtime, mtime))
+        if sync:
+            os.fsync(self._descriptor)
+
+
+class Output:
+    """What an unpacker hands its members to."""
+
+    def __init__(self, hidden: int, path: str, budget: Budget, sync: bool):
+        os.mkdir("members", 0o700, dir_fd=hidden)
+        os.mkdir("scratch", 0o700, dir_fd=hidden)
+        self.top = os.open("members", DIRECTORY, dir_fd=hidden)
+        self.scratch = os.path.join(path, "scratch")
+        """An empty directory for a foreign program to work in."""
+        self.budget = budget
+        self.files: dict[Parts, int] = {}
+        """The files so far and their sizes in bytes."""
+        self.directories: set[Parts] = set()
+        """The directories so far."""
+        self._parent: tuple[Parts, int] = ((), os.dup(self.top))
+        self._sync = sync
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        os.close(self._parent[1])
+        os.close(self.top)
+
+    def directory(self, name: str) -> None:
+        """A directory; fine when it is there."""
+        parts = parts_of(name, self.budget.limits)
+        known = len(self.directories)
+        self._make(parts, name)
+        if len(self.directories) == known:
+            self.budget.member(name)
+
+    @contextmanager
+    def file(self, name: str, *, mode: int = 0o644, mtime: float | None = None) -> Iterator[MemberFile]:
+        """A new file to be written. Of *mode* the permission bits count, without writing by others; *mtime* is in seconds."""
+        parts = self._new_file(name, mode)
+        try:
+            descriptor = os.open(parts[-1], CREATE, 0o600, dir_fd=self._parent[1])
+        except FileExistsError as error:
+            raise BadArchive(f"{shown(name)}: two members have this name") from error
+        with closing(descriptor):
+            member = MemberFile(descriptor, name, self.budget)
+            yield member
+            member.finish(mode, mtime, self._sync)
+        self.files[parts] = member.size
+
+    def adopt(self, made: str, name: str, *, mode: int = 0o644) -> None:
+        """Take the file *made* that a foreign program left in `scratch`, if it is a regular one within the limits."""
+        path = os.path.join(self.scratch, made)
+        try:
+            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise BadArchive(f"{shown(made)}: the program left no such file: {error.strerror}") from error
+        with closing(source), self.file(name, mode=mode) as member:
+            if not stat.S_ISREG(os.fstat(source).st_mode):
+                raise BadArchive(f"{shown(made)}: the program left no regular file")
+            while data := os.read(source, PIECE):
+                member.write(data)
+
+    def _new_file(self, name: str, mode: int) -> Parts:
+        if mode & (stat.S_ISUID | stat.S_ISGID):
+            raise BadArchive(f"{shown(name)}: files with setuid or setgid bits are not unpacked")
+        parts = parts_of(name, self.budget.limits)
+        if not parts:
+            raise BadArchive(f"{shown(name)}: a file needs a name")
+        self.budget.member(name)
+        self._make(parts[:-1], name)
+        return parts
+
+    def _make(self, parts: Parts, name: str) -> None:
+        """Make the directories that are missing, and keep the last one open: members mostly come directory by directory."""
+        if parts == self._parent[0]:
+            return
+        for depth in range(1, len(parts) + 1):
+            if parts[:depth] not in self.directories:
+                self._make_one(parts[:depth], name)
+        opened = walk(self.top, parts)
+        os.close(self._parent[1])
+        self._parent = (parts, opened)
+
+    def _make_one(self, parts: Parts, name: str) -> None:
+        self.budget.member(name)
+        with closing(walk(self.top, parts[:-1])) as parent:
+            try:
+                os.mkdir(parts[-1], 0o700, dir_fd=parent)
+            except FileExistsError as error:
+                raise BadArchive(f"{shown(name)}: a directory and a file have the same name") from error
+        self.directories.add(parts)
+
+
+def empty(directory: int, *, strict: bool) -> None:
+    """Remove everything in *directory*; unless *strict*, as far as possible."""
+    for name in os.listdir(directory):
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            shutil.rmtree(name, ignore_errors=not strict, dir_fd=directory)
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)

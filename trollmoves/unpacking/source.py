@@ -1,0 +1,56 @@
+"""Exact reads from pieces of bytes, with a count of what came."""
+
+from __future__ import annotations
+
+from trollmoves.unpacking.base import BadArchive, Options, Packed
+from trollmoves.unpacking.decompressing import Bytes, codec_of, decompressed, piece_size, pieces
+from trollmoves.unpacking.limits import Budget
+
+
+class Source:
+    """Reads forward through *parts*, holding one piece at a time."""
+
+    def __init__(self, parts: Bytes):
+        self._parts = parts
+        self._piece = memoryview(b"")
+
+    def some(self, most: int) -> memoryview:
+        """Between 1 and *most* bytes; none at the end."""
+        while not self._piece:
+            data = next(self._parts, None)
+            if data is None:
+                return self._piece
+            self._piece = memoryview(data)
+        found, self._piece = self._piece[:most], self._piece[most:]
+        return found
+
+    def exactly(self, count: int) -> bytes:
+        """*count* bytes. Raises `BadArchive` when fewer are left."""
+        found = self.at_most(count)
+        if len(found) < count:
+            raise BadArchive("ends in the middle of a member: it is truncated")
+        return found
+
+    def at_most(self, count: int) -> bytes:
+        """*count* bytes, fewer only at the end."""
+        found = bytearray()
+        while len(found) < count and (part := self.some(count - len(found))):
+            found += part
+        return bytes(found)
+
+    def drain(self) -> None:
+        """Read to the end, so that checksums there are looked at."""
+        while self.some(2**30):
+            pass
+
+
+def plain_bytes(packed: Packed, options: Options, budget: Budget) -> Bytes:
+    """The bytes of *packed*, decompressed if its first bytes say that it is compressed."""
+    codec = codec_of(packed.descriptor)
+    raw = pieces(packed.descriptor, 0, packed.size)
+    if codec is None:
+        yield from raw
+        return
+    for data in decompressed(raw, codec, budget.limits.memory, piece_size(options.block_size)):
+        budget.take_stream(len(data))
+        yield data

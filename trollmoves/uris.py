@@ -1,0 +1,218 @@
+"""Destinations: parse once, strictly; compare, compose and show without the password.
+
+A destination is a uri (`sftp://user@host:22/data/in/`), a plain path, or `file://host/path`. Everything that leaves the process
+(replies, logs, errors, the journal) uses `Destination.clean` or `str()`, which never show credentials.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote, urlsplit
+
+from trollmoves.errors import DestinationInvalid
+
+LOCAL_SCHEMES = ("", "file")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
+_SPLIT = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*))?(?P<path>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a file shall be. The password is kept out of `repr`, `str` and comparison by humans, not out of equality."""
+
+    scheme: str
+    """Lower case; empty for a plain path."""
+    host: str
+    """As written (S3 buckets keep their case); empty for this machine."""
+    port: int | None
+    path: str
+    """Absolute or empty; the literal path, not percent-decoded."""
+    user: str | None = None
+    password: str | None = None
+    query: str = ""
+    connect_to: str = ""
+    """Literal address to connect to in place of looking up `host`, when somebody decided on the address that was looked up."""
+
+    def __repr__(self) -> str:
+        return f"<Destination {self}>"
+
+    def __str__(self) -> str:
+        """The exact uri without the password (the user stays: it says which account)."""
+        return self._text(with_user=True)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the scheme means this machine's file system (the host, if any, is not looked at)."""
+        return self.scheme in LOCAL_SCHEMES
+
+    @property
+    def clean(self) -> str:
+        """The form upstream's replies carry: scheme, lower-case host and path; user, password, port and query dropped."""
+        if not self.scheme:
+            return self.path
+        return f"{self.scheme}://{self.host.lower()}{self.path}"
+
+    @property
+    def exact(self) -> str:
+        """Scheme, host, port and path: all that says where, nothing that says who."""
+        return self._text(with_user=False)
+
+    @property
+    def with_credentials(self) -> str:
+        """The whole uri, password included: for the one request that needs it, never for a log."""
+        return self._text(with_user=True, with_password=True)
+
+    @property
+    def address(self) -> tuple[str, str, int | None, str | None]:
+        """What a connection depends on: scheme, host, port, user."""
+        return self.scheme, self.host, self.port, self.user
+
+    def _text(self, *, with_user: bool, with_password: bool = False) -> str:
+        if not self.scheme:
+            return self.path
+        login = ""
+        if with_user and self.user is not None:
+            login = quote(self.user, safe="")
+            if with_password and self.password is not None:
+                login += ":" + quote(self.password, safe="")
+            login += "@"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port is not None else ""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{login}{host}{port}{self.path}{query}"
+
+    def with_path(self, path: str) -> Destination:
+        return replace(self, path=path)
+
+    def with_host(self, host: str, port: int | None = None) -> Destination:
+        """The same place on another host (a backup target): the user stays, port and password do not."""
+        return replace(self, host=host, port=port, password=None)
+
+    def with_login(self, login: str | None) -> Destination:
+        """With `user[:password]`; unchanged when *login* is empty."""
+        if not login:
+            return self
+        user, separator, password = login.partition(":")
+        return replace(self, user=user, password=password if separator else None)
+
+    def below(self, relative: str) -> Destination:
+        """The place *relative* below this directory. Refuses what would leave it (`..`, an absolute path)."""
+        check_relative(relative)
+        return self.with_path(self.path.rstrip("/") + "/" + relative)
+
+    def for_name(self, name: str) -> Destination:
+        """The destination with *name* appended when it names a directory by its trailing slash (or has no path at all)."""
+        if self.path.endswith("/") or not self.path:
+            return self.with_path((self.path or "/") + name)
+        return self
+
+
+def parse_destination(text: object) -> Destination:
+    """Read a destination. Raises `DestinationInvalid` with what is wrong; the text of the error never holds credentials."""
+    if not isinstance(text, str):
+        raise DestinationInvalid(f"a destination must be text, not {type(text).__name__}")
+    shown = hide_password(text)
+    if not text or _CONTROL.search(text):
+        raise DestinationInvalid(f"destination {shown!r} is empty or holds control characters")
+    match = _SPLIT.fullmatch(text)
+    assert match is not None  # the pattern takes any text
+    scheme = (match["scheme"] or "").lower()
+    if not scheme:
+        return Destination("", "", None, _checked_path(text, shown))
+    user, password, host, port = _authority(match["authority"], shown)
+    path, _, query = match["path"].partition("?")
+    return Destination(scheme, host, port, _checked_path(path, shown, scheme), user, password, query)
+
+
+def _authority(authority: str, shown: str) -> tuple[str | None, str | None, str, int | None]:
+    login, at, place = authority.rpartition("@")
+    user, colon, password = login.partition(":")
+    try:
+        parts = urlsplit(f"//{place}")
+        port = parts.port
+    except ValueError as error:
+        raise DestinationInvalid(f"destination {shown!r} has a malformed host or port") from error
+    host = place if parts.hostname is None else _host_as_written(place, parts.hostname)
+    if any(mark in host for mark in "\\%<>\"'` {}|^"):
+        raise DestinationInvalid(f"destination {shown!r} has a malformed host")
+    return (unquote(user) if at else None), (unquote(password) if at and colon else None), host, port
+
+
+def _host_as_written(place: str, lowered: str) -> str:
+    start = place.lower().find(lowered)
+    return place[start:start + len(lowered)]
+
+
+def _checked_path(path: str, shown: str, scheme: str = "") -> str:
+    if any(part == ".." for part in path.split("/")):
+        raise DestinationInvalid(f"destination {shown!r} leaves its directory with '..'")
+    if scheme in LOCAL_SCHEMES and not path.startswith("/"):
+        raise DestinationInvalid(f"destination {shown!r} needs an absolute path")
+    return path
+
+
+def check_relative(path: str) -> None:
+    """Raise `DestinationInvalid` unless *path* stays below the directory it is joined to."""
+    if not isinstance(path, str) or not path or _CONTROL.search(path):
+        raise DestinationInvalid("a relative path must be text without control characters")
+    if path.startswith("/") or any(part in ("..", "") for part in path.rstrip("/").split("/")):
+        raise DestinationInvalid(f"path {path!r} would leave its directory")
+
+
+def hide_password(text: str) -> str:
+    """*text* with the credentials of every uri in it replaced by `***`."""
+    return _CREDENTIALS.sub("***@", text)
+
+
+def local_path(uri: str) -> str:
+    """The path part of an announced uri: of a plain path itself, of a `file://` uri (or any other) what follows the host."""
+    match = _SPLIT.fullmatch(uri)
+    assert match is not None
+    return match["path"] if match["scheme"] else uri
+
+
+def host_of(uri: str) -> tuple[str, str]:
+    """Scheme and host of a uri, both empty for a plain path."""
+    match = _SPLIT.fullmatch(uri)
+    assert match is not None
+    if not match["scheme"]:
+        return "", ""
+    place = match["authority"].rpartition("@")[2]
+    host = place[1:place.index("]")] if place.startswith("[") and "]" in place else place.partition(":")[0]
+    return match["scheme"].lower(), host
+
+
+def join_path(directory: str, name: str) -> str:
+    """*name* in *directory*, with one slash between."""
+    return os.path.join(directory, name)
+
+
+def is_address(host: str) -> bool:
+    """Whether *host* is a literal IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_endpoint(text: object) -> tuple[str, int]:
+    """Host and port of `host:port` or `[v6]:port`. Raises `ValueError` saying what is wrong."""
+    if not isinstance(text, str):
+        raise ValueError(f"an address must be text like host:port, not {type(text).__name__}")
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text[:200]!r} is not an address like host:port")
+    if _CONTROL.search(host) or any(mark in host for mark in " /?#@\\"):
+        raise ValueError(f"{text[:200]!r} is not an address like host:port")
+    return host, int(port)
+
+
+def format_endpoint(host: str, port: int) -> str:
+    """`host:port`, with brackets round an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,49 @@
+"""The contract of a watcher: it hands over every file that is complete, at least once.
+
+A watcher is a feeder: it runs a thread of its own, touches no state but its own, and calls `deliver` with tuples of arrivals.
+Missing a file is not allowed; reporting one twice is (the journal knows which arrivals are new). What it reports is a regular
+file (never a link, directory or special file) whose path matched its pattern and which was complete when it was looked at.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file that a watcher judged complete."""
+
+    path: str
+    """Absolute."""
+    device: int
+    inode: int
+    size: int
+    """Bytes."""
+    mtime_ns: int
+
+
+Deliver = Callable[[Sequence[Arrival]], None]
+"""Takes arrivals, may block to slow the watcher down, and may be called from any thread."""
+
+
+class Watcher(ABC):
+    """Watches for one pattern."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin. Missing directories are no error: they are picked up when they appear."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End and join the thread; may be called twice, and before `start`."""
+
+    @abstractmethod
+    def scan(self) -> None:
+        """Look at everything that is there now, as at start; returns at once, the arrivals come through `deliver`."""
+
+    @abstractmethod
+    def trouble(self) -> str | None:
+        """What keeps it from seeing files now, in words for the log (`None` when all is well)."""

@@ -1,0 +1,135 @@
+"""Watching directories for files whose path matches a pattern: `watch` makes a watcher, by inotify or by polling."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+
+from trollmoves.errors import ConfigurationError
+from trollmoves.patterns import Pattern
+from trollmoves.watchers.base import Deliver, Watcher
+from trollmoves.watchers.polling import PollingEngine
+from trollmoves.watchers.scanning import Beginning, Doorbell, Engine, Outbox, Pace, WatchLimitReached
+
+logger = logging.getLogger(__name__)
+
+_SETTLE = 5.0  # seconds
+_PATIENCE = 10.0  # seconds
+
+OnDeath = Callable[[BaseException], None]
+"""Told, from the dying thread, what ended it."""
+
+
+def watch(pattern: Pattern, deliver: Deliver, *, polling: bool = False, interval: float = 1.0, settle: float | None = None,
+          reconcile: float = 300.0, backlog: bool = True, on_death: OnDeath | None = None) -> DirectoryWatcher:
+    """A watcher for the files that match *pattern*, in its directory and in those its wildcard levels stand for.
+
+    Files that are there when it starts are not delivered unless `scan` is called or a reconciliation comes across them; without
+    *backlog* they are not delivered at all until they change. Times are in seconds: *interval* between two looks when polling,
+    *settle* without a change where no event tells that a file is complete (5 by default, when polling two looks), *reconcile*
+    between two looks at everything (0 for never). Raises `ConfigurationError`.
+    """
+    if not pattern.directory.startswith("/"):
+        raise ConfigurationError(f"pattern {pattern.text!r} cannot be watched: it needs an absolute path")
+    if interval <= 0 or reconcile < 0 or (settle is not None and settle < 0):
+        raise ConfigurationError("the times of a watcher must not be negative, nor its interval 0")
+    polling = polling or sys.platform != "linux"
+    if settle is None:
+        settle = interval if polling else _SETTLE
+    pace = Pace(interval, settle, reconcile)
+    return DirectoryWatcher(pattern, deliver, pace, polling=polling, backlog=backlog, on_death=on_death)
+
+
+class DirectoryWatcher(Watcher):
+    """Runs one way of watching in a thread; from inotify it changes to polling when the kernel grants no more watches."""
+
+    def __init__(self, pattern: Pattern, deliver: Deliver, pace: Pace, *, polling: bool, backlog: bool, on_death: OnDeath | None):
+        self.pattern = pattern
+        self._outbox, self._bell, self._pace, self._beginning = Outbox(deliver), Doorbell(), pace, Beginning(backlog)
+        self._polling, self._on_death = polling, on_death
+        self._engine: Engine | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._death: BaseException | None = None
+
+    @property
+    def polling(self) -> bool:
+        """Whether it polls by now."""
+        return self._polling
+
+    @property
+    def overflows(self) -> int:
+        """How often events were lost and everything was scanned instead."""
+        return self._engine.overflows if self._engine else 0
+
+    def start(self) -> None:
+        """Begin: a file that is completed after the return is delivered. A watcher starts once."""
+        if self._thread is not None or self._stopping.is_set():
+            raise RuntimeError("a watcher starts once")
+        self._bell.open()
+        self._beginning.mark()
+        try:
+            self._engine = self._make_engine()
+            self._engine.open()
+        except WatchLimitReached as error:
+            self._change_to_polling(error, resumes=False)
+        self._thread = threading.Thread(target=self._run, name=f"watcher of {self.pattern.directory}")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End and join the thread. A `deliver` that blocks has to return for that; it is waited for no longer than 10 seconds."""
+        self._stopping.set()
+        self._bell.ring()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_PATIENCE)
+            if self._thread.is_alive():
+                logger.error("the %s is still delivering; it will end when that returns", self._thread.name)
+
+    def scan(self) -> None:
+        self._bell.ask_for_scan()
+
+    def trouble(self) -> str | None:
+        if self._death is not None:
+            return f"the watching thread died: {self._death!r}"
+        if self._thread is None or self._engine is None or not self._thread.is_alive():
+            return "it is not running"
+        return self._engine.sight.trouble()
+
+    def _make_engine(self) -> Engine:
+        if self._polling:
+            return PollingEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning)
+        from trollmoves.watchers.inotify import InotifyEngine  # there is none but on Linux
+        return InotifyEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning)
+
+    def _change_to_polling(self, error: WatchLimitReached, *, resumes: bool) -> None:
+        logger.warning("no more inotify watches for %s (%s): polling every %g seconds from now on; raise the limits "
+                       "fs.inotify.max_user_instances and max_user_watches and restart",
+                       self.pattern.directory, error, self._pace.interval)
+        if self._engine is not None:
+            self._engine.close()
+        self._polling = True
+        self._engine = PollingEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning, resumes)
+        self._engine.open()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._step()
+        except BaseException as error:  # whatever it is, somebody must hear of it
+            self._death = error
+            logger.critical("the %s died", threading.current_thread().name, exc_info=True)
+            if self._on_death is not None:
+                self._on_death(error)
+        finally:
+            if self._engine is not None:
+                self._engine.close()
+            self._bell.close()
+
+    def _step(self) -> None:
+        assert self._engine is not None  # noqa: S101 - for the type checker; `start` made one
+        try:
+            self._engine.step()
+        except WatchLimitReached as error:
+            self._change_to_polling(error, resumes=True)

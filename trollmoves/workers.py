@@ -1,0 +1,151 @@
+"""A bounded pool of mover threads with a limit per host.
+
+Work for one host is done in the order it came, at most so many at a time; a slow host holds up nobody but itself. Threads are
+made when they are needed and end when they have been idle for a while. Each owns its open sessions. Results go back in groups.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trollmoves.movers.sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+IDLE = 10.0
+"""Seconds after which an idle thread closes its sessions and ends."""
+AT_ONCE = 8
+"""Pieces of work for one host that a thread takes at a time when many wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One thing to do in a worker."""
+
+    host: Hashable
+    """What the limit counts: usually the scheme, host and port of the destination."""
+    limit: int
+    """How many of this host may run at a time."""
+    run: Callable[[Sessions], Any]
+    done: Callable[[Any], Any]
+    """Called (in the loop) with what `run` returned, or the exception it raised."""
+
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class Workers:
+    """Threads that do `Work`."""
+
+    def __init__(self, tell: Callable[[list[Call]], Any], died: Callable[[BaseException], Any], most: int):
+        """*tell* gets the calls to make in the loop; *most* is the number of threads."""
+        self._tell = tell
+        self._died = died
+        self.most = most
+        self._condition = threading.Condition()
+        self._queues: dict[Hashable, deque[Work]] = {}
+        self._running: dict[Hashable, int] = {}
+        self._ready: deque[Hashable] = deque()
+        """Hosts with work and room, each at most once."""
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._open = True
+        self.waiting = 0
+        """Pieces of work that no thread has taken yet."""
+
+    def submit(self, work: Sequence[Work]) -> None:
+        """Queue *work*; returns at once."""
+        with self._condition:
+            for piece in work:
+                self._queues.setdefault(piece.host, deque()).append(piece)
+                self._offer(piece.host, piece.limit)
+            self.waiting += len(work)
+            self._condition.notify(min(len(work), self._idle))
+            missing = min(len(self._ready) and self.waiting, self.most - len(self._threads)) - self._idle
+            for _ in range(max(0, missing)):
+                self._start_thread()
+
+    def _offer(self, host: Hashable, limit: int) -> None:
+        if host not in self._ready and self._running.get(host, 0) < limit:
+            self._ready.append(host)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}")
+        self._threads.add(thread)
+        thread.start()
+
+    def stop(self, grace: float) -> int:
+        """Take no more work, wait at most *grace* seconds for what runs; returns how many pieces were not done."""
+        with self._condition:
+            self._open = False
+            left = self.waiting
+            self._queues.clear()
+            self._ready.clear()
+            self._condition.notify_all()
+        deadline = time.monotonic() + grace
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return left + sum(thread.is_alive() for thread in self._threads)
+
+    def _work(self) -> None:
+        sessions = Sessions()
+        try:
+            while pieces := self._take(sessions):
+                calls = [(piece.done, (_outcome(piece, sessions),)) for piece in pieces]
+                self._release(pieces)
+                self._tell(calls)
+        except BaseException as error:  # a thread that dies ends the process
+            self._died(error)
+        finally:
+            sessions.close()
+            with self._condition:
+                self._threads.discard(threading.current_thread())
+
+    def _take(self, sessions: Sessions) -> list[Work]:
+        """The next pieces for one host; empty when the thread shall end."""
+        idle_until = time.monotonic() + IDLE
+        with self._condition:
+            while not self._ready:
+                left = idle_until - time.monotonic()
+                if not self._open or left <= 0:
+                    return []
+                self._idle += 1
+                self._condition.wait(min(left, 1.0))
+                self._idle -= 1
+                sessions.close_idle()
+            return self._taken(self._ready.popleft())
+
+    def _taken(self, host: Hashable) -> list[Work]:
+        queue = self._queues[host]
+        count = max(1, min(AT_ONCE, len(queue) // self.most)) if queue[0].limit >= self.most else 1
+        pieces = [queue.popleft() for _ in range(count)]
+        self.waiting -= count
+        self._running[host] = self._running.get(host, 0) + 1
+        if queue:
+            self._offer(host, pieces[0].limit)
+        else:
+            del self._queues[host]
+        return pieces
+
+    def _release(self, pieces: list[Work]) -> None:
+        host = pieces[0].host
+        with self._condition:
+            self._running[host] -= 1
+            if not self._running[host]:
+                del self._running[host]
+            if host in self._queues:
+                self._offer(host, pieces[0].limit)
+                self._condition.notify()
+
+
+def _outcome(piece: Work, sessions: Sessions) -> Any:
+    try:
+        return piece.run(sessions)
+    except Exception as error:
+        return error
