@@ -148,7 +148,9 @@ def _text_of(raw: bytes) -> str:
 def _payload(mime: str, text: str) -> Any:
     if mime == "application/json":
         data = loads(text)
-        _check_proportions(data)
+        # Counting brackets and commas is cheap and errs on the strict side; only what looks large is examined.
+        if text.count("{") + text.count("[") > DEEPEST or text.count(",") > MOST_ITEMS // 2:
+            _check_proportions(data)
         return data
     if mime in ("text/ascii", "binary/octet-stream"):
         return text
@@ -157,8 +159,6 @@ def _payload(mime: str, text: str) -> Any:
 
 def _check_proportions(data: Any) -> None:
     """Refuse what is nested or counted beyond reason, without recursion."""
-    if isinstance(data, dict) and not any(isinstance(value, (dict, list)) for value in data.values()):
-        return
     level, items = [data], 0
     for _ in range(DEEPEST):
         below: list[Any] = []
@@ -210,12 +210,28 @@ def values_of(data: Any, key: str) -> Iterator[Any]:
 
 def uids_of(data: Any) -> tuple[str, ...]:
     """All uids as text, in the order they stand."""
-    return tuple(str(uid) for uid in values_of(data, "uid"))
+    return _texts_of(data, "uid")
 
 
 def uris_of(data: Any) -> tuple[str, ...]:
     """All uris as text, in the order they stand."""
-    return tuple(str(uri) for uri in values_of(data, "uri"))
+    return _texts_of(data, "uri")
+
+
+def _texts_of(data: Any, key: str) -> tuple[str, ...]:
+    if is_flat(data):
+        return (str(data[key]),) if key in data else ()
+    return tuple(str(value) for value in values_of(data, key))
+
+
+def is_flat(data: Any) -> bool:
+    """Whether *data* is a mapping in which nothing is nested (but our extension): the usual case, and worth a short way."""
+    if not isinstance(data, dict):
+        return False
+    for name, value in data.items():
+        if type(value) in (dict, list) and name != EXTENSION:
+            return False
+    return True
 
 
 def identity_of(data: Any) -> str:
@@ -229,6 +245,8 @@ def identity_of(data: Any) -> str:
 
 def translate(data: Any, key: str, value: Any) -> Any:
     """A copy of *data* in which every value of *key* was replaced by `value(dict that holds it)`."""
+    if is_flat(data):
+        return {**data, key: value(data)} if key in data else dict(data)
     if isinstance(data, dict):
         copy = {name: item if name == EXTENSION else translate(item, key, value) for name, item in data.items()}
         if key in data:

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
 
 from trollmoves.errors import DestinationInvalid
@@ -17,7 +18,7 @@ from trollmoves.errors import DestinationInvalid
 LOCAL_SCHEMES = ("", "file")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
-_SPLIT = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*))?(?P<path>.*)", re.DOTALL)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Destination:
         return self
 
 
+@lru_cache(maxsize=256)
 def parse_destination(text: object) -> Destination:
     """Read a destination. Raises `DestinationInvalid` with what is wrong; the text of the error never holds credentials."""
     if not isinstance(text, str):
@@ -118,14 +120,20 @@ def parse_destination(text: object) -> Destination:
     shown = hide_password(text)
     if not text or _CONTROL.search(text):
         raise DestinationInvalid(f"destination {shown!r} is empty or holds control characters")
-    match = _SPLIT.fullmatch(text)
-    assert match is not None  # the pattern takes any text
-    scheme = (match["scheme"] or "").lower()
+    scheme, authority, path = _split(text)
     if not scheme:
         return Destination("", "", None, _checked_path(text, shown))
-    user, password, host, port = _authority(match["authority"], shown)
-    path, _, query = match["path"].partition("?")
+    user, password, host, port = _authority(authority, shown)
+    path, _, query = path.partition("?")
     return Destination(scheme, host, port, _checked_path(path, shown, scheme), user, password, query)
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """Scheme (lower case), authority and the rest; the first two empty for a plain path."""
+    match = _SCHEME.match(text)
+    if match is None:
+        return "", "", text
+    return match[1].lower(), match[2], text[match.end():]
 
 
 def _authority(authority: str, shown: str) -> tuple[str | None, str | None, str, int | None]:
@@ -170,20 +178,18 @@ def hide_password(text: str) -> str:
 
 def local_path(uri: str) -> str:
     """The path part of an announced uri: of a plain path itself, of a `file://` uri (or any other) what follows the host."""
-    match = _SPLIT.fullmatch(uri)
-    assert match is not None
-    return match["path"] if match["scheme"] else uri
+    scheme, _, path = _split(uri)
+    return path if scheme else uri
 
 
 def host_of(uri: str) -> tuple[str, str]:
     """Scheme and host of a uri, both empty for a plain path."""
-    match = _SPLIT.fullmatch(uri)
-    assert match is not None
-    if not match["scheme"]:
+    scheme, authority, _ = _split(uri)
+    if not scheme:
         return "", ""
-    place = match["authority"].rpartition("@")[2]
+    place = authority.rpartition("@")[2]
     host = place[1:place.index("]")] if place.startswith("[") and "]" in place else place.partition(":")[0]
-    return match["scheme"].lower(), host
+    return scheme, host
 
 
 def join_path(directory: str, name: str) -> str:

@@ -38,8 +38,8 @@ class FtpServer(Server):
         passive = free_port_range(40)
         libraries = {"LD_LIBRARY_PATH": os.pathsep.join(map(str, (UNPACKED / "usr" / "lib").glob("*-linux-gnu*")))}
         self._make_user(password_tool, {**os.environ, **libraries})
-        options = ["-S", f"{HOST},{self.port}", "-p", f"{passive[0]}:{passive[-1]}", "-l", f"puredb:{folder}/users.pdb", "-E", "-H",
-                   "-A", "-g", str(folder / "pid"), "-c", "100", "-C", "100", "-u", "100", "-d"]
+        options = ["-S", f"{HOST},{self.port}", "-p", f"{passive[0]}:{passive[-1]}", "-l", f"puredb:{folder}/users.pdb", "-E",
+                   "-H", "-A", "-g", str(folder / "pid"), "-c", "100", "-C", "100", "-u", "100", "-d"]
         if tls != "no":
             options += ["-Y", {"offered": "1", "required": "3"}[tls], "-2", str(make_certificate(folder).both)]
         self._serve([command, *options], folder, libraries)
@@ -59,7 +59,7 @@ class FtpScript:
     unknown: set[str] = field(default_factory=set)
     """Commands answered with 502 and not listed by FEAT."""
     cut_upload_after: int | None = None
-    """So many bytes of an upload are written, then the data and the control connection are closed."""
+    """So many bytes of the next upload are taken (4096 more at most), then the data and the control connection are closed."""
     passive_address: str | None = None
     """What PASV claims to be our address."""
     commands: list[str] = field(default_factory=list)
@@ -127,20 +127,19 @@ def _scripted(base: Any, script: FtpScript) -> type[Any]:
     """The handler *base* with the failures of *script*."""
 
     class DataHandler(base.dtp_handler):  # type: ignore[misc]
-        def handle_read(self) -> None:
-            super().handle_read()
+        ac_in_buffer_size = 4096
+
+        def handle_read_event(self) -> None:
+            super().handle_read_event()
             limit = script.cut_upload_after
             if limit is not None and self.get_transmitted_bytes() >= limit:
                 script.cut_upload_after = None
-                control = self.cmd_channel
-                self.close()
-                control.close()
+                self.cmd_channel.close()
 
     class Handler(base):  # type: ignore[misc]
         dtp_handler = DataHandler
         masquerade_address = script.passive_address
         proto_cmds = {name: value for name, value in base.proto_cmds.items() if name not in script.unknown}
-        _extra_feats = [feat for feat in base._extra_feats if feat.split()[0] not in script.unknown]
 
         def process_command(self, command: str, *arguments: Any, **keywords: Any) -> None:
             script.commands.append(" ".join([command, *(map(str, arguments) if command != "PASS" else ())]))
@@ -150,6 +149,4 @@ def _scripted(base: Any, script: FtpScript) -> type[Any]:
             else:
                 super().process_command(command, *arguments, **keywords)
 
-    if script.cut_upload_after is not None:
-        DataHandler.ac_in_buffer_size = min(4096, max(1, script.cut_upload_after))
     return Handler

@@ -60,9 +60,14 @@ class MotoServer(S3Server):
         self._serve([sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self.port)], folder)
 
 
-PAGE_SIZE = 1 << 16
-
-SWIFT = "[swift-hash]\nswift_hash_path_suffix = test\nswift_hash_path_prefix = test\n[storage-policy:0]\nname = single\ndefault = yes\n"
+SWIFT = """\
+[swift-hash]
+swift_hash_path_suffix = test
+swift_hash_path_prefix = test
+[storage-policy:0]
+name = single
+default = yes
+"""
 STORAGE = """\
 [DEFAULT]
 bind_ip = {host}
@@ -87,7 +92,7 @@ workers = 0
 user = {user}
 swift_dir = {folder}
 [pipeline:main]
-pipeline = catch_errors proxy-logging cache bulk tempauth s3api slo dlo proxy-logging proxy-server
+pipeline = catch_errors proxy-logging cache bulk s3api tempauth slo dlo proxy-logging proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -138,8 +143,8 @@ class SwiftServer(S3Server):
 
     def _program(self, command: str, package: str, name: str, configuration: str) -> Program:
         (self.folder / f"{name}.conf").write_text(configuration)
-        argv = [need_program(command, package), self.folder / f"{name}.conf", "-v"]
-        environment = {"SWIFT_TEST_CONFIG_FILE": "", "PYTHONPATH": ""}
+        argv = [need_program(command, package), str(self.folder / f"{name}.conf"), "-v"]
+        environment = {"PYTHONPATH": ""}
         return Program(argv, self.folder / f"{name}.log", environment=environment, directory=self.folder, name=command)
 
     def _memcached(self, port: int) -> Program:

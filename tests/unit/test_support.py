@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import ftplib
+import io
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +20,15 @@ import pytest
 
 from tests.support.clock import Clock
 from tests.support.eventually import eventually, never
+from tests.support.ftp_server import FtpScript, FtpServer, ScriptedFtpServer
+from tests.support.http_server import HttpServer
 from tests.support.ports import Reservations, free_ports
 from tests.support.programs import CHECKOUT, Program, ProgramError
+from tests.support.s3_server import MotoServer, S3Server, SwiftServer
+from tests.support.servers import run_tool
+from tests.support.ssh_server import SshServer
 from tests.support.tcp_proxy import Fault, TcpProxy
+from tests.support.unavailable import need_program
 from tests.support.upstream import upstream_program, upstream_run
 
 COUNTING = "import sys, time\nprint('ready', flush=True)\nfor i in range(600): print(i, flush=True); time.sleep(0.05)"
@@ -250,3 +262,108 @@ def test_upstream_is_at_hand() -> None:
     assert upstream_program("move_it_server.py")[-1].endswith("move_it_server.py")
     where = upstream_run("import trollmoves, sys; print(trollmoves.__file__, sys.prefix)").split()
     assert where[0].startswith(where[1])
+
+
+def test_ssh_server_takes_a_file(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "ssh") as server:
+        options = ["-i", server.client_key, "-o", f"UserKnownHostsFile={server.known_hosts}", "-o", "StrictHostKeyChecking=yes",
+                   "-o", "BatchMode=yes", "-F", "none"]
+        (tmp_path / "sent").write_bytes(b"hello")
+        run_tool("sftp", *options, "-P", str(server.port), "-b", "-", f"{server.user}@{server.host}",
+                 text=f"put {tmp_path}/sent {server.root}/received\n")
+        assert (server.root / "received").read_bytes() == b"hello"
+        assert run_tool("ssh", *options, "-p", str(server.port), f"{server.user}@{server.host}", "echo there") == "there\n"
+        server.change_host_key()
+        server.restart()
+        with pytest.raises(AssertionError, match="(?i)host key"):
+            run_tool("ssh", *options, "-p", str(server.port), f"{server.user}@{server.host}", "true")
+
+
+@pytest.mark.parametrize("tls", ["no", "offered", "required"])
+def test_ftp_server_takes_a_file(tls: str, tmp_path: Path) -> None:
+    with FtpServer(tmp_path / "ftp", tls) as server:
+        ftp = ftp_login(server.port, server.user, server.password, server.authority if tls != "no" else None)
+        ftp.storbinary("STOR received", io.BytesIO(b"hello"))
+        assert (server.root / "received").read_bytes() == b"hello"
+        ftp.close()
+        if tls == "required":
+            with pytest.raises(ftplib.Error, match="TLS"):
+                ftp_login(server.port, server.user, server.password, None)
+
+
+def ftp_login(port: int, user: str, password: str, authority: Path | None) -> ftplib.FTP:
+    if authority is None:
+        ftp = ftplib.FTP(timeout=20)
+    else:
+        ftp = ftplib.FTP_TLS(timeout=20, context=ssl.create_default_context(cafile=str(authority)))
+    ftp.connect("127.0.0.1", port)
+    ftp.login(user, password)
+    if isinstance(ftp, ftplib.FTP_TLS):
+        ftp.prot_p()
+    return ftp
+
+
+def test_scripted_ftp_server_fails_as_told(tmp_path: Path) -> None:
+    script = FtpScript(answers={"STOR": ["452 Disk full."]}, unknown={"SIZE"})
+    with ScriptedFtpServer(tmp_path, script) as server:
+        ftp = ftp_login(server.port, server.user, server.password, None)
+        with pytest.raises(ftplib.error_temp, match="Disk full"):
+            ftp.storbinary("STOR a", io.BytesIO(b"hello"))
+        ftp.storbinary("STOR a", io.BytesIO(b"hello"))
+        assert (server.root / "a").read_bytes() == b"hello"
+        ftp.voidcmd("TYPE I")
+        with pytest.raises(ftplib.error_perm, match="50[02]"):
+            ftp.size("a")
+        script.cut_upload_after = 1000
+        with pytest.raises((EOFError, OSError)):
+            ftp.storbinary("STOR b", io.BytesIO(b"x" * 5_000_000))
+        assert "USER reader" in script.commands
+        assert not any(server.password in line for line in script.commands)
+
+
+def test_scripted_ftp_server_lies_about_its_address(tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path, FtpScript(passive_address="192.0.2.7"), tls=True) as server:
+        ftp = ftp_login(server.port, server.user, server.password, server.authority)
+        assert "192,0,2,7" in ftp.sendcmd("PASV")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_http_server_takes_a_file(tls: bool, tmp_path: Path) -> None:
+    with HttpServer(tmp_path / "http", tls=tls) as server:
+        trust = ssl.create_default_context(cafile=str(server.authority)) if tls else None
+        login = base64.b64encode(f"{server.user}:{server.password}".encode()).decode()
+
+        def ask(method: str, name: str, data: bytes | None = None, **headers: str) -> int:
+            headers["Authorization"] = f"Basic {login}"
+            request = urllib.request.Request(f"{server.url}/{name}", data, headers, method=method)
+            with urllib.request.urlopen(request, timeout=20, context=trust) as response:
+                return int(response.status)
+
+        assert ask("PUT", "a", b"hello") == 201
+        assert ask("MKCOL", "sub/") == 201
+        assert ask("MOVE", "a", Destination=f"{server.url}/sub/b") == 204
+        assert ask("PROPFIND", "sub/b", Depth="0") == 207
+        assert (server.root / "sub" / "b").read_bytes() == b"hello"
+        login = base64.b64encode(b"reader:wrong").decode()
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            ask("PUT", "c", b"hello")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", [MotoServer, SwiftServer])
+def test_s3_server_takes_a_file(kind: type[S3Server], tmp_path: Path) -> None:
+    with kind(tmp_path) as server:
+        server.make_bucket("bucket")
+        server.client().put_object(Bucket="bucket", Key="sub/a", Body=b"hello")
+        assert server.keys("bucket") == ["sub/a"]
+        assert server.read("bucket", "sub/a") == b"hello"
+
+
+def test_what_is_not_there_skips_on_a_laptop_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception):
+        need_program("no-such-program-anywhere", "nothing")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="apt install nothing"):
+        need_program("no-such-program-anywhere", "nothing")

@@ -1,10 +1,11 @@
-"""The loop: one per process, in the main thread. It owns every socket, the deadlines and the state of the role; it never blocks."""
+"""The loop: one per process, in the main thread. It owns the sockets, the deadlines and the state of the role; it never blocks."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +17,8 @@ from trollmoves.bus.inbox import Call, Inbox
 logger = logging.getLogger(__name__)
 
 CALLS_PER_TURN = 500
+SWITCH_INTERVAL = 0.0005
+"""Seconds a thread may keep the interpreter: the loop gives it up at every send, and must not wait 5 ms to get it back."""
 LONGEST_POLL = 60.0
 """Seconds."""
 
@@ -89,6 +92,7 @@ class Loop:
 
     def run(self) -> None:
         """Work until `stop`. Raises what `fail` was given."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self._running = True
         while self._running:
             self.turn(LONGEST_POLL)

@@ -1,4 +1,4 @@
-"""Publishing: one XPUB socket, so that we notice when somebody subscribes; for posttroll's subscribers it is a plain publisher."""
+"""Publishing: an XPUB socket, so that we notice when somebody subscribes; to posttroll's subscribers it is a plain publisher."""
 
 from __future__ import annotations
 

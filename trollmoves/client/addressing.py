@@ -6,6 +6,7 @@ import os
 import posixpath
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from trollmoves.bus.addresses import is_this_machine
@@ -16,6 +17,10 @@ from trollmoves.uris import Destination, parse_destination
 
 OPEN_MODE = 0o777
 """Permissions of local directories made for files that others write (less the umask), as upstream."""
+
+
+NOT_PUBLISHED = ("request_address", "destination", EXTENSION)
+"""Keys of a reply that concern the transfer only."""
 
 
 class Addressing:
@@ -35,7 +40,7 @@ class Addressing:
         """
         place = parse_destination(self._template.compose(_with_times(fields)))
         if not place.scheme or not place.host:
-            place = Destination(place.scheme or "file", place.host or self._here, place.port, place.path, place.user, place.password)
+            place = replace(place, scheme=place.scheme or "file", host=place.host or self._here)
         return place
 
     def request_data(self, fields: Mapping[str, Any], place: Destination) -> dict[str, Any]:
@@ -61,8 +66,8 @@ class Addressing:
         """What is published of delivered files: the provider's reply with the uris as they are now."""
         def published_uri(item: Mapping[str, Any]) -> str:
             return self._published_uri(place, item)
-        data = translate({name: value for name, value in fields.items() if name not in ("request_address", "destination", EXTENSION)},
-                         "uri", published_uri)
+        kept = {name: value for name, value in fields.items() if name not in NOT_PUBLISHED}
+        data = translate(kept, "uri", published_uri)
         data["origin"] = address
         return self._replaced(data)
 

@@ -17,6 +17,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
+from trollmoves import crashing
 from trollmoves.bus import Listener, Loop, Publisher, Requesters
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.streaming import Stream
@@ -79,6 +82,8 @@ class Chain:
         self._flights: dict[int, Flight] = {}
         self._unwritten: dict[str, tuple[int, Known]] = {}
         """By identity: what is being written or asked for, which look-ups do not see, or not as it is now."""
+        self._on_record: dict[str, tuple[int, Known]] = {}
+        """By identity: what the journal says of those in the messages at hand."""
         self._notices: OrderedDict[str, tuple[Notice, str, float]] = OrderedDict()
         self._directories: OrderedDict[str, None] = OrderedDict()
         self._listeners: dict[Provider, Listener] = {}
@@ -127,8 +132,8 @@ class Chain:
             self._records.append(("set_cursor", [(self.settings.name, str(provider), epoch, position)]))
 
         self._catch_ups[provider] = CatchUp(
-            self._loop, self._requesters, str(provider), topics, self._client, cursor=cursor, past=self.settings.catch_up, page=page,
-            moved_on=moved_on, restarted=self._repeat_requests, alarm=lambda text: self._journal.alarm(self.settings.name, text))
+            self._loop, self._requesters, str(provider), topics, self._client, cursor=cursor, past=self.settings.catch_up,
+            page=page, moved_on=moved_on, restarted=self._repeat_requests, alarm=self._alarm)
         beats = (*SERVER_BEATS, CLIENT_BEATS + self.settings.name)
         self._listeners[provider] = Listener(self._loop, provider.host, provider.port, (*topics, *beats),
                                              lambda messages: self._take_in(provider, messages))
@@ -155,6 +160,9 @@ class Chain:
             self._requesters.close()
             self._stream.close()
 
+    def _alarm(self, text: str) -> None:
+        self._journal.alarm(self.settings.name, text)
+
     # Hear: journal first, then act.
 
     def _take_in(self, provider: Provider, messages: list[Message], cursor: Operation | None = None,
@@ -163,6 +171,8 @@ class Chain:
         if not self._open:
             return
         self._heard[provider] = time.monotonic()
+        crashing.point("client.heard")
+        self._look_up(messages)
         for message in messages:
             try:
                 self._take_one(provider, message, live=cursor is None)
@@ -180,6 +190,7 @@ class Chain:
             self._journal.write(records, self._written, flights, then)
 
     def _written(self, flights: list[Flight], then: Callable[[], Any] | None) -> None:
+        crashing.point("client.requested")
         for flight in flights:
             if flight.asked:
                 self._prepare(flight)
@@ -221,18 +232,22 @@ class Chain:
         elif verdict is Verdict.TELL:
             self._delivering.tell(source)
 
+    def _look_up(self, messages: list[Message]) -> None:
+        """Ask the journal once for all that came together."""
+        identities = [identity for message in messages if message.type != "beat"
+                      and (identity := identity_of(message.fields)) not in self._unwritten]
+        rows = self._journal.find("known_files", (self.settings.name, orjson.dumps(identities))) if identities else []
+        self._on_record = {row["identity"]: (row["id"], Known(State(row["state"]), row["key"], row["size"], row["provider"]))
+                           for row in rows}
+
     def _known(self, identity: str) -> tuple[int, Known | None]:
-        if identity in self._unwritten:
-            return self._unwritten[identity]
-        row = self._journal.find_one("files_of", (identity, self.settings.name))
-        if row is None:
-            return 0, None
-        return row["id"], Known(State(row["state"]), row["key"], row["size"], row["provider"])
+        return self._unwritten.get(identity) or self._on_record.get(identity) or (0, None)
 
     def _begin(self, source: Source) -> None:
         """A file that is new to us: a row in the journal, and a request at once if there is no reason to wait."""
         announcement, now = source.announcement, time.time()
-        flight = Flight(self._journal.new_file(), self.settings.name, announcement.identity, now, source, {source.provider: source})
+        flight = Flight(self._journal.new_file(), self.settings.name, announcement.identity, now, source,
+                        {source.provider: source})
         state, due = self._first_step(announcement, now)
         steps = step_line(State.ANNOUNCED, now, source.provider)
         if state is State.REQUESTED:
@@ -241,10 +256,10 @@ class Chain:
         elif state is State.COVERED:
             steps += step_line(state, now, detail="a peer has it")
         self._records.append(("add_file", [{
-            "id": flight.id, "chain": flight.chain, "identity": flight.identity, "key": announcement.key, "state": state, "time": now,
-            "steps": steps, "due": due, "size": announcement.size, "path": None, "device": None, "inode": None, "mtime_ns": None,
-            "provider": source.provider, "message": announcement.message.raw.decode(), "request": flight.request or None,
-            "attempt": flight.attempt,
+            "id": flight.id, "chain": flight.chain, "identity": flight.identity, "key": announcement.key, "state": state,
+            "time": now, "steps": steps, "due": due, "size": announcement.size, "path": None, "device": None, "inode": None,
+            "mtime_ns": None, "provider": source.provider, "message": announcement.message.raw.decode(),
+            "request": flight.request or None, "attempt": flight.attempt,
         }]))
         self._unwritten[flight.identity] = flight.id, Known(state, announcement.key, announcement.size, source.provider)
         self._to_send.append(flight)
@@ -309,8 +324,8 @@ class Chain:
         self._mark_asked(flight, source)
         now = time.time()
         self._records.append(("ask", [{
-            "state": State.REQUESTED, "time": now, "attempt": flight.attempt, "request": flight.request, "provider": source.provider,
-            "message": source.announcement.message.raw.decode(), "id": flight.id,
+            "state": State.REQUESTED, "time": now, "attempt": flight.attempt, "request": flight.request,
+            "provider": source.provider, "message": source.announcement.message.raw.decode(), "id": flight.id,
             "line": step_line(State.REQUESTED, now, source.provider, flight.attempt)}]))
         announcement = source.announcement
         self._unwritten[flight.identity] = flight.id, Known(State.REQUESTED, announcement.key, announcement.size, source.provider)
@@ -358,6 +373,7 @@ class Chain:
         else:
             self._requesters.upstream(announcement.host, announcement.port).ask(subject, "push", data, answered,
                                                                                 self.settings.transfer_req_timeout)
+        crashing.point("client.asked")
 
     def _repeat_requests(self, address: str) -> None:
         """A provider was started anew: what it was asked before may be forgotten there."""
@@ -372,6 +388,7 @@ class Chain:
     def _answered(self, flight: Flight, reply: Message | None) -> None:
         if not self._open or flight.id not in self._flights:
             return
+        crashing.point("client.answered")
         if reply is not None and reply.type in DELIVERED:
             self._delivering.deliver(flight, reply)
             return

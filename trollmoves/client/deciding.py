@@ -54,8 +54,8 @@ def judge(known: Known | None, announcement: Announcement) -> Verdict:
 
 
 def _same_content(known: Known, announcement: Announcement) -> bool:
-    """Equal keys are equal content. One provider that gives a new key has a new file; another provider's file of the same name and
-    size is taken for a copy. Where nothing is told of the content, the name decides."""
+    """Equal keys are equal content. One provider that gives a new key has a new file; another provider's file of the same name
+    and size is taken for a copy. Where nothing is told of the content, the name decides."""
     if not known.key or not announcement.key or known.key == announcement.key:
         return True
     return known.provider != announcement.address and known.size == announcement.size

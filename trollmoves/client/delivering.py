@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
@@ -19,7 +20,6 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
-from trollmoves.uris import format_endpoint
 
 CONFIRM_EVERY = 0.2
 """Seconds between two confirmations to one provider."""
@@ -56,7 +56,8 @@ class Delivering:
         lines = (step_line(State.MOVED, now, source.announcement.address, flight.attempt, _receipt(reply))
                  + step_line(State.PUBLISHING, now))
         self._journal.write([
-            ("step", [{"state": State.PUBLISHING, "time": now, "due": None, "attempt": flight.attempt, "line": lines, "id": flight.id}]),
+            ("step", [{"state": State.PUBLISHING, "time": now, "due": None, "attempt": flight.attempt, "line": lines,
+                       "id": flight.id}]),
             ("add_announcement", [(position, flight.id, reply.subject, previous, raw.decode(), now)]),
         ], self._publish, flight, raw, reply.subject, position)
         if reply.extension.get("confirm") is True:
@@ -64,9 +65,11 @@ class Delivering:
 
     def _publish(self, flight: Flight, raw: bytes, subject: str, position: int) -> None:
         """The journal knows: tell the world, then the other providers."""
+        crashing.point("client.publishing")
         announcement = flight.source.announcement
         self._stream.send(self._envelope.encode(subject, "ack", announcement.message.fields))
         self._stream.publish(raw, subject, position)
+        crashing.point("client.published")
         self._note_published(flight.id, flight.attempt)
         for source in flight.sources.values():
             if source is not flight.source:
@@ -100,10 +103,11 @@ class Delivering:
         if announcement.epoch:
             request = "r:" + uuid.uuid4().hex
             data = {**fields, EXTENSION: {**announcement.message.extension, "request": request}}
-            self._requesters.ours(announcement.host, announcement.port).ask(request, subject, "ack", data, _ignore, CONFIRM_TIMEOUT)
+            requester = self._requesters.ours(announcement.host, announcement.port)
+            requester.ask(request, subject, "ack", data, _ignore, CONFIRM_TIMEOUT)
         else:
-            self._requesters.upstream(announcement.host, announcement.port).ask(subject, "ack", fields, _ignore,
-                                                                                self._settings.req_timeout)
+            lanes = self._requesters.upstream(announcement.host, announcement.port)
+            lanes.ask(subject, "ack", fields, _ignore, self._settings.req_timeout)
 
     def _confirm(self, source: Source, request: str) -> None:
         place = source.announcement.host, source.announcement.port
@@ -118,6 +122,7 @@ class Delivering:
             request = "r:" + uuid.uuid4().hex
             data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests[start:start + CONFIRM_AT_ONCE]}}
             self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, _ignore, CONFIRM_TIMEOUT)
+            crashing.point("client.confirmed")
 
     def flush(self) -> None:
         """Send what waits to be confirmed, before the end."""
@@ -139,8 +144,3 @@ def _receipt(reply: Message) -> str:
 
 def _ignore(reply: Message | None) -> None:
     """An ack that gets lost costs the provider a file it keeps too long, nothing else."""
-
-
-def endpoint(source: Source) -> str:
-    """`host:port` of the provider of *source*."""
-    return format_endpoint(source.announcement.host, source.announcement.port)

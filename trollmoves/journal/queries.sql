@@ -25,6 +25,15 @@ SELECT * FROM files WHERE id = ?;
 -- What is known of one identity in one chain, newest first.
 SELECT * FROM files WHERE identity = ? AND chain = ? ORDER BY id DESC LIMIT 50;
 
+-- name: announced_files
+-- The same for many identities at once, oldest first.
+SELECT path, size, mtime_ns, inode FROM files
+WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT NULL ORDER BY id;
+
+-- name: known_files
+SELECT id, identity, state, key, size, provider FROM files
+WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) ORDER BY id;
+
 -- name: files_named
 SELECT * FROM files WHERE identity = ? ORDER BY id DESC LIMIT 200;
 
@@ -71,6 +80,13 @@ SELECT position, subject, message, time FROM announcements WHERE position > ? OR
 
 -- name: announced_at
 SELECT files.* FROM announcements JOIN files ON files.id = announcements.file WHERE position = ?;
+
+-- name: announced_among
+SELECT announcements.position AS position, files.* FROM announcements JOIN files ON files.id = announcements.file
+WHERE position IN (SELECT value FROM json_each(?));
+
+-- name: transfers_among
+SELECT * FROM transfers WHERE file IN (SELECT value FROM json_each(?));
 
 -- name: announced_names
 SELECT name FROM (SELECT position, announcements.subject || '/' || files.identity AS name

@@ -81,7 +81,8 @@ REPLIES: dict[str, type[MoveError]] = {
 NOT_UNDERSTOOD = ("500", "501", "502", "504")
 NO_SUCH_PLACE = ("450", "451", "550", "553")
 """What servers say to STOR for a directory that is missing, a file that is there, and what is forbidden alike."""
-_FULL = re.compile(r"no space|disk (is )?full|quota|insufficient (disk|storage)", re.IGNORECASE)
+_FULL = re.compile(r"no space|disk (is )?full|quota|insufficient (disk|storage)|error during write", re.IGNORECASE)
+_CUT = re.compile(r"data connection|transfer aborted", re.IGNORECASE)
 _SHA256 = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
 _SIZE_FACT = re.compile(r"[ ;]size=(\d+);", re.IGNORECASE)
 _TYPE_FACT = re.compile(r"[ ;]type=([^;]+);", re.IGNORECASE)
@@ -100,6 +101,8 @@ def translated(error: ftplib.Error, subject: str) -> MoveError:
         kind = ConnectionLost
     elif _FULL.search(text):
         kind = DestinationFull
+    elif isinstance(error, ftplib.error_temp) and (_CUT.search(text) or isinstance(error.__cause__, OSError)):
+        kind = ConnectionLost
     else:
         kind = REPLIES.get(code, Busy if isinstance(error, ftplib.error_temp) else Denied)
     return kind(f"{subject}: the server says {text!r}")
@@ -143,9 +146,9 @@ class FtpSession(Session):
                 raise
             if not self._has_directory(posixpath.dirname(path)):
                 raise MissingDirectory(f"{path}: its directory is not there") from error
-            if not self._has_file(path):
-                raise
-        self._ftp.voidcmd(f"DELE {path}")  # a server that never overwrites
+        if self._has_file(path):
+            self._ftp.voidcmd(f"DELE {path}")  # a server that never overwrites
+        # Otherwise somebody may have made the directory just now; if not, the server says again what is wrong.
         return self._ftp.upload(f"STOR {path}"), 0
 
     def _resumed(self, path: str, offset: int) -> Upload | None:
@@ -321,19 +324,23 @@ class FtpSession(Session):
             self._make(path.rstrip("/") or "/")
 
     def _make(self, path: str) -> None:
-        missing = [path]
-        while missing:
+        """Make *path* at once where only it is missing; else look upwards for what is there and come down again."""
+        with suppress(ftplib.error_perm, ftplib.error_temp):
+            return self._make_one(path)
+        missing = []
+        while path != "/" and not self._has_directory(path):
+            missing.append(path)
+            path = posixpath.dirname(path)
+        for directory in reversed(missing):
             try:
-                self._ftp.voidcmd(f"MKD {missing[-1]}")
-                self._set_mode(missing.pop())
+                self._make_one(directory)
             except (ftplib.error_perm, ftplib.error_temp):
-                parent = posixpath.dirname(missing[-1])
-                if self._has_directory(missing[-1]):
-                    missing.pop()
-                elif parent == missing[-1] or self._has_directory(parent):
+                if not self._has_directory(directory):
                     raise
-                else:
-                    missing.append(parent)
+
+    def _make_one(self, path: str) -> None:
+        self._ftp.voidcmd(f"MKD {path}")
+        self._set_mode(path)
 
     def _set_mode(self, path: str) -> None:
         if self._settings.directory_mode == DIRECTORY_MODE:

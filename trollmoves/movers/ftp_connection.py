@@ -100,7 +100,7 @@ class Connection(ftplib.FTP):
             raise EOFError
         if self._buffer:
             raise ftplib.error_proto(f"the server said something unasked: {self._scrubbed(self.getline())}")
-        self._ends = self._limit(self._stall_timeout)
+        self._ends = self._limit()
         self.sock.settimeout(self._seconds_left())
         self.sock.sendall(data + b"\r\n")
 
@@ -111,7 +111,7 @@ class Connection(ftplib.FTP):
         return self.getresp()
 
     def getresp(self) -> str:
-        self._ends, self._room = self._limit(self._stall_timeout), LONGEST_REPLY
+        self._ends, self._room = self._limit(), LONGEST_REPLY
         reply = self.getmultiline()
         self.lastresp = reply[:3]
         if reply[:1] in ("1", "2", "3"):
@@ -138,9 +138,9 @@ class Connection(ftplib.FTP):
             raise ftplib.error_proto("the server's reply does not end")
         self._buffer += data
 
-    def _limit(self, seconds: float) -> float:
-        ends = time.monotonic() + seconds
-        return ends if self._log_in_until is None else min(ends, self._log_in_until)
+    def _limit(self) -> float:
+        """When the next reply has to be there: the time to log in is one for all its replies."""
+        return time.monotonic() + self._stall_timeout if self._log_in_until is None else self._log_in_until
 
     def _seconds_left(self) -> float:
         left = self._ends - time.monotonic()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shlex
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -30,7 +32,7 @@ BETWEEN_ATTEMPTS = 2.0
 CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """These first: half the processor time of the others."""
 
-ERRORS: tuple[tuple[type[BaseException], type[MoveError], str], ...] = (
+ERRORS: tuple[tuple[type[Exception], type[MoveError], str], ...] = (
     (asyncssh.PermissionDenied, LoginRefused, "login refused"),
     (asyncssh.HostKeyNotVerifiable, LoginRefused, "host key not accepted"),
     (asyncssh.KeyExchangeFailed, LoginRefused, "no common algorithms"),
@@ -41,6 +43,7 @@ ERRORS: tuple[tuple[type[BaseException], type[MoveError], str], ...] = (
     (OSError, Unreachable, "cannot connect"),
 )
 """The first that fits. What the library says is added; it never holds a password."""
+CAUGHT: tuple[type[Exception], ...] = (*(kind for kind, _, _ in ERRORS), ProtocolBroken, ConnectionLost)
 
 
 @dataclass(slots=True)
@@ -77,6 +80,16 @@ class Lease:
         self.loop = loop
         self._lock = threading.Lock()
         self._held = True
+
+    def run(self, command: str, seconds: float) -> tuple[int | None, bytes]:
+        """Exit status and output of a command there. Raises `ConnectionLost` when it has not ended after *seconds*."""
+        return self.loop.run(_ran(self.connection.ssh, command), seconds)
+
+    def sha256(self, path: str, seconds: float) -> str | None:
+        """`sha256:<hex>` as the other side's `sha256sum` has it; None when there is none or it may not be run."""
+        status, output = self.run(f"sha256sum -- {shlex.quote(path)}", seconds)
+        match = re.match(rb"\\?([0-9a-f]{64}) ", output)
+        return f"sha256:{match[1].decode()}" if status == 0 and match else None
 
     def release(self) -> None:
         """May be called twice and from any thread; never raises."""
@@ -179,6 +192,7 @@ class _LoopThread:
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.loop.run_until_complete(asyncio.sleep(0))
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
         finally:
             self.loop.close()
 
@@ -205,15 +219,12 @@ async def connect(login: SshLogin, want_sftp: bool) -> SharedConnection:
         try:
             async with asyncio.timeout(login.timeout):
                 return await _connect_once(login, want_sftp)
-        except ERRORS_CAUGHT as error:
+        except CAUGHT as error:
             translated = translate(error, login, attempt)
             if translated.permanent or attempt == login.attempts:
                 raise translated from error
         await asyncio.sleep(BETWEEN_ATTEMPTS)
     raise AssertionError("there is at least one attempt")
-
-
-ERRORS_CAUGHT = (*(kind for kind, _, _ in ERRORS), ProtocolBroken, ConnectionLost)
 
 
 def translate(error: BaseException, login: SshLogin, attempt: int) -> MoveError:
@@ -243,9 +254,11 @@ def _key_options(login: SshLogin) -> dict[str, Any]:
     for key in login.keys:
         if not os.access(key, os.R_OK):
             raise LoginRefused(f"{login}: private key {key} cannot be read")
-    # An encrypted key without a passphrase may be in the agent, which is asked for these keys and no others.
-    return {"client_keys": list(login.keys), "passphrase": login.passphrase, "identities_only": True,
-            "ignore_encrypted": not login.passphrase}
+    options: dict[str, Any] = {"client_keys": list(login.keys), "passphrase": login.passphrase,
+                               "ignore_encrypted": not login.passphrase}
+    public = [f"{key}.pub" for key in login.keys if os.access(f"{key}.pub", os.R_OK)]
+    # The agent may hold a key that is encrypted here; it is asked for these keys and no others.
+    return options | ({"agent_identities": public} if public else {"agent_path": None})
 
 
 def _known_hosts(login: SshLogin) -> Any:
@@ -258,6 +271,16 @@ def _known_hosts(login: SshLogin) -> Any:
         return asyncssh.import_known_hosts("\n".join([*lines, ""]))
     except ValueError as error:
         raise LoginRefused(f"{login}: a known_hosts file cannot be read ({error})") from error
+
+
+async def _ran(ssh: Any, command: str) -> tuple[int | None, bytes]:
+    try:
+        done = await ssh.run(command.encode("utf-8", "surrogateescape"), encoding=None, stdin=asyncssh.DEVNULL)
+    except asyncssh.ChannelOpenError:
+        return None, b""
+    except (asyncssh.Error, OSError) as error:
+        raise ConnectionLost(f"a command could not be run ({error})") from error
+    return done.exit_status, done.stdout
 
 
 async def open_sftp(ssh: Any) -> SftpChannel | None:

@@ -1,8 +1,8 @@
 """What a section's `connection_parameters` say about logging in by ssh, read once into frozen values.
 
-=============================================  ====================================================================================
+=============================================  ==================================================================================
 parameter                                      meaning
-=============================================  ====================================================================================
+=============================================  ==================================================================================
 `ssh_key_filename`, `ssh_private_key_file`     a private key (or a list); without it the agent's keys and those in `~/.ssh`
 `passphrase`                                   of an encrypted key; without it the agent is asked for that key
 `password`                                     where the uri holds none
@@ -12,7 +12,7 @@ parameter                                      meaning
 `num_ssh_retries`                              attempts to connect, two seconds apart (scp 3, sftp 1)
 `scpclient_timeout_seconds`                    scp only: seconds without a byte moving; else the section's `stall_timeout`
 `scp_protocol`                                 scp only: `legacy` never uses SFTP, as `scp -O`
-=============================================  ====================================================================================
+=============================================  ==================================================================================
 
 Any other parameter is named in a warning. A host key that is not in a known_hosts file is refused, always.
 """

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
+from trollmoves import crashing
 from trollmoves.bus.streaming import Stream
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage
@@ -20,6 +23,10 @@ from trollmoves.patterns import Pattern
 from trollmoves.watchers.base import Arrival
 
 logger = logging.getLogger(__name__)
+
+
+Content = tuple[int, int, int]
+"""Size, modification time and inode: what tells a file from the one that had its name before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,9 @@ class Announcing:
 
     def announce(self, arrivals: Sequence[Arrival], then: Callable[[], Any] | None = None) -> None:
         """Journal and publish what is new among *arrivals*; *then* is called when that is done."""
-        fresh = [item for item in map(self._examine, arrivals) if item is not None]
+        crashing.point("server.seen")
+        known = self._known(arrivals)
+        fresh = [item for arrival in arrivals if (item := self._examine(arrival, known)) is not None]
         self._journal.write([
             ("add_file", [item.file_row for item in fresh]),
             ("add_announcement", [item.announcement_row for item in fresh]),
@@ -57,19 +66,29 @@ class Announcing:
 
     def _tell(self, fresh: list[Fresh], then: Callable[[], Any] | None) -> None:
         """The journal has them: publish, in the order of their positions."""
+        if fresh:
+            crashing.point("server.announced")
         for item in fresh:
             self._unwritten.pop(item.path, None)
             self._stream.publish(item.raw, self._settings.topic, item.position)
+        if fresh:
+            crashing.point("server.published")
         if then is not None:
             then()
 
-    def _examine(self, arrival: Arrival) -> Fresh | None:
+    def _known(self, arrivals: Sequence[Arrival]) -> dict[bytes, Content]:
+        """What the journal has of these arrivals: by path, the content that was announced last."""
+        names = orjson.dumps([name for name in (os.path.basename(arrival.path) for arrival in arrivals) if _is_utf8(name)])
+        rows = self._journal.find("announced_files", (self._settings.name, names))
+        return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
+
+    def _examine(self, arrival: Arrival, known: dict[bytes, Content]) -> Fresh | None:
         """What to announce, or None for what is empty, known, or cannot be announced."""
         if arrival.size == 0:
             logger.debug("%s is empty: not announced", arrival.path)
             return None
         path = os.fsencode(arrival.path)
-        if self._is_known(arrival, path):
+        if self._unwritten.get(path) == arrival or known.get(path) == (arrival.size, arrival.mtime_ns, arrival.inode):
             return None
         fields = self._pattern.parse(arrival.path)
         if fields is None:
@@ -82,17 +101,6 @@ class Announcing:
             return None
         self._unwritten[path] = arrival
         return fresh
-
-    def _is_known(self, arrival: Arrival, path: bytes) -> bool:
-        if path in self._unwritten:
-            return self._unwritten[path] == arrival
-        identity = os.path.basename(arrival.path)
-        if not identity.isprintable() and not _is_utf8(identity):
-            return False
-        for row in self._journal.find("files_of", (identity, self._settings.name)):
-            if row["path"] == path:
-                return (row["size"], row["mtime_ns"], row["inode"]) == (arrival.size, arrival.mtime_ns, arrival.inode)
-        return False
 
     def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any]) -> Fresh:
         topic = self._settings.topic
@@ -112,8 +120,9 @@ class Announcing:
         file = self._journal.new_file()
         row = {
             "id": file, "chain": self._settings.name, "identity": uid, "key": key, "state": State.ANNOUNCED, "time": now,
-            "steps": step_line(State.ANNOUNCED, now), "due": None, "size": arrival.size, "path": path, "device": arrival.device,
-            "inode": arrival.inode, "mtime_ns": arrival.mtime_ns, "provider": None, "message": None, "request": None, "attempt": 0,
+            "steps": step_line(State.ANNOUNCED, now), "due": None, "size": arrival.size, "path": path,
+            "device": arrival.device, "inode": arrival.inode, "mtime_ns": arrival.mtime_ns, "provider": None, "message": None,
+            "request": None, "attempt": 0,
         }
         return Fresh(position, path, raw, row, (position, file, topic, previous, raw.decode(), now))
 

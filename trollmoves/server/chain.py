@@ -24,8 +24,8 @@ from trollmoves.server.announcing import Announcing
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.serving import Served
-from trollmoves.watchers.directory import watch
 from trollmoves.watchers.base import Arrival, Watcher
+from trollmoves.watchers.directory import watch
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Chain:
         self.served.removing.stop()
 
     def check_health(self, most_restarts: int) -> None:
-        """Make the watcher anew when it cannot see files; raise when that did not help *most_restarts* times in a row (0: never)."""
+        """Make the watcher anew when it cannot see files; raise when that failed *most_restarts* times in a row (0: never)."""
         trouble = self._watcher.trouble()
         if trouble is None:
             self.restarts = 0
@@ -89,9 +89,8 @@ class Chain:
 
     def _new_watcher(self) -> Watcher:
         settings = self.settings
-        watcher: Watcher = watch(self._pattern, self._deliver, polling=self._polling, interval=settings.watch_interval, settle=settings.settle,
-                     reconcile=settings.reconcile, backlog=self._backlog, on_death=self._loop.fail)
-        return watcher
+        return watch(self._pattern, self._deliver, polling=self._polling, interval=settings.watch_interval,
+                     settle=settings.settle, reconcile=settings.reconcile, backlog=self._backlog, on_death=self._loop.fail)
 
     def _deliver(self, arrivals: Sequence[Arrival]) -> None:
         """Called by the watcher's thread: hand over, or wait for room."""

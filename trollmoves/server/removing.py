@@ -1,4 +1,4 @@
-"""Remove delivered origins: after `remove_delay`, once everyone who must confirm has, and only the very file that was delivered."""
+"""Remove delivered origins: after `remove_delay`, once all who must confirm have, and only the very file that was delivered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
@@ -82,12 +83,14 @@ class Removing:
     def _remove(self, row: Any, now: float, why: str) -> None:
         path = row["path"].decode("utf-8", "surrogateescape")
         announced = Announced(path, row["device"], row["inode"], row["size"], row["mtime_ns"])
+        crashing.point("server.removing")
         try:
             removed = remove(self._root, announced)
         except OSError as error:
             logger.error("%s cannot be removed (%s); tried again in %d s", path, error.strerror, RETRY)
             self._journal.write([("delay_removal", [(now + RETRY, row["file"])])])
             return
+        crashing.point("server.removed")
         detail = f"removed ({why})" if removed else "not removed: gone, or another file has its name"
         logger.info("%s %s", path, detail)
         self._journal.write([

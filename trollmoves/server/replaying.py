@@ -48,7 +48,7 @@ class Replaying:
             to = max(to, committed)
         answer: dict[str, Any] = {
             "version": PROTOCOL, "request": asked.get("request"), "epoch": self._journal.epoch, "from": since, "to": to,
-            "head": head, "oldest": oldest, "more": to < committed, "truncated": 0 < since < oldest - 1 or (since == 0 and oldest > 1),
+            "head": head, "oldest": oldest, "more": to < committed, "truncated": since < oldest - 1,
             "messages": messages, "time": time.time(),
         }
         return self._envelope.encode(message.subject, "replay", {EXTENSION: answer})

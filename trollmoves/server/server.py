@@ -76,7 +76,8 @@ class Server(Service):
         address = next((settings.listen_address for settings in chains.values()), "*")
         publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
         logger.info("publishing on port %d", publisher.port)
-        self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher, self._request_address)
+        self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher,
+                              self._request_address)
         self.loop.every(self._check_interval, self._check_health)
 
     def _start_chain(self, settings: ServerSettings) -> None:

@@ -1,21 +1,23 @@
 """Serve: ping, info, push, ack, replay and status on one request port, for all chains that share it.
 
-Every request gets exactly one reply. Nothing a request contains ends this loop, grows memory without limit, or reaches a path that
-was not announced. A request is looked up in the journal; its uri is only compared.
+Every request gets exactly one reply. Nothing a request contains ends this loop, grows memory without limit, or reaches a path
+that was not announced. A request is looked up in the journal; its uri is only compared.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import orjson
+
+from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import Busy, DestinationInvalid, MoveError, NotAnnounced
@@ -108,6 +110,9 @@ class Serving:
         self._started = started
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
+        self._rows: dict[int, Any] = {}
+        self._transfers: dict[str, Any] = {}
+        self._looked_up: set[int] = set()
         self._new_work: list[Work] = []
         self._new_records: list[Operation] = []
         self._replaying = Replaying(journal, envelope)
@@ -128,16 +133,29 @@ class Serving:
     # Requests come in.
 
     def _handle(self, requests: list[tuple[Asker, Message]]) -> None:
+        self._look_up(requests)
         for asker, message in requests:
             reply = self._answer(asker, message)
             if reply is not None:
                 self._replier.reply(asker, reply)
         records, self._new_records = self._new_records, []
         work, self._new_work = self._new_work, []
+        crashing.point("server.requested")
         if records:
             self._journal.write(records)
         if work:
             self._workers.submit(work)
+
+    def _look_up(self, requests: list[tuple[Asker, Message]]) -> None:
+        """Ask the journal once for all pushes that came together."""
+        positions = [message.extension["offset"] for _, message in requests
+                     if message.type == "push" and message.extension.get("epoch") == self._journal.epoch
+                     and type(message.extension.get("offset")) is int]
+        rows = self._journal.find("announced_among", (orjson.dumps(positions),)) if positions else []
+        self._rows = {row["position"]: row for row in rows}
+        found = self._journal.find("transfers_among", (orjson.dumps([row["id"] for row in rows]),)) if rows else []
+        self._transfers = {row["transfer"]: row for row in found}
+        self._looked_up = {row["id"] for row in rows}
 
     def _answer(self, asker: Asker, message: Message) -> bytes | None:
         """The reply, or None when it comes later."""
@@ -165,7 +183,8 @@ class Serving:
         most = min(asked, MOST_FILES_LISTED) if type(asked) is int and asked >= 0 else MOST_FILES_LISTED
         rows = self._journal.find("announced_names", (message.subject, message.subject, most))
         uptime = str(timedelta(seconds=time.monotonic() - self._started))
-        return self._envelope.encode(message.subject, "info", {"files": [row[0] for row in rows], "max_count": most, "uptime": uptime})
+        data = {"files": [row[0] for row in rows], "max_count": most, "uptime": uptime}
+        return self._envelope.encode(message.subject, "info", data)
 
     def _replay(self, asker: Asker, message: Message) -> bytes:
         return self._replaying.answer(message)
@@ -181,9 +200,11 @@ class Serving:
         if transfer in self._moving:
             self._join(self._moving[transfer], waiter)
             return None
-        known = self._journal.find_one("transfer", (transfer,))
+        known = self._transfers.get(transfer)
+        if known is None and row["id"] not in self._looked_up:
+            known = self._journal.find_one("transfer", (transfer,))
         if known is not None and request and known["request"] == request and known["state"] in (State.MOVED, State.ACKNOWLEDGED):
-            return self._delivered(message, request, [Receipt(**receipt) for receipt in json.loads(known["receipt"])])
+            return self._delivered(message, request, [Receipt(**receipt) for receipt in orjson.loads(known["receipt"])])
         self._refuse_when_busy(served)
         members = _members(message, row)
         attempt = 1 if known is None else known["attempt"] + 1
@@ -202,7 +223,7 @@ class Serving:
         extension, uris = message.extension, uris_of(message.fields)
         identity = identity_of(message.fields)
         if extension.get("epoch") == self._journal.epoch and type(extension.get("offset")) is int:
-            row = self._journal.find_one("announced_at", (extension["offset"],))
+            row = self._rows.get(extension["offset"]) or self._journal.find_one("announced_at", (extension["offset"],))
             if row is not None and row["identity"] == identity and row["chain"] in self.chains and _is_about(row, uris):
                 newest = row if _request_id(message) else self._newest(identity, uris)
                 return newest or row, self.chains[row["chain"]]
@@ -228,8 +249,8 @@ class Serving:
         self._join(moving, waiter)
         now = time.time()
         self._new_records += [
-            ("put_transfer", [(push.transfer, moving.file, moving.chain, consumer.client, consumer.group, consumer.spare, push.peer,
-                               waiter.request, push.destination.exact, State.MOVING, now, push.attempt)]),
+            ("put_transfer", [(push.transfer, moving.file, moving.chain, consumer.client, consumer.group, consumer.spare,
+                               push.peer, waiter.request, push.destination.exact, State.MOVING, now, push.attempt)]),
             _step(moving, State.MOVING, now, push.destination.exact),
         ]
 
@@ -250,21 +271,22 @@ class Serving:
             detail = hide_password(str(error))[:LONGEST_TEXT]
             logger.warning("%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact, detail,
                            exc_info=None if isinstance(outcome, MoveError) else outcome)
-            self._journal.write([("end_transfer", [(state, now, detail, moving.push.transfer)]), _step(moving, state, now, detail)],
-                                self._tell_failure, moving, error)
+            self._journal.write([("end_transfer", [(state, now, detail, moving.push.transfer)]),
+                                 _step(moving, state, now, detail)], self._tell_failure, moving, error)
             return
-        receipts = [asdict(receipt) for receipt in outcome]
         detail = _summary(outcome)
         self._journal.write([
-            ("end_transfer", [(State.MOVED, now, json.dumps(receipts), moving.push.transfer)]),
+            ("end_transfer", [(State.MOVED, now, orjson.dumps(outcome).decode(), moving.push.transfer)]),
             _step(moving, State.MOVED, now, detail), *served.removing.schedule(moving.file),
         ], self._tell_success, moving, outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
 
     def _tell_success(self, moving: Moving, receipts: list[Receipt]) -> None:
+        crashing.point("server.moved")
         for waiter in self._forget(moving):
             self._replier.reply(waiter.asker, self._delivered(waiter.message, waiter.request, receipts))
+        crashing.point("server.replied")
 
     def _tell_failure(self, moving: Moving, error: MoveError) -> None:
         for waiter in self._forget(moving):
@@ -331,18 +353,21 @@ class Serving:
             return self._confirm(message, [request for request in confirmed if isinstance(request, str)][:1000])
         row, served = self._find(message)
         now = time.time()
+        line = step_line(State.ACKNOWLEDGED, now, asker.address)
         records: list[Operation] = [("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"],
-                                               "line": step_line(State.ACKNOWLEDGED, now, asker.address), "id": row["id"]}])]
-        if self._journal.find_one("delivered_to", (row["id"], asker.address)) or is_trusted(asker.address, served.settings.trusted_acks):
+                                               "line": line, "id": row["id"]}])]
+        if (self._journal.find_one("delivered_to", (row["id"], asker.address))
+                or is_trusted(asker.address, served.settings.trusted_acks)):
             records += served.removing.schedule(row["id"])
         elif served.settings.delete is not None:
-            logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be removed, set "
-                        "trusted_acks = %s in section [%s])", asker.address, row["identity"], asker.address, served.settings.name)
+            logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be removed, "
+                        "set trusted_acks = %s in section [%s])", asker.address, row["identity"], asker.address, served.settings.name)
         self._new_records += records
         return self._envelope.encode(message.subject, "ack", _without_credentials(message.fields))
 
     def _confirm(self, message: Message, requests: list[str]) -> bytes:
         now = time.time()
+        crashing.point("server.acknowledged")
         for request in requests:
             for row in self._journal.find("delivered_by_request", (request,)):
                 line = step_line(State.ACKNOWLEDGED, now, row["peer"])

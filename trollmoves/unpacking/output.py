@@ -155,16 +155,21 @@ class Output:
 
     def adopt(self, made: str, name: str, *, mode: int = 0o644) -> None:
         """Take the file *made* that a foreign program left in `scratch`, if it is a regular one within the limits."""
-        path = os.path.join(self.scratch, made)
-        try:
-            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise BadArchive(f"{shown(made)}: the program left no such file: {error.strerror}") from error
-        with closing(source), self.file(name, mode=mode) as member:
-            if not stat.S_ISREG(os.fstat(source).st_mode):
-                raise BadArchive(f"{shown(made)}: the program left no regular file")
+        with self.made(made) as source, self.file(name, mode=mode) as member:
             while data := os.read(source, PIECE):
                 member.write(data)
+
+    @contextmanager
+    def made(self, name: str) -> Iterator[int]:
+        """The file *name* that a foreign program left in `scratch`, open for reading. Raises `BadArchive` if it is no such."""
+        try:
+            descriptor = os.open(os.path.join(self.scratch, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise BadArchive(f"the program left no {shown(name)}: {error.strerror}") from error
+        with closing(descriptor):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise BadArchive(f"the program left {shown(name)}, but it is no regular file")
+            yield descriptor
 
     def _new_file(self, name: str, mode: int) -> Parts:
         if mode & (stat.S_ISUID | stat.S_ISGID):

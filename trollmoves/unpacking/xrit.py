@@ -18,7 +18,7 @@ from pathlib import Path
 from trollmoves.errors import DestinationInvalid, MissingLibrary, OriginChanged
 from trollmoves.unpacking.base import BadArchive, Options, Packed
 from trollmoves.unpacking.contract import Unpacker
-from trollmoves.unpacking.output import Output, closing, is_at
+from trollmoves.unpacking.output import Output, is_at
 from trollmoves.unpacking.programs import run_limited
 
 PACKED_ENDING, ENDING = "C_", "__"
@@ -60,7 +60,8 @@ def extract(packed: Packed, output: Output, options: Options) -> None:
                 output.budget.bytes_left)
     if not is_at(packed.descriptor, packed.path):
         raise OriginChanged("another file took its place while it was unpacked")
-    _check_result(os.path.join(output.scratch, result), before)
+    with output.made(result) as descriptor:
+        _check_result(descriptor, before)
     output.adopt(result, result)
 
 
@@ -87,13 +88,8 @@ def _found(program: str) -> str:
     return os.path.abspath(found)
 
 
-def _check_result(path: str, before: Segment) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise BadArchive(f"the decompressor left no {os.path.basename(path)}: {error.strerror}") from error
-    with closing(descriptor):
-        after = segment_of(descriptor, "the decompressed file")
+def _check_result(result: int, before: Segment) -> None:
+    after = segment_of(result, "the decompressed file")
     same = (after.file_type, after.columns, after.lines) == (before.file_type, before.columns, before.lines)
     if not same or after.compression or after.data_bytes < after.image_bytes:
         raise BadArchive(f"the decompressed file is not the image of the packed one: {after}, was {before}")

@@ -118,6 +118,8 @@ def _members(packed: Packed, directory: Directory) -> Iterator[Member]:
         if at > end or len(rest) < sum(lengths[:2]):
             raise BadArchive("has a damaged directory")
         yield _member(fields, rest[:lengths[0]], _extras(rest[lengths[0]:]), directory.offset)
+    if at != end:
+        raise BadArchive("has a directory with more members than it says: it is damaged")
 
 
 def _member(fields: tuple[int, ...], raw_name: bytes, extras: dict[int, bytes], limit: int) -> Member:

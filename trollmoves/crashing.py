@@ -1,0 +1,37 @@
+"""Named crash points, so that tests can end a process at exactly the moment that matters.
+
+With `TROLLMOVES_CRASH_POINT=name:n` in the environment the process kills itself (SIGKILL, as a power cut would) when it comes to
+the point of that name for the n-th time. Without it a point costs one comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+POINTS = (
+    "server.seen", "server.announced", "server.published", "server.requested", "server.put", "server.renamed", "server.moved",
+    "server.replied", "server.acknowledged", "server.removing", "server.removed",
+    "client.heard", "client.requested", "client.asked", "client.answered", "client.publishing", "client.published",
+    "client.confirmed",
+)
+"""All points: `ROLE.STEP` is passed right after that step (before the journal has it, for `seen`, `put`, `heard`, `answered`)."""
+
+
+class _Armed:
+    """Which point ends this process, and after how many passes."""
+
+    def __init__(self, text: str):
+        self.name, _, count = text.partition(":")
+        self.left = int(count or 1)
+
+
+_armed = _Armed(os.environ["TROLLMOVES_CRASH_POINT"]) if os.environ.get("TROLLMOVES_CRASH_POINT") else None
+
+
+def point(name: str) -> None:
+    """A crash point: returns, unless this is where the process shall end."""
+    if _armed is not None and _armed.name == name:
+        _armed.left -= 1
+        if _armed.left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)

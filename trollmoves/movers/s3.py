@@ -1,0 +1,249 @@
+"""Uploads to S3 and to what speaks its protocol (`s3://bucket/key`; a key that ends in `/` gets the name of the origin).
+
+A finished upload appears whole at once, under its final key: no temporary name is needed, and none is used. Files of up to one
+part go in one request, larger ones in parts, several at a time; when anything goes wrong the parts are taken back, and parts that
+an earlier, killed upload of the same account left are, once they are a day old. A bucket that is missing is an error: it is
+not made.
+
+The receipt says `sum` when the server's ETag is the MD5 of what was sent (of every part, for large files), or when it confirms a
+sha256; behind some kinds of encryption it does neither, then sizes are compared. MD5 sums are sent along, so that the server
+itself refuses what was damaged on the way. With `checksum = always` a sha256 is sent along too; with `never` no sum is.
+The time of the origin is kept in the metadata `mtime` (seconds, as rclone writes it).
+
+Engine: botocore, which knows every option and source of credentials that upstream's users have. FIGURES
+
+Parameters (`connection_parameters` of the section), with the meaning they have upstream:
+
+- `key`, `secret`, `token`; else the login of the uri; else `profile` (of `~/.aws`); else what botocore finds. `anon`: none of them.
+- `endpoint_url`, `use_ssl` (default true), `client_kwargs` (`endpoint_url`, `region_name`, `verify`: a file of certificates, ...),
+  `config_kwargs` (of `botocore.config.Config`: `s3: {addressing_style: path}`, `proxies`, `retries`, ...; also
+  `request_checksum_calculation`, here `when_required` unless told otherwise, because some servers refuse AWS's newer checksums).
+- `s3_additional_kwargs` (`ServerSideEncryption`, `StorageClass`, `ACL`, ...), `requester_pays`, `session` (of boto3 or botocore).
+- `s3_multipart_chunksize`: bytes of one part (default 8388608, at least 5242880); `max_concurrency`: parts at a time (4).
+- `s3_use_multipart`: any file of one part or less goes as a multipart upload too. `s3_use_copy` and `use_tmp_on_transfer`: taken
+  and not needed, see above.
+- `default_block_size`, `default_fill_cache`, `default_cache_type`, `version_aware`, `cache_regions`, `asynchronous`, `kwargs`,
+  `fixed_upload_size` concern reading, or the library upstream uses, and change nothing (parts are all of one size).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import math
+import mimetypes
+import os
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from trollmoves.errors import (
+    Busy,
+    ConnectionLost,
+    Denied,
+    DestinationInvalid,
+    LoginRefused,
+    MoveError,
+    OriginChanged,
+    Unreachable,
+    VerificationFailed,
+)
+from trollmoves.movers.base import Abilities, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.s3_client import S3Client, flag, number
+from trollmoves.uris import Destination
+
+logger = logging.getLogger(__name__)
+
+PART = 8 * 2**20
+LEAST_PART = 5 * 2**20
+MOST_PARTS = 10_000
+MEMORY = 64 * 2**20
+"""Bytes; so many parts are on their way at a time that they fit in here (but one at least)."""
+AT_ONCE = 128 * 2**10
+"""Bytes; a smaller body is handed over whole. A larger one goes in steps, each with the stall timeout of its own."""
+STEP = 64 * 2**10
+LOOK = 0.25
+"""Seconds between two looks at uploads that run in parallel."""
+ABANDONED = timedelta(days=1)
+"""Parts without a file are taken back when they are this old."""
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class Body:
+    """A part in memory as the file that botocore wants: read once to be signed, then once more to be sent."""
+
+    def __init__(self, data: bytes, report: Callable[[int], None]):
+        self._data = memoryview(data)
+        self._report = report
+        self._position = 0
+        self._sending = False
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def sending(self) -> None:
+        """From now on what is read is reported."""
+        self._sending = True
+
+    def read(self, size: int | None = -1) -> memoryview:
+        step = len(self._data) if size is None or size < 0 else max(size, STEP)
+        chunk = self._data[self._position:self._position + step]
+        if self._sending:
+            self._report(len(chunk))
+        self._position += len(chunk)
+        return chunk
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._data)}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+class Tally:
+    """Counts bytes that several threads send, and lets them be stopped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._sent = 0
+        self._highest = 0
+
+    def add(self, count: int) -> None:
+        """Count *count* bytes (negative ones when they have to be sent again)."""
+        if self._stopped and count > 0:
+            raise ConnectionLost("another part of the file failed")
+        with self._lock:
+            self._sent += count
+            self._highest = max(self._highest, self._sent)
+
+    def stop(self) -> None:
+        """Whoever counts next gets an error."""
+        self._stopped = True
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    @property
+    def highest(self) -> int:
+        """Never falls."""
+        return self._highest
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the server said of one body it took."""
+
+    tag: str
+    """Its ETag, without quotes."""
+    md5: bytes
+    """Of what was sent; empty when it was not computed."""
+    confirmed: bool
+    """Whether a checksum proves that the right bytes arrived."""
+    sha256: str | None
+    """What it confirmed, in base64."""
+
+
+class S3Session(Session):
+    """A client for one bucket. Requests stand alone: a connection the server closed is replaced without a word."""
+
+    def __init__(self, client: S3Client, settings: SessionSettings):
+        self._client = client
+        self._sums = settings.checksum
+        self._part = number(settings.parameters, "s3_multipart_chunksize", PART, LEAST_PART)
+        self._always_parts = flag(settings.parameters, "s3_use_multipart", False)
+        self._hidden = False
+        self._swept = False
+        client.on_send(_sending)
+
+    def abilities(self, declared: Abilities) -> Abilities:
+        return Abilities(rename=False, atomic_put=True, size=False, parallel=declared.parallel) if self._hidden else declared
+
+    def look(self, prefix: str) -> None:
+        """See that the bucket is there and the login good. Who may only write is not told; the first put will show."""
+        with suppress(Denied):
+            self._client.call("list_objects_v2", self._named(""), MaxKeys=1, Prefix=prefix)
+
+    def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
+        key = _key(path)
+        if origin.size <= self._part and not (self._always_parts and origin.size):
+            confirmed, checksum = self._put_whole(origin, key)
+        else:
+            confirmed, checksum = self._put_parts(origin, key, progress), None
+        progress(origin.size)
+        return Sent(origin.size, checksum, "sum" if confirmed else self._compared_size(origin, path))
+
+    def _put_whole(self, origin: Origin, key: str) -> tuple[bool, str | None]:
+        data = _read(origin, 0, origin.size)
+        _refuse_changed(origin)
+        stored = self._store("put_object", key, data, Tally(), **_attributes(origin, key))
+        if self._sums != "never" and not stored.confirmed and _is_plain(stored):
+            self.remove(key)
+            raise VerificationFailed(f"{self._named(key)}: the server holds other bytes (ETag {stored.tag}) than were sent")
+        checksum = None if self._sums == "never" else f"sha256:{hashlib.sha256(data).hexdigest()}"
+        return stored.confirmed, checksum
+
+    def _put_parts(self, origin: Origin, key: str, progress: Progress) -> bool:
+        """Upload in parts; returns whether checksums prove that all arrived."""
+        name = self._named(key)
+        more = {"ChecksumAlgorithm": "SHA256"} if self._sums == "always" else {}
+        upload = self._client.call("create_multipart_upload", name, Key=key, **_attributes(origin, key), **more)["UploadId"]
+        try:
+            stored = self._sent_parts(origin, key, upload, progress)
+            progress(origin.size)
+            _refuse_changed(origin)
+            parts = [_named_part(number, part) for number, part in enumerate(stored, 1)]
+            answer = self._client.call("complete_multipart_upload", name, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+        except BaseException:
+            self._take_back(key, upload)
+            raise
+        self._sweep(key, upload)
+        return _is_whole(stored, str(answer.get("ETag", "")))
+
+    def _sent_parts(self, origin: Origin, key: str, upload: str, progress: Progress) -> list[Stored]:
+        size = max(self._part, math.ceil(origin.size / MOST_PARTS))
+        count = math.ceil(origin.size / size)
+        tally = Tally()
+
+        def send(number: int) -> Stored:
+            if tally.stopped:
+                raise ConnectionLost("another part of the file failed")
+            data = _read(origin, (number - 1) * size, min(size, origin.size - (number - 1) * size))
+            stored = self._store("upload_part", key, data, tally, UploadId=upload, PartNumber=number)
+            if self._sums != "never" and not stored.confirmed and _is_plain(stored):
+                raise VerificationFailed(f"{self._named(key)}: the server holds other bytes in part {number} than were sent")
+            return stored
+
+        with ThreadPoolExecutor(min(self._client.parallel, count, max(1, MEMORY // size)), "s3-part") as pool:
+            parts = [pool.submit(send, number) for number in range(1, count + 1)]
+            try:
+                _watch(parts, tally, progress)
+            except BaseException:
+                tally.stop()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return [part.result() for part in parts]
+
+    def _store(self, operation: str, key: str, data: bytes, tally: Tally, **arguments: object) -> Stored:
+        """Send one body; a busy server is asked again."""
+        digest = b"" if self._sums == "never" else hashlib.md5(data, usedforsecurity=False).digest()
+        if digest:
+            arguments["ContentMD5"] = base64.b64encode(digest).decode()
+        sha256 = base64.b64encode(hashlib.sha256(data).digest()).decode() if self._sums == "always" else None
+        if sha256:
+            arguments["ChecksumSHA256"] = sha256
+        answer = self._client.store(operation, self._named(key), lambda report: _body(data, report), tally.add,
+                                    Key=key, **arguments)
+        tag = str(answer.get("ETag", "")).strip('"').lower()
+        confirmed = bool(digest) and tag == digest.hex() or sha256 is not None and answer.get("ChecksumSHA256") == sha256
+        return Stored(tag if not _is_encrypted(answer) else "", digest, confirmed, answer.get("ChecksumSHA256"))

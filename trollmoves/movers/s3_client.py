@@ -1,0 +1,287 @@
+"""From a section's parameters to an S3 client whose calls raise our errors.
+
+botocore's own retries are off: it would repeat a stalled request for minutes. What a busy server asks for (500, 503, SlowDown) is
+repeated here, for a few seconds; everything longer is the journal's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import botocore
+import botocore.session
+from botocore import exceptions
+from botocore.config import Config
+
+from trollmoves.errors import (
+    Busy,
+    ConnectionLost,
+    Denied,
+    DestinationFull,
+    DestinationInvalid,
+    LoginRefused,
+    MoveError,
+    Stalled,
+    TemporaryError,
+    Unreachable,
+    VerificationFailed,
+)
+from trollmoves.movers.base import SessionSettings
+from trollmoves.uris import Destination
+
+logger = logging.getLogger(__name__)
+
+PAUSES = (0.2, 0.6, 1.5)
+"""Seconds before a busy server is asked again; drawn between half of it and all of it."""
+LAST_WORD = 5.0
+"""Seconds to connect and to wait for an answer when tidying up after an upload that failed."""
+OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "HeadObject",
+              "CopyObject", "DeleteObject", "ListObjectsV2", "ListMultipartUploads")
+UPLOADING = ("s3_use_multipart", "s3_multipart_chunksize", "s3_use_copy", "use_tmp_on_transfer", "tmp_prefix")
+CONNECTING = ("anon", "endpoint_url", "key", "secret", "token", "use_ssl", "s3_additional_kwargs", "client_kwargs", "requester_pays",
+              "config_kwargs", "session", "max_concurrency", "profile")
+READING = ("default_block_size", "default_fill_cache", "default_cache_type", "version_aware", "cache_regions", "asynchronous",
+           "kwargs", "fixed_upload_size")
+"""What upstream lets through to s3fs and has no meaning for an upload as it is done here."""
+
+CODES: dict[str, type[MoveError]] = {
+    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
+                     "InvalidSecurity", "NotSignedUp", "RequestTimeTooSkewed", "401"), LoginRefused),
+    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "AccountProblem", "403"), Denied),
+    **dict.fromkeys(("SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestLimitExceeded",
+                     "TooManyRequests", "OperationAborted", "429", "503"), Busy),
+    **dict.fromkeys(("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "507"), DestinationFull),
+    **dict.fromkeys(("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidPart",
+                     "NoSuchUpload"), VerificationFailed),
+    "RequestTimeout": Stalled,
+}
+"""Other answers: above 500 `TemporaryError`, else `DestinationInvalid`."""
+
+ERRORS: tuple[tuple[type[Exception], type[MoveError]], ...] = (
+    (exceptions.ConnectTimeoutError, Unreachable),
+    (exceptions.EndpointConnectionError, Unreachable),
+    (exceptions.ProxyConnectionError, Unreachable),
+    (exceptions.ReadTimeoutError, Stalled),
+    (exceptions.HTTPClientError, ConnectionLost),
+    (exceptions.NoCredentialsError, LoginRefused),
+    (exceptions.PartialCredentialsError, LoginRefused),
+    (exceptions.CredentialRetrievalError, LoginRefused),
+    (exceptions.TokenRetrievalError, LoginRefused),
+    (exceptions.SSOError, LoginRefused),
+    (exceptions.BotoCoreError, DestinationInvalid),
+    (ValueError, DestinationInvalid),
+)
+"""botocore's own errors; the first that fits. What is not listed concerns the configuration."""
+
+
+def translated(error: Exception, subject: str) -> MoveError:
+    """Our error for one of botocore's concerning *subject*."""
+    if isinstance(error, exceptions.ClientError):
+        return _refusal(error, subject)
+    if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return LoginRefused(f"{subject}: the certificate of the server is not trusted")
+    kind = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
+    if kind is ConnectionLost and _timed_out(error):
+        kind = Stalled
+    return kind(f"{subject}: {error}")
+
+
+def _refusal(error: exceptions.ClientError, subject: str) -> MoveError:
+    answer = error.response.get("Error", {})
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(answer.get("Code", status))
+    kind = CODES.get(code) or CODES.get(str(status)) or (TemporaryError if status >= 500 else DestinationInvalid)
+    return kind(f"{subject}: the server answers {status} {code}: {str(answer.get('Message', ''))[:200]}")
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    """Whether a time limit is at the bottom of *error* (urllib3 wraps that of a send as a lost connection)."""
+    while error is not None:
+        if isinstance(error, TimeoutError) or any(isinstance(part, TimeoutError) for part in error.args):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class S3Client:
+    """The client for one bucket. Threads may share it, except for `close`."""
+
+    def __init__(self, destination: Destination, settings: SessionSettings):
+        self.bucket = destination.host
+        self._settings = settings
+        self._parameters = settings.parameters
+        self.parallel = number(self._parameters, "max_concurrency", 4, least=1)
+        self._check()
+        with self._errors(f"s3://{self.bucket}"):
+            self._session = _session(self._parameters)
+            self._arguments = self._client_arguments(destination)
+            self._client = self._created(settings.connect_timeout, settings.stall_timeout)
+            self._extra = self._extra_arguments()
+
+    def __repr__(self) -> str:
+        return f"<S3Client {self.bucket}>"
+
+    @property
+    def where(self) -> str:
+        """The server, for messages."""
+        return str(self._client.meta.endpoint_url)
+
+    def on_send(self, function: Any) -> None:
+        """Call *function* with `request` when it has been signed and is about to be sent."""
+        self._client.meta.events.register("before-send.s3", function)
+
+    def call(self, operation: str, subject: str, **arguments: object) -> dict[str, Any]:
+        """Call *operation* (`put_object`, ...) on the bucket; a busy server is asked again a few times.
+
+        File-like arguments must be given anew for every attempt, so they are not taken: see `once`.
+        """
+        for pause in PAUSES:
+            try:
+                return self.once(operation, subject, **arguments)
+            except (ConnectionLost, Stalled, Unreachable, VerificationFailed, DestinationFull):
+                raise
+            except TemporaryError:
+                time.sleep(random.uniform(pause / 2, pause))
+        return self.once(operation, subject, **arguments)
+
+    def once(self, operation: str, subject: str, **arguments: object) -> dict[str, Any]:
+        """As `call`, asking once."""
+        with self._errors(subject):
+            return self._invoke(self._client, operation, arguments)
+
+    def last_word(self, operation: str, subject: str, **arguments: object) -> None:
+        """As `once`, over new connections and with little patience."""
+        client = self._created(LAST_WORD, LAST_WORD)
+        try:
+            with self._errors(subject):
+                self._invoke(client, operation, arguments)
+        finally:
+            client.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _invoke(self, client: Any, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
+        name = client.meta.method_to_api_mapping[operation]
+        answer: dict[str, Any] = getattr(client, operation)(Bucket=self.bucket, **{**self._extra[name], **arguments})
+        return answer
+
+    @contextmanager
+    def _errors(self, subject: str) -> Iterator[None]:
+        try:
+            yield
+        except (exceptions.ClientError, exceptions.BotoCoreError, ValueError) as error:
+            raise translated(error, subject) from error
+
+    def _created(self, connect_timeout: float, stall_timeout: float) -> Any:
+        options: dict[str, Any] = {
+            "connect_timeout": connect_timeout,
+            "read_timeout": stall_timeout,
+            "retries": {"total_max_attempts": 1},
+            "max_pool_connections": max(10, self.parallel + 2),
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        if flag(self._parameters, "anon", False):
+            options["signature_version"] = botocore.UNSIGNED
+        try:
+            config = Config(**{**options, **_numbers(_mapping(self._parameters, "config_kwargs"))})
+            return self._session.create_client("s3", config=config, **self._arguments)
+        except TypeError as error:  # an unknown word, or a wrong kind of value
+            raise DestinationInvalid(f"s3://{self.bucket}: client_kwargs or config_kwargs: {error}") from None
+
+    def _client_arguments(self, destination: Destination) -> dict[str, Any]:
+        parameters = self._parameters
+        arguments = {
+            "endpoint_url": parameters.get("endpoint_url"),
+            "use_ssl": flag(parameters, "use_ssl", True),
+            "aws_access_key_id": parameters.get("key"),
+            "aws_secret_access_key": parameters.get("secret"),
+            "aws_session_token": parameters.get("token"),
+        }
+        if destination.user is not None and destination.password is not None and parameters.get("key") is None:
+            arguments |= {"aws_access_key_id": destination.user, "aws_secret_access_key": destination.password}
+        arguments |= _mapping(parameters, "client_kwargs")
+        if arguments.get("verify") is False:
+            logger.warning("s3://%s: client_kwargs turns off the verification of the server's certificate", self.bucket)
+        if arguments["endpoint_url"] is None:
+            del arguments["endpoint_url"]
+        return arguments
+
+    def _extra_arguments(self) -> dict[str, dict[str, Any]]:
+        """By operation: those of `s3_additional_kwargs` that it knows. Raises `DestinationInvalid` for one that none knows."""
+        given = _mapping(self._parameters, "s3_additional_kwargs")
+        if flag(self._parameters, "requester_pays", False):
+            given["RequestPayer"] = "requester"
+        service = self._client.meta.service_model
+        known = {name: set(service.operation_model(name).input_shape.members) for name in OPERATIONS}
+        strangers = sorted(set(given) - set().union(*known.values()))
+        if strangers:
+            raise DestinationInvalid(f"s3://{self.bucket}: s3_additional_kwargs: S3 knows no {', '.join(strangers)}")
+        return {name: {key: value for key, value in given.items() if key in members} for name, members in known.items()}
+
+    def _check(self) -> None:
+        others = sorted(set(self._parameters) - {*UPLOADING, *CONNECTING, *READING})
+        if others:
+            logger.debug("s3://%s: not for s3: %s", self.bucket, ", ".join(others))
+        idle = sorted(set(self._parameters) & {*READING, "use_tmp_on_transfer", "s3_use_copy"})
+        if idle:
+            logger.debug("s3://%s: without effect, a finished upload appears whole at once: %s", self.bucket, ", ".join(idle))
+
+
+def _session(parameters: Mapping[str, Any]) -> Any:
+    # botocore's debug lines hold session tokens.
+    if logging.getLogger("botocore").level == logging.NOTSET:
+        logging.getLogger("botocore").setLevel(logging.INFO)
+    given = parameters.get("session")
+    if given is None:
+        return botocore.session.Session(profile=parameters.get("profile"))
+    inner = getattr(given, "_session", given)  # boto3 wraps one of botocore
+    if type(inner) is not botocore.session.Session:
+        raise DestinationInvalid(f"session must be one of boto3 or botocore, not {type(given).__module__}")
+    return inner
+
+
+def flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
+    """A switch that may have been written as text."""
+    value = parameters.get(name, default)
+    if isinstance(value, str):
+        return value.strip().lower() in ("1", "true", "yes", "on")
+    return bool(value)
+
+
+def number(parameters: Mapping[str, Any], name: str, default: int, least: int) -> int:
+    """A whole number, not below *least*. Raises `DestinationInvalid`."""
+    value = parameters.get(name)
+    try:
+        found = default if value is None else int(value)
+    except (TypeError, ValueError):
+        found = least - 1
+    if found < least:
+        raise DestinationInvalid(f"{name} must be a whole number of at least {least}")
+    return found
+
+
+def _mapping(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = parameters.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise DestinationInvalid(f"{name} must hold names and values")
+    return dict(value)
+
+
+def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """INI files know only text; botocore's numbers must be numbers."""
+    result: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            result[name] = _numbers(value)
+        else:
+            result[name] = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    return result
+
+

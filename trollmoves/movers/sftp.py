@@ -1,0 +1,273 @@
+"""Moves by SFTP (`sftp://user@host:22/path`, alias `ssh://`).
+
+PLACEHOLDER
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import posixpath
+from typing import NoReturn
+
+from trollmoves.errors import (
+    Denied,
+    DestinationFull,
+    DestinationInvalid,
+    MoveError,
+    OriginChanged,
+    TemporaryError,
+    VerificationFailed,
+)
+from trollmoves.movers import sftp_protocol as protocol
+from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.checksums import checksum_of_bytes
+from trollmoves.movers.sftp_channel import Exchange, SftpChannel, ask
+from trollmoves.movers.sftp_protocol import Reply
+from trollmoves.movers.ssh_connections import Connections, Lease
+from trollmoves.movers.ssh_login import login_of
+from trollmoves.uris import Destination
+
+logger = logging.getLogger(__name__)
+
+IN_FLIGHT = 4 * 2**20
+"""Bytes of one file that are sent before answers are waited for; also how far a resumed put goes back."""
+ALIVE_WITHIN = 10.0
+"""Seconds an idle connection has to answer."""
+CHECKSUM_WITHIN = 600.0
+"""Seconds the other side has to compute a checksum."""
+
+ERRORS: dict[int, type[MoveError]] = {
+    protocol.NO_SUCH_FILE: MissingDirectory,
+    protocol.PERMISSION_DENIED: Denied,
+    protocol.BAD_MESSAGE: DestinationInvalid,
+    protocol.UNSUPPORTED: DestinationInvalid,
+    protocol.NO_SPACE: DestinationFull,
+    protocol.QUOTA_EXCEEDED: DestinationFull,
+}
+"""Anything else, FAILURE above all, may mean a full disk, a directory in the way or a bad day: see who asks."""
+
+
+class SftpSession(Session):
+    """A light handle on a connection that others use too."""
+
+    def __init__(self, lease: Lease, channel: SftpChannel, settings: SessionSettings):
+        self._lease = lease
+        self._channel = channel
+        self._patience = settings.stall_timeout
+        self._directory_mode = settings.directory_mode
+        self._sums = settings.checksum != "never"
+
+    def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
+        handle, start = self._resumed(path, offset) if offset else (self._created(path, origin.mode), 0)
+        exchange = Exchange(self._channel, self._patience)
+        try:
+            sum_ = self._write(exchange, handle, origin, path, progress, start)
+            arrived = self._finish(exchange, handle, origin, path)
+        except MoveError as error:
+            if not self._channel.lost:
+                exchange.send(exchange.packet(protocol.CLOSE, handle))
+            if isinstance(error, _WriteFailed):
+                raise self._why_write_failed(error, path) from error
+            raise
+        progress(origin.size)
+        if arrived is not None and arrived != origin.size:
+            raise VerificationFailed(f"{path}: {arrived} bytes arrived of {origin.size}")
+        return Sent(origin.size, sum_, "none" if arrived is None else "size")
+
+    def _created(self, path: str, mode: int) -> bytes:
+        """The handle of a new file; what an earlier attempt (or a stranger's link) left there goes first."""
+        flags = protocol.WRITE_FLAG | protocol.CREATE_FLAG | protocol.EXCLUSIVE_FLAG
+        reply = self._open(path, flags, mode & 0o600)
+        if reply.status == protocol.FAILURE:
+            self.remove(path)
+            reply = self._open(path, flags, mode & 0o600)
+        if reply.kind != protocol.HANDLE:
+            self._raise(reply, path)
+        return reply.body
+
+    def _resumed(self, path: str, offset: int) -> tuple[bytes, int]:
+        """The handle of a partial file and where to go on: some way back, what was under way last may have holes."""
+        reply = self._open(path, protocol.WRITE_FLAG, None)
+        if reply.kind != protocol.HANDLE:
+            self._raise(reply, path)
+        present = self._ask(protocol.FSTAT, reply.body)
+        size = protocol.attributes_of(present.body).size if present.kind == protocol.ATTRIBUTES else None
+        return reply.body, max(0, min(offset, size or 0) - IN_FLIGHT)
+
+    def _open(self, path: str, flags: int, mode: int | None) -> Reply:
+        return self._ask(protocol.OPEN, protocol.path_bytes(path), protocol.number(flags), protocol.attributes(mode))
+
+    def _write(self, exchange: Exchange, handle: bytes, origin: Origin, path: str, progress: Progress, start: int) -> str | None:
+        """Send all blocks; the last go out with the requests of `_finish`. The checksum where it costs next to nothing."""
+        block, done, acknowledged = self._channel.block, start, start
+        lengths = IN_FLIGHT // block
+        while done < origin.size:
+            data = os.pread(origin.descriptor, min(block, origin.size - done), done)
+            if not data:
+                raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
+            exchange.send(exchange.write(handle, done, data))
+            done += len(data)
+            while exchange.outstanding >= lengths:
+                _check(exchange.answer(), path)
+                acknowledged = min(acknowledged + block, done)
+                progress(acknowledged)
+        if self._sums and start == 0 and 0 < origin.size <= block:
+            return checksum_of_bytes(data)
+        return None
+
+    def _finish(self, exchange: Exchange, handle: bytes, origin: Origin, path: str) -> int | None:
+        """Set time and mode, ask for the size, close; all at once. The size that arrived, None when the server does not say."""
+        given = protocol.attributes(origin.mode, origin.mtime_ns // 10**9)
+        exchange.send(exchange.packet(protocol.FSETSTAT, handle, given) + exchange.packet(protocol.FSTAT, handle)
+                      + exchange.packet(protocol.CLOSE, handle))
+        arrived = None
+        while exchange.outstanding:
+            kind, reply = exchange.answer()
+            if kind == protocol.FSTAT:
+                arrived = protocol.attributes_of(reply.body).size if reply.kind == protocol.ATTRIBUTES else None
+            elif kind == protocol.FSETSTAT and reply.status != protocol.OK:
+                logger.warning("%s: the server sets neither time nor mode (%s)", path, reply.message)
+            elif kind in (protocol.WRITE, protocol.CLOSE):
+                _check((kind, reply), path)
+        return arrived
+
+    def _why_write_failed(self, error: _WriteFailed, path: str) -> MoveError:
+        """OpenSSH says `Failure` whatever the reason: look whether the disk is full."""
+        free = self._free(posixpath.dirname(path))
+        if error.kind is not None:
+            return error.kind(str(error))
+        if free is None or free < self._channel.block:
+            return DestinationFull(f"{error}: no space left" if free is not None else f"{error} (a full disk?)")
+        return TemporaryError(f"{error} (a quota?)")
+
+    def _free(self, directory: str) -> int | None:
+        """Bytes that may still be written below *directory*, None when the server does not say."""
+        if b"statvfs@openssh.com" not in self._channel.extensions:
+            return None
+        reply = self._extended(b"statvfs@openssh.com", protocol.path_bytes(directory))
+        if reply.kind != protocol.EXTENDED_REPLY or len(reply.body) < 40:
+            return None
+        fragment, available = (int.from_bytes(reply.body[at:at + 8], "big") for at in (8, 32))
+        return fragment * available
+
+    def size(self, path: str) -> int | None:
+        found = self._stat(path)
+        return found.size if found is not None and found.is_file else None
+
+    def is_directory(self, path: str) -> bool:
+        found = self._stat(path)
+        return found is not None and found.is_directory
+
+    def _stat(self, path: str) -> protocol.Attributes | None:
+        reply = self._ask(protocol.STAT, protocol.path_bytes(path))
+        if reply.kind == protocol.ATTRIBUTES:
+            return protocol.attributes_of(reply.body)
+        if reply.status in (protocol.NO_SUCH_FILE, protocol.FAILURE):
+            return None
+        self._raise(reply, path)
+
+    def rename(self, source: str, target: str) -> None:
+        if b"posix-rename@openssh.com" in self._channel.extensions:
+            reply = self._extended(b"posix-rename@openssh.com", protocol.path_bytes(source), protocol.path_bytes(target))
+        else:
+            reply = self._plain_rename(source, target)
+        if reply.status == protocol.OK:
+            return
+        if reply.status == protocol.FAILURE and self.is_directory(target):
+            raise DestinationInvalid(f"{target}: is a directory")
+        self._raise(reply, target)
+
+    def _plain_rename(self, source: str, target: str) -> Reply:
+        """The rename of the standard fails when the target is there: it is removed first, the best such a server can do."""
+        reply = self._ask(protocol.RENAME, protocol.path_bytes(source), protocol.path_bytes(target))
+        if reply.status == protocol.OK or self.size(source) is None or self.size(target) is None:
+            return reply
+        self.remove(target)
+        return self._ask(protocol.RENAME, protocol.path_bytes(source), protocol.path_bytes(target))
+
+    def remove(self, path: str) -> None:
+        reply = self._ask(protocol.REMOVE, protocol.path_bytes(path))
+        if reply.status not in (protocol.OK, protocol.NO_SUCH_FILE):
+            self._raise(reply, path)
+
+    def make_directories(self, path: str) -> None:
+        reply = self._make_directory(path)
+        if reply.status == protocol.NO_SUCH_FILE and posixpath.dirname(path) != path:
+            self.make_directories(posixpath.dirname(path))
+            reply = self._make_directory(path)
+        if reply.status != protocol.OK and not self.is_directory(path):
+            self._raise(reply, path)
+
+    def _make_directory(self, path: str) -> Reply:
+        return self._ask(protocol.MKDIR, protocol.path_bytes(path), protocol.attributes(self._directory_mode))
+
+    def sync(self, path: str) -> None:
+        """Where the server has OpenSSH's fsync; a server without it is named in a warning."""
+        if b"fsync@openssh.com" not in self._channel.extensions:
+            logger.warning("%s: the server cannot be asked to make files survive a power loss", path)
+            return
+        reply = self._open(path, protocol.READ_FLAG, None)
+        if reply.kind != protocol.HANDLE:
+            self._raise(reply, path)
+        synced = self._extended(b"fsync@openssh.com", reply.body)
+        self._ask(protocol.CLOSE, reply.body)
+        if synced.status != protocol.OK:
+            self._raise(synced, path)
+
+    def checksum(self, path: str) -> str | None:
+        """What `sha256sum` says there, for accounts that may run it; None for others."""
+        return self._lease.sha256(path, CHECKSUM_WITHIN)
+
+    def is_alive(self) -> bool:
+        if self._channel.lost:
+            return False
+        try:
+            return ask(self._channel, min(self._patience, ALIVE_WITHIN), protocol.REALPATH, protocol.path_bytes(".")) is not None
+        except MoveError:
+            return False
+
+    def close(self) -> None:
+        self._lease.release()
+
+    def _ask(self, kind: int, *fields: bytes) -> Reply:
+        return ask(self._channel, self._patience, kind, *fields)
+
+    def _extended(self, name: bytes, *fields: bytes) -> Reply:
+        return self._ask(protocol.EXTENDED, protocol.string(name), *fields)
+
+    def _raise(self, reply: Reply, path: str) -> NoReturn:
+        kind = ERRORS.get(protocol.FAILURE if reply.status is None else reply.status, TemporaryError)
+        raise kind(f"{path}: the server says {reply.message or 'that it failed'}")
+
+
+class _WriteFailed(TemporaryError):
+    """A block was not taken; `kind` is the class of the error where the server's code says it."""
+
+    def __init__(self, message: str, kind: type[MoveError] | None):
+        super().__init__(message)
+        self.kind = kind
+
+
+def _check(answer: tuple[int, Reply], path: str) -> None:
+    reply = answer[1]
+    if reply.status != protocol.OK:
+        kind = ERRORS.get(protocol.FAILURE if reply.status is None else reply.status)
+        raise _WriteFailed(f"{path}: could not be written, the server says {reply.message or 'that it failed'}", kind)
+
+
+class SftpMover(Mover):
+    """Holds the connections its sessions share. Reads the parameters of `ssh_login`."""
+
+    schemes = ("sftp", "ssh")
+    abilities = Abilities(sync=True, resume=True, attributes=True, parallel=16)
+
+    def __init__(self) -> None:
+        self._connections = Connections()
+
+    def open(self, destination: Destination, settings: SessionSettings) -> Session:
+        lease = self._connections.lease(login_of(destination, settings))
+        if lease.connection.sftp is None:
+            lease.release()
+            raise DestinationInvalid(f"{destination}: the server offers no sftp")
+        return SftpSession(lease, lease.connection.sftp, settings)
