@@ -37,6 +37,8 @@ MOST_ITEMS = 20_000
 
 Data = dict[str, Any]
 
+NESTED = (dict, list)
+
 _SPACE = re.compile(r"\s+")
 _MAGIC_BYTES = MAGIC.encode()
 _UNSAFE = re.compile(r"\s")
@@ -226,12 +228,7 @@ def _texts_of(data: Any, key: str) -> tuple[str, ...]:
 
 def is_flat(data: Any) -> bool:
     """Whether *data* is a mapping in which nothing is nested (but our extension): the usual case, and worth a short way."""
-    if not isinstance(data, dict):
-        return False
-    for name, value in data.items():
-        if type(value) in (dict, list) and name != EXTENSION:
-            return False
-    return True
+    return isinstance(data, dict) and not any(type(value) in NESTED and name != EXTENSION for name, value in data.items())
 
 
 def identity_of(data: Any) -> str:

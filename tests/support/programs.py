@@ -29,9 +29,11 @@ def _spawner() -> ThreadPoolExecutor:
 
 
 def _leash() -> list[str]:
-    """Words before a command that let the kernel kill it when this process is gone."""
+    """Words before a command that let the kernel kill it when this process is gone, also when it goes this very moment."""
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+    if setpriv is None:
+        return []
+    return [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pwd
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ swift_hash_path_prefix = test
 [storage-policy:0]
 name = single
 default = yes
+"""
+RINGS = """\
+import sys
+from swift.common.ring import RingBuilder
+
+folder, host, *pairs = sys.argv[1:]
+for kind, port in zip(pairs[::2], pairs[1::2]):
+    builder = RingBuilder(4, 1, 0)
+    builder.add_dev({"region": 1, "zone": 1, "ip": host, "port": int(port), "device": "disk", "weight": 1, "meta": "",
+                     "replication_ip": host, "replication_port": int(port)})
+    builder.rebalance()
+    builder.get_ring().save(f"{folder}/{kind}.ring.gz")
 """
 STORAGE = """\
 [DEFAULT]
@@ -133,10 +146,10 @@ class SwiftServer(S3Server):
         memcached = free_port()
         (folder / "swift.conf").write_text(SWIFT)
         self._behind = [(self._memcached(memcached), memcached)]
-        for kind in ("account", "container", "object"):
-            port = free_port()
+        ports = {kind: free_port() for kind in ("account", "container", "object")}
+        self._make_rings(ports)
+        for kind, port in ports.items():
             text = STORAGE.format(host=HOST, port=port, user=user, folder=folder, kind=kind)
-            self._make_ring(kind, port)
             self._behind.append((self._program(f"swift-{kind}-server", f"swift-{kind}", kind, text), port))
         proxy = PROXY.format(host=HOST, port=self.port, user=user, folder=folder, memcached=memcached)
         self.program = self._program("swift-proxy-server", "swift-proxy", "proxy", proxy)
@@ -152,17 +165,17 @@ class SwiftServer(S3Server):
         argv = [need_program("memcached", "memcached"), "-l", HOST, "-p", str(port), "-U", "0", "-m", "16", *user]
         return Program(argv, self.folder / "memcached.log")
 
-    def _make_ring(self, kind: str, port: int) -> None:
-        tool, builder = need_program("swift-ring-builder", "swift"), self.folder / f"{kind}.builder"
-        run_tool(tool, builder, "create", "4", "1", "0")
-        run_tool(tool, builder, "add", f"r1z1-{HOST}:{port}/disk", "1")
-        run_tool(tool, builder, "rebalance")
+    def _make_rings(self, ports: Mapping[str, int]) -> None:
+        tool = Path(need_program("swift-ring-builder", "swift"))
+        python = tool.read_text().splitlines()[0].removeprefix("#!").strip()  # the one that has Swift's modules
+        words = [word for kind, port in ports.items() for word in (kind, str(port))]
+        run_tool(python, "-c", RINGS, self.folder, HOST, *words, environment={**os.environ, "PYTHONPATH": ""})
 
     def start(self) -> SwiftServer:
         for program, _ in self._behind:
             program.start()
         for program, port in self._behind:
-            eventually(lambda port=port: answers(port), seconds=60, message=f"{program.name} answers")  # type: ignore[misc]
+            eventually(lambda port=port: answers(port), seconds=120, message=f"{program.name} answers")  # type: ignore[misc]
         return super().start()
 
     def stop(self) -> None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from tests.contract.test_unpackers import NAME, PIXELS, files_of, segment, state_of, tar_of, zip_of, zstd
 from tests.support.programs import CHECKOUT, clean_environment
-from tests.support.unavailable import need_program
+from tests.support.unavailable import need_program, unavailable
 from trollmoves.errors import (
     ConfigurationError,
     DestinationFull,
@@ -73,7 +73,8 @@ def tar(entries: Iterable[Entry], form: int = tarfile.PAX_FORMAT) -> bytes:
     return b"".join(parts) + bytes(1024)
 
 
-def refused(tmp_path: Path, into: Path, packed: bytes, match: str, *, file: str = "bad.tar", limits: Limits | None = None) -> str:
+def refused(tmp_path: Path, into: Path, packed: bytes, match: str, *, file: str = "bad.tar",
+            limits: Limits | None = None) -> str:
     """Unpack, expect `BadArchive` with *match* in its text and nothing changed; return the text."""
     path = tmp_path / file
     path.write_bytes(packed)
@@ -84,7 +85,8 @@ def refused(tmp_path: Path, into: Path, packed: bytes, match: str, *, file: str 
     return str(caught.value)
 
 
-def unpacked(tmp_path: Path, into: Path, packed: bytes, *, file: str = "good.tar", limits: Limits | None = None) -> dict[str, bytes]:
+def unpacked(tmp_path: Path, into: Path, packed: bytes, *, file: str = "good.tar",
+             limits: Limits | None = None) -> dict[str, bytes]:
     path = tmp_path / file
     path.write_bytes(packed)
     unpack(str(path), "zip" if file.endswith(".zip") else "tar", into=str(into), limits=limits)
@@ -109,8 +111,8 @@ def test_names_that_lead_astray_are_refused(name: str, tmp_path: Path, into: Pat
         refused(tmp_path, into, zip_of({"good": b"", name: b"x"}), NAMES[name], file="bad.zip")
 
 
-KINDS = {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link", tarfile.CHRTYPE: "character device", b"Q": "unknown type",
-         tarfile.BLKTYPE: "block device", tarfile.FIFOTYPE: "FIFO", b"D": "directory dump", b"M": "several volumes"}
+KINDS = {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link", tarfile.CHRTYPE: "character device",
+         b"Q": "unknown type", tarfile.BLKTYPE: "block device", tarfile.FIFOTYPE: "FIFO", b"D": "directory dump", b"M": "several volumes"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,7 +125,8 @@ def test_what_is_no_file_is_refused_by_name(kind: bytes, tmp_path: Path, into: P
 @pytest.mark.parametrize("mode", [0o4755, 0o2755])
 def test_setuid_files_are_refused_and_directories_lose_the_bit(mode: int, tmp_path: Path, into: Path) -> None:
     refused(tmp_path, into, tar([entry("s", mode=mode)]), "setuid")
-    assert unpacked(tmp_path, into, tar([entry("d", b"", tarfile.DIRTYPE, mode=mode), entry("d/f", mode=0o777)])) == {"d/f": b"data"}
+    packed = tar([entry("d", b"", tarfile.DIRTYPE, mode=mode), entry("d/f", mode=0o777)])
+    assert unpacked(tmp_path, into, packed) == {"d/f": b"data"}
     assert (into / "d").stat().st_mode & 0o7000 == 0
     assert stat.S_IMODE((into / "d/f").stat().st_mode) == 0o755
 
@@ -143,7 +146,7 @@ def test_two_members_of_one_name_are_refused(case: str, tmp_path: Path, into: Pa
 
 
 def long_link_chain(depth: int = 16) -> list[Entry]:
-    """Links whose path becomes longer than any system call takes, so that a resolver gives up and trusts; then a write through."""
+    """Links whose path becomes longer than any system call takes, so that a resolver gives up; then a write through them."""
     found, directory = [], ""
     component = "d" * 247
     for number in range(depth):
@@ -288,8 +291,8 @@ def test_long_pax_headers_are_read_and_endless_ones_refused(tmp_path: Path, into
     refused(tmp_path, into, tar([entry("a")])[:1024] + one + bytes(1024), "between the headers")
 
 
-@pytest.mark.parametrize("record", [b"999 path=x\n", b"x path=x\n", b"11 pathisx\n\n", b"4 a\n", b"11 path=abcX", b"99999999999 a=b\n",
-                                    b"9 size=-1\n", b"8 size=\n", b"9 size= 1\n"])
+@pytest.mark.parametrize("record", [b"999 path=x\n", b"x path=x\n", b"11 pathisx\n\n", b"4 a\n", b"11 path=abcX", b"8 size=\n",
+                                    b"99999999999 a=b\n", b"11 size=-1\n", b"11 size= 1\n"])
 def test_damaged_pax_records_are_refused(record: bytes, tmp_path: Path, into: Path) -> None:
     packed = tar([entry("pax", record, tarfile.XHDTYPE), entry("a")])
     refused(tmp_path, into, packed, "pax header|no number")
@@ -300,7 +303,6 @@ def test_times_and_sizes_from_pax_records_and_a_label(tmp_path: Path, into: Path
     label = entry("label", b"", b"V")
     odd = [entry(f"t{number}", pax_headers={"mtime": text}) for number, text in enumerate(("nan", "-5", "1e300", "x"))]
     assert len(unpacked(tmp_path, into, general + tar([label, entry("a"), *odd]))) == 5
-    assert (into / "a").stat().st_mtime in (0.0, 1000.5)  # the library writes a time in the header; the record goes before
     assert (into / "a").stat().st_mtime == 1000.5
 
 
@@ -388,7 +390,7 @@ BAD_ZIPS = {
     "other name in the header": (changed(PLAIN_ZIP, LOCAL, 30, b"x"), "different things"),
     "header elsewhere": (changed(PLAIN_ZIP, CENTRAL, 42, b"\5\0\0\0"), "not where"),
     "header behind the end": (changed(PLAIN_ZIP, CENTRAL, 42, b"\0\xff\xff\x7f"), "not where"),
-    "twice the same place": (changed(changed(PLAIN_ZIP, CENTRAL, 42, bytes(4)), CENTRAL, 46, b"first\0"), "one place|different|damaged"),
+    "twice the same place": (changed(zip_of({"a": b"1", "b": b"1"}), CENTRAL, 42, bytes(4) + b"a"), "one place"),
     "overlap": (changed(PLAIN_ZIP, CENTRAL, 20, b"\xff\0\0\0", last=False), "overlap"),
     "several disks": (changed(PLAIN_ZIP, END, 4, b"\1\0"), "several disks"),
     "wrong place of the directory": (changed(PLAIN_ZIP, END, 16, b"\1\0\0\0"), "not where"),
@@ -457,6 +459,60 @@ def test_what_the_zip_program_writes(level: str, tmp_path: Path, into: Path) -> 
     assert stat.S_IMODE((into / "run").stat().st_mode) == 0o755 and (into / "run").stat().st_mtime == 1_500_000_000
 
 
+# --- what the disk does, call by call
+
+TRACED = """
+import sys
+from trollmoves.errors import MoveError
+from trollmoves.unpacking import unpack
+try:
+    unpack(sys.argv[1], "tar", into=sys.argv[2], sync=True)
+    print("unpacked")
+except MoveError as error:
+    print(type(error).__name__)
+"""
+RENAMES = "rename,renameat,renameat2"
+
+
+def traced(tmp_path: Path, into: Path, *words: str) -> tuple[str, list[str]]:
+    """How unpacking five files ended under strace, and the system calls of the kinds that count here."""
+    path, log = tmp_path / "five.tar", tmp_path / "calls"
+    path.write_bytes(tar_of({"a": b"1", "b": b"2", "d/e": b"3", "d/f": b"4", "g/h": b"5"}))
+    trace = [need_program("strace", "strace"), "-f", "-o", str(log), "-e", f"trace=fsync,{RENAMES}", *words, "--"]
+    done = subprocess.run([*trace, sys.executable, "-B", "-c", TRACED, str(path), str(into)], capture_output=True, text=True,
+                          env=clean_environment({"PYTHONPATH": str(CHECKOUT)}), timeout=100)
+    if "PTRACE" in done.stderr:
+        unavailable(done.stderr)
+    assert done.returncode == 0, done.stderr
+    calls = [line.split("(")[0].split()[-1].rstrip("at2") for line in log.read_text().splitlines() if "(" in line]
+    return done.stdout.strip(), calls
+
+
+def test_members_are_on_the_disk_before_they_are_visible_and_their_directories_after(tmp_path: Path, into: Path) -> None:
+    outcome, calls = traced(tmp_path, into)
+    assert outcome == "unpacked" and calls.count("rename") == 5
+    first, last = calls.index("rename"), len(calls) - 1 - calls[::-1].index("rename")
+    assert calls[:first].count("fsync") >= 5 and calls[last + 1:] == ["fsync"]
+    assert calls.count("fsync") == 5 + 2 + 3  # members, directories above new ones, directories of members
+
+
+@pytest.mark.parametrize("rename", [1, 2, 5])
+def test_a_rename_that_fails_takes_back_what_went_before(rename: int, tmp_path: Path, into: Path) -> None:
+    (into / "g").mkdir()
+    (into / "g" / "h").write_bytes(b"older")
+    before = state_of(into)
+    outcome, calls = traced(tmp_path, into, "-e", f"inject={RENAMES}:error=ENOSPC:when={rename}")
+    assert outcome == "DestinationFull" and calls.count("rename") == rename
+    assert state_of(into) == before
+
+
+@pytest.mark.parametrize("fsync", [1, 5])
+def test_a_failed_fsync_is_a_failed_attempt(fsync: int, tmp_path: Path, into: Path) -> None:
+    outcome, calls = traced(tmp_path, into, "-e", f"inject=fsync:error=EIO:when={fsync}")
+    assert outcome == "TemporaryError" and "rename" not in calls
+    assert not state_of(into)
+
+
 # --- bombs, and the memory they take
 
 MEASURED = """
@@ -490,8 +546,8 @@ BOMBS: dict[str, tuple[str, str, Callable[[], bytes]]] = {
     "zip with bzip2": ("zip", "b.zip", lambda: zip_of({"a": bytes(ZEROS)}, zipfile.ZIP_BZIP2)),
     "zip": ("zip", "b.zip", lambda: zip_of({"a": bytes(ZEROS)})),
     "tar of one file": ("tar", "b.tar.zst", lambda: zstd(tar_of({"a": bytes(ZEROS)}))),
-    "tar with an endless header": ("tar", "b.tar.zst", lambda: zstd(tar([entry("p", bytes(ZEROS), tarfile.XHDTYPE)]))),
-    "tar with an endless end": ("tar", "b.tar.zst", lambda: zstd(tar([entry("a")]) + bytes(ZEROS))),
+    "tar, endless header": ("tar", "b.tar.zst", lambda: zstd(tar([entry("p", bytes(ZEROS), tarfile.XHDTYPE)]))),
+    "tar, endless end": ("tar", "b.tar.zst", lambda: zstd(tar([entry("a")]) + bytes(ZEROS))),
 }
 
 
@@ -520,13 +576,14 @@ def test_windows_that_need_too_much_memory_are_refused(tmp_path: Path, into: Pat
 
 # --- anything at all
 
-PIECES = st.sampled_from(["a", "b", "..", ".", "/", "//", "c" * 300, "\u00fc", "\n", " ", "-rf", "~", "$HOME", ".unpack-", "\udcff"])
+PIECES = st.sampled_from(["a", "b", "..", ".", "/", "//", "c" * 300, "\u00fc", "\n", " ", "-rf", "~", "$HOME", ".unpack-",
+                          "\udcff"])
 ANY_NAME = st.lists(PIECES, min_size=1, max_size=5).map("".join)
 ANY_KIND = st.sampled_from([tarfile.REGTYPE] * 8 + [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, b"\0"])
 ANY_ENTRY = st.builds(lambda name, data, kind: entry(name, data if kind in (b"0", b"\0") else b"", kind, linkname="../precious"),
                       ANY_NAME, st.binary(max_size=700), ANY_KIND)
 FORMS = st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def outcome_of(packed: bytes, file: str, name: str) -> dict[str, bytes] | None:
@@ -550,6 +607,10 @@ def outcome_of(packed: bytes, file: str, name: str) -> dict[str, bytes] | None:
         return found if members else None
 
 
+def not_empty(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: data for name, data in files.items() if data}
+
+
 @given(st.lists(ANY_ENTRY, max_size=6), FORMS)
 @MANY
 def test_any_tar_archive_is_unpacked_whole_or_refused(entries: list[Entry], form: int) -> None:
@@ -557,7 +618,7 @@ def test_any_tar_archive_is_unpacked_whole_or_refused(entries: list[Entry], form
     if found is not None:
         assert all(info.type in (b"0", b"\0", b"5") for info, _ in entries)
         files = [(os.path.normpath(info.name), data) for info, data in entries if info.type == b"0" or info.name[-1:] != "/"]
-        assert {name: data for name, data in files if name in found and data} == {name: data for name, data in found.items() if data}
+        assert {name: data for name, data in files if name in found and data} == not_empty(found)
 
 
 @given(st.dictionaries(ANY_NAME.filter(lambda name: name.isprintable()), st.binary(max_size=700), max_size=5))
@@ -565,12 +626,13 @@ def test_any_tar_archive_is_unpacked_whole_or_refused(entries: list[Entry], form
 def test_any_zip_archive_is_unpacked_whole_or_refused(members: dict[str, bytes]) -> None:
     found = outcome_of(zip_of(members), "any.zip", "zip")
     if found is not None:
-        assert {name: data for name, data in found.items() if data} == \
-            {os.path.normpath(name): data for name, data in members.items() if data and not name.endswith("/")}
+        files = {os.path.normpath(name): data for name, data in members.items() if not name.endswith("/")}
+        assert not_empty(found) == not_empty(files)
 
 
 SEEDS = {"tar": ("x.tar", tar_of({"a": b"1" * 600, "d/b": b"2"})), "zip": ("x.zip", zip_of({"a": b"1" * 600, "d/b": b"2"})),
-         "bz2": ("x.bz2", bz2.compress(b"1" * 600)), "zstd": ("x.zst", zstd(b"1" * 600)), "xz": ("x.xz", lzma.compress(b"1" * 600))}
+         "bz2": ("x.bz2", bz2.compress(b"1" * 600)), "zstd": ("x.zst", zstd(b"1" * 600)),
+         "xz": ("x.xz", lzma.compress(b"1" * 600))}
 
 
 @given(st.sampled_from(sorted(SEEDS)), st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=12)), max_size=4))
@@ -619,7 +681,7 @@ def xrit(path: Path, into: Path, **options: object) -> list[Unpacked]:
 def test_a_program_gets_the_path_alone_in_a_directory_of_its_own(tmp_path: Path, into: Path, packed_segment: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLANTED_SECRET", "hunter2")
-    text = f'pwd > "{tmp_path}/log"; printf "%s\\n" "$@" >> "{tmp_path}/log"; env >> "{tmp_path}/log"; ulimit -c >> "{tmp_path}/log"' \
+    text = f'(pwd; printf "%s\\n" "$@"; env; ulimit -c) > "{tmp_path}/log"' \
            f'\ncp "{tmp_path}/good" "$(basename "${{1%C_}}")__"; touch other'
     members = xrit(packed_segment, into, program=program(tmp_path, text))
     assert [(member.uid, member.relative, member.path) for member in members] == [(RESULT, RESULT, str(into / RESULT))]
@@ -736,7 +798,8 @@ MESSAGES = {
     "another file": ({"uid": "c.png", "uri": "ssh://h/c.png"}, "file", {"uid": "c.png", "uri": "ssh://h/c.png"}),
     "dataset": ({"dataset": [{"uid": "a.tar", "uri": "x", "s": 1}, {"uid": "b.tar", "uri": "y", "s": 2}], "k": 1}, "dataset",
                 {"dataset": [{"uid": "a.txt", "uri": "/d/a.txt", "s": 1}, {"s": 2, "dataset": FILES}], "k": 1}),
-    "collection": ({"collection": [{"dataset": [{"uid": "a.tar", "uri": "x"}], "start": 1}, {"uid": "b.tar", "uri": "y"}]}, "collection",
+    "collection": ({"collection": [{"dataset": [{"uid": "a.tar", "uri": "x"}], "start": 1}, {"uid": "b.tar", "uri": "y"}]},
+                   "collection",
                    {"collection": [{"dataset": [{"uid": "a.txt", "uri": "/d/a.txt"}], "start": 1}, {"dataset": FILES}]}),
 }
 
@@ -787,8 +850,8 @@ def test_unpackers_from_outside_join(value: str, tmp_path: Path, into: Path, mon
     information = tmp_path / f"{module}-1.dist-info"
     information.mkdir()
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
-    lines = [f"reversed = {module}:{value}", "gone = no_such_module_at_all:X", f"wrong = {module}:OUTSIDE_NAME"]
-    (information / "entry_points.txt").write_text("[trollmoves.unpackers]\n" + "\n".join(lines[:2]) + "\n")
+    lines = ["[trollmoves.unpackers]", f"reversed = {module}:{value}", "gone = no_such_module_at_all:X", ""]
+    (information / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     assert "reversed" in known_unpackers()
     (tmp_path / "word.rev").write_bytes(b"olleh")
@@ -801,7 +864,6 @@ def test_unpackers_from_outside_join(value: str, tmp_path: Path, into: Path, mon
 def test_the_disk_speaks_for_itself(tmp_path: Path, into: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(tar([entry("a")]))
-    (tmp_path / "fifo.tar").unlink(missing_ok=True)
     os.mkfifo(tmp_path / "fifo.tar")
     with pytest.raises(BadArchive, match="no regular file"):
         unpack(str(tmp_path / "fifo.tar"), "tar", into=str(into))

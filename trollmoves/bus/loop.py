@@ -1,4 +1,4 @@
-"""The loop: one per process, in the main thread. It owns the sockets, the deadlines and the state of the role; it never blocks."""
+"""The loop: one per process, in the main thread. It owns sockets, deadlines and the state of the role; it never blocks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A publisher's numbered stream: it remembers what was sent last under each subject, and says so in its heartbeats.
 
 Beats have upstream's form; their extension tells subscribers what they should have seen, so that even the loss of the last
-message is noticed: `epoch` and `head` of the journal; `since`, the head at the beat before; `heads`, for each subject published after
-`since` the position of its last message; `address`, where to ask for a replay; `started`, when the process began.
+message is noticed: `epoch` and `head` of the journal; `since`, the head at the beat before; `heads`, for each subject published
+after `since` the position of its last message; `address`, where to ask for a replay; `started`, when the process began.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from trollmoves.config.reading import read_client_config
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="move_it_client.py", description="Listen to what servers announce, have the files moved "
-                                     "here, and publish them.")
+    parser = argparse.ArgumentParser(
+        prog="move_it_client.py", description="Listen to what servers announce, have the files moved here, and publish them.")
     add_common_arguments(parser)
     return parser.parse_args(arguments)
 

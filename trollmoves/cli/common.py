@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from trollmoves import __version__
-from trollmoves.config.reading import Configuration
 from trollmoves.config.hiding import HidePasswords
+from trollmoves.config.reading import Configuration
 from trollmoves.errors import ConfigurationError, TrollmovesError
 
 FORMAT = "[%(asctime)s %(levelname)-8s %(name)s] %(message)s"
@@ -27,12 +27,15 @@ FORMAT = "[%(asctime)s %(levelname)-8s %(name)s] %(message)s"
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """The options every long-running program has."""
     parser.add_argument("config_file", type=Path, help="the configuration file")
-    parser.add_argument("-c", "--log-config", type=Path, metavar="FILE", help="YAML file with a logging configuration (dictConfig)")
+    parser.add_argument("-c", "--log-config", type=Path, metavar="FILE",
+                        help="YAML file with a logging configuration (dictConfig)")
     parser.add_argument("-l", "--log", type=Path, metavar="FILE", action=Deprecated,
                         help="log to this file, a new one every midnight (pending deprecation, use --log-config)")
     parser.add_argument("-v", "--verbose", action=DeprecatedFlag, help="no effect (pending deprecation, use --log-config)")
-    parser.add_argument("--journal", type=Path, metavar="FILE", help="where the state is kept (default: below the user's state directory)")
-    parser.add_argument("--check-config", action="store_true", help="read the configuration, say all that is wrong with it, and end")
+    parser.add_argument("--journal", type=Path, metavar="FILE",
+                        help="where the state is kept (default: below the user's state directory)")
+    parser.add_argument("--check-config", action="store_true",
+                        help="read the configuration, say all that is wrong with it, and end")
     parser.add_argument("--version", action="version", version=f"trollmoves {__version__}")
 
 
@@ -43,7 +46,8 @@ def _warn(option: str | None) -> None:
 class Deprecated(argparse.Action):
     """Takes a value, and says that the option will go."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option: str | None = None) -> None:
         _warn(option)
         setattr(namespace, self.dest, values)
 
@@ -54,7 +58,8 @@ class DeprecatedFlag(argparse.Action):
     def __init__(self, option_strings: list[str], dest: str, **settings: Any):
         super().__init__(option_strings, dest, nargs=0, default=False, help=settings.get("help"))
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option: str | None = None) -> None:
         _warn(option)
         setattr(namespace, self.dest, True)
 
@@ -73,8 +78,8 @@ def set_up_logging(log_config: Path | None, log_file: Path | None) -> None:
 
 
 def _all_handlers() -> list[logging.Handler]:
-    loggers = [logging.getLogger()] + [found for found in logging.Logger.manager.loggerDict.values() if isinstance(found, logging.Logger)]
-    return list({id(handler): handler for logger in loggers for handler in logger.handlers}.values())
+    named = [found for found in logging.Logger.manager.loggerDict.values() if isinstance(found, logging.Logger)]
+    return list({id(handler): handler for logger in [logging.getLogger(), *named] for handler in logger.handlers}.values())
 
 
 def _configure(path: Path) -> None:
@@ -107,11 +112,14 @@ def _log_to(handler: logging.Handler, level: int) -> None:
 
 def default_journal(program: str, config_file: Path) -> Path:
     """Where a program keeps its state: one file for each configuration file, in the service's or the user's state directory."""
-    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if not state:
-        state = os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "trollmoves")
     digest = hashlib.sha256(os.fsencode(config_file.resolve())).hexdigest()[:8]
-    return Path(state) / f"{program}-{config_file.stem}-{digest}.journal"
+    return state_directory() / f"{program}-{config_file.stem}-{digest}.journal"
+
+
+def state_directory() -> Path:
+    """Where journals are kept unless somebody says otherwise: systemd's state directory of the service, else the user's."""
+    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(state or os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "trollmoves"))
 
 
 def read_or_explain(read: Callable[[Path], Configuration[Any]], path: Path, *, check: bool) -> Configuration[Any]:

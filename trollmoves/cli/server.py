@@ -11,13 +11,14 @@ from trollmoves.config.reading import read_server_config
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="move_it_server.py", description="Announce the files that arrive in directories, and move "
-                                     "them to where clients want them.")
+    parser = argparse.ArgumentParser(
+        prog="move_it_server.py",
+        description="Announce the files that arrive in directories, and move them to where clients want them.")
     add_common_arguments(parser)
     parser.add_argument("-p", "--port", type=_port, default=9010, help="port for announcements (default: 9010)")
     parser.add_argument("--disable-backlog", action="store_true", help="do not announce files that were there before the start")
-    parser.add_argument("-w", "--watchdog", action="store_true", help="poll the directories instead of using inotify (for network "
-                        "file systems)")
+    parser.add_argument("-w", "--watchdog", action="store_true",
+                        help="poll the directories instead of using inotify (for network file systems)")
     parser.add_argument("--chain-check-interval", type=float, default=30.0, metavar="SECONDS",
                         help="seconds between two checks of the watches (default: 30)")
     parser.add_argument("--max-notifier-restarts", type=int, default=10, metavar="N",

@@ -20,7 +20,6 @@ Flag = Annotated[bool, BeforeValidator(values.flag)]
 Seconds = Annotated[float, BeforeValidator(values.seconds_of())]
 OptionalSeconds = Annotated[float | None, BeforeValidator(values.seconds_of())]
 Timeout = Annotated[float, BeforeValidator(values.seconds_of(0.01, DAY))]
-Share = Annotated[int, BeforeValidator(values.number_of(1, 256))]
 Count = Annotated[int, BeforeValidator(values.number_of(1, 100_000_000))]
 Words = Annotated[tuple[str, ...], BeforeValidator(values.words)]
 OptionalWords = Annotated[tuple[str, ...] | None, BeforeValidator(values.words)]
@@ -128,7 +127,8 @@ class ServerSettings(ChainSettings):
 
     workers: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
         None, "transfers at a time; `auto` is 4, and 16 where files are fsynced", "auto")
-    transfers_per_host: Share = option(4, "of these, to the same host")
+    transfers_per_host: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
+        None, "transfers at a time to the same host; `auto` is what suits the kind of destination", "auto")
     queued_requests: Annotated[int, BeforeValidator(values.number_of(1, 1_000_000))] = option(
         10_000, "requests that may wait; beyond it clients are told to ask later")
     max_request_size: Annotated[int, BeforeValidator(values.bytes_of(64 * 1024, 16 * 1024**2))] = option(

@@ -184,14 +184,11 @@ SELECT chain, state, count(*) AS count, max(time) AS latest FROM files GROUP BY 
 SELECT identity, created, state FROM files
 WHERE chain = ? AND state IN ('seen', 'announced', 'requested', 'moving', 'moved', 'publishing', 'failed') ORDER BY created LIMIT 1;
 
--- name: reached_since
-SELECT count(*) FROM files WHERE chain = ? AND state = ? AND time > ?;
+-- name: finished_since
+SELECT count(*) FROM files WHERE chain = ? AND time > ? AND state IN ('moved', 'acknowledged', 'published');
 
 -- name: last_failure
 SELECT identity, state, time, steps FROM files WHERE chain = ? AND state IN ('failed', 'given_up') ORDER BY time DESC LIMIT 1;
-
--- name: transfer_counts
-SELECT chain, state, count(*) AS count FROM transfers GROUP BY chain, state;
 
 -- name: named
 SELECT * FROM files WHERE identity = ? OR key = ? ORDER BY id;

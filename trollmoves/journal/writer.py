@@ -38,7 +38,7 @@ class Writer:
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], tell: Callable[[list[Then]], Any],
                  died: Callable[[BaseException], Any]):
-        """*connect* is called in the thread. *tell* gets what to call after each commit; *died* an error that ended the thread."""
+        """*connect* is called in the thread. *tell* gets what to call after a commit; *died* an error that ended the thread."""
         self._connect = connect
         self._tell = tell
         self._died = died

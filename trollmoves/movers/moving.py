@@ -14,6 +14,7 @@ import posixpath
 import time
 from dataclasses import dataclass, replace
 
+from trollmoves import crashing
 from trollmoves.errors import (
     ConnectionLost,
     DestinationInvalid,
@@ -192,7 +193,9 @@ def _compare_checksums(sent: Sent, origin: Origin, path: str, session: Session) 
 def _put_in_place(temporary: str, path: str, session: Session, abilities: Abilities, how: How) -> None:
     if how.sync and abilities.sync:
         session.sync(temporary)
+    crashing.point("server.put")
     session.rename(temporary, path)
+    crashing.point("server.renamed")
     if how.sync and abilities.sync:
         session.sync(posixpath.dirname(path))
 

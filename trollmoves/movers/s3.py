@@ -29,7 +29,6 @@ Parameters (`connection_parameters` of the section), with the meaning they have 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import logging
 import math
@@ -45,18 +44,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trollmoves.errors import (
-    Busy,
     ConnectionLost,
     Denied,
     DestinationInvalid,
-    LoginRefused,
     MoveError,
     OriginChanged,
-    Unreachable,
     VerificationFailed,
 )
 from trollmoves.movers.base import Abilities, Mover, Origin, Progress, Sent, Session, SessionSettings
-from trollmoves.movers.s3_client import S3Client, flag, number
+from trollmoves.movers.checksums import checksum_of_bytes
+from trollmoves.movers.s3_client import NotThere, S3Client, flag, number
 from trollmoves.uris import Destination
 
 logger = logging.getLogger(__name__)
@@ -146,12 +143,10 @@ class Stored:
 
     tag: str
     """Its ETag, without quotes."""
-    md5: bytes
-    """Of what was sent; empty when it was not computed."""
+    sha256: str
+    """Sent along, in base64; empty when none was."""
     confirmed: bool
     """Whether a checksum proves that the right bytes arrived."""
-    sha256: str | None
-    """What it confirmed, in base64."""
 
 
 class S3Session(Session):
@@ -169,10 +164,10 @@ class S3Session(Session):
     def abilities(self, declared: Abilities) -> Abilities:
         return Abilities(rename=False, atomic_put=True, size=False, parallel=declared.parallel) if self._hidden else declared
 
-    def look(self, prefix: str) -> None:
-        """See that the bucket is there and the login good. Who may only write is not told; the first put will show."""
+    def look(self) -> None:
+        """See that the bucket is there and the login good. Who may write only is not told the first; his first put will show."""
         with suppress(Denied):
-            self._client.call("list_objects_v2", self._named(""), MaxKeys=1, Prefix=prefix)
+            self._client.call("list_objects_v2", self._named(""), MaxKeys=1)
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         key = _key(path)
@@ -186,29 +181,29 @@ class S3Session(Session):
     def _put_whole(self, origin: Origin, key: str) -> tuple[bool, str | None]:
         data = _read(origin, 0, origin.size)
         _refuse_changed(origin)
-        stored = self._store("put_object", key, data, Tally(), **_attributes(origin, key))
-        if self._sums != "never" and not stored.confirmed and _is_plain(stored):
-            self.remove(key)
-            raise VerificationFailed(f"{self._named(key)}: the server holds other bytes (ETag {stored.tag}) than were sent")
-        checksum = None if self._sums == "never" else f"sha256:{hashlib.sha256(data).hexdigest()}"
-        return stored.confirmed, checksum
+        try:
+            stored = self._store("put_object", key, data, Tally(), **_attributes(origin, key))
+        except VerificationFailed:
+            self.remove(f"/{key}")  # no one shall find the wrong bytes
+            raise
+        return stored.confirmed, None if self._sums == "never" else checksum_of_bytes(data)
 
     def _put_parts(self, origin: Origin, key: str, progress: Progress) -> bool:
         """Upload in parts; returns whether checksums prove that all arrived."""
         name = self._named(key)
         more = {"ChecksumAlgorithm": "SHA256"} if self._sums == "always" else {}
-        upload = self._client.call("create_multipart_upload", name, Key=key, **_attributes(origin, key), **more)["UploadId"]
+        upload = self._client.call("create_multipart_upload", name, Key=key, **{**_attributes(origin, key), **more})["UploadId"]
         try:
             stored = self._sent_parts(origin, key, upload, progress)
             progress(origin.size)
             _refuse_changed(origin)
+            self._sweep(key, upload)
             parts = [_named_part(number, part) for number, part in enumerate(stored, 1)]
-            answer = self._client.call("complete_multipart_upload", name, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+            self._client.call("complete_multipart_upload", name, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
         except BaseException:
             self._take_back(key, upload)
             raise
-        self._sweep(key, upload)
-        return _is_whole(stored, str(answer.get("ETag", "")))
+        return all(part.confirmed for part in stored)
 
     def _sent_parts(self, origin: Origin, key: str, upload: str, progress: Progress) -> list[Stored]:
         size = max(self._part, math.ceil(origin.size / MOST_PARTS))
@@ -219,10 +214,7 @@ class S3Session(Session):
             if tally.stopped:
                 raise ConnectionLost("another part of the file failed")
             data = _read(origin, (number - 1) * size, min(size, origin.size - (number - 1) * size))
-            stored = self._store("upload_part", key, data, tally, UploadId=upload, PartNumber=number)
-            if self._sums != "never" and not stored.confirmed and _is_plain(stored):
-                raise VerificationFailed(f"{self._named(key)}: the server holds other bytes in part {number} than were sent")
-            return stored
+            return self._store("upload_part", key, data, tally, UploadId=upload, PartNumber=number)
 
         with ThreadPoolExecutor(min(self._client.parallel, count, max(1, MEMORY // size)), "s3-part") as pool:
             parts = [pool.submit(send, number) for number in range(1, count + 1)]
@@ -237,13 +229,173 @@ class S3Session(Session):
     def _store(self, operation: str, key: str, data: bytes, tally: Tally, **arguments: object) -> Stored:
         """Send one body; a busy server is asked again."""
         digest = b"" if self._sums == "never" else hashlib.md5(data, usedforsecurity=False).digest()
+        sha256 = base64.b64encode(hashlib.sha256(data).digest()).decode() if self._sums == "always" else ""
         if digest:
             arguments["ContentMD5"] = base64.b64encode(digest).decode()
-        sha256 = base64.b64encode(hashlib.sha256(data).digest()).decode() if self._sums == "always" else None
         if sha256:
             arguments["ChecksumSHA256"] = sha256
-        answer = self._client.store(operation, self._named(key), lambda report: _body(data, report), tally.add,
-                                    Key=key, **arguments)
+        answer = self._client.patiently(lambda: self._store_once(operation, key, data, tally, arguments))
         tag = str(answer.get("ETag", "")).strip('"').lower()
-        confirmed = bool(digest) and tag == digest.hex() or sha256 is not None and answer.get("ChecksumSHA256") == sha256
-        return Stored(tag if not _is_encrypted(answer) else "", digest, confirmed, answer.get("ChecksumSHA256"))
+        confirmed = tag == digest.hex() or (sha256 != "" and answer.get("ChecksumSHA256") == sha256)
+        if digest and not confirmed and _MD5.fullmatch(tag) and not _is_encrypted(answer):
+            raise VerificationFailed(f"{self._named(key)}: the server holds other bytes (ETag {tag}) than were sent")
+        return Stored(tag, sha256, confirmed)
+
+    def _store_once(self, operation: str, key: str, data: bytes, tally: Tally, arguments: dict[str, object]) -> dict[str, Any]:
+        counted = 0
+
+        def count(step: int) -> None:
+            nonlocal counted
+            counted += step
+            tally.add(step)
+
+        try:
+            body = data if len(data) <= AT_ONCE else Body(data, count)
+            answer = self._client.once(operation, self._named(key), Key=key, Body=body, **arguments)
+        except BaseException:
+            tally.add(-counted)
+            raise
+        tally.add(len(data) - counted)
+        return answer
+
+    def _compared_size(self, origin: Origin, path: str) -> str:
+        """For `Sent.verified`, when no checksum could be compared."""
+        try:
+            arrived = self.size(path)
+        except Denied:
+            self._hidden = True
+            return "none"
+        if arrived != origin.size:
+            raise VerificationFailed(f"{self._named(_key(path))}: {arrived} bytes arrived of {origin.size}")
+        return "size"
+
+    def _take_back(self, key: str, upload: str) -> None:
+        """Have the server forget the parts of an upload, without hiding why it failed."""
+        try:
+            self._client.last_word("abort_multipart_upload", self._named(key), Key=key, UploadId=upload)
+        except MoveError as error:
+            logger.warning("%s: the parts of a failed upload could not be taken back, that is tried again in a day: %s",
+                           self._named(key), error)
+
+    def _sweep(self, key: str, upload: str) -> None:
+        """Once a session: have the server forget what killed uploads of the same account left where *key* is."""
+        if self._swept:
+            return
+        self._swept = True
+        prefix = key[:key.rfind("/") + 1]
+        with suppress(MoveError):
+            found = self._client.once("list_multipart_uploads", self._named(prefix), Prefix=prefix).get("Uploads", [])
+            ours = next((_initiator(entry) for entry in found if entry.get("UploadId") == upload), "")
+            for entry in found:
+                if ours and _initiator(entry) == ours and datetime.now(UTC) - entry["Initiated"] > ABANDONED:
+                    self._client.once("abort_multipart_upload", self._named(prefix), Key=entry["Key"], UploadId=entry["UploadId"])
+
+    def size(self, path: str) -> int | None:
+        answer = self._head(_key(path))
+        return None if answer is None else int(answer["ContentLength"])
+
+    def checksum(self, path: str) -> str | None:
+        """A sha256 of the whole object, where the server keeps one."""
+        answer = self._head(_key(path), ChecksumMode="ENABLED") or {}
+        value = str(answer.get("ChecksumSHA256", ""))
+        if not value or "-" in value or answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+            return None
+        return f"sha256:{base64.b64decode(value).hex()}"
+
+    def _head(self, key: str, **arguments: object) -> dict[str, Any] | None:
+        try:
+            return self._client.call("head_object", self._named(key), Key=key, **arguments)
+        except NotThere:
+            return None
+
+    def rename(self, source: str, target: str) -> None:
+        """A copy made by the server; not in one step, and never needed by a move."""
+        old, new = _key(source), _key(target)
+        self._client.call("copy_object", self._named(new), Key=new, CopySource={"Bucket": self._client.bucket, "Key": old})
+        self.remove(source)
+
+    def remove(self, path: str) -> None:
+        with suppress(NotThere):
+            self._client.call("delete_object", self._named(_key(path)), Key=_key(path))
+
+    def make_directories(self, path: str) -> None:
+        """There are none: a key may hold slashes."""
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _named(self, key: str) -> str:
+        return f"s3://{self._client.bucket}/{key}"
+
+
+def _watch(parts: list[Future[Stored]], tally: Tally, progress: Progress) -> None:
+    """Wait for all *parts*, telling the progress; raises the first error of one."""
+    pending = set(parts)
+    while pending:
+        done, pending = wait(pending, LOOK, FIRST_EXCEPTION)
+        for part in done:
+            part.result()
+        progress(tally.highest)
+
+
+def _sending(request: Any, **_: object) -> None:
+    if isinstance(request.body, Body):
+        request.body.sending()
+
+
+def _key(path: str) -> str:
+    key = path.lstrip("/")
+    if not key:
+        raise DestinationInvalid("an S3 destination needs a key behind the bucket")
+    return key
+
+
+def _read(origin: Origin, start: int, size: int) -> bytes:
+    data = os.pread(origin.descriptor, size, start)
+    if len(data) != size:
+        raise OriginChanged(f"{origin.path}: ended after {start + len(data)} of {origin.size} bytes")
+    return data
+
+
+def _refuse_changed(origin: Origin) -> None:
+    """An upload shows as soon as it is finished, so the origin is compared before that."""
+    now = os.fstat(origin.descriptor)
+    if (now.st_size, now.st_mtime_ns) != (origin.size, origin.mtime_ns):
+        raise OriginChanged(f"{origin.path}: was written to while it was moved")
+
+
+def _is_encrypted(answer: dict[str, Any]) -> bool:
+    """Whether the ETag of *answer* need not be an MD5."""
+    return "SSECustomerAlgorithm" in answer or str(answer.get("ServerSideEncryption", "AES256")) != "AES256"
+
+
+def _attributes(origin: Origin, key: str) -> dict[str, object]:
+    """What an object is given besides its bytes."""
+    kind = mimetypes.guess_type(key)[0]
+    return {"Metadata": {"mtime": f"{origin.mtime_ns / 10**9:.6f}"}} | ({"ContentType": kind} if kind else {})
+
+
+def _named_part(number: int, part: Stored) -> dict[str, object]:
+    named: dict[str, object] = {"PartNumber": number, "ETag": f'"{part.tag}"'}
+    return named | ({"ChecksumSHA256": part.sha256} if part.sha256 else {})
+
+
+def _initiator(upload: dict[str, Any]) -> str:
+    return str(upload.get("Initiator", {}).get("ID", ""))
+
+
+class S3Mover(Mover):
+    """Uploads to S3; see the module for the parameters."""
+
+    schemes = ("s3",)
+    abilities = Abilities(rename=False, atomic_put=True, parallel=8)
+
+    def open(self, destination: Destination, settings: SessionSettings) -> Session:
+        """Raises `DestinationInvalid` for a bucket that is not there too."""
+        session = S3Session(S3Client(destination, settings), settings)
+        try:
+            session.look()
+        except BaseException:
+            session.close()
+            raise
+        return session

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import botocore
 import botocore.session
@@ -36,6 +36,8 @@ from trollmoves.uris import Destination
 
 logger = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
 PAUSES = (0.2, 0.6, 1.5)
 """Seconds before a busy server is asked again; drawn between half of it and all of it."""
 LAST_WORD = 5.0
@@ -49,6 +51,11 @@ READING = ("default_block_size", "default_fill_cache", "default_cache_type", "ve
            "kwargs", "fixed_upload_size")
 """What upstream lets through to s3fs and has no meaning for an upload as it is done here."""
 
+
+class NotThere(DestinationInvalid):
+    """There is no such object."""
+
+
 CODES: dict[str, type[MoveError]] = {
     **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
                      "InvalidSecurity", "NotSignedUp", "RequestTimeTooSkewed", "401"), LoginRefused),
@@ -59,8 +66,11 @@ CODES: dict[str, type[MoveError]] = {
     **dict.fromkeys(("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidPart",
                      "NoSuchUpload"), VerificationFailed),
     "RequestTimeout": Stalled,
+    **dict.fromkeys(("NoSuchKey", "404"), NotThere),
 }
 """Other answers: above 500 `TemporaryError`, else `DestinationInvalid`."""
+
+PLACES = ("NoSuchBucket", "InvalidBucketName", "PermanentRedirect", "AuthorizationHeaderMalformed")
 
 ERRORS: tuple[tuple[type[Exception], type[MoveError]], ...] = (
     (exceptions.ConnectTimeoutError, Unreachable),
@@ -95,7 +105,7 @@ def _refusal(error: exceptions.ClientError, subject: str) -> MoveError:
     answer = error.response.get("Error", {})
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code = str(answer.get("Code", status))
-    kind = CODES.get(code) or CODES.get(str(status)) or (TemporaryError if status >= 500 else DestinationInvalid)
+    kind = CODES.get(code) or (CODES.get(str(status)) if code not in PLACES else None) or (TemporaryError if status >= 500 else DestinationInvalid)
     return kind(f"{subject}: the server answers {status} {code}: {str(answer.get('Message', ''))[:200]}")
 
 
@@ -136,18 +146,19 @@ class S3Client:
         self._client.meta.events.register("before-send.s3", function)
 
     def call(self, operation: str, subject: str, **arguments: object) -> dict[str, Any]:
-        """Call *operation* (`put_object`, ...) on the bucket; a busy server is asked again a few times.
+        """Call *operation* (`put_object`, ...) on the bucket; a busy server is asked again a few times."""
+        return self.patiently(lambda: self.once(operation, subject, **arguments))
 
-        File-like arguments must be given anew for every attempt, so they are not taken: see `once`.
-        """
+    def patiently(self, action: Callable[[], Answer]) -> Answer:
+        """The result of *action*, which is repeated a few times when the server answers that it is busy or in trouble."""
         for pause in PAUSES:
             try:
-                return self.once(operation, subject, **arguments)
-            except (ConnectionLost, Stalled, Unreachable, VerificationFailed, DestinationFull):
-                raise
-            except TemporaryError:
-                time.sleep(random.uniform(pause / 2, pause))
-        return self.once(operation, subject, **arguments)
+                return action()
+            except TemporaryError as error:
+                if type(error) not in (Busy, TemporaryError):
+                    raise
+                time.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+        return action()
 
     def once(self, operation: str, subject: str, **arguments: object) -> dict[str, Any]:
         """As `call`, asking once."""
@@ -189,8 +200,12 @@ class S3Client:
         }
         if flag(self._parameters, "anon", False):
             options["signature_version"] = botocore.UNSIGNED
+        given = _numbers(_mapping(self._parameters, "config_kwargs"))
+        if self._settings.checksum != "never":
+            # The MD5 of a body is among what is signed: another pass over the bytes would prove nothing more.
+            given["s3"] = {"payload_signing_enabled": False, **_mapping(given, "s3")}
         try:
-            config = Config(**{**options, **_numbers(_mapping(self._parameters, "config_kwargs"))})
+            config = Config(**{**options, **given})
             return self._session.create_client("s3", config=config, **self._arguments)
         except TypeError as error:  # an unknown word, or a wrong kind of value
             raise DestinationInvalid(f"s3://{self.bucket}: client_kwargs or config_kwargs: {error}") from None

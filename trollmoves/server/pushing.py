@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import DestinationInvalid, MoveError, TemporaryError, VerificationFailed
-from trollmoves.movers.base import Mover, Origin, Receipt, SessionSettings
+from trollmoves.movers.base import Origin, Receipt, SessionSettings
 from trollmoves.movers.moving import How, move
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Kept, Sessions, at_backup
@@ -57,9 +57,7 @@ class Pushing:
 
     def limit(self, destination: Destination) -> int:
         """How many moves to the host of *destination* may run at a time. Raises `DestinationInvalid` for an unknown scheme."""
-        if self._settings.transfers_per_host is not None:
-            return self._settings.transfers_per_host
-        return _mover(destination).abilities.parallel
+        return self._settings.transfers_per_host or mover_for(destination.scheme).abilities.parallel
 
     def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
         """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
@@ -94,10 +92,6 @@ class Pushing:
         except OSError as error:
             sessions.discard(kept)
             raise TemporaryError(f"{place}: {error.strerror or error}") from error
-
-
-def _mover(destination: Destination) -> Mover:
-    return mover_for(destination.scheme)
 
 
 def _prefix(parameters: dict[str, object]) -> str | None:

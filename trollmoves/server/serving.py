@@ -361,7 +361,8 @@ class Serving:
             records += served.removing.schedule(row["id"])
         elif served.settings.delete is not None:
             logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be removed, "
-                        "set trusted_acks = %s in section [%s])", asker.address, row["identity"], asker.address, served.settings.name)
+                        "set trusted_acks = %s in section [%s])",
+                        asker.address, row["identity"], asker.address, served.settings.name)
         self._new_records += records
         return self._envelope.encode(message.subject, "ack", _without_credentials(message.fields))
 

@@ -126,7 +126,8 @@ def _member(fields: tuple[int, ...], raw_name: bytes, extras: dict[int, bytes], 
     _, made_by, _, flags, method, clock, date, checksum, *_ = fields
     size, packed_size, offset = _wide(extras.get(EXTRA_64, b""), fields[9], fields[8], fields[16])
     mode = fields[15] >> 16 if made_by >> 8 == UNIX or fields[15] >> 28 else 0
-    return Member(_name(raw_name, flags, extras), raw_name, flags, method, checksum, packed_size, size, offset, limit, mode,
+    is_utf_8 = bool(flags & IS_UTF_8) or made_by >> 8 == UNIX  # where names are bytes, and nearly always these
+    return Member(_name(raw_name, is_utf_8, extras), raw_name, flags, method, checksum, packed_size, size, offset, limit, mode,
                   _time(date, clock))
 
 
@@ -151,11 +152,11 @@ def _extras(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def _name(raw: bytes, flags: int, extras: dict[int, bytes]) -> str:
+def _name(raw: bytes, is_utf_8: bool, extras: dict[int, bytes]) -> str:
     unicode = extras.get(EXTRA_NAME, b"")
     if len(unicode) > 5 and unicode[0] == 1 and int.from_bytes(unicode[1:5], "little") == zlib.crc32(raw):
         return unicode[5:].decode("utf-8", "surrogateescape")
-    return raw.decode("utf-8", "surrogateescape") if flags & IS_UTF_8 else raw.decode("cp437")
+    return raw.decode("utf-8", "surrogateescape") if is_utf_8 else raw.decode("cp437")
 
 
 def _time(date: int, clock: int) -> float | None:

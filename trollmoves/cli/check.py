@@ -1,0 +1,37 @@
+"""trollmoves check: read a configuration as its program would, and say everything that is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from trollmoves.cli.common import read_or_explain, run_program
+from trollmoves.config import ini
+from trollmoves.config.reading import Configuration, read_client_config, read_server_config
+
+READERS: dict[str, Callable[[Path], Configuration[Any]]] = {"server": read_server_config, "client": read_client_config}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="trollmoves check", description="Say all that is wrong with configuration files.")
+    parser.add_argument("config_file", type=Path, nargs="+")
+    parser.add_argument("--as", dest="kind", choices=sorted(READERS),
+                        help="the program it is for (default: told from its options)")
+    options = parser.parse_args(arguments)
+    return max(run_program("trollmoves check", lambda path=path: _check(path, options.kind))  # type: ignore[misc]
+               for path in options.config_file)
+
+
+def _check(path: Path, kind: str | None) -> int:
+    kind = kind or guess(path)
+    configuration = read_or_explain(READERS[kind], path, check=True)
+    print(f"{path}: {kind}, {len(configuration.chains)} section(s), all well")
+    return 0
+
+
+def guess(path: Path) -> str:
+    """Which program a file is for: clients have providers. Raises `ConfigurationError` when it cannot be read."""
+    sections = ini.load(path).sections
+    return "client" if any("providers" in options for options in sections.values()) else "server"

@@ -1,0 +1,52 @@
+"""Which journals a question is about: one that is named, that of a configuration file, or all of this user's."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from trollmoves.cli.common import default_journal, state_directory
+from trollmoves.errors import ConfigurationError
+
+PROGRAMS = ("server", "client")
+
+
+def add_journal_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--journal", type=Path, action="append", default=[], metavar="FILE", help="a journal (may be repeated)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration file of the process to look at")
+    parser.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def journals(options: argparse.Namespace) -> list[Path]:
+    """The journals that *options* mean. Raises `ConfigurationError` when there is none."""
+    if options.journal:
+        return list(options.journal)
+    if options.config is not None:
+        candidates = [default_journal(program, options.config) for program in PROGRAMS]
+        found = [path for path in candidates if path.is_file()]
+        where = f"for {options.config}: looked for {' and '.join(map(str, candidates))}"
+    else:
+        directory = state_directory()
+        found = sorted(directory.glob("*.journal")) if directory.is_dir() else []
+        where = f"in {directory}"
+    if not found:
+        raise ConfigurationError(f"there is no journal {where}; name one with --journal (XDG_STATE_HOME and STATE_DIRECTORY "
+                                 "decide where programs keep theirs)")
+    return found
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process holds the journal."""
+    import fcntl
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,75 @@
+"""trollmoves trace UID: every step of one file, with time, peer, attempt and receipt."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trollmoves.cli.common import run_program
+from trollmoves.cli.places import add_journal_arguments, journals
+from trollmoves.errors import TrollmovesError
+from trollmoves.journal import Reader
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="trollmoves trace", description="What happened to a file, step by step.")
+    parser.add_argument("uid", help="the uid of the file (its name), or the key of its content (k:...)")
+    add_journal_arguments(parser)
+    options = parser.parse_args(arguments)
+    return run_program("trollmoves trace", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    places = journals(options)
+    traces = [found for path in places for found in trace(path, options.uid)]
+    if not traces:
+        raise TrollmovesError(f"no file {options.uid!r} in {', '.join(map(str, places))}")
+    print(json.dumps(traces, indent=2) if options.json else "\n\n".join(_as_text(found) for found in traces))
+    return 0
+
+
+def trace(path: Path, uid: str) -> list[dict[str, Any]]:
+    """The histories of all files with this uid (or key) in one journal, oldest first."""
+    reader = Reader(path)
+    try:
+        return [_history(reader, path, row) for row in reader.find("named", (uid, uid))]
+    finally:
+        reader.close()
+
+
+def _history(reader: Reader, path: Path, row: Any) -> dict[str, Any]:
+    steps = [dict(zip(("step", "time", "peer", "attempt", "detail"), json.loads(line), strict=True))
+             for line in row["steps"].splitlines()]
+    return {
+        "journal": str(path), "chain": row["chain"], "uid": row["identity"], "key": row["key"], "state": row["state"],
+        "size": row["size"], "path": os.fsdecode(row["path"]) if row["path"] is not None else None, "provider": row["provider"],
+        "due": row["due"], "steps": steps,
+        "transfers": [_transfer(transfer) for transfer in reader.find("transfers_of", (row["id"],))],
+    }
+
+
+def _transfer(row: Any) -> dict[str, Any]:
+    receipt = row["receipt"]
+    return {"destination": row["destination"], "client": row["client"], "peer": row["peer"], "state": row["state"],
+            "attempt": row["attempt"], "time": row["time"],
+            "receipt": json.loads(receipt) if receipt and receipt.startswith("[") else receipt}
+
+
+def _as_text(found: dict[str, Any]) -> str:
+    size = "" if found["size"] is None else f", {found['size']} bytes"
+    lines = [f"{found['uid']} in [{found['chain']}] of {found['journal']}: {found['state']}{size}"]
+    for step in found["steps"]:
+        attempt = f" (attempt {step['attempt']})" if step["attempt"] > 1 else ""
+        lines.append(f"  {_clock(step['time'])}  {step['step']:<12} {step['peer']:<21} {step['detail']}{attempt}".rstrip())
+    if found["due"] is not None:
+        lines.append(f"  {_clock(found['due'])}  next try")
+    return "\n".join(lines)
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)) + f".{int(when % 1 * 1000):03d}"

@@ -1,0 +1,50 @@
+"""trollmoves: one command in front of all programs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from trollmoves import __version__
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "server": ("trollmoves.cli.server", "announce the files that arrive, and move them (move_it_server.py)"),
+    "client": ("trollmoves.cli.client", "ask for announced files, and publish them (move_it_client.py)"),
+    "check": ("trollmoves.cli.check", "say all that is wrong with a configuration file"),
+    "status": ("trollmoves.cli.status", "what every chain has done, and what waits"),
+    "trace": ("trollmoves.cli.trace", "what happened to one file, step by step"),
+    "demo": ("trollmoves.cli.demo", "run a small network and watch it"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Hand over to the program that the first argument names."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"trollmoves {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"trollmoves: there is no command {words[0]!r}{_near(words[0])}\n\n{usage()}", file=sys.stderr)
+        return 2
+    program = importlib.import_module(COMMANDS[words[0]][0])
+    return int(program.main(words[1:]))
+
+
+def usage() -> str:
+    """The list of commands."""
+    lines = [f"  {name:<8} {help_text}" for name, (_, help_text) in COMMANDS.items()]
+    return "usage: trollmoves COMMAND ...\n\n" + "\n".join(lines) + "\n\n`trollmoves COMMAND --help` says more."
+
+
+def _near(word: str) -> str:
+    import difflib
+    found = difflib.get_close_matches(word, COMMANDS, 1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
