@@ -12,12 +12,13 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.contract.movers import HOW, LONG_AGO, LocalPlace, NetworkContract, Place, Way, deliver, make, session_of
+from tests.contract.movers import HOW, LONG_AGO, NAMES, LocalPlace, NetworkContract, Place, Way, deliver, make, opened, session_of
 from tests.support.ftp_server import NOBODY, FtpServer
 from tests.support.tcp_proxy import NO_FAULT, Fault, TcpProxy
 from trollmoves.errors import Denied, LoginRefused
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ftp import FtpMover
+from trollmoves.movers.moving import ignore
 from trollmoves.uris import parse_destination
 
 PROXY_HOST = "127.0.0.2"
@@ -87,13 +88,14 @@ def place_on(server: FtpServer, scheme: str) -> FtpPlace:
     settings = SessionSettings(parameters={"tls_ca_file": str(server.authority)})
     login, where = f"{server.user}:{quote(server.password)}", f"{server.host}:{server.port}/"
     refusal = (f"{scheme}://{server.user}:another-secret@{where}", settings)
-    place = FtpPlace(FtpMover(), f"{scheme}://{login}@{where}", settings, server.root, (server.host, server.port), server.password,
-                     refusal)
+    uri, address = f"{scheme}://{login}@{where}", (server.host, server.port)
+    place = FtpPlace(FtpMover(), uri, settings, server.root, address, server.password, refusal)
     place.passive_ports = server.passive_ports
     return place
 
 
 class FtpContract(NetworkContract):
+    @pytest.mark.parametrize("name", NAMES)
     def test_any_name_arrives_as_it_is(self, place: Place, tmp_path: Path, name: str) -> None:
         if "\\" not in name:
             super().test_any_name_arrives_as_it_is(place, tmp_path, name)
@@ -111,9 +113,8 @@ class FtpContract(NetworkContract):
         with session_of(place) as session:
             session.make_directories("/elsewhere")
             session._ftp.cwd("/elsewhere")  # type: ignore[attr-defined]
-            with open(path, "rb") as file:
-                from trollmoves.movers.base import Origin
-                session.put(Origin.of(str(path), file.fileno()), "/final.dat", lambda done: None)
+            with opened(path) as origin:
+                session.put(origin, "/final.dat", ignore)
         assert place.names() == {"final.dat"}
 
     def test_directories_get_the_mode_of_the_section(self, place: Place, tmp_path: Path) -> None:
@@ -148,14 +149,15 @@ class TestFtps(FtpContract):
 
     def test_verification_can_be_switched_off_with_a_warning(self, place: Place, tmp_path: Path,
                                                              caplog: pytest.LogCaptureFixture) -> None:
-        deliver(place, make(tmp_path / "origin.dat", b"1"), "final.dat", settings=SessionSettings(parameters={"tls_verify": "off"}))
+        settings = SessionSettings(parameters={"tls_verify": "off"})
+        deliver(place, make(tmp_path / "origin.dat", b"1"), "final.dat", settings=settings)
         assert place.read("final.dat") == b"1"
         assert "tls_verify is off" in caplog.text
 
     def test_a_slow_server_is_waited_for_while_bytes_move(self, place: Place, tmp_path: Path) -> None:
-        path = make(tmp_path / "origin.dat", bytes(300_000))
-        with place.through(upward=Fault(rate=100_000, chunk=4096)) as way:
-            settings = replace(way.settings, stall_timeout=1.5)
+        path = make(tmp_path / "origin.dat", bytes(1_200_000))
+        with place.through(upward=Fault(rate=200_000, chunk=4096)) as way:
+            settings = replace(way.settings, stall_timeout=3.0)
             receipt = deliver(place, path, "final.dat", uri=way.uri, settings=settings, how=HOW)
-        assert receipt.size == 300_000
-        assert place.read("final.dat") == bytes(300_000)
+        assert receipt.size == 1_200_000
+        assert place.read("final.dat") == bytes(1_200_000)

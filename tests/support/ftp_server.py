@@ -60,8 +60,8 @@ class FtpScript:
     """What goes wrong, by command in capitals. May be changed while the server runs."""
 
     answers: dict[str, list[str]] = field(default_factory=dict)
-    """`{"STOR": ["452 Disk full."]}`: the next such commands get these lines instead of being done, one each. The key "226" is for
-    what is said after an upload."""
+    """`{"STOR": ["452 Disk full."]}`: the next such commands get these lines instead of being done, one each. The key "226" is
+    for what is said after an upload."""
     unknown: set[str] = field(default_factory=set)
     """Commands answered with 502 and not listed by FEAT."""
     cut_upload_after: int | None = None
@@ -151,7 +151,8 @@ def _scripted(base: Any, script: FtpScript) -> type[Any]:
     class Handler(base):  # type: ignore[misc]
         dtp_handler = DataHandler
         masquerade_address = script.passive_address
-        proto_cmds = {name: value for name, value in base.proto_cmds.items() if name not in script.unknown} | _hash_command(script)
+        proto_cmds = {name: value for name, value in {**base.proto_cmds, **_hash_command(script)}.items()
+                      if name not in script.unknown}
 
         def __init__(self, *arguments: Any, **keywords: Any) -> None:
             super().__init__(*arguments, **keywords)

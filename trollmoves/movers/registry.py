@@ -20,6 +20,12 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "file": ("trollmoves.movers.file:FileMover", ""),
     "ftp": ("trollmoves.movers.ftp:FtpMover", ""),
     "ftps": ("trollmoves.movers.ftp:FtpMover", ""),
+    "http": ("trollmoves.movers.http:HttpMover", ""),
+    "https": ("trollmoves.movers.http:HttpMover", ""),
+    "s3": ("trollmoves.movers.s3:S3Mover", "s3"),
+    "scp": ("trollmoves.movers.scp:ScpMover", "ssh"),
+    "sftp": ("trollmoves.movers.sftp:SftpMover", "ssh"),
+    "ssh": ("trollmoves.movers.sftp:SftpMover", "ssh"),
 }
 
 

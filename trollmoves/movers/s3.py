@@ -14,8 +14,8 @@ Engine: botocore, which knows every option and source of credentials that upstre
 
 Parameters (`connection_parameters` of the section), with the meaning they have upstream:
 
-- `key`, `secret`, `token`; else the login of the uri; else `profile` (of `~/.aws`); else what botocore finds. `anon`: none of them.
-- `endpoint_url`, `use_ssl` (default true), `client_kwargs` (`endpoint_url`, `region_name`, `verify`: a file of certificates, ...),
+- `key`, `secret`, `token`; else the login of the uri; else `profile` (of `~/.aws`); else what botocore finds. `anon`: nobody.
+- `endpoint_url`, `use_ssl` (default true), `client_kwargs` (`endpoint_url`, `region_name`, `verify`: certificates to trust, ...),
   `config_kwargs` (of `botocore.config.Config`: `s3: {addressing_style: path}`, `proxies`, `retries`, ...; also
   `request_checksum_calculation`, here `when_required` unless told otherwise, because some servers refuse AWS's newer checksums).
 - `s3_additional_kwargs` (`ServerSideEncryption`, `StorageClass`, `ACL`, ...), `requester_pays`, `session` (of boto3 or botocore).
@@ -71,6 +71,10 @@ LOOK = 0.25
 ABANDONED = timedelta(days=1)
 """Parts without a file are taken back when they are this old."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class WrongBytes(VerificationFailed):
+    """The server took a body and says it holds another one."""
 
 
 class Body:
@@ -183,8 +187,9 @@ class S3Session(Session):
         _refuse_changed(origin)
         try:
             stored = self._store("put_object", key, data, Tally(), **_attributes(origin, key))
-        except VerificationFailed:
-            self.remove(f"/{key}")  # no one shall find the wrong bytes
+        except WrongBytes:
+            with suppress(MoveError):
+                self.remove(f"/{key}")  # no one shall find them
             raise
         return stored.confirmed, None if self._sums == "never" else checksum_of_bytes(data)
 
@@ -238,7 +243,7 @@ class S3Session(Session):
         tag = str(answer.get("ETag", "")).strip('"').lower()
         confirmed = tag == digest.hex() or (sha256 != "" and answer.get("ChecksumSHA256") == sha256)
         if digest and not confirmed and _MD5.fullmatch(tag) and not _is_encrypted(answer):
-            raise VerificationFailed(f"{self._named(key)}: the server holds other bytes (ETag {tag}) than were sent")
+            raise WrongBytes(f"{self._named(key)}: the server holds other bytes (ETag {tag}) than were sent")
         return Stored(tag, sha256, confirmed)
 
     def _store_once(self, operation: str, key: str, data: bytes, tally: Tally, arguments: dict[str, object]) -> dict[str, Any]:
@@ -285,9 +290,11 @@ class S3Session(Session):
         prefix = key[:key.rfind("/") + 1]
         with suppress(MoveError):
             found = self._client.once("list_multipart_uploads", self._named(prefix), Prefix=prefix).get("Uploads", [])
-            ours = next((_initiator(entry) for entry in found if entry.get("UploadId") == upload), "")
+            ours = next((entry for entry in found if entry.get("UploadId") == upload), None)
+            if ours is None or _is_old(ours):  # a server whose times mean nothing
+                return
             for entry in found:
-                if ours and _initiator(entry) == ours and datetime.now(UTC) - entry["Initiated"] > ABANDONED:
+                if _is_old(entry) and _initiator(entry) == _initiator(ours):
                     self._client.once("abort_multipart_upload", self._named(prefix), Key=entry["Key"], UploadId=entry["UploadId"])
 
     def size(self, path: str) -> int | None:
@@ -380,8 +387,13 @@ def _named_part(number: int, part: Stored) -> dict[str, object]:
     return named | ({"ChecksumSHA256": part.sha256} if part.sha256 else {})
 
 
-def _initiator(upload: dict[str, Any]) -> str:
-    return str(upload.get("Initiator", {}).get("ID", ""))
+def _initiator(upload: dict[str, Any]) -> object:
+    return upload.get("Initiator", {}).get("ID")
+
+
+def _is_old(upload: dict[str, Any]) -> bool:
+    since = upload.get("Initiated")
+    return isinstance(since, datetime) and datetime.now(UTC) - since > ABANDONED
 
 
 class S3Mover(Mover):

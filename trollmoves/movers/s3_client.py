@@ -45,8 +45,8 @@ LAST_WORD = 5.0
 OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "HeadObject",
               "CopyObject", "DeleteObject", "ListObjectsV2", "ListMultipartUploads")
 UPLOADING = ("s3_use_multipart", "s3_multipart_chunksize", "s3_use_copy", "use_tmp_on_transfer", "tmp_prefix")
-CONNECTING = ("anon", "endpoint_url", "key", "secret", "token", "use_ssl", "s3_additional_kwargs", "client_kwargs", "requester_pays",
-              "config_kwargs", "session", "max_concurrency", "profile")
+CONNECTING = ("anon", "endpoint_url", "key", "secret", "token", "use_ssl", "s3_additional_kwargs", "client_kwargs",
+              "requester_pays", "config_kwargs", "session", "max_concurrency", "profile")
 READING = ("default_block_size", "default_fill_cache", "default_cache_type", "version_aware", "cache_regions", "asynchronous",
            "kwargs", "fixed_upload_size")
 """What upstream lets through to s3fs and has no meaning for an upload as it is done here."""
@@ -66,11 +66,10 @@ CODES: dict[str, type[MoveError]] = {
     **dict.fromkeys(("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidPart",
                      "NoSuchUpload"), VerificationFailed),
     "RequestTimeout": Stalled,
+    "NoSuchBucket": DestinationInvalid,
     **dict.fromkeys(("NoSuchKey", "404"), NotThere),
 }
 """Other answers: above 500 `TemporaryError`, else `DestinationInvalid`."""
-
-PLACES = ("NoSuchBucket", "InvalidBucketName", "PermanentRedirect", "AuthorizationHeaderMalformed")
 
 ERRORS: tuple[tuple[type[Exception], type[MoveError]], ...] = (
     (exceptions.ConnectTimeoutError, Unreachable),
@@ -105,7 +104,7 @@ def _refusal(error: exceptions.ClientError, subject: str) -> MoveError:
     answer = error.response.get("Error", {})
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code = str(answer.get("Code", status))
-    kind = CODES.get(code) or (CODES.get(str(status)) if code not in PLACES else None) or (TemporaryError if status >= 500 else DestinationInvalid)
+    kind = CODES.get(code) or CODES.get(str(status)) or (TemporaryError if status >= 500 else DestinationInvalid)
     return kind(f"{subject}: the server answers {status} {code}: {str(answer.get('Message', ''))[:200]}")
 
 
@@ -179,7 +178,10 @@ class S3Client:
 
     def _invoke(self, client: Any, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
         name = client.meta.method_to_api_mapping[operation]
-        answer: dict[str, Any] = getattr(client, operation)(Bucket=self.bucket, **{**self._extra[name], **arguments})
+        extra = self._extra[name]
+        if "Metadata" in extra and "Metadata" in arguments:
+            extra = {**extra, "Metadata": {**_mapping(arguments, "Metadata"), **extra["Metadata"]}}
+        answer: dict[str, Any] = getattr(client, operation)(**{**arguments, **extra, "Bucket": self.bucket})
         return answer
 
     @contextmanager

@@ -30,7 +30,7 @@ from trollmoves.uris import Destination
 
 logger = logging.getLogger(__name__)
 
-IN_FLIGHT = 4 * 2**20
+IN_FLIGHT = 2 * 2**20
 """Bytes of one file that are sent before answers are waited for; also how far a resumed put goes back."""
 ALIVE_WITHIN = 10.0
 """Seconds an idle connection has to answer."""
@@ -51,10 +51,10 @@ ERRORS: dict[int, type[MoveError]] = {
 class SftpSession(Session):
     """A light handle on a connection that others use too."""
 
-    def __init__(self, lease: Lease, channel: SftpChannel, settings: SessionSettings):
+    def __init__(self, lease: Lease, channel: SftpChannel, settings: SessionSettings, patience: float | None = None):
         self._lease = lease
         self._channel = channel
-        self._patience = settings.stall_timeout
+        self._patience = settings.stall_timeout if patience is None else patience
         self._directory_mode = settings.directory_mode
         self._sums = settings.checksum != "never"
 

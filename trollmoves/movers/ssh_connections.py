@@ -34,7 +34,6 @@ CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 ERRORS: tuple[tuple[type[Exception], type[MoveError], str], ...] = (
     (asyncssh.PermissionDenied, LoginRefused, "login refused"),
-    (asyncssh.HostKeyNotVerifiable, LoginRefused, "host key not accepted"),
     (asyncssh.KeyExchangeFailed, LoginRefused, "no common algorithms"),
     (asyncssh.IllegalUserName, LoginRefused, "user name not accepted"),
     (asyncssh.KeyImportError, LoginRefused, "private key cannot be used"),
@@ -229,12 +228,20 @@ async def connect(login: SshLogin, want_sftp: bool) -> SharedConnection:
 
 def translate(error: BaseException, login: SshLogin, attempt: int) -> MoveError:
     """Our error for one of the library's while connecting."""
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return LoginRefused(f"{login}: {_why_not_trusted(login)} ({error})")
     for kind, ours, text in ERRORS:
         if isinstance(error, kind):
             said = str(error)
             attempts = f"Failed to ssh connect after {attempt} attempts: " if not ours.permanent and login.attempts > 1 else ""
             return ours(f"{attempts}{login}: {text}" + (f" ({said})" if said else ""))
     return Unreachable(f"{login}: {error}")
+
+
+def _why_not_trusted(login: SshLogin) -> str:
+    if any(_known_hosts(login).match(login.host, "", login.port)[0]):
+        return "the host key has changed, or somebody else answers: if it was meant to change, replace the entry in known_hosts"
+    return f"the host key is unknown: once you know it is the right one, add it to {login.known_hosts[0]}"
 
 
 async def _connect_once(login: SshLogin, want_sftp: bool) -> SharedConnection:

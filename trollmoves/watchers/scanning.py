@@ -26,7 +26,7 @@ Identity = tuple[int, int]
 
 
 class WatchLimitReached(OSError):
-    """The kernel grants no further inotify instance or watch."""
+    """The kernel grants no further inotify instance or watch, or has no inotify at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ NOT_ABOUT_A_FILE = int(flags.ISDIR) | GONE | UNMOUNT | OF_ITSELF | OVERFLOW
 
 _FOR_FILES = COMPLETE | int(flags.CREATE | flags.ONLYDIR | flags.EXCL_UNLINK)
 _FOR_DIRECTORIES = int(flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.ONLYDIR)
-_LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
 _READ_SIZE = 1 << 18
 _HEAD = struct.Struct("iIII")
 

@@ -1,0 +1,199 @@
+"""Whole networks for benchmarks: a server and a client process of ours, or of upstream's, over a scratch directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import inotify_simple
+
+ROOT = Path(__file__).resolve().parents[1]
+UPSTREAM = ROOT / ".cache" / "upstream-benchmark"
+READY_WITHIN = 30.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def upstream_python() -> str:
+    """The interpreter of an environment with upstream trollmoves 0.19.0; made on first use, from the package index."""
+    python = Path(os.environ.get("TROLLMOVES_UPSTREAM_VENV", UPSTREAM)) / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(UPSTREAM)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "trollmoves==0.19.0", "paramiko", "scp"], check=True)
+    return str(python)
+
+
+class Network:
+    """A server that watches `source` and a client that has its files put into `destination`."""
+
+    def __init__(self, kind: str = "ours", *, scratch: str | None = None, destination: Path | None = None, server_options: str = "",
+                 start_client: bool = True):
+        """*kind* is `ours` or `upstream`. *destination* may lie on another file system."""
+        self.kind = kind
+        self.directory = Path(tempfile.mkdtemp(prefix="trollmoves-benchmark-", dir=scratch or os.environ.get("BENCHMARK_SCRATCH")
+                                               or "/var/tmp"))
+        self.source = self.directory / "source"
+        self.destination = destination or self.directory / "destination"
+        self._own_destination = destination is None
+        self.source.mkdir()
+        self.destination.mkdir(exist_ok=True)
+        self._ports = free_ports(3)
+        self._options = server_options
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._start_client = start_client
+
+    def __enter__(self) -> Network:
+        publish, request, own = self._ports
+        (self.directory / "server.ini").write_text(
+            f"[bench]\norigin = {self.source}/{{name}}.dat\nrequest_port = {request}\nrequest_address = 127.0.0.1\n"
+            f"topic = /bench\n{self._options}\n")
+        (self.directory / "client.ini").write_text(
+            f"[bench]\nproviders = 127.0.0.1:{publish}\ndestination = file://{self.destination}/\ntopic = /bench\n"
+            f"publish_port = {own}\nnameservers = False\n")
+        self.start("server")
+        if self._start_client:
+            self.start("client")
+            self.wait_until_ready()
+        return self
+
+    def start(self, program: str) -> None:
+        publish = self._ports[0]
+        port = ["-p", str(publish)] if program == "server" else []
+        if self.kind == "ours":
+            command = [sys.executable, "-m", f"trollmoves.cli.{program}", "--journal", str(self.directory / f"{program}.journal"),
+                       *port, str(self.directory / f"{program}.ini")]
+        else:
+            python = upstream_python()
+            command = [python, str(Path(python).parent / f"move_it_{program}.py"), *port, str(self.directory / f"{program}.ini")]
+        log = (self.directory / f"{program}.log").open("ab")
+        self.processes[program] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT)
+        log.close()
+
+    def wait_until_ready(self) -> None:
+        """Send files until one arrives: then everything is connected. They are removed again."""
+        deadline = time.monotonic() + READY_WITHIN
+        for number in range(1000):
+            name = f"ready{number:03d}.dat"
+            (self.source / name).write_bytes(b"ready")
+            for _ in range(10):
+                time.sleep(0.1)
+                if (self.destination / name).exists():
+                    time.sleep(1.5)
+                    return self._clear()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not ready, see {self.directory}")
+
+    def _clear(self) -> None:
+        for directory in (self.source, self.destination):
+            for path in directory.glob("ready*.dat"):
+                path.unlink(missing_ok=True)
+
+    def figures(self, program: str) -> dict[str, float]:
+        """CPU seconds, resident MiB now and at most, and threads of a process."""
+        pid = self.processes[program].pid
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return {"cpu": (int(fields[11]) + int(fields[12])) / TICKS, "rss": int(lines["VmRSS"].split()[0]) / 1024,
+                "peak": int(lines["VmHWM"].split()[0]) / 1024, "threads": int(lines["Threads"])}
+
+    def signal(self, program: str, number: signal.Signals) -> None:
+        self.processes[program].send_signal(number)
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if not self._own_destination:
+            shutil.rmtree(self.destination, ignore_errors=True)
+        if not os.environ.get("BENCHMARK_KEEP"):
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def count_files(directory: Path) -> int:
+    """Finished files in *directory* (temporary ones are hidden)."""
+    with os.scandir(directory) as entries:
+        return sum(1 for entry in entries if not entry.name.startswith("."))
+
+
+def wait_for_files(directory: Path, count: int, timeout: float) -> float:
+    """Monotonic time at which *count* files were there. Raises `TimeoutError` with how many came."""
+    deadline = time.monotonic() + timeout
+    while True:
+        present = count_files(directory)
+        if present >= count:
+            return time.monotonic()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{present} of {count} files after {timeout} s")
+        time.sleep(0.005 if count <= 20_000 else 0.1)
+
+
+class Arrivals(threading.Thread):
+    """Notes when each file is complete under its final name."""
+
+    def __init__(self, directory: Path):
+        super().__init__(daemon=True)
+        self.times: dict[str, float] = {}
+        self._inotify = inotify_simple.INotify()
+        flags = inotify_simple.flags
+        self._inotify.add_watch(str(directory), flags.MOVED_TO | flags.CLOSE_WRITE | flags.CREATE)
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            events = self._inotify.read()
+            now = time.monotonic()
+            for event in events:
+                if not event.name.startswith("."):
+                    self.times[event.name] = now
+
+
+def rsync(source: Path) -> float:
+    """Seconds that `rsync -a` takes for the files of *source*, to the same disk."""
+    with scratch_beside(source) as target:
+        began = time.monotonic()
+        subprocess.run(["rsync", "-a", f"{source}/", f"{target}/"], check=True)
+        return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def scratch_beside(source: Path) -> Iterator[Path]:
+    target = Path(tempfile.mkdtemp(dir=source.parent))
+    try:
+        yield target
+    finally:
+        shutil.rmtree(target)
+
+
+def write_files(directory: Path, count: int, size: int = 10 * 1024) -> None:
+    content = os.urandom(size)
+    for number in range(count):
+        with open(directory / f"file{number:06d}.dat", "wb") as file:
+            file.write(content)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

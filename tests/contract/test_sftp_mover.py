@@ -1,0 +1,178 @@
+"""The sftp mover keeps the promises of all movers against OpenSSH, also one that has none of its extensions."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.contract.movers import HOW, LocalPlace, NetworkContract, content_of, deliver, make, send, session_of
+from tests.support.servers import run_tool
+from tests.support.ssh_server import SshServer
+from trollmoves.errors import Denied, DestinationInvalid, LoginRefused
+from trollmoves.movers.base import Mover, Session, SessionSettings
+from trollmoves.movers.sftp import SftpMover
+from trollmoves.uris import parse_destination
+
+SECRET = "planted-password"
+WITHOUT_EXTENSIONS = "Subsystem sftp internal-sftp -P posix-rename,fsync,limits,statvfs"
+NUMBERS = itertools.count()
+
+
+def ssh_place(mover: Mover, server: SshServer, **parameters: object) -> LocalPlace:
+    """A new directory on *server*; the password is given though the key is what lets us in."""
+    root = server.root / str(next(NUMBERS))
+    root.mkdir()
+    known = server.folder / "known_anywhere"
+    known.write_text("[127.0.0.1]:* " + " ".join((server.folder / "host_key.pub").read_text().split()[:2]) + "\n")
+    settings = SessionSettings(parameters={"ssh_private_key_file": str(server.client_key), "known_hosts": str(known),
+                                           "password": SECRET, **parameters})
+    other = server.folder / "other_key"
+    if not other.exists():
+        run_tool("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other)
+    uri = f"{mover.schemes[0]}://{server.user}@{server.host}:{server.port}{root}/"
+    wrong = replace(settings, parameters={**settings.parameters, "ssh_private_key_file": str(other)})
+    refused = uri.replace("@", ":wrong-password@"), wrong
+    return LocalPlace(mover, uri, settings, root, (server.host, server.port), SECRET, refused)
+
+
+def with_parameters(place: LocalPlace, **parameters: object) -> SessionSettings:
+    return replace(place.settings, parameters={**place.settings.parameters, **parameters})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    with SshServer(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    with SshServer(tmp_path_factory.mktemp("sshd"), [WITHOUT_EXTENSIONS]) as running:
+        yield running
+
+
+def open_session(place: LocalPlace, settings: SessionSettings | None = None) -> Session:
+    return place.mover.open(parse_destination(place.uri), settings or place.settings)
+
+
+class TestSftpMover(NetworkContract):
+    @pytest.fixture
+    def place(self, server: SshServer) -> LocalPlace:
+        return ssh_place(SftpMover(), server)
+
+    def test_sessions_share_one_connection_and_its_thread_ends_with_the_last(self, place: LocalPlace, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        with place.through() as way:
+            destination = parse_destination(way.uri)
+            sessions = [place.mover.open(destination, way.settings) for _ in range(20)]
+            for number, session in enumerate(sessions):
+                send(place, session, path, f"{number}", uri=way.uri)
+            assert way.connections == 1
+            for session in sessions:
+                session.close()
+        assert not [thread for thread in threading.enumerate() if thread.name == "ssh connections"]
+        assert len(place.names()) == 20
+
+    def test_an_unknown_host_key_is_refused(self, place: LocalPlace, tmp_path: Path) -> None:
+        make(tmp_path / "empty", b"")
+        for known in (tmp_path / "empty", tmp_path / "nothing"):
+            with pytest.raises(LoginRefused, match="host key"):
+                open_session(place, with_parameters(place, known_hosts=str(known)))
+
+    def test_a_changed_host_key_is_refused_and_said(self, place: LocalPlace, tmp_path: Path) -> None:
+        run_tool("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other")
+        words = (tmp_path / "other.pub").read_text().split()[:2]
+        known = make(tmp_path / "known", f"[127.0.0.1]:* {' '.join(words)}\n".encode())
+        with pytest.raises(LoginRefused, match="host key has changed"):
+            open_session(place, with_parameters(place, known_hosts=str(known)))
+
+    def test_a_known_hosts_file_with_names_made_unreadable_is_understood(self, place: LocalPlace, server: SshServer,
+                                                                         tmp_path: Path) -> None:
+        known = make(tmp_path / "known", server.known_hosts.read_bytes())
+        run_tool("ssh-keygen", "-H", "-f", known)
+        assert b"127.0.0.1" not in known.read_bytes()
+        open_session(place, with_parameters(place, known_hosts=str(known))).close()
+
+    def test_keys_with_a_passphrase(self, place: LocalPlace, server: SshServer, tmp_path: Path) -> None:
+        key = make(tmp_path / "key", server.client_key.read_bytes())
+        key.chmod(0o600)
+        run_tool("ssh-keygen", "-p", "-P", "", "-N", "sesame-open", "-f", key)
+        open_session(place, with_parameters(place, ssh_key_filename=str(key), passphrase="sesame-open")).close()
+        for wrong in ({}, {"passphrase": "sesame-shut"}):
+            with pytest.raises(LoginRefused) as caught:
+                open_session(place, with_parameters(place, ssh_key_filename=str(key), **wrong))
+            assert "sesame" not in str(caught.value)
+
+    def test_the_agent_is_asked(self, place: LocalPlace, server: SshServer, tmp_path: Path,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+        socket = tmp_path / "agent"
+        said = run_tool("ssh-agent", "-a", str(socket))
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+        try:
+            run_tool("ssh-add", "-q", str(server.client_key), environment=environment)
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+            monkeypatch.setenv("HOME", str(tmp_path))
+            open_session(place, with_parameters(place, ssh_private_key_file=None)).close()
+            run_tool("ssh-add", "-q", "-D", environment=environment)
+            with pytest.raises(LoginRefused):
+                open_session(place, with_parameters(place, ssh_private_key_file=None))
+        finally:
+            os.kill(int(said.split("SSH_AGENT_PID=")[1].split(";")[0]), 15)
+
+    def test_a_key_that_cannot_be_read_is_said(self, place: LocalPlace, tmp_path: Path) -> None:
+        with pytest.raises(LoginRefused, match="missing_key"):
+            open_session(place, with_parameters(place, ssh_private_key_file=str(tmp_path / "missing_key")))
+
+    def test_numbers_are_read_from_text_and_nonsense_is_said(self, place: LocalPlace) -> None:
+        open_session(place, with_parameters(place, ssh_connection_timeout="5", num_ssh_retries="2")).close()
+        with pytest.raises(DestinationInvalid, match="ssh_connection_timeout"):
+            open_session(place, with_parameters(place, ssh_connection_timeout="soon"))
+
+    def test_unknown_parameters_are_named(self, place: LocalPlace, caplog: pytest.LogCaptureFixture) -> None:
+        open_session(place, with_parameters(place, ssh_colour="green")).close()
+        assert "ssh_colour" in caplog.text
+
+    def test_the_account_may_compute_checksums(self, place: LocalPlace, tmp_path: Path) -> None:
+        receipt = deliver(place, make(tmp_path / "ori gin's.dat", content_of(2**21)), how=replace(HOW, checksum="always"))
+        assert receipt.verified == "sum"
+
+    def test_a_child_process_opens_its_own_connection(self, place: LocalPlace, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        with session_of(place) as session:
+            send(place, session, path, "parent.dat")
+            child = multiprocessing.get_context("fork").Process(target=deliver, args=(place, path, "child.dat"))
+            child.start()
+            child.join(60)
+            assert child.exitcode == 0
+            send(place, session, path, "again.dat")
+        assert place.names() == {"parent.dat", "child.dat", "again.dat"}
+
+    def test_the_alias_of_the_scheme_works(self, place: LocalPlace, tmp_path: Path) -> None:
+        deliver(place, make(tmp_path / "origin.dat", b"1"), uri=place.uri.replace("sftp:", "ssh:"))
+        assert place.names() == {"origin.dat"}
+
+
+class TestWithoutExtensions(NetworkContract):
+    @pytest.fixture
+    def place(self, bare_server: SshServer) -> LocalPlace:
+        return ssh_place(SftpMover(), bare_server)
+
+
+def test_a_server_that_may_only_be_read_denies(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "sshd", ["Subsystem sftp internal-sftp -R"]) as server:
+        place = ssh_place(SftpMover(), server)
+        with pytest.raises(Denied):
+            deliver(place, make(tmp_path / "origin.dat", b"1"))
+
+
+def test_a_server_without_sftp_is_said(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "sshd", ["Subsystem sftp /bin/false"]) as server, \
+            pytest.raises(DestinationInvalid, match="no sftp"):
+        open_session(ssh_place(SftpMover(), server))

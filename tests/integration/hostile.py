@@ -1,0 +1,148 @@
+"""What the hostile tests share: a victim server with something worth stealing beside it, and a peer that sends any bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from tests.faults.checker import rows, tree
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.programs import Program
+
+HEAD = "pytroll:/{subject} {kind} mallory@example.org {time} v1.01"
+NOW = "2026-11-22T00:00:00.000000"
+SLACK = 64 * 2**20
+
+
+def text(kind: str, data: object = None, *, subject: str = "/loot", when: str = NOW) -> bytes:
+    """A message as a peer would write it; *data* is JSON text already when it is a str."""
+    head = HEAD.format(subject=subject, kind=kind, time=when)
+    if data is None:
+        return head.encode()
+    body = data if isinstance(data, str) else json.dumps(data)
+    return f"{head} application/json {body}".encode()
+
+
+class Peer:
+    """A DEALER socket, as a client has it."""
+
+    def __init__(self, port: int, options: Mapping[int, int] | None = None):
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.DEALER)
+        for option, value in {zmq.LINGER: 0, zmq.SNDHWM: 0, zmq.RCVHWM: 0, **(options or {})}.items():
+            self.socket.setsockopt(option, value)
+        self.socket.connect(f"tcp://127.0.0.1:{port}")
+
+    def send(self, raw: bytes) -> None:
+        self.socket.send_multipart([b"", raw])
+
+    def receive(self, seconds: float = 10.0) -> str | None:
+        """The next reply, None when there is none in time."""
+        if not self.socket.poll(int(seconds * 1000)):
+            return None
+        return self.socket.recv_multipart()[-1].decode()
+
+    def ask(self, raw: bytes, seconds: float = 10.0) -> str:
+        self.send(raw)
+        reply = self.receive(seconds)
+        assert reply is not None, f"no reply to {raw[:200]!r}"
+        return reply
+
+    def close(self) -> None:
+        self.socket.close(0)
+        self._context.term()
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Victim:
+    """A server that announced `gold.bin`, with a secret outside its origin."""
+
+    def __init__(self, root: Path, options: Mapping[str, str] | None = None):
+        self.root = root
+        self.origin, self.outside, self.allowed = root / "origin", root / "outside", root / "allowed"
+        for directory in (self.origin, self.outside, self.allowed):
+            directory.mkdir()
+        (self.outside / "secret.bin").write_bytes(b"the crown jewels")
+        (self.outside / "gold.bin").write_bytes(b"not the announced one")
+        self.port, self.publish_port = free_port(), free_port()
+        self.journal = root / "server.journal"
+        settings = {"origin": f"{self.origin}/{{name}}.bin", "topic": "/loot", "request_port": str(self.port),
+                    "request_address": "127.0.0.1", "listen_address": "127.0.0.1", "delete": "true", "remove_delay": "3600",
+                    "reconcile": "1", **(options or {})}
+        config = root / "server.ini"
+        config.write_text("[loot]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+        self.program = Program.ours("server", "-p", str(self.publish_port), "--journal", self.journal, config,
+                                    log=root / "server.log").start()
+        self.program.wait_for("watches")
+        self._before = tree([self.outside])
+        self._served = 0
+        self.announce("gold.bin", b"gold" * 1000)
+        eventually(self.healthy, 30, message="the server serves")
+        self._resident = self.resident()
+
+    def announce(self, name: str, data: bytes) -> Path:
+        path = self.origin / name
+        path.write_bytes(data)
+        eventually(lambda: self.is_announced(name), 30, message=f"{name} announced")
+        return path
+
+    def is_announced(self, name: str) -> bool:
+        return bool(rows(self.journal, f"SELECT 1 FROM announcements JOIN files ON files.id = file WHERE identity = '{name}'"))  # noqa: S608
+
+    def push(self, uri: object, destination: object, more: Mapping[str, Any] | None = None, uid: object = None) -> bytes:
+        name = os.path.basename(str(uri)) if uid is None else uid
+        return text("push", {"uri": uri, "uid": name, "destination": destination, **(more or {})})
+
+    def resident(self) -> int:
+        return _from_status(self.program.pid, "VmRSS") * 1024
+
+    def threads(self) -> int:
+        return _from_status(self.program.pid, "Threads")
+
+    def healthy(self) -> bool:
+        """Alive, and a legitimate peer is served in time."""
+        assert self.program.running, f"the server ended: {self.program.output()[-3000:]}"
+        with Peer(self.port) as peer:
+            asked = time.monotonic()
+            assert " pong " in peer.ask(text("ping"), 5)
+            assert time.monotonic() - asked <= 1.5
+            self._served += 1
+            target = self.allowed / f"served{self._served}"
+            reply = peer.ask(self.push(str(self.origin / "gold.bin"), f"file://{target}/"), 20)
+            assert " file " in reply, reply
+            assert (target / "gold.bin").read_bytes() == b"gold" * 1000
+        return True
+
+    def unharmed(self, slack: int = SLACK) -> None:
+        """It serves, nothing outside was read, written or removed, and it did not grow."""
+        self.healthy()
+        assert tree([self.outside]) == self._before, "something outside the origin changed"
+        assert "crown jewels" not in _all_text([self.allowed])
+        eventually(lambda: self.resident() <= self._resident + slack, 20,
+                   message=f"memory back below {(self._resident + slack) >> 20} MiB")
+        assert self.threads() <= 30
+
+    def close(self) -> None:
+        self.program.kill()
+
+
+def _from_status(pid: int, name: str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name + ":"))
+
+
+def _all_text(directories: Iterable[Path]) -> str:
+    return "".join(path.read_bytes().decode("latin-1") for top in directories for path in top.rglob("*") if path.is_file())

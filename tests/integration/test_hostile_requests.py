@@ -1,0 +1,385 @@
+"""Hostile requests to our server, hostile publishers to our client: nothing they send ends a process, grows it, or moves what
+was not announced."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.faults.checker import rows
+from tests.integration.hostile import Peer, Victim, text
+from tests.support.eventually import eventually
+from trollmoves.errors import MoveError
+from trollmoves.server.beneath import Announced, opened
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    victim = Victim(tmp_path_factory.mktemp("victim"))
+    yield victim
+    victim.close()
+
+
+@pytest.fixture
+def victim(shared: Victim) -> Iterator[Victim]:
+    yield shared
+    shared.unharmed()
+
+
+def gold(victim: Victim) -> str:
+    return str(victim.origin / "gold.bin")
+
+
+MALFORMED = {
+    "bad time": text("ping", when="yesterday"),
+    "no time": b"pytroll://x ping me@here",
+    "not utf-8": b"pytroll://\xff\xfe ping me@here 2026-11-22T00:00:00 v1.01",
+    "newer version": b"pytroll://x ping me@here 2026-11-22T00:00:00 v9.9",
+    "deep json": text("push", DEEP),
+    "deep objects": text("push", '{"a":' * 100_000 + "1" + "}" * 100_000),
+    "truncated json": text("push", '{"uri": "/x'),
+    "json is a list": text("push", [1, 2]),
+    "json is null": text("push", "null"),
+    "empty": b"",
+    "zeros": bytes(1000),
+    "unknown payload": b"pytroll://x push me@here 2026-11-22T00:00:00 v1.01 application/x-pickle cos\nsystem\n(S'id'\ntR.",
+    "huge number": text("push", '{"uri": "/x", "size": ' + "9" * 5000 + "}"),
+    "nan": text("push", '{"uri": "/x", "uid": "x", "size": NaN, "destination": "/tmp/x"}'),
+    "surrogate": text("push", '{"uri": "/\\ud800", "uid": "\\ud800", "destination": "/tmp/\\ud800"}'),
+    "unknown type": text("explode"),
+}
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_request_gets_one_reply_and_harms_nothing(victim: Victim, raw: bytes) -> None:
+    with Peer(victim.port) as peer:
+        reply = peer.ask(raw)
+        assert reply.split()[1] in ("error", "err", "unknown"), reply
+        assert " pong " in peer.ask(text("ping"))
+
+
+DESTINATIONS: dict[str, object] = {
+    "int": 1, "none": None, "list": ["/tmp"], "dict": {}, "bool": True, "open bracket": "http://[", "empty": "",
+    "nul": "file:///tmp/\0x/", "newline": "file:///tmp/\n/", "climbs": "file:///tmp/../etc/", "climbs at the end": "/tmp/..",
+    "relative": "file://", "unknown scheme": "gopher://127.0.0.1/x/", "bad port": "ftp://127.0.0.1:99999/x/",
+    "text port": "ftp://127.0.0.1:http/x/", "long": "/" + "x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS.values(), ids=DESTINATIONS.keys())
+def test_a_push_to_a_malformed_destination_is_refused(victim: Victim, destination: object) -> None:
+    with Peer(victim.port) as peer:
+        reply = peer.ask(victim.push(gold(victim), destination))
+        assert reply.split()[1] in ("err", "error"), reply
+
+
+@pytest.mark.parametrize("uri", [
+    "{outside}/secret.bin", "{outside}/gold.bin", "{origin}/../outside/gold.bin", "{origin}/../outside/secret.bin",
+    "{origin}//gold.bin", "{origin}/./gold.bin", "{origin}/x/../gold.bin", "{origin}/gold.bin\0", "{origin}/gold.bin\n",
+    "%2e%2e/gold.bin", "file://{outside}/gold.bin", "file://evil.example.org{outside}/gold.bin", "~/gold.bin", "gold.bin",
+    "/etc/passwd", "/dev/zero", "/proc/self/environ", "{origin}", "", "{long}"])
+def test_a_push_of_what_was_not_announced_is_refused(victim: Victim, uri: str) -> None:
+    filled = uri.format(outside=victim.outside, origin=victim.origin, long="/" + "x" * 100_000)
+    with Peer(victim.port) as peer:
+        for uid in (None, "gold.bin"):
+            reply = peer.ask(victim.push(filled, f"file://{victim.allowed}/stolen/", uid=uid))
+            assert reply.split()[1] in ("err", "error"), reply
+    assert not (victim.allowed / "stolen").exists()
+
+
+@pytest.mark.parametrize("uri", [7, None, [], {}, ["{origin}/gold.bin"], {"uri": 1}, True, 1e999])
+def test_a_push_with_an_uri_of_another_kind_is_refused(victim: Victim, uri: object) -> None:
+    with Peer(victim.port) as peer:
+        reply = peer.ask(victim.push(uri, f"file://{victim.allowed}/stolen/", uid="gold.bin"))
+        assert reply.split()[1] in ("err", "error"), reply
+
+
+@pytest.mark.parametrize("path", ["/etc/cron.d/x", "../../outside/gold.bin", "a/../../outside/x", "..", "/", "", "a//b", "a\0b", 7,
+                                  ["x"], None])
+def test_a_path_that_leaves_the_destination_is_refused(victim: Victim, path: object) -> None:
+    with Peer(victim.port) as peer:
+        reply = peer.ask(victim.push(gold(victim), f"file://{victim.allowed}/path/", {"path": path}))
+        assert reply.split()[1] in ("err", "error"), reply
+
+
+@pytest.mark.parametrize("destination", [
+    "sftp://192.0.2.1/data/", "ftp://192.0.2.1/data/", "ftp://127.0.0.1@192.0.2.1/data/", "ftp://127.0.0.1:21@192.0.2.1/d/",
+    "ftp://[::ffff:192.0.2.1]/data/", "ftp://0xc0000201/data/", "ftp://3221225985/data/", "ftp://192.0.513/data/",
+    "ftp://192.0.2.1%2f@x/data/", "ftp://\u24d4xample.invalid/data/", "s3://bucket/key/", "http://169.254.169.254/latest/",
+    "FTP://192.0.2.1/data/", "ftp://127.0.0.1%00.example.invalid/x/", "ftp://127.0.0.1#@192.0.2.1/x/",
+    "ftp://127.0.0.1\\@192.0.2.1/x/"])
+def test_a_push_to_another_host_is_refused(victim: Victim, destination: str) -> None:
+    with Peer(victim.port) as peer:
+        reply = peer.ask(victim.push(gold(victim), destination), 20)
+        assert reply.split()[1] in ("err", "error"), reply
+
+
+def test_a_refusal_says_which_option_to_set_to_what(victim: Victim) -> None:
+    with Peer(victim.port) as peer:
+        reply = peer.ask(victim.push(gold(victim), "ftp://192.0.2.1/data/"))
+        assert "[loot]" in reply and "allowed_destinations = ftp://192.0.2.1/data/*" in reply
+
+
+@pytest.mark.parametrize("targets", ["host", [1], ["192.0.2.1"], [""], ["x"] * 1000, [{"a": 1}]])
+def test_backup_targets_are_checked_like_destinations(victim: Victim, targets: object) -> None:
+    with Peer(victim.port) as peer:
+        reply = peer.ask(victim.push(gold(victim), "ftp://127.0.0.1:1/data/", {"backup_targets": targets}), 30)
+        assert reply.split()[1] in ("err", "error"), reply
+
+
+# What an ack may do.
+
+@pytest.mark.parametrize("uri", ["{outside}/gold.bin", "{outside}/secret.bin", "{origin}/gold.bin", "{origin}/../outside/gold.bin"])
+def test_an_ack_of_what_was_not_delivered_removes_nothing(tmp_path: Path, uri: str) -> None:
+    victim = Victim(tmp_path, {"remove_delay": "0"})
+    try:
+        victim.announce("kept.bin", b"kept")
+        for name in ("gold.bin", "kept.bin"):
+            filled = uri.format(outside=victim.outside, origin=victim.origin).replace("gold.bin", name)
+            with Peer(victim.port) as peer:
+                peer.ask(text("ack", {"uri": filled, "uid": name}))
+        eventually(lambda: not (victim.origin / "gold.bin").exists(), 20, message="the delivered file is removed")
+        assert (victim.origin / "kept.bin").exists()
+        assert sorted(path.name for path in victim.outside.iterdir()) == ["gold.bin", "secret.bin"]
+    finally:
+        victim.close()
+
+
+def test_an_ack_of_a_stranger_does_not_keep_a_file_from_those_who_wait_for_it(victim: Victim) -> None:
+    path = victim.announce("wanted.bin", b"wanted")
+    with Peer(victim.port) as peer:
+        peer.ask(text("ack", {"uri": str(path), "uid": "wanted.bin"}))
+        reply = peer.ask(victim.push(str(path), f"file://{victim.allowed}/wanted/"))
+        assert " file " in reply
+    assert path.exists()
+
+
+# Values that are well-formed, and poison for what is behind: the journal, the look-ups.
+
+POISON = [
+    {"offset": 2**63, "epoch": "{epoch}"}, {"offset": 2**64 - 1, "epoch": "{epoch}"}, {"offset": -1, "epoch": "{epoch}"},
+    {"client": "\ud800", "group": "g"}, {"client": "c", "group": "\udfff"}, {"request": "r:\ud800"}, {"request": "r:" + "x" * 1000},
+    {"request": ["r:1"]}, {"epoch": "\ud800"}, {"epoch": {}}, {"priority": 2**70, "client": "c", "group": "g"},
+    {"client": "c" * 100_000, "group": "g"}, {"requests": ["r:\ud800"] * 10}, {"requests": [{}] * 10}, [1], "text", 7, None,
+]
+
+
+@pytest.mark.parametrize("extension", POISON, ids=range(len(POISON)))
+@pytest.mark.parametrize("kind", ["push", "ack", "status", "replay", "ping", "info"])
+def test_poison_in_the_extension_harms_nobody(victim: Victim, kind: str, extension: object) -> None:
+    with Peer(victim.port) as peer:
+        epoch = json.loads(peer.ask(text("ping", {"trollmoves": {"request": "r:1"}})).split(" ", 6)[6])["trollmoves"]["epoch"]
+        filled = json.loads(json.dumps(extension).replace("{epoch}", epoch))
+        data = {"uri": gold(victim), "uid": "gold.bin", "destination": f"file://{victim.allowed}/poison/", "trollmoves": filled}
+        for number in ("", ', "nan": NaN, "big": ' + "9" * 40):  # what only the standard library's parser takes
+            body = json.dumps(data)[:-1] + number + "}"
+            peer.ask(text(kind, body))
+
+
+@pytest.mark.parametrize("asked", [
+    {"since": 2**63}, {"since": -5}, {"since": "0"}, {"since": 1e308}, {"topics": "x"}, {"topics": [1]}, {"topics": [""] * 1000},
+    {"newer_than": "x"}, {"newer_than": [1]}, {"epoch": 7}, {"since": True}])
+def test_a_strange_question_for_a_replay_is_answered_or_refused(victim: Victim, asked: dict[str, object]) -> None:
+    with Peer(victim.port) as peer:
+        reply = peer.ask(text("replay", {"trollmoves": {"request": "r:1", **asked}}))
+        assert reply.split()[1] in ("replay", "err", "error"), reply
+
+
+@pytest.mark.parametrize("count", [-1, 2**70, "x", None, 1.5, [], True])
+def test_a_strange_question_for_information_is_answered(victim: Victim, count: object) -> None:
+    with Peer(victim.port) as peer:
+        assert " info " in peer.ask(text("info", {"max_count": count}))
+
+
+# The origin: links, special files, swaps.
+
+def test_links_and_special_files_are_not_served(victim: Victim) -> None:
+    os.symlink(victim.outside / "secret.bin", victim.origin / "link.bin")
+    os.mkfifo(victim.origin / "pipe.bin")
+    os.symlink(victim.outside, victim.origin / "directory.bin")
+    victim.announce("marker.bin", b"announced after the links")
+    with Peer(victim.port) as peer:
+        for name in ("link.bin", "pipe.bin", "directory.bin", "directory.bin/secret.bin"):
+            reply = peer.ask(victim.push(str(victim.origin / name), f"file://{victim.allowed}/links/"))
+            assert reply.split()[1] in ("err", "error"), reply
+    assert not (victim.allowed / "links").exists()
+
+
+@pytest.mark.parametrize("swap", ["link", "pipe", "directory", "other file", "nothing", "hard link"])
+def test_a_file_swapped_after_its_announcement_is_not_served(victim: Victim, swap: str) -> None:
+    name = f"swap-{swap.replace(' ', '-')}.bin"
+    path = victim.announce(name, b"honest")
+    path.unlink()
+    if swap == "link":
+        path.symlink_to(victim.outside / "secret.bin")
+    elif swap == "pipe":
+        os.mkfifo(path)
+    elif swap == "directory":
+        path.mkdir()
+    elif swap == "hard link":
+        os.link(victim.outside / "secret.bin", path)
+    with Peer(victim.port) as peer:
+        reply = peer.ask(victim.push(str(path), f"file://{victim.allowed}/swapped/"), 10)
+    assert swap == "hard link" or reply.split()[1] in ("err", "error"), reply
+    if swap == "hard link":  # the watcher may have announced the new content: a regular file in the origin is served
+        path.unlink()
+        for stolen in victim.allowed.rglob(name):
+            stolen.unlink()
+
+
+def test_a_parent_swapped_for_a_link_leads_nowhere(tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    (origin / "day").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (origin / "day" / "a.bin").write_bytes(b"mine")
+    status = (origin / "day" / "a.bin").stat()
+    announced = Announced(str(origin / "day" / "a.bin"), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    os.rename(origin / "day", tmp_path / "elsewhere" / "day")
+    (origin / "day").symlink_to(tmp_path / "elsewhere" / "day")
+    with pytest.raises(MoveError), opened(str(origin), announced):
+        pytest.fail("a link was followed")
+
+
+def test_a_thousand_races_between_a_swap_and_the_opening_are_lost_by_the_attacker(tmp_path: Path) -> None:
+    origin, other = tmp_path / "origin", tmp_path / "secret"
+    origin.mkdir()
+    other.write_bytes(b"jewels")
+    path, spare = origin / "a.bin", origin / "spare"
+    path.write_bytes(b"honest")
+    status = path.stat()
+    announced = Announced(str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    os.link(path, origin / "honest")
+    ending = threading.Event()
+
+    def swap() -> None:
+        while not ending.is_set():
+            spare.unlink(missing_ok=True)
+            spare.symlink_to(other)
+            os.rename(spare, path)
+            os.link(origin / "honest", spare)
+            os.rename(spare, path)
+    thread = threading.Thread(target=swap)
+    thread.start()
+    read = []
+    try:
+        for _ in range(1000):
+            try:
+                with opened(str(origin), announced) as descriptor:
+                    read.append(os.read(descriptor, 100))
+            except MoveError:
+                read.append(b"")
+    finally:
+        ending.set()
+        thread.join()
+    assert set(read) <= {b"honest", b""}
+    assert b"honest" in read
+
+
+# Floods.
+
+def test_five_thousand_pipelined_pings_get_five_thousand_pongs(victim: Victim) -> None:
+    with Peer(victim.port) as peer:
+        for _ in range(5000):
+            peer.send(text("ping"))
+        replies = [peer.receive(20) for _ in range(5000)]
+        assert all(reply is not None and " pong " in reply for reply in replies)
+
+
+def test_pings_are_answered_while_others_flood(victim: Victim) -> None:
+    with Peer(victim.port) as flooder:
+        for kind, data in (("ping", None), ("info", None), ("replay", {"trollmoves": {"since": 0}}), ("push", {"uri": "/x"}),
+                           ("ack", {"trollmoves": {"requests": ["r:x"] * 1000}})):
+            for _ in range(1000):
+                flooder.send(text(kind, data))
+            assert victim.healthy()
+
+
+def test_frames_without_end_are_refused(victim: Victim) -> None:
+    with Peer(victim.port) as peer:
+        peer.socket.send_multipart([b""] * 10_000)
+        peer.socket.send_multipart([b"", b"x", b"y"])
+        peer.socket.send_multipart([b"no delimiter"])
+        victim.healthy()
+
+
+def test_many_large_parts_are_refused(victim: Victim) -> None:
+    with Peer(victim.port) as peer:
+        part = bytes(1_000_000)
+        peer.socket.send_multipart([b"", *[part] * 200], copy=False)
+        peer.receive(20)
+        victim.healthy()
+
+
+def test_a_giant_frame_cuts_the_connection(victim: Victim) -> None:
+    with socket.create_connection(("127.0.0.1", victim.port)) as connection:
+        connection.sendall(_greeting())
+        chunk = bytes(1_000_000)
+        with pytest.raises(OSError):
+            connection.sendall(b"\x02" + (500_000_000).to_bytes(8, "big"))
+            for _ in range(500):
+                connection.sendall(chunk)
+    victim.healthy()
+
+
+def _greeting() -> bytes:
+    """ZMTP 3.0 as a plain DEALER says it."""
+    signature = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
+    ready = b"\x05READY" + b"\x0bSocket-Type" + (6).to_bytes(4, "big") + b"DEALER"
+    return signature + b"\x04" + bytes([len(ready)]) + ready
+
+
+def test_garbage_instead_of_a_handshake_is_survived(victim: Victim) -> None:
+    for garbage in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(10_000), b"\xff" * 1000, b""):
+        with socket.create_connection(("127.0.0.1", victim.port)) as connection:
+            connection.sendall(garbage)
+    victim.healthy()
+
+
+def test_a_client_that_never_reads_its_replies_costs_little(victim: Victim) -> None:
+    for number in range(600):
+        (victim.origin / f"many{number}.bin").write_bytes(b"x" * 10)
+    eventually(lambda: victim.is_announced("many599.bin"), 30)
+    with Peer(victim.port, {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}) as peer:
+        for kind in ("replay", "info"):
+            for _ in range(3000):
+                peer.send(text(kind, {"trollmoves": {"since": 0, "request": "r:1"}}))
+        for _ in range(10):
+            victim.healthy()
+        victim.unharmed()
+
+
+def test_five_hundred_connections_are_served(victim: Victim) -> None:
+    connections = [socket.create_connection(("127.0.0.1", victim.port)) for _ in range(500)]
+    try:
+        for connection in connections[:250]:
+            connection.sendall(_greeting())
+        victim.healthy()
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_large_pushes_that_wait_do_not_fill_the_memory(victim: Victim) -> None:
+    padding = "x" * 900_000
+    with Peer(victim.port) as peer:
+        for number in range(300):
+            peer.send(victim.push(gold(victim), f"ftp://127.0.0.1:1/{number}/", {"padding": padding}))
+        victim.unharmed()
+
+
+def test_the_history_of_a_file_does_not_grow_without_end(victim: Victim) -> None:
+    with Peer(victim.port) as peer:
+        for _ in range(3000):
+            peer.send(text("ack", {"uri": gold(victim), "uid": "gold.bin"}))
+        for _ in range(3000):
+            assert peer.receive(20)
+    assert int(str(rows(victim.journal, "SELECT max(length(steps)) FROM files")[0][0])) < 100_000

@@ -1,0 +1,208 @@
+"""Moves by scp (`scp://user@host:22/path`).
+
+PLACEHOLDER
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import posixpath
+import shlex
+from dataclasses import replace
+
+from trollmoves.errors import (
+    ConnectionLost,
+    Denied,
+    DestinationFull,
+    DestinationInvalid,
+    MoveError,
+    OriginChanged,
+    TemporaryError,
+)
+from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.sftp import CHECKSUM_WITHIN, SftpSession
+from trollmoves.movers.ssh_command import CommandChannel, start_command
+from trollmoves.movers.ssh_connections import Connections, Lease
+from trollmoves.movers.ssh_login import login_of, number
+from trollmoves.uris import Destination
+
+ATTEMPTS = 3
+"""To connect, unless `num_ssh_retries` says otherwise."""
+CHUNK = 2**18
+"""Bytes handed over at a time."""
+
+ERRORS: tuple[tuple[str, type[MoveError]], ...] = (
+    ("No such file or directory", MissingDirectory),
+    ("No space left", DestinationFull),
+    ("quota exceeded", DestinationFull),
+    ("Permission denied", Denied),
+    ("Operation not permitted", Denied),
+    ("Read-only file system", Denied),
+    ("Not a directory", DestinationInvalid),
+    ("s a directory", DestinationInvalid),
+    ("File name too long", DestinationInvalid),
+)
+"""What programs at the other end say in the C locale. Anything else is temporary."""
+
+
+def translated(path: str, said: bytes) -> MoveError:
+    """Our error for what a program at the other end said."""
+    text = "".join(character for character in said.decode("utf-8", "replace")[:300] if character.isprintable())
+    kind = next((kind for words, kind in ERRORS if words in text), TemporaryError)
+    return kind(f"{path}: {text or 'it failed at the other end'}")
+
+
+class ShellSession(Session):
+    """For servers without SFTP: bytes go to `scp -t`, which stays open for the directory it was started in; the rest is done by
+    a shell that stays open too."""
+
+    def __init__(self, lease: Lease, settings: SessionSettings, patience: float):
+        self._lease = lease
+        self._patience = patience
+        self._directory_mode = settings.directory_mode
+        self._shell: CommandChannel | None = None
+        self._sink: CommandChannel | None = None
+        self._directory = ""
+        self._marks = itertools.count(1)
+
+    def abilities(self, declared: Abilities) -> Abilities:
+        return replace(declared, resume=False)
+
+    def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
+        directory, name = posixpath.split(path)
+        sink = self._sink_in(directory)
+        try:
+            seconds = max(0, origin.mtime_ns // 10**9)
+            sink.write(b"T%d 0 %d 0\nC%04o %d %s\n" % (seconds, seconds, origin.mode, origin.size, _bytes(name)))
+            self._acknowledged(sink, path)
+            self._acknowledged(sink, path)
+            self._send(sink, origin, progress)
+            sink.write(b"\0")
+            self._acknowledged(sink, path)
+        except BaseException:
+            self._end_sink()
+            raise
+        progress(origin.size)
+        return Sent(origin.size)
+
+    def _sink_in(self, directory: str) -> CommandChannel:
+        if self._sink is not None and self._directory == directory and not self._sink.lost:
+            return self._sink
+        self._end_sink()
+        sink = start_command(self._lease, f"env LC_ALL=C scp -t -p -d -- {shlex.quote(directory)}", self._patience)
+        try:
+            self._acknowledged(sink, directory)
+        except BaseException:
+            sink.close()
+            raise
+        self._sink, self._directory = sink, directory
+        return sink
+
+    def _end_sink(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+
+    @staticmethod
+    def _acknowledged(sink: CommandChannel, path: str) -> None:
+        if sink.read_byte():
+            raise translated(path, sink.read_line())
+
+    @staticmethod
+    def _send(sink: CommandChannel, origin: Origin, progress: Progress) -> None:
+        done = 0
+        while done < origin.size:
+            data = os.pread(origin.descriptor, min(CHUNK, origin.size - done), done)
+            if not data:
+                raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
+            sink.write(data)
+            done += len(data)
+            progress(done)
+
+    def _run(self, command: str) -> tuple[int, bytes]:
+        """Exit status of a shell command and the last line it printed."""
+        if self._shell is None or self._shell.lost:
+            self._shell = start_command(self._lease, "env LC_ALL=C sh", self._patience)
+        mark = b"done-%d-" % next(self._marks)
+        try:
+            self._shell.write(_bytes(f"{{ {command}; }} 2>&1 </dev/null; printf '\\n%s%d\\n' {mark.decode()} $?\n"))
+            said = b""
+            while not (line := self._shell.read_line()).startswith(mark):
+                said = line or said
+        except BaseException:
+            self._shell.close()
+            raise
+        return int(line[len(mark):]), said
+
+    def _do(self, command: str, path: str) -> None:
+        status, said = self._run(command)
+        if status:
+            raise translated(path, said)
+
+    def size(self, path: str) -> int | None:
+        quoted = shlex.quote(path)
+        status, said = self._run(f"if [ -f {quoted} ]; then wc -c < {quoted}; fi")
+        if status:
+            raise translated(path, said)
+        return int(said) if said.strip().isdigit() else None
+
+    def is_directory(self, path: str) -> bool:
+        return self._run(f"[ -d {shlex.quote(path)} ]")[0] == 0
+
+    def rename(self, source: str, target: str) -> None:
+        first, second = shlex.quote(source), shlex.quote(target)
+        self._do(f"if [ -d {second} ]; then echo is a directory; false; else mv -f -- {first} {second}; fi", target)
+
+    def remove(self, path: str) -> None:
+        self._do(f"rm -f -- {shlex.quote(path)}", path)
+
+    def make_directories(self, path: str) -> None:
+        self._do(f"( umask {0o777 & ~self._directory_mode:03o}; mkdir -p -- {shlex.quote(path)} )", path)
+
+    def sync(self, path: str) -> None:
+        self._do(f"sync -- {shlex.quote(path)} || sync", path)
+
+    def checksum(self, path: str) -> str | None:
+        return self._lease.sha256(path, CHECKSUM_WITHIN)
+
+    def is_alive(self) -> bool:
+        if self._lease.connection.lost:
+            return False
+        try:
+            return self._run("true")[0] == 0
+        except MoveError:
+            return False
+
+    def close(self) -> None:
+        self._end_sink()
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+        self._lease.release()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+class ScpMover(Mover):
+    """Holds the connections its sessions share. Reads the parameters of `ssh_login`."""
+
+    schemes = ("scp",)
+    abilities = Abilities(sync=True, resume=True, attributes=True, parallel=16)
+
+    def __init__(self) -> None:
+        self._connections = Connections()
+
+    def open(self, destination: Destination, settings: SessionSettings) -> Session:
+        legacy = settings.parameters.get("scp_protocol") == "legacy"
+        patience = number(settings.parameters, "scpclient_timeout_seconds", settings.stall_timeout)
+        lease = self._connections.lease(login_of(destination, settings, ATTEMPTS), want_sftp=not legacy)
+        if lease.connection.sftp is not None and not legacy:
+            return SftpSession(lease, lease.connection.sftp, settings, patience)
+        session = ShellSession(lease, settings, patience)
+        if not session.is_alive():
+            session.close()
+            raise ConnectionLost(f"{destination}: the server offers neither sftp nor a shell")
+        return session

@@ -1,0 +1,143 @@
+"""A command that runs at the other end of a shared ssh connection, talked to by one thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+
+from trollmoves.errors import ConnectionLost, Stalled
+
+if TYPE_CHECKING:
+    from trollmoves.movers.ssh_connections import Lease
+
+BUFFERED = 2 * 2**20
+"""Bytes that are handed over before the writer waits for the network to take them."""
+
+
+class CommandChannel(asyncssh.SSHClientSession[bytes]):
+    """Standard input and output of the command. `write` and `read_*` are for one thread, the rest is the loop's."""
+
+    def __init__(self, patience: float):
+        self._patience = patience
+        self._channel: Any = None
+        self._loop: Any = None
+        self._received: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._buffer = bytearray()
+        self._may_write = threading.Event()
+        self._may_write.set()
+        self._queued = 0
+        self._paused = False
+        self._lost = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the command has ended or the connection is gone."""
+        return self._lost
+
+    def connection_made(self, chan: Any) -> None:
+        self._channel = chan
+        chan.set_write_buffer_limits(high=BUFFERED, low=BUFFERED - 2**18)
+
+    def attach(self, loop: Any) -> None:
+        """Say which loop the connection lives in."""
+        self._loop = loop
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if datatype is None:
+            self._received.put(bytes(data))
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._may_write.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._received.put(None)
+        self._may_write.set()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        """Hand over *data*. Raises `Stalled` when the network takes nothing for too long, `ConnectionLost`."""
+        if not self._may_write.wait(self._patience):
+            self._call(self._channel.abort)
+            raise Stalled(f"nothing could be sent for {self._patience:g} seconds")
+        if self._lost:
+            raise ConnectionLost("the command at the other end has ended")
+        self._queued += len(data)
+        if self._queued >= BUFFERED:  # the loop says whether it is full only when it has run
+            self._queued = 0
+            self._may_write.clear()
+            self._call(self._write_and_look, data)
+        else:
+            self._call(self._channel.write, data)
+
+    def _write_and_look(self, data: bytes) -> None:
+        self._channel.write(data)
+        if not self._paused:
+            self._may_write.set()
+
+    def read_byte(self) -> int:
+        """The next byte of the output."""
+        self._fill(lambda: bool(self._buffer))
+        return self._buffer.pop(0)
+
+    def read_line(self) -> bytes:
+        """The next line of the output, without its end."""
+        self._fill(lambda: b"\n" in self._buffer)
+        line, _, rest = self._buffer.partition(b"\n")
+        self._buffer = bytearray(rest)
+        return bytes(line)
+
+    def _fill(self, enough: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self._patience
+        while not enough():
+            try:
+                data = self._received.get(timeout=max(0.01, deadline - time.monotonic()))
+            except queue.Empty:
+                self.close()
+                raise Stalled(f"no answer for {self._patience:g} seconds") from None
+            if data is None:
+                self._received.put(None)
+                raise ConnectionLost("the command at the other end has ended")
+            self._buffer += data
+            deadline = time.monotonic() + self._patience
+
+    def close(self) -> None:
+        """End it; may be called twice, never raises."""
+        self._lost = True
+        self._call(self._channel.abort)
+
+    def _call(self, function: Any, *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            self._lost = True
+
+
+def start_command(lease: Lease, command: str, patience: float) -> CommandChannel:
+    """Run *command* there. Raises `ConnectionLost`."""
+    async def start() -> CommandChannel:
+        try:
+            ssh = lease.connection.ssh
+            _, channel = await ssh.create_session(lambda: CommandChannel(patience), _bytes(command), encoding=None)
+        except (asyncssh.Error, OSError) as error:
+            raise ConnectionLost(f"a command could not be started ({error})") from error
+        started: CommandChannel = channel
+        started.attach(lease.loop.loop)
+        return started
+    return lease.loop.run(start(), patience)
+
+
+def _bytes(command: str) -> bytes:
+    return command.encode("utf-8", "surrogateescape")
