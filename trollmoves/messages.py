@@ -39,7 +39,10 @@ Data = dict[str, Any]
 
 NESTED = (dict, list)
 
+LARGEST_WHOLE = 2**63 - 1
+"""The largest whole number a journal can keep."""
 _SPACE = re.compile(r"\s+")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _MAGIC_BYTES = MAGIC.encode()
 _UNSAFE = re.compile(r"\s")
 
@@ -116,14 +119,29 @@ def loads(text: bytes | str) -> Any:
         return orjson.loads(text)
     except ValueError:
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
+            return _loaded_leniently(text if isinstance(text, str) else text.decode())
+        except (ValueError, RecursionError, OverflowError) as error:
             raise MalformedMessage(f"unreadable JSON: {type(error).__name__}") from None
+
+
+def _loaded_leniently(text: str) -> Any:
+    """With NaN and Infinity, but without what neither a journal nor a socket takes: half characters, endless numbers."""
+    data = json.loads(text, parse_int=_whole_or_float)
+    if _SURROGATE.search(text):
+        json.dumps(data, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
+    return data
+
+
+def _whole_or_float(digits: str) -> int | float:
+    number = int(digits)
+    return number if abs(number) <= LARGEST_WHOLE else float(number)
 
 
 def decode(raw: bytes) -> Message:
     """Read one message. Raises `MalformedMessage`, and nothing else, for anything unacceptable."""
     text = _text_of(raw)
+    if not raw.isascii():
+        raw = text.encode("utf-8")  # what is kept and sent on is UTF-8, whatever came
     if not text.startswith(MAGIC):
         raise MalformedMessage("does not begin with 'pytroll:/'")
     parts = _SPACE.split(text[len(MAGIC):], maxsplit=6)
@@ -301,11 +319,11 @@ def read_announcement(message: Message) -> Announcement:
 def _is_extension_of(extension: Data, data: Data) -> bool:
     """Whether *extension* was written by the announcer itself, and not copied on by a relay that does not know it."""
     return (bool(extension) and extension.get("address") == data.get("request_address")
-            and isinstance(extension.get("epoch"), str) and type(extension.get("offset")) is int and extension["offset"] > 0)
+            and isinstance(extension.get("epoch"), str) and _whole(extension.get("offset")) > 0)
 
 
 def _whole(value: Any) -> int:
-    return value if type(value) is int and value >= 0 else 0
+    return value if type(value) is int and 0 <= value <= LARGEST_WHOLE else 0
 
 
 def _text(value: Any) -> str:
@@ -314,7 +332,7 @@ def _text(value: Any) -> str:
 
 def _size(extension: Data) -> int | None:
     size = extension.get("size")
-    return size if type(size) is int and size >= 0 else None
+    return size if type(size) is int and 0 <= size <= LARGEST_WHOLE else None
 
 
 def content_key(subject: str, uids: tuple[str, ...], sizes: tuple[int, ...], mtimes_ns: tuple[int, ...]) -> str:

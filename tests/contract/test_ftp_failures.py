@@ -31,7 +31,7 @@ from trollmoves.movers.base import Receipt, Session, SessionSettings
 from trollmoves.movers.credentials import Login
 from trollmoves.movers.ftp import FtpMover
 from trollmoves.movers.ftp_connection import Connection
-from trollmoves.movers.moving import RESUME_FROM, How, move, temporary_name
+from trollmoves.movers.moving import RESUME_FROM, How, ignore, move, temporary_name
 from trollmoves.uris import Destination, parse_destination
 
 FINAL, PART = "final.dat", ".final.dat.0123456789abcdef.part"
@@ -61,10 +61,11 @@ def destination_on(server: ScriptedFtpServer, scheme: str = "ftp", path: str = "
 
 
 def session_on(server: ScriptedFtpServer, scheme: str = "ftp", **parameters: object) -> Session:
-    return FtpMover().open(destination_on(server, scheme), SessionSettings(parameters=parameters))
+    return FtpMover().open(destination_on(server, scheme), SessionSettings(stall_timeout=15.0, parameters=parameters))
 
 
-def deliver(server: ScriptedFtpServer, path: Path, target: str = FINAL, how: How = HOW, session: Session | None = None) -> Receipt:
+def deliver(server: ScriptedFtpServer, path: Path, target: str = FINAL, *, how: How = HOW,
+            session: Session | None = None) -> Receipt:
     """Move *path* there, over a session of its own unless one is given."""
     used = session or session_on(server)
     try:
@@ -184,7 +185,8 @@ def names_in(server: ScriptedFtpServer, directory: str) -> list[str]:
     return sorted(os.listdir(server.root / directory))
 
 
-def test_a_server_that_shows_nothing_of_what_it_took_is_believed(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path) -> None:
+def test_a_server_that_shows_nothing_of_what_it_took_is_believed(server: ScriptedFtpServer, script: FtpScript,
+                                                                 tmp_path: Path) -> None:
     with session_on(server) as session:
         script.answers |= {"SIZE": ["550 You may not look"], "MLST": ["550 You may not look"]}
         assert deliver(server, make(tmp_path / "origin.dat", b"content"), "in", session=session).verified == "none"
@@ -285,7 +287,7 @@ def test_a_partial_upload_is_gone_on_with_as_the_server_allows(server: ScriptedF
 def test_a_name_cannot_smuggle_in_a_command(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path, name: str) -> None:
     (server.root / "precious").write_bytes(b"1")
     with session_on(server) as session, opened(make(tmp_path / "origin.dat", b"1")) as origin:
-        for attempt in (lambda: session.put(origin, f"/{name}", lambda done: None), lambda: session.rename("/precious", f"/{name}"),
+        for attempt in (lambda: session.put(origin, f"/{name}", ignore), lambda: session.rename("/precious", f"/{name}"),
                         lambda: session.remove(f"/{name}"), lambda: session.make_directories(f"/{name}")):
             with pytest.raises(DestinationInvalid, match="control characters"):
                 attempt()
@@ -295,8 +297,9 @@ def test_a_name_cannot_smuggle_in_a_command(server: ScriptedFtpServer, script: F
 
 
 def test_a_login_cannot_smuggle_in_a_command(server: ScriptedFtpServer, script: FtpScript) -> None:
+    destination = destination_on(server, login="me:pass%0d%0aDELE%20%2Fprecious@")
     with pytest.raises(DestinationInvalid) as caught:
-        FtpMover().open(destination_on(server, login="me:pass%0d%0aDELE%20/precious@"), SessionSettings())
+        FtpMover().open(destination, SessionSettings())
     assert "precious" not in everything_said(caught.value)
     assert script.commands == ["USER me"]
 

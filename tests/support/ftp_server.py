@@ -165,9 +165,9 @@ def _scripted(base: Any, script: FtpScript) -> type[Any]:
         def ftp_OPTS(self, line: str) -> None:
             self.respond("200 SHA-256") if line == "HASH SHA-256" and script.sums else super().ftp_OPTS(line)
 
-        def respond(self, text: str, *arguments: Any) -> None:
+        def respond(self, text: str, *arguments: Any, **keywords: Any) -> None:
             planned = script.answers.get("226") if text.startswith("226") else None
-            super().respond(planned.pop(0) if planned else text, *arguments)
+            super().respond(planned.pop(0) if planned else text, *arguments, **keywords)
 
         def process_command(self, command: str, *arguments: Any, **keywords: Any) -> None:
             script.commands.append(" ".join([command, *(map(str, arguments) if command != "PASS" else ())]))

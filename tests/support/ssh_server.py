@@ -27,8 +27,8 @@ MaxSessions 100
 UseDNS no
 PrintMotd no
 LogLevel VERBOSE
-Subsystem sftp internal-sftp
 """
+SUBSYSTEM = "Subsystem sftp internal-sftp"
 
 
 class SshServer(Server):
@@ -48,7 +48,8 @@ class SshServer(Server):
         self.change_host_key()
         self.trust_host_key()
         text = CONFIGURATION.format(host=HOST, port=self.port, folder=folder)
-        (folder / "sshd_config").write_text("\n".join([*options, text]))
+        subsystem = [] if any(option.startswith("Subsystem") for option in options) else [SUBSYSTEM]  # two would be an error
+        (folder / "sshd_config").write_text("\n".join([*options, *subsystem, text]))
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd jails its half that has not logged in yet
         self._serve([sshd, "-D", "-e", "-f", folder / "sshd_config"], folder)

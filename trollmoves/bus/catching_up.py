@@ -12,18 +12,20 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.requesting import Requesters
 from trollmoves.errors import MalformedMessage
-from trollmoves.messages import EXTENSION, PROTOCOL, Announcement, Message, decode
+from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Announcement, Message, decode
 from trollmoves.uris import parse_endpoint
 
 logger = logging.getLogger(__name__)
 
 PAGE_TIMEOUT = 30.0
 """Seconds after which a page that did not come is asked for again."""
+RETRY = 5.0
+"""Seconds before a question that led to nothing is asked again."""
 SUBJECTS_KEPT = 10_000
 
 Page = Callable[[list[Message], str, int, Callable[[], Any]], Any]
@@ -80,7 +82,7 @@ class CatchUp:
         """A heartbeat of the provider came."""
         said = message.extension
         epoch, head, since = said.get("epoch"), said.get("head"), said.get("since")
-        if not isinstance(epoch, str) or type(head) is not int or type(since) is not int:
+        if not isinstance(epoch, str) or not _is_position(head) or not _is_position(since):
             return
         self._note_start(said)
         if epoch != self._epoch:
@@ -96,7 +98,7 @@ class CatchUp:
 
     def _is_complete(self, heads: Any, since: int) -> bool:
         """Whether everything up to the head of this beat is here."""
-        if not isinstance(heads, dict) or since > self._position:
+        if not isinstance(heads, dict) or since > self._position or not all(map(_is_position, heads.values())):
             return False
         return all(self._seen.get(subject, 0) >= position for subject, position in heads.items()
                    if any(subject.startswith(topic) for topic in self._topics))
@@ -143,9 +145,9 @@ class CatchUp:
             return
         said = reply.extension if reply is not None and reply.type == "replay" else {}
         epoch, to, raws = said.get("epoch"), said.get("to"), said.get("messages")
-        if not isinstance(epoch, str) or type(to) is not int or not isinstance(raws, list):
+        if not isinstance(epoch, str) or not _is_position(to) or not isinstance(raws, list):
             logger.warning("%s did not answer the question for what was missed; asking again", self._provider)
-            self._loop.after(5.0, self._ask)
+            self._loop.after(RETRY, self._ask)
             return
         if epoch != self._epoch:
             self._epoch, self._position = epoch, 0
@@ -159,14 +161,20 @@ class CatchUp:
         self._asking = False
         if to > self._position:
             self._position = to
-        elif not more:
+            if more:
+                self._wanted = max(self._wanted, to + 1)
+            self._ask()
+        elif more:  # a page that leads nowhere, and the same would come again: no hurry
+            self._loop.after(RETRY, self._ask)
+        else:
             self._wanted = self._position  # there is nothing behind what we have
-        if more:
-            self._wanted = max(self._wanted, to + 1)
-        self._ask()
 
     def close(self) -> None:
         self._closed = True
+
+
+def _is_position(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= LARGEST_WHOLE
 
 
 def _decoded(raws: list[Any]) -> list[Message]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -36,6 +36,8 @@ WAIT = 10.0
 SWEEP = 2.0
 LANES = 8
 """Requests in flight to one upstream server."""
+MOST_PLACES = 200
+"""Connections to providers at a time; an announcement may name any address, and sockets are not endless."""
 LONGEST_LEGACY = 600.0
 """Seconds an upstream server that still answers pings may take for one move."""
 
@@ -62,7 +64,8 @@ class Requester:
         self._place = host, port
         self._outstanding: dict[str, Outstanding] = {}
         self._heard = time.monotonic()
-        self._socket = self._connect()
+        self._socket: Socket | None = None
+        self._connect()
 
     def __len__(self) -> int:
         """How many requests are in flight."""
@@ -72,7 +75,7 @@ class Requester:
             timeout: float | None = None) -> None:
         """Send a request whose extension carries the id *request*; *answered* is called once, from the loop.
 
-        With a *timeout* (seconds) the request is given up then; without, it is repeated for as long as it takes.
+        With a *timeout* (seconds) the request is given up then; without, when the provider has been silent for 45 seconds.
         """
         raw = self._envelope.encode(subject, kind, data)
         if not self._outstanding:
@@ -86,42 +89,57 @@ class Requester:
         self._outstanding.pop(request, None)
 
     def sweep(self) -> None:
-        """Give up what is over its time; repeat everything when the provider has been silent for too long."""
+        """Give up what is over its time, and everything when the provider has been silent for too long."""
         now = time.monotonic()
         for request, waiting in list(self._outstanding.items()):
             if waiting.deadline is not None and waiting.deadline <= now:
                 del self._outstanding[request]
                 waiting.answered(None)
         if self._outstanding and now - self._heard > SILENCE:
-            logger.warning("%s:%d has not answered for %d s: connecting anew, %d requests are repeated",
-                           *self._place, SILENCE, len(self._outstanding))
-            self.repeat()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The provider is dead, or hangs: who asked decides what next. A request of the same id may be made again."""
+        outstanding, self._outstanding = self._outstanding, {}
+        logger.warning("%s:%d has not answered for %d s: connecting anew, %d requests are given up",
+                       *self._place, SILENCE, len(outstanding))
+        self.repeat()
+        for waiting in outstanding.values():
+            waiting.answered(None)
 
     def repeat(self) -> None:
         """Send everything that is outstanding again, on a new connection (the provider was restarted, or is silent)."""
         self._heard = time.monotonic()
         self._disconnect()
-        self._socket = self._connect()
+        self._connect()
         for waiting in self._outstanding.values():
             self._send(waiting.raw)
 
     def _send(self, raw: bytes) -> None:
+        if self._socket is None:
+            self._connect()
+        if self._socket is None:
+            return
         try:
             self._socket.send_multipart((b"", raw), zmq.DONTWAIT)
         except zmq.Again:  # the queue is full; the sweep repeats it
             logger.debug("the queue to %s:%d is full", *self._place)
 
-    def _connect(self) -> Socket:
-        socket = connected(zmq.DEALER, *self._place)
-        self._loop.register(socket, self._read)
-        return socket
+    def _connect(self) -> None:
+        self._socket = connected_or_none(*self._place)
+        if self._socket is not None:
+            self._loop.register(self._socket, self._read)
 
     def _disconnect(self) -> None:
-        self._loop.unregister(self._socket)
-        close(self._socket)
+        if self._socket is not None:
+            self._loop.unregister(self._socket)
+            close(self._socket)
+            self._socket = None
 
     def _read(self) -> None:
         for _ in range(REPLIES_PER_TURN):
+            if self._socket is None:  # an answer made us disconnect
+                return
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
@@ -154,6 +172,15 @@ class Requester:
 
     def close(self) -> None:
         self._disconnect()
+
+
+def connected_or_none(host: str, port: int) -> Socket | None:
+    """A socket for requests; None when the address is none, or there are too many sockets. Announcements bring any address."""
+    try:
+        return connected(zmq.DEALER, host, port)
+    except zmq.ZMQError as error:
+        logger.warning("cannot connect to %s:%d: %s", host, port, error)
+        return None
 
 
 @dataclass(slots=True)
@@ -194,7 +221,10 @@ class Lanes:
         while self._queue and len(self._lanes) < self._most:
             raw, answered, timeout = self._queue.popleft()
             now = time.monotonic()
-            socket = connected(zmq.DEALER, *self._place)
+            socket = connected_or_none(*self._place)
+            if socket is None:
+                self._loop.call(answered, None)
+                continue
             lane = Lane(socket, answered, now + max(timeout, LONGEST_LEGACY), now, timeout)
             self._lanes.append(lane)
             self._loop.register(socket, partial(self._read, lane))
@@ -232,10 +262,11 @@ class Lanes:
 
     def _ping_failed(self, now: float) -> bool:
         if self._pinging is None:
-            socket = connected(zmq.DEALER, *self._place)
-            self._loop.register(socket, lambda: self._ponged(socket))
-            socket.send_multipart((b"", self._envelope.encode("/ping", "ping")))
-            self._pinging = socket, now
+            socket = connected_or_none(*self._place)
+            if socket is not None:
+                self._loop.register(socket, lambda: self._ponged(socket))
+                socket.send_multipart((b"", self._envelope.encode("/ping", "ping")))
+                self._pinging = socket, now
             return False
         return now - self._pinging[1] > 3 * 5.0
 
@@ -276,6 +307,7 @@ class Requesters:
         """The requests to a provider that speaks our extension."""
         place = host, port
         if place not in self._ours:
+            _make_room(self._ours)
             self._ours[place] = Requester(self._loop, self._envelope, host, port)
         return self._ours[place]
 
@@ -283,6 +315,7 @@ class Requesters:
         """The requests to an upstream server."""
         place = host, port
         if place not in self._upstream:
+            _make_room(self._upstream)
             self._upstream[place] = Lanes(self._loop, self._envelope, host, port)
         return self._upstream[place]
 
@@ -300,3 +333,10 @@ class Requesters:
 
     def _all(self) -> list[Requester | Lanes]:
         return [*self._ours.values(), *self._upstream.values()]
+
+
+def _make_room(places: MutableMapping[tuple[str, int], Any]) -> None:
+    """Let go of places where nothing is asked, when there are many."""
+    if len(places) >= MOST_PLACES:
+        for place in [place for place, requests in places.items() if not len(requests)]:
+            places.pop(place).close()

@@ -59,7 +59,7 @@ def close(socket: Socket, linger: int = 0) -> None:
 
 def end_context() -> None:
     """Wait for what lingers, then let go of the I/O threads."""
-    get_context().term()
+    get_context().destroy(linger=0)
 
 
 def message_version() -> str | None:

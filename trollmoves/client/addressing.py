@@ -22,6 +22,9 @@ OPEN_MODE = 0o777
 NOT_PUBLISHED = ("request_address", "destination", EXTENSION)
 """Keys of a reply that concern the transfer only."""
 
+QUERIED = ("http", "https")
+"""Schemes in which what follows a `?` belongs to the place."""
+
 
 class Addressing:
     """The destination of one client chain."""
@@ -41,20 +44,20 @@ class Addressing:
         place = parse_destination(self._template.compose(_with_times(fields)))
         if not place.scheme or not place.host:
             place = replace(place, scheme=place.scheme or "file", host=place.host or self._here)
-        return place
+        return place if place.scheme in QUERIED else replace(place, query="")
 
     def request_data(self, fields: Mapping[str, Any], place: Destination) -> dict[str, Any]:
         """What goes to the provider: the announcement and the destination, with the login where one is set."""
-        return self._with_backups({**fields, "destination": place.with_login(self._login).with_credentials})
+        return {**self.known_data(fields), "destination": _asked(place).with_login(self._login).with_credentials}
 
     def notice_data(self, fields: Mapping[str, Any], place: Destination) -> dict[str, Any]:
         """What the world sees of the request: no credentials."""
-        return self._with_backups({**fields, "destination": place.exact})
+        return {**self.known_data(fields), "destination": _asked(place).exact}
 
-    def _with_backups(self, data: dict[str, Any]) -> dict[str, Any]:
-        if self._settings.backup_targets:
-            data["backup_targets"] = list(self._settings.backup_targets)
-        return data
+    def known_data(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The announcement as we hand it on: with our backup targets, where the section has some."""
+        backups = self._settings.backup_targets
+        return {**fields, "backup_targets": list(backups)} if backups else dict(fields)
 
     def local_directory(self, place: Destination) -> str | None:
         """The directory on this machine to be made before the request, or None."""
@@ -87,6 +90,11 @@ class Addressing:
             if key in data:
                 data[key] = new.get(str(data[key]), data[key]) if isinstance(new, Mapping) else new
         return data
+
+
+def _asked(place: Destination) -> Destination:
+    """The form requests have: host names in lower case, while buckets and urls stay as they were written."""
+    return place if place.scheme in ("s3", *QUERIED) else replace(place, host=place.host.lower())
 
 
 def _with_times(fields: Mapping[str, Any]) -> dict[str, Any]:

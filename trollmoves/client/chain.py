@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +41,7 @@ from trollmoves.client.delivering import Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.config.places import Provider
 from trollmoves.config.settings import ClientSettings
-from trollmoves.errors import MalformedMessage, TrollmovesError
+from trollmoves.errors import JournalError, MalformedMessage, TrollmovesError
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -56,6 +56,12 @@ SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
 CLIENT_BEATS = "/heartbeat/move_it_"
 REFILL_EVERY = 0.25
 """Seconds between two looks for what is due."""
+REST = 60.0
+"""Seconds for which a provider that did not answer is asked nothing, unless it is heard of before."""
+DETOURS_EVERY = 2.0
+"""Seconds between two looks for what waits for a provider that does not answer and could be had from another one."""
+LONGEST_RETRY = 300.0
+"""Seconds; a provider may not tell us to wait for longer."""
 NOTICES_KEPT = 20_000
 NOTICES_VALID = 600.0
 """Seconds; a peer's notice that came before the announcement it is about counts for this long."""
@@ -92,6 +98,11 @@ class Chain:
         self._interval: dict[Provider, float] = {}
         self._records: list[Operation] = []
         self._to_send: list[Flight] = []
+        self._in_flight: Counter[str] = Counter()
+        """By provider: how many of its files were asked for and not answered yet."""
+        self._resting: dict[str, float] = {}
+        """Providers that did not answer, and until when (monotonic) nothing is asked of them."""
+        self._next_detour = 0.0
         self._more_due = True
         self._feeding = False
         self._open = True
@@ -178,6 +189,10 @@ class Chain:
                 self._take_one(provider, message, live=cursor is None)
             except MalformedMessage as error:
                 logger.warning("[%s] %s announced something nobody can ask for: %s", self.settings.name, provider, error)
+            except JournalError:
+                raise
+            except Exception:  # whatever one message brings about, the next one is taken
+                logger.exception("[%s] a message of %s cannot be dealt with", self.settings.name, provider)
         if cursor is not None:
             self._records.append(cursor)
         self._write(then)
@@ -209,6 +224,7 @@ class Chain:
             return
         announcement = read_announcement(message)
         if live:
+            self._resting.pop(announcement.address, None)
             self._catch_ups[provider].announced(announcement)
         self._take_announcement(announcement)
 
@@ -217,6 +233,8 @@ class Chain:
         if isinstance(interval, (int, float)) and interval > 0:
             self._interval[provider] = float(interval)
         if message.subject.startswith(SERVER_BEATS):
+            self._resting = {address: until for address, until in self._resting.items()
+                             if host_part(address) != host_part(str(message.extension.get("address")))}
             self._catch_ups[provider].beat(message)
 
     def _take_announcement(self, announcement: Announcement) -> None:
@@ -273,10 +291,14 @@ class Chain:
             wait = after_notice(notice, State.ANNOUNCED, self._delay)
             assert isinstance(wait, Wait)
             return State.ANNOUNCED, now + wait.seconds
-        if self._delay or len(self._flights) >= self.settings.in_flight or not self._feeding:
+        if self._delay or not self._has_room(announcement.address) or not self._feeding:
             self._more_due = True
             return State.ANNOUNCED, now + self._delay
         return State.REQUESTED, None
+
+    def _has_room(self, address: str) -> bool:
+        """Whether a provider may be asked for one file more."""
+        return self._in_flight[address] < self.settings.in_flight and address not in self._resting
 
     # Notices of peers: hot spares see each other's work.
 
@@ -312,12 +334,25 @@ class Chain:
     # Ask.
 
     def _mark_asked(self, flight: Flight, source: Source) -> None:
-        flight.source = source
+        if source.provider != flight.source.provider or not flight.repeats:
+            flight.request = "r:" + uuid.uuid4().hex
         flight.attempt += 1
-        flight.request = "r:" + uuid.uuid4().hex
+        self._take_off(flight, source)
+
+    def _take_off(self, flight: Flight, source: Source) -> None:
+        self._land(flight)
+        flight.source = source
         flight.tried.add(source.provider)
-        flight.asked = True
+        flight.asked, flight.repeats = True, False
         self._flights[flight.id] = flight
+        self._in_flight[source.provider] += 1
+
+    def _land(self, flight: Flight) -> None:
+        """It is under way no more."""
+        if self._flights.pop(flight.id, None) is not None:
+            self._in_flight[flight.source.provider] -= 1
+            if self._in_flight[flight.source.provider] <= 0:
+                del self._in_flight[flight.source.provider]
 
     def _ask(self, flight: Flight, source: Source) -> None:
         """Note a request: it is sent when the journal has it."""
@@ -376,12 +411,11 @@ class Chain:
         crashing.point("client.asked")
 
     def _repeat_requests(self, address: str) -> None:
-        """A provider was started anew: what it was asked before may be forgotten there."""
-        for flight in self._flights.values():
-            announcement = flight.source.announcement
-            if announcement.address == address or announcement.epoch:
-                self._requesters.ours(announcement.host, announcement.port).repeat()
-                return
+        """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""
+        places = {(flight.source.announcement.host, flight.source.announcement.port) for flight in self._flights.values()
+                  if flight.source.announcement.epoch and host_part(flight.source.provider) == host_part(address)}
+        for place in places:
+            self._requesters.ours(*place).repeat()
 
     # Answers.
 
@@ -390,17 +424,38 @@ class Chain:
             return
         crashing.point("client.answered")
         if reply is not None and reply.type in DELIVERED:
-            self._delivering.deliver(flight, reply)
-            return
-        if reply is None:
-            self._failed(flight, "dest_unreachable", False, f"{flight.source.provider} does not answer")
+            self._deliver(flight, reply)
+        elif reply is None:
+            self._unanswered(flight)
         elif reply.extension:
             said = reply.extension
-            self._failed(flight, str(said.get("code", "internal")), said.get("permanent") is True,
+            self._failed(flight, str(said.get("code", "internal"))[:40], said.get("permanent") is True,
                          str(reply.fields.get("error", reply.type)), said.get("retry_after"))
         else:
             self._failed(flight, "internal", False, str(reply.data or reply.type))
         self._write()
+
+    def _deliver(self, flight: Flight, reply: Message) -> None:
+        try:
+            self._delivering.deliver(flight, reply)
+        except JournalError:
+            raise
+        except Exception as error:  # a reply nobody can make a publication of
+            logger.exception("[%s] the reply of %s cannot be dealt with", self.settings.name, flight.source.provider)
+            self._failed(flight, "internal", False, f"the reply cannot be dealt with: {type(error).__name__}")
+
+    def _unanswered(self, flight: Flight) -> None:
+        """The provider is dead or hangs: another one, or the same with the same id when it is heard of again, however late."""
+        provider, now = flight.source.provider, time.time()
+        self._resting[provider] = time.monotonic() + REST
+        untried = [other for other in flight.sources if other not in flight.tried and other not in self._resting]
+        if untried:
+            self._failed(flight, "dest_unreachable", False, f"{provider} does not answer")
+            return
+        flight.repeats = bool(flight.source.announcement.epoch)
+        self._note(flight.id, State.FAILED, now, now, flight.attempt, f"{provider} does not answer", provider)
+        flight.asked = False
+        self._to_send.append(flight)  # forgotten when that is written
 
     def _failed(self, flight: Flight, code: str, permanent: bool, detail: str, retry_after: Any = None) -> None:
         """A provider could not deliver: the next one, later, or never."""
@@ -409,7 +464,7 @@ class Chain:
         untried = [provider for provider in flight.sources if provider not in flight.tried]
         action = after_failure(code=code, permanent=permanent, untried=untried, age=now - flight.created,
                                backoff=wait_before(flight.attempt),
-                               retry_after=retry_after if isinstance(retry_after, (int, float)) else None)
+                               retry_after=_seconds(retry_after))
         logger.warning("[%s] %s from %s: %s (%s)", self.settings.name, flight.identity, flight.source.provider, detail,
                        _in_words(action))
         if isinstance(action, Ask):
@@ -427,7 +482,7 @@ class Chain:
 
     def _forget(self, flight: Flight) -> None:
         """The journal knows all there is: nothing more is kept in memory."""
-        self._flights.pop(flight.id, None)
+        self._land(flight)
         if self._unwritten.get(flight.identity, (0, None))[0] == flight.id:
             del self._unwritten[flight.identity]
 
@@ -439,14 +494,38 @@ class Chain:
             return
         if self._records:
             self._write()
-        room = self.settings.in_flight - len(self._flights)
-        if self._feeding and room >= self.settings.in_flight // 4 and not self._journal.full:
-            for row in self._journal.find("files_due", (self.settings.name, time.time(), room)):
-                if row["id"] not in self._flights and row["identity"] not in self._unwritten:
-                    self._ask_row(row)
-            self._write()
+        if self._feeding and not self._journal.full:
+            self._ask_due()
         busy = len(self._flights) >= self.settings.in_flight // 4 and self._more_due
         self._loop.after(0.02 if busy else REFILL_EVERY, self._refill)
+
+    def _ask_due(self) -> None:
+        """Ask for what is due, of each provider as much as it has room for."""
+        now = time.monotonic()
+        detour = now >= self._next_detour
+        if detour:
+            self._next_detour = now + DETOURS_EVERY
+        self._resting = {address: until for address, until in self._resting.items() if until > now}
+        for row in self._journal.find("providers_due", {"chain": self.settings.name}):
+            provider = row["provider"]
+            room = self.settings.in_flight - self._in_flight[provider]
+            if provider in self._resting:
+                if detour:
+                    self._ask_elsewhere(provider)
+            elif room >= (self.settings.in_flight + 3) // 4:  # a quarter at a time, so that look-ups are few
+                for due in self._journal.find("files_due", (self.settings.name, provider, time.time(), room)):
+                    self._ask_row(due)
+        self._write()
+
+    def _ask_elsewhere(self, provider: str) -> None:
+        """*provider* does not answer: ask others for what waits for it, where they announced the same."""
+        for row in self._journal.find("files_elsewhere", (self.settings.name, provider, time.time(), self.settings.in_flight)):
+            if self._has_room(row["other"]) and self._is_free(row):
+                flight = self._flight_of(row)
+                self._ask(flight, flight.sources[row["other"]])
+
+    def _is_free(self, row: Any) -> bool:
+        return row["id"] not in self._flights and row["identity"] not in self._unwritten
 
     def _flight_of(self, row: Any) -> Flight:
         announcement = read_announcement(decode(row["message"].encode()))
@@ -458,16 +537,21 @@ class Chain:
         return flight
 
     def _ask_row(self, row: Any) -> None:
+        if not self._is_free(row):
+            return
         flight = self._flight_of(row)
+        flight.request = row["request"] or ""
+        # Only what was never answered is asked for under its old id: the provider may know the outcome.
+        flight.repeats = bool(flight.request and flight.source.announcement.epoch and row["state"] == State.FAILED
+                              and "does not answer" in row["steps"].rstrip("\n").rpartition("\n")[2])
         self._ask(flight, flight.source)
 
     def _take_up(self) -> None:
         """What the last process had asked for is asked again, under the same id; what it was about to publish is published."""
         for row in self._journal.find("files_in_state", (self.settings.name, State.REQUESTED)):
             flight = self._flight_of(row)
-            flight.request, flight.asked = row["request"], True
-            flight.tried.add(flight.source.provider)
-            self._flights[flight.id] = flight
+            flight.request = row["request"]
+            self._take_off(flight, flight.source)
             self._unwritten[flight.identity] = flight.id, Known(State.REQUESTED, row["key"], row["size"], row["provider"])
             self._to_send.append(flight)
         self._write()
@@ -493,6 +577,15 @@ class Chain:
 
 def _parent(path: str) -> str:
     return path if path.endswith("/") or not path else path.rpartition("/")[0] or "/"
+
+
+def _seconds(value: Any) -> float | None:
+    """What a provider asks us to wait, within reason."""
+    return min(float(value), LONGEST_RETRY) if isinstance(value, (int, float)) and value > 0 else None
+
+
+def host_part(address: str) -> str:
+    return address.rpartition(":")[0]
 
 
 def _in_words(action: Ask | Wait | GiveUp) -> str:

@@ -67,7 +67,7 @@ class Delivering:
         """The journal knows: tell the world, then the other providers."""
         crashing.point("client.publishing")
         announcement = flight.source.announcement
-        self._stream.send(self._envelope.encode(subject, "ack", announcement.message.fields))
+        self._stream.send(self._envelope.encode(subject, "ack", self._addressing.known_data(announcement.message.fields)))
         self._stream.publish(raw, subject, position)
         crashing.point("client.published")
         self._note_published(flight.id, flight.attempt)
@@ -99,7 +99,7 @@ class Delivering:
     def tell(self, source: Source) -> None:
         """Tell a provider that we have what it announced."""
         announcement = source.announcement
-        fields, subject = announcement.message.fields, announcement.message.subject
+        fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
         if announcement.epoch:
             request = "r:" + uuid.uuid4().hex
             data = {**fields, EXTENSION: {**announcement.message.extension, "request": request}}

@@ -36,3 +36,5 @@ class Flight:
     place: Destination = field(default_factory=lambda: Destination("file", "", None, "/"))
     asked: bool = False
     """The request is under way (or its record is being written)."""
+    repeats: bool = False
+    """The last request was never answered: the same provider is asked again under the same id."""

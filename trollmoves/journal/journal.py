@@ -104,7 +104,7 @@ class Journal:
         """
         self._writer.write(operations, None if then is None else (then, arguments))
 
-    def find(self, query: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+    def find(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a named query, as of the last commit."""
         return self.reader.find(query, parameters)
 

@@ -5,17 +5,25 @@ VALUES (:id, :chain, :identity, :key, :state, :time, :steps, :due, :size, :path,
         :request, :time, :attempt);
 
 -- name: step
--- One step of one file: its new state, and a line more in its history.
-UPDATE files SET state = :state, time = :time, due = :due, attempt = :attempt, steps = steps || :line WHERE id = :id;
+-- One step of one file: its new state, and a line more in its history. A history that has become long (somebody asks for the same
+-- file again and again) loses its older half.
+UPDATE files SET state = :state, time = :time, due = :due, attempt = :attempt,
+                 steps = CASE WHEN length(steps) < 32768 THEN steps
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
+WHERE id = :id;
 
 -- name: note
 -- A line in the history that changes nothing else.
-UPDATE files SET steps = steps || :line WHERE id = :id;
+UPDATE files SET steps = CASE WHEN length(steps) < 32768 THEN steps
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
+WHERE id = :id;
 
 -- name: ask
 -- A request is about to be sent: to whom, with what id.
-UPDATE files SET state = :state, time = :time, due = NULL, attempt = :attempt, steps = steps || :line, request = :request,
-                 provider = :provider, message = :message
+UPDATE files SET state = :state, time = :time, due = NULL, attempt = :attempt, request = :request, provider = :provider,
+                 message = :message,
+                 steps = CASE WHEN length(steps) < 32768 THEN steps
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
 WHERE id = :id;
 
 -- name: file
@@ -38,8 +46,23 @@ WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) ORDER BY id;
 SELECT * FROM files WHERE identity = ? ORDER BY id DESC LIMIT 200;
 
 -- name: files_due
--- What waits to be asked for (again), oldest first.
-SELECT * FROM files WHERE chain = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?;
+-- What waits to be asked for (again) of one provider, oldest first.
+SELECT * FROM files WHERE chain = ? AND provider = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?;
+
+-- name: providers_due
+-- The providers for which something waits; jumps from one to the next, so that it costs nothing when much waits.
+WITH RECURSIVE waiting (provider) AS (
+    SELECT min(provider) FROM files WHERE chain = :chain AND due IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(files.provider) FROM files WHERE chain = :chain AND due IS NOT NULL AND files.provider > waiting.provider)
+    FROM waiting WHERE waiting.provider IS NOT NULL)
+SELECT provider FROM waiting WHERE provider IS NOT NULL LIMIT 200;
+
+-- name: files_elsewhere
+-- What waits for one provider and could be had from another one.
+SELECT files.*, sources.provider AS other FROM files JOIN sources ON sources.file = files.id
+WHERE chain = ? AND files.provider = ? AND due IS NOT NULL AND due <= ? AND sources.provider <> files.provider
+GROUP BY files.id ORDER BY files.id LIMIT ?;
 
 -- name: next_due
 SELECT min(due) FROM files WHERE chain = ? AND due IS NOT NULL;
@@ -52,7 +75,10 @@ SELECT * FROM files WHERE chain = ? AND state = ? ORDER BY id;
 UPDATE files SET state = 'announced', steps = steps || :line WHERE chain = :chain AND state = 'moving';
 
 -- name: interrupt_transfers
-UPDATE transfers SET state = 'failed', receipt = 'interrupted' WHERE state = 'moving';
+-- What was being moved when the process ended: delivered, if it had been before; else not.
+UPDATE transfers SET state = CASE WHEN receipt LIKE '[%' THEN 'moved' ELSE 'failed' END,
+                     receipt = CASE WHEN receipt LIKE '[%' THEN receipt ELSE 'interrupted' END
+WHERE state = 'moving';
 
 -- name: add_source
 INSERT OR REPLACE INTO sources (file, provider, message) VALUES (?, ?, ?);
@@ -121,9 +147,9 @@ SELECT * FROM transfers WHERE chain = ? AND state IN ('moved', 'acknowledged') A
 -- name: delivered_to
 SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'acknowledged');
 
--- name: delivered_by_request
+-- name: delivered_by_requests
 SELECT transfer, file, peer, files.attempt AS attempt FROM transfers JOIN files ON files.id = transfers.file
-WHERE transfers.request = ? AND transfers.request <> '' AND transfers.state = 'moved';
+WHERE transfers.request IN (SELECT value FROM json_each(?)) AND transfers.request <> '' AND transfers.state = 'moved';
 
 -- name: delivered_for
 SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_group = ?)) AND state IN ('moved', 'acknowledged');

@@ -30,7 +30,7 @@ class Reader:
         except sqlite3.Error as error:
             raise JournalError(f"cannot read the journal {path}: {error}") from error
 
-    def find(self, query: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+    def find(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         try:
             return self._connection.execute(self._sql[query], parameters).fetchall()
         except sqlite3.DatabaseError as error:

@@ -165,7 +165,7 @@ class Session(ABC):
         """Let go of everything; may be called twice; never raises."""
 
     def abilities(self, declared: Abilities) -> Abilities:
-        """What this very server can do, where it offers more or less than its mover *declared* for all; asked again after a put."""
+        """What this very server can do, where that is more or less than its mover *declared* for all; asked again after a put."""
         return declared
 
     def is_directory(self, path: str) -> bool:
@@ -176,7 +176,7 @@ class Session(ABC):
         """`sha256:<hex>` of the file at *path* as the other side computes it; None when it cannot."""
         return None
 
-    def sync(self, path: str) -> None:
+    def sync(self, path: str) -> None:  # noqa: B027 - not every server can
         """Make the file at *path* survive a power loss; called before the rename and, on its directory, after it."""
 
     def is_alive(self) -> bool:

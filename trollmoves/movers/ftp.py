@@ -10,13 +10,15 @@ offered. Where renaming onto an existing name is refused, the old file is delete
 
 Parameters (`connection_parameters` of the section):
 
-- `tls_ca_file`: certificates to trust for ftps, instead of the system's.
+- `tls_ca_file`: certificates to trust for ftps, instead of the system's; `tls_cert_file`, `tls_key_file`, `tls_key_password`: our
+  own certificate, for servers that ask for one.
 - `tls_verify`: false accepts any certificate for ftps, with a warning at each log-in. Default true.
 - `ftp_encoding`: encoding of names on the server. Default utf-8, as RFC 2640 has it and as Unix servers without UTF8 take it too.
 
 Directories get the permissions the server gives them, unless the section sets a mode: then SITE CHMOD asks for it.
 """
 
+# ruff: noqa: S321 - ftplib is the point
 from __future__ import annotations
 
 import codecs
@@ -81,7 +83,9 @@ REPLIES: dict[str, type[MoveError]] = {
 NOT_UNDERSTOOD = ("500", "501", "502", "504")
 NO_SUCH_PLACE = ("450", "451", "550", "553")
 """What servers say to STOR for a directory that is missing, a file that is there, and what is forbidden alike."""
-_FULL = re.compile(r"no space|disk (is )?full|quota|insufficient (disk|storage)|error during write", re.IGNORECASE)
+_FULL = re.compile(r"no space|disk (is )?full|quota|insufficient (disk|storage)|error during write|input/output error",
+                   re.IGNORECASE)
+"""What servers say when their disk does not take the bytes, some of them with a code that means something else."""
 _CUT = re.compile(r"data connection|transfer aborted", re.IGNORECASE)
 _SHA256 = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
 _SIZE_FACT = re.compile(r"[ ;]size=(\d+);", re.IGNORECASE)
@@ -436,7 +440,7 @@ def _chunks(origin: Origin, start: int, end: int) -> Iterator[memoryview]:
 
 
 class FtpMover(Mover):
-    """FTP, plain and with explicit TLS. Reads the parameters `tls_ca_file`, `tls_verify` and `ftp_encoding`."""
+    """FTP, plain and with explicit TLS. The module says which parameters are read."""
 
     schemes = ("ftp", "ftps")
     abilities = Abilities(resume=True)
@@ -477,11 +481,18 @@ def _logged_in(ftp: Connection, destination: Destination, settings: SessionSetti
 
 def tls_context(parameters: Mapping[str, Any], name: str) -> ssl.SSLContext:
     """A context that verifies certificates and host names, unless `tls_verify` is false."""
-    ca_file = parameters.get("tls_ca_file")
+    files = {key: os.path.expanduser(str(parameters[key])) for key in ("tls_ca_file", "tls_cert_file", "tls_key_file")
+             if parameters.get(key)}
+    password = str(parameters.get("tls_key_password") or "")
+    trouble = ""
     try:
-        context = ssl.create_default_context(cafile=os.path.expanduser(str(ca_file)) if ca_file else None)
+        context = ssl.create_default_context(cafile=files.get("tls_ca_file"))
+        if "tls_cert_file" in files:
+            context.load_cert_chain(files["tls_cert_file"], files.get("tls_key_file"), lambda: password)
     except OSError as error:
-        raise DestinationInvalid(f"tls_ca_file {ca_file} cannot be used: {error.strerror or error}") from error
+        trouble = error.strerror or type(error).__name__
+    if trouble:
+        raise DestinationInvalid(f"{', '.join(f'{key} {value}' for key, value in files.items())} cannot be used: {trouble}")
     if not _is_on(parameters.get("tls_verify", True)):
         logger.warning("%s: tls_verify is off, anybody on the way can pose as the server", name)
         context.check_hostname = False

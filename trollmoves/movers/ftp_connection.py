@@ -8,11 +8,12 @@
 - An upload ends with the server's confirmation; while sent bytes still drain to a slow server, waiting for it is not stalling.
 """
 
+# ruff: noqa: S321 - whether the connection is encrypted is the choice of who writes ftp or ftps
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import ftplib  # noqa: S402 - the protocol is the user's choice; ftps is the same with TLS
+import ftplib  # noqa: S402
 import re
 import select
 import socket
@@ -63,9 +64,9 @@ class Connection(ftplib.FTP):
         self.voidcmd("AUTH TLS")
         if self._buffer:
             raise ftplib.error_proto("unencrypted bytes follow the reply to AUTH TLS")
-        assert self.sock is not None
-        self.sock.settimeout(self._seconds_left())
-        self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+        control = self._control()
+        control.settimeout(self._seconds_left())
+        self.sock = context.wrap_socket(control, server_hostname=self.host)
 
     def log_in(self, login: Login) -> None:
         """Log in; from then on replies may take as long as a transfer may stall."""
@@ -96,13 +97,17 @@ class Connection(ftplib.FTP):
         except UnicodeEncodeError as error:
             raise DestinationInvalid(f"a name cannot be written in {self.encoding}, the encoding of the server: "
                                      f"{ascii(line[error.start:error.end])}") from None
-        if self.sock is None:
-            raise EOFError
+        control = self._control()
         if self._buffer:
             raise ftplib.error_proto(f"the server said something unasked: {self._scrubbed(self.getline())}")
         self._ends = self._limit()
-        self.sock.settimeout(self._seconds_left())
-        self.sock.sendall(data + b"\r\n")
+        control.settimeout(self._seconds_left())
+        control.sendall(data + b"\r\n")
+
+    def _control(self) -> socket.socket:
+        if self.sock is None:
+            raise EOFError
+        return self.sock
 
     def patiently(self, command: str, seconds: float) -> str:
         """As `sendcmd`, for a command that takes the server some time: its reply may come *seconds* later than others."""
@@ -127,10 +132,9 @@ class Connection(ftplib.FTP):
         return line.rstrip(b"\r").decode(self.encoding, "replace")
 
     def _fill(self, seconds: float) -> None:
-        if self.sock is None:
-            raise EOFError
-        self.sock.settimeout(seconds)
-        data = self.sock.recv(8192)
+        control = self._control()
+        control.settimeout(seconds)
+        data = control.recv(8192)
         if not data:
             raise EOFError
         self._room -= len(data)

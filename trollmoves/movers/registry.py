@@ -37,7 +37,7 @@ def mover_for(scheme: str) -> Mover:
     for entry in entry_points(group=GROUP, name=scheme):
         found = entry.load()()
         if not isinstance(found, Mover):
-            raise DestinationInvalid(f"{entry.value} of entry point {GROUP}:{scheme} is no subclass of trollmoves.movers.base.Mover")
+            raise DestinationInvalid(f"{entry.value} of entry point {GROUP}:{scheme} is no trollmoves.movers.base.Mover")
         return found
     raise DestinationInvalid(f"no mover for {scheme!r}: known are {', '.join(known_schemes())}")
 
@@ -48,8 +48,8 @@ def _built_in(scheme: str) -> Mover:
     try:
         found: Mover = getattr(importlib.import_module(module), name)()
     except ImportError as error:
-        raise MissingLibrary(f"{scheme}:// needs a library that is not installed ({error.name}): pip install 'trollmoves[{extra}]'") \
-            from error
+        raise MissingLibrary(f"{scheme}:// needs a library that is not installed ({error.name}): "
+                             f"pip install 'trollmoves[{extra}]'") from error
     return found
 
 

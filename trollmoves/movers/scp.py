@@ -78,13 +78,12 @@ class ShellSession(Session):
             self._acknowledged(sink, path)
             self._acknowledged(sink, path)
             self._send(sink, origin, progress)
-            sink.write(b"\0")
             self._acknowledged(sink, path)
         except BaseException:
             self._end_sink()
             raise
         progress(origin.size)
-        return Sent(origin.size)
+        return Sent(origin.size, None, "size")  # the sink has counted the bytes: it acknowledges no less
 
     def _sink_in(self, directory: str) -> CommandChannel:
         if self._sink is not None and self._directory == directory and not self._sink.lost:
@@ -116,9 +115,11 @@ class ShellSession(Session):
             data = os.pread(origin.descriptor, min(CHUNK, origin.size - done), done)
             if not data:
                 raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
-            sink.write(data)
             done += len(data)
+            sink.write(data if done < origin.size else data + b"\0")
             progress(done)
+        if not origin.size:
+            sink.write(b"\0")
 
     def _run(self, command: str) -> tuple[int, bytes]:
         """Exit status of a shell command and the last line it printed."""

@@ -36,7 +36,7 @@ ERRORS: tuple[tuple[type[Exception], type[MoveError], str], ...] = (
     (asyncssh.PermissionDenied, LoginRefused, "login refused"),
     (asyncssh.KeyExchangeFailed, LoginRefused, "no common algorithms"),
     (asyncssh.IllegalUserName, LoginRefused, "user name not accepted"),
-    (asyncssh.KeyImportError, LoginRefused, "private key cannot be used"),
+    (ValueError, LoginRefused, "private key cannot be used"),
     (asyncssh.Error, Unreachable, "connection failed"),
     (TimeoutError, Unreachable, "no answer in time"),
     (OSError, Unreachable, "cannot connect"),

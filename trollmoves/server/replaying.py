@@ -7,7 +7,7 @@ from typing import Any
 
 from trollmoves.errors import DestinationInvalid
 from trollmoves.journal import Journal
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message
+from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message
 
 MOST_MESSAGES = 500
 """Messages in one page."""
@@ -69,7 +69,7 @@ def _page(rows: list[Any], topics: list[str], since: int, oldest_time: float) ->
 
 def _since(asked: dict[str, Any]) -> int:
     since = asked.get("since", 0)
-    if type(since) is not int or since < 0:
+    if type(since) is not int or not 0 <= since <= LARGEST_WHOLE:
         raise DestinationInvalid("replay: since must be a whole number, 0 or more")
     return since
 

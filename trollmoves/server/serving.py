@@ -20,11 +20,11 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import Busy, DestinationInvalid, MoveError, NotAnnounced
+from trollmoves.errors import Busy, DestinationInvalid, JournalError, MoveError, NotAnnounced, OriginGone
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, identity_of, uris_of, values_of
+from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, identity_of, uris_of, values_of
 from trollmoves.movers.base import Receipt
 from trollmoves.server.beneath import Announced
 from trollmoves.server.pushing import Member, Push, Pushing
@@ -40,6 +40,8 @@ MOST_FILES_LISTED = 2256
 """Names in one answer to `info`, as upstream."""
 LONGEST_HOLD = 10.0
 """Seconds a reply is held back before a peer that knows our extension gets `pending`."""
+MOST_HELD = 24 * 2**20
+"""Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
 LONGEST_TEXT = 500
 """Characters of an error in a reply."""
 
@@ -74,6 +76,8 @@ class Moving:
     total: int
     message: Message
     """The request that started it; its data make up the replies to those who ask for the outcome later."""
+    before: list[Receipt]
+    """The receipts of an earlier delivery of the same content to the same consumer and destination, if there was one."""
     waiters: list[Waiter] = field(default_factory=list)
     requests: set[str] = field(default_factory=set)
     done: int = 0
@@ -111,6 +115,8 @@ class Serving:
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
         self._rows: dict[int, Any] = {}
+        self._held = 0
+        """Bytes of the requests that wait for the outcome of a move."""
         self._transfers: dict[str, Any] = {}
         self._looked_up: set[int] = set()
         self._new_work: list[Work] = []
@@ -133,7 +139,13 @@ class Serving:
     # Requests come in.
 
     def _handle(self, requests: list[tuple[Asker, Message]]) -> None:
-        self._look_up(requests)
+        try:
+            self._look_up(requests)
+        except JournalError:
+            raise
+        except Exception:  # they are looked up one by one then, and the bad one gets an error
+            logger.exception("requests cannot be looked up together")
+            self._rows, self._transfers, self._looked_up = {}, {}, set()
         for asker, message in requests:
             reply = self._answer(asker, message)
             if reply is not None:
@@ -148,14 +160,20 @@ class Serving:
 
     def _look_up(self, requests: list[tuple[Asker, Message]]) -> None:
         """Ask the journal once for all pushes that came together."""
-        positions = [message.extension["offset"] for _, message in requests
-                     if message.type == "push" and message.extension.get("epoch") == self._journal.epoch
-                     and type(message.extension.get("offset")) is int]
+        positions = [offset for _, message in requests
+                     if message.type == "push" and (offset := self._offset_of(message)) is not None]
         rows = self._journal.find("announced_among", (orjson.dumps(positions),)) if positions else []
         self._rows = {row["position"]: row for row in rows}
         found = self._journal.find("transfers_among", (orjson.dumps([row["id"] for row in rows]),)) if rows else []
         self._transfers = {row["transfer"]: row for row in found}
         self._looked_up = {row["id"] for row in rows}
+
+    def _offset_of(self, message: Message) -> int | None:
+        """The position in our journal that a request names, if it does."""
+        offset = message.extension.get("offset")
+        if message.extension.get("epoch") != self._journal.epoch or type(offset) is not int:
+            return None
+        return offset if 0 < offset <= LARGEST_WHOLE else None
 
     def _answer(self, asker: Asker, message: Message) -> bytes | None:
         """The reply, or None when it comes later."""
@@ -167,6 +185,8 @@ class Serving:
         except MoveError as error:
             self._log_refusal(asker, message, error)
             return self._error(message, error)
+        except JournalError:
+            raise
         except Exception:  # whatever a request brings about, the next one is served
             logger.exception("%s request of %s failed", message.type, asker.address)
             return self._envelope.encode(message.subject, "error")
@@ -198,32 +218,39 @@ class Serving:
         transfer = _transfer_id(row, consumer, destination, request, message)
         waiter = Waiter(asker, message, time.monotonic(), request)
         if transfer in self._moving:
+            self._refuse_when_held_up(message)
             self._join(self._moving[transfer], waiter)
             return None
         known = self._transfers.get(transfer)
         if known is None and row["id"] not in self._looked_up:
             known = self._journal.find_one("transfer", (transfer,))
-        if known is not None and request and known["request"] == request and known["state"] in (State.MOVED, State.ACKNOWLEDGED):
-            return self._delivered(message, request, [Receipt(**receipt) for receipt in orjson.loads(known["receipt"])])
+        before = _receipts(known)
+        if before and request and known["request"] == request:
+            return self._delivered(message, request, before)
         self._refuse_when_busy(served)
+        self._refuse_when_held_up(message)
         members = _members(message, row)
         attempt = 1 if known is None else known["attempt"] + 1
         push = Push(transfer, members, destination, _backups(message), asker.address, attempt)
-        self._start(Moving(push, row["id"], row["chain"], row["size"], message), waiter, served, consumer)
+        self._start(Moving(push, row["id"], row["chain"], row["size"], message, before), waiter, served, consumer)
         return None
 
     def _join(self, moving: Moving, waiter: Waiter) -> None:
-        moving.waiters.append(waiter)
+        self._wait(moving, waiter)
         if waiter.request:
             moving.requests.add(waiter.request)
             self._by_request[waiter.request] = moving.push.transfer
 
+    def _wait(self, moving: Moving, waiter: Waiter) -> None:
+        moving.waiters.append(waiter)
+        self._held += len(waiter.message.raw)
+
     def _find(self, message: Message) -> tuple[Any, Served]:
         """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`."""
-        extension, uris = message.extension, uris_of(message.fields)
+        offset, uris = self._offset_of(message), uris_of(message.fields)
         identity = identity_of(message.fields)
-        if extension.get("epoch") == self._journal.epoch and type(extension.get("offset")) is int:
-            row = self._rows.get(extension["offset"]) or self._journal.find_one("announced_at", (extension["offset"],))
+        if offset is not None:
+            row = self._rows.get(offset) or self._journal.find_one("announced_at", (offset,))
             if row is not None and row["identity"] == identity and row["chain"] in self.chains and _is_about(row, uris):
                 newest = row if _request_id(message) else self._newest(identity, uris)
                 return newest or row, self.chains[row["chain"]]
@@ -241,6 +268,10 @@ class Serving:
             raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
         if len(self._moving) >= served.settings.queued_requests:
             raise Busy(f"{len(self._moving)} requests are waiting (queued_requests in section [{served.settings.name}])", 5.0)
+
+    def _refuse_when_held_up(self, message: Message) -> None:
+        if self._held + len(message.raw) > MOST_HELD:
+            raise Busy("too many large requests are waiting", 5.0)
 
     def _start(self, moving: Moving, waiter: Waiter, served: Served, consumer: Consumer) -> None:
         push = moving.push
@@ -265,6 +296,9 @@ class Serving:
 
     def _finish(self, moving: Moving, served: Served, outcome: Any) -> None:
         now = time.time()
+        if isinstance(outcome, OriginGone) and moving.before:
+            # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
+            outcome = moving.before
         if isinstance(outcome, Exception):
             state = State.GIVEN_UP if getattr(outcome, "permanent", False) else State.FAILED
             error = outcome if isinstance(outcome, MoveError) else MoveError(f"{type(outcome).__name__}: {outcome}")
@@ -296,6 +330,7 @@ class Serving:
         del self._moving[moving.push.transfer]
         for request in moving.requests:
             self._by_request.pop(request, None)
+        self._held -= sum(len(waiter.message.raw) for waiter in moving.waiters)
         return moving.waiters
 
     # Replies.
@@ -328,6 +363,7 @@ class Serving:
             late = [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]
             for waiter in late:
                 moving.waiters.remove(waiter)
+                self._held -= len(waiter.message.raw)
                 self._replier.reply(waiter.asker, self._pending(waiter, moving))
         self._loop.after(1.0, self._every_second)
 
@@ -342,7 +378,8 @@ class Serving:
         if moving is None:
             data = {EXTENSION: {"version": PROTOCOL, "request": request, "code": "unknown_request"}}
             return self._envelope.encode(message.subject, "err", data)
-        moving.waiters.append(Waiter(asker, moving.message, time.monotonic(), request))
+        self._refuse_when_held_up(moving.message)
+        self._wait(moving, Waiter(asker, moving.message, time.monotonic(), request))
         return None
 
     # An ack: a consumer has the file, from us or from somebody else.
@@ -352,14 +389,19 @@ class Serving:
         if isinstance(confirmed, list):
             return self._confirm(message, [request for request in confirmed if isinstance(request, str)][:1000])
         row, served = self._find(message)
+        self._refuse_when_busy(served)
         now = time.time()
         line = step_line(State.ACKNOWLEDGED, now, asker.address)
-        records: list[Operation] = [("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"],
-                                               "line": line, "id": row["id"]}])]
+        records: list[Operation] = []
         if (self._journal.find_one("delivered_to", (row["id"], asker.address))
                 or is_trusted(asker.address, served.settings.trusted_acks)):
-            records += served.removing.schedule(row["id"])
-        elif served.settings.delete is not None:
+            records = [("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"], "line": line,
+                                  "id": row["id"]}]), *served.removing.schedule(row["id"])]
+        elif row["state"] == State.ANNOUNCED:
+            # A stranger's word is noted once, no more: others may still wait for the file.
+            if '["acknowledged"' not in row["steps"]:
+                records = [("note", [{"line": line, "id": row["id"]}])]
+        if not records and served.settings.delete is not None:
             logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be removed, "
                         "set trusted_acks = %s in section [%s])",
                         asker.address, row["identity"], asker.address, served.settings.name)
@@ -369,16 +411,22 @@ class Serving:
     def _confirm(self, message: Message, requests: list[str]) -> bytes:
         now = time.time()
         crashing.point("server.acknowledged")
-        for request in requests:
-            for row in self._journal.find("delivered_by_request", (request,)):
-                line = step_line(State.ACKNOWLEDGED, now, row["peer"])
-                self._new_records += [
-                    ("acknowledge_transfer", [(now, row["transfer"])]),
-                    ("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"], "line": line,
-                               "id": row["file"]}]),
-                ]
+        for row in self._journal.find("delivered_by_requests", (orjson.dumps(requests),)):
+            line = step_line(State.ACKNOWLEDGED, now, row["peer"])
+            self._new_records += [
+                ("acknowledge_transfer", [(now, row["transfer"])]),
+                ("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"], "line": line,
+                           "id": row["file"]}]),
+            ]
         data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request"), "confirmed": len(requests)}}
         return self._envelope.encode(message.subject, "ack", data)
+
+
+def _receipts(transfer: Any | None) -> list[Receipt]:
+    """What a transfer delivered; empty when there was none, or it failed."""
+    if transfer is None or transfer["state"] not in (State.MOVED, State.ACKNOWLEDGED):
+        return []
+    return [Receipt(**receipt) for receipt in orjson.loads(transfer["receipt"])]
 
 
 def _request_id(message: Message) -> str:

@@ -32,7 +32,7 @@ CREATE TABLE files (
 ) STRICT;
 
 CREATE INDEX files_by_identity ON files (identity, chain);
-CREATE INDEX files_waiting     ON files (chain, due) WHERE due IS NOT NULL;
+CREATE INDEX files_waiting     ON files (chain, provider, due) WHERE due IS NOT NULL;
 
 -- Other providers that announced the same content, to be asked when the first fails and told when we have it.
 CREATE TABLE sources (

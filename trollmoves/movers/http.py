@@ -1,0 +1,318 @@
+"""Uploads by HTTP (`http://`, `https://`): PUT, safe where the server speaks WebDAV, or the POST of a form.
+
+A server is asked once for every session what it offers (OPTIONS). With WebDAV (RFC 4918: Apache, nginx with its ext module,
+lighttpd, Nextcloud, ...) a file goes to a temporary name and is renamed with MOVE; directories are made with MKCOL. Without it a
+server has to be trusted to show a file only when it has arrived: say `atomic_put`, or `inplace` in the section; else the move is
+refused. A form is complete or it is not, so `method = post` needs neither.
+
+The receipt says `sum` when the server tells a sha256 (RFC 9530, `Repr-Digest`), else `size` when it tells the size, else `none`.
+A partial upload is gone on with where the server takes the rest (PUT with `Content-Range`, or sabre/dav's PATCH); whether it did
+is seen by the size, and a server that did not gets the whole file. The time of the origin is sent in the ways that ownCloud's
+relatives and nginx understand. Paths are taken as they are: a `%20` in a destination means these three characters.
+
+Engine: the standard library's http.client. 1,000 files of 20 kB over one connection to nginx took it 5.6 s and 0.5 s of CPU,
+httpx 13.3 and 2.0, requests 20.3 and 2.5 (same run, busy machine); 200 MiB took all of them the same time.
+
+Parameters (`connection_parameters` of the section; upstream has no such mover):
+
+- Log-in: the uri's user and password; else `token` (bearer) or `username` and `password`, for the hosts of `auth_hosts`; else the
+  user's netrc. `headers`: more to send with every request, to the same hosts. Nothing of these goes over plain http to another
+  machine unless `allow_plaintext` is true.
+- `tls_ca_file`: certificates to trust instead of the system's; `tls_cert_file`, `tls_key_file`, `tls_key_password`: our own.
+- `webdav`: true or false instead of asking the server. `atomic_put`: see above.
+- `method`: `put` (default) or `post`: `multipart/form-data`, sent to the directory of the destination, or to `post_path`, with
+  the file's name from the destination; `form_field`: the name of the file's field (`file`); `form_fields`: further fields.
+- `query`: added to the url of every request. A query in the destination itself is refused.
+
+Proxies named in the environment are not used.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import posixpath
+import re
+import secrets
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from email.utils import formatdate
+from typing import Any
+
+from trollmoves.errors import DestinationInvalid, MoveError, OriginChanged, VerificationFailed
+from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.checksums import checksum_of
+from trollmoves.movers.http_connection import Answer, Body, HttpConnection
+from trollmoves.uris import Destination
+
+CHUNK = 64 * 2**10
+"""Bytes sent at a time; each such step has the whole stall timeout."""
+GONE = (404, 410)
+MISSING = (404, 409, 500)
+"""What servers say to a PUT or MOVE below a directory that is not there (nginx says 500); they say it for other reasons too, so
+it is believed until the directory has been made."""
+TELLS_NOTHING = (401, 403, 405, 501)
+"""What servers say to a HEAD that they do not answer to those who may only write."""
+_COLLECTION = re.compile(r"<(?:[\w.-]+:)?collection\s*/?>")
+_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
+_PROPFIND = b'<?xml version="1.0"?><propfind xmlns="DAV:"><prop><resourcetype/></prop></propfind>'
+
+
+class Offer:
+    """What a server said it can do."""
+
+    def __init__(self, answer: Answer, wanted: object):
+        allowed = {word.strip().upper() for word in answer.headers.get("Allow", "").split(",") if word.strip()}
+        self.classes = {word.strip() for word in answer.headers.get("DAV", "").split(",") if word.strip()}
+        self.webdav = bool(self.classes) and (not allowed or {"MOVE", "MKCOL"} <= allowed)
+        if wanted is not None:
+            self.webdav = _is_true(wanted)
+        self.patch = "sabredav-partialupdate" in self.classes
+        self.nginx = answer.headers.get("Server", "").lower().startswith("nginx")
+
+
+class HttpSession(Session):
+    """A connection to one server, and what it offers."""
+
+    def __init__(self, connection: HttpConnection, settings: SessionSettings, offer: Offer):
+        self._http = connection
+        self._parameters = settings.parameters
+        self._sums = settings.checksum != "never"
+        self._offer = offer
+        self._posts = _method(settings.parameters) == "POST"
+        self._partial = offer.webdav and not self._posts
+        self._hidden = self._posts
+        self._made = ""
+
+    def abilities(self, declared: Abilities) -> Abilities:
+        if self._posts:
+            return replace(declared, rename=False, atomic_put=True, size=False)
+        if self._offer.webdav:
+            return replace(declared, size=not self._hidden, resume=self._partial and not self._hidden)
+        return replace(declared, rename=False, atomic_put=_is_true(self._parameters.get("atomic_put")), size=not self._hidden)
+
+    def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
+        if self._posts:
+            return self._post(origin, path, progress)
+        if offset:
+            sent = self._put_rest(origin, path, progress, offset)
+            if sent is not None:
+                return sent
+        body = Body(origin.size, lambda: _chunks(origin, 0, progress))
+        answer = self._http.ask("PUT", path, headers=self._attributes(origin, path), body=body)
+        self._refuse(answer, path)
+        progress(origin.size)
+        return self._compared(origin, path)
+
+    def _refuse(self, answer: Answer, path: str) -> None:
+        if answer.good:
+            return
+        directory = posixpath.dirname(path).rstrip("/") + "/"
+        if answer.status in MISSING and self._offer.webdav and directory != self._made:
+            raise MissingDirectory(f"{self._http.name}{path}: its directory is not there ({answer.status} {answer.reason})")
+        answer.refuse(f"{self._http.name}{path}")
+
+    def _put_rest(self, origin: Origin, path: str, progress: Progress, offset: int) -> Sent | None:
+        """Send what is behind *offset*; None when the server does not take it like this."""
+        if offset < origin.size:
+            headers = self._attributes(origin, path)
+            if self._offer.patch:
+                headers |= {"X-Update-Range": f"bytes={offset}-", "Content-Type": "application/x-sabredav-partialupdate"}
+            else:
+                headers |= {"Content-Range": f"bytes {offset}-{origin.size - 1}/{origin.size}"}
+            body = Body(origin.size - offset, lambda: _chunks(origin, offset, progress))
+            answer = self._http.ask("PATCH" if self._offer.patch else "PUT", path, headers=headers, body=body)
+            if not answer.good or self._look(path)[0] != origin.size:
+                self._partial = False
+                return None
+        progress(origin.size)
+        return self._compared(origin, path)
+
+    def _attributes(self, origin: Origin, path: str) -> dict[str, str]:
+        headers = {"Content-Type": mimetypes.guess_type(path)[0] or "application/octet-stream"}
+        if self._offer.webdav:
+            headers["X-OC-Mtime"] = str(origin.mtime_ns // 10**9)
+        if self._offer.nginx:
+            headers["Date"] = formatdate(origin.mtime_ns / 10**9, usegmt=True)
+        return headers
+
+    def _compared(self, origin: Origin, path: str) -> Sent:
+        """Ask the server for what it can tell."""
+        arrived, digest = self._look(path)
+        if arrived is None and digest is None:
+            self._hidden = True
+            return Sent(origin.size)
+        if arrived not in (None, origin.size):
+            raise VerificationFailed(f"{self._http.name}{path}: {arrived} bytes arrived of {origin.size}")
+        if digest is None or not self._sums:
+            return Sent(origin.size, None, "size")
+        ours = checksum_of(origin.descriptor)
+        if digest != ours:
+            raise VerificationFailed(f"{self._http.name}{path}: checksum {digest} arrived, {ours} was sent")
+        return Sent(origin.size, ours, "sum")
+
+    def _post(self, origin: Origin, path: str, progress: Progress) -> Sent:
+        directory, name = posixpath.split(path)
+        boundary = secrets.token_hex(24)
+        before, after = _form(self._parameters, name, boundary)
+
+        def chunks() -> Iterator[bytes]:
+            yield before
+            yield from _chunks(origin, 0, progress)
+            yield after
+
+        target = str(self._parameters.get("post_path") or directory.rstrip("/") + "/")
+        answer = self._http.ask("POST", target, headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
+                                body=Body(len(before) + origin.size + len(after), chunks))
+        if not answer.good:
+            answer.refuse(f"{self._http.name}{target}")
+        progress(origin.size)
+        return Sent(origin.size)
+
+    def size(self, path: str) -> int | None:
+        return None if self._posts else self._look(path)[0]
+
+    def checksum(self, path: str) -> str | None:
+        return None if self._posts else self._look(path)[1]
+
+    def _look(self, path: str) -> tuple[int | None, str | None]:
+        """Size and sha256 of the file at *path*, each None where there is none or the server does not tell."""
+        headers = {"Cache-Control": "no-cache", "Accept-Encoding": "identity", "Want-Repr-Digest": "sha-256=9"}
+        answer = self._http.ask("HEAD", path, headers=headers)
+        if answer.status in GONE or answer.status in TELLS_NOTHING:
+            return None, None
+        if not answer.good:
+            answer.refuse(f"{self._http.name}{path}")
+        length = answer.headers.get("Content-Length", "")
+        known = length.isascii() and length.isdigit() and answer.headers.get("Content-Encoding", "identity") == "identity"
+        found = _DIGEST.search(answer.headers.get("Repr-Digest", ""))
+        return (int(length) if known else None), (f"sha256:{b64decode(found[1]).hex()}" if found else None)
+
+    def is_directory(self, path: str) -> bool:
+        if self._posts:
+            return False
+        if self._offer.webdav:
+            answer = self._http.ask("PROPFIND", path, headers={"Depth": "0", "Content-Type": "application/xml"},
+                                    body=Body(len(_PROPFIND), lambda: iter((_PROPFIND,))))
+            if answer.status == 207:
+                return _COLLECTION.search(answer.text) is not None
+            if answer.status in GONE:
+                return False
+        answer = self._http.ask("HEAD", path, follow=False)
+        return 300 <= answer.status < 400 and answer.headers.get("Location", "").partition("?")[0].endswith("/")
+
+    def rename(self, source: str, target: str) -> None:
+        answer = self._move(source, target, "F")
+        if answer.status == 412:
+            if self.is_directory(target):  # WebDAV would delete it with all that is in it
+                raise DestinationInvalid(f"{self._http.name}{target} is a directory")
+            answer = self._move(source, target, "T")
+        if answer.status in GONE and self._look(source)[0] is None:
+            raise VerificationFailed(f"{self._http.name}{source} is no longer on the server")
+        self._refuse(answer, target)
+
+    def _move(self, source: str, target: str, overwrite: str) -> Answer:
+        return self._http.ask("MOVE", source, headers={"Destination": self._http.absolute(target), "Overwrite": overwrite})
+
+    def remove(self, path: str) -> None:
+        answer = self._http.ask("DELETE", path)
+        if not answer.good and answer.status not in GONE:
+            answer.refuse(f"{self._http.name}{path}")
+
+    def make_directories(self, path: str) -> None:
+        self._made = path.rstrip("/") + "/"
+        self._make(self._made)
+
+    def _make(self, path: str, parent_made: bool = False) -> None:
+        answer = self._http.ask("MKCOL", path)
+        if answer.good or answer.status == 405:  # made, or there already
+            return
+        parent = posixpath.dirname(path.rstrip("/")).rstrip("/") + "/"
+        if answer.status in (404, 409) and parent != path and not parent_made:
+            self._make(parent)
+            self._make(path, parent_made=True)
+        elif not self.is_directory(path):
+            answer.refuse(f"{self._http.name}{path}")
+
+    def is_alive(self) -> bool:
+        return self._http.alive
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._http.close()
+
+
+def _chunks(origin: Origin, start: int, progress: Progress) -> Iterator[bytes]:
+    """The bytes of *origin* from *start* on, telling the progress after each step."""
+    done = start
+    while done < origin.size:
+        chunk = os.pread(origin.descriptor, min(CHUNK, origin.size - done), done)
+        if not chunk:
+            raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
+        yield chunk
+        done += len(chunk)
+        progress(done)
+
+
+def _form(parameters: Mapping[str, Any], name: str, boundary: str) -> tuple[bytes, bytes]:
+    """What stands before and behind the bytes of the file."""
+    fields = parameters.get("form_fields") or {}
+    if not isinstance(fields, Mapping):
+        raise DestinationInvalid("form_fields must hold names and values")
+    lines = [f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(str(key))}"\r\n\r\n{value}\r\n'
+             for key, value in fields.items()]
+    field = _quoted(str(parameters.get("form_field") or "file"))
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    lines.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{_quoted(name)}"\r\n'
+                 f"Content-Type: {kind}\r\n\r\n")
+    return "".join(lines).encode("utf-8", "surrogateescape"), f"\r\n--{boundary}--\r\n".encode()
+
+
+def _quoted(name: str) -> str:
+    """As browsers write a name in a form."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _method(parameters: Mapping[str, Any]) -> str:
+    method = str(parameters.get("method") or "put").upper()
+    if method not in ("PUT", "POST"):
+        raise DestinationInvalid(f"method must be put or post, not {method.lower()[:20]!r}")
+    return method
+
+
+def _is_true(value: object) -> bool:
+    return str(value).strip().lower() in ("1", "true", "yes", "on")
+
+
+def _offer_of(connection: HttpConnection, path: str, wanted: object) -> Offer:
+    """Ask what the server offers at the directory *path*, or above it while there is no such place."""
+    while True:
+        answer = connection.ask("OPTIONS", path)
+        if answer.status in (401, 407):
+            answer.refuse(connection.name)
+        if answer.status not in GONE or path == "/":
+            return Offer(answer, wanted)
+        path = posixpath.dirname(path.rstrip("/")).rstrip("/") + "/"
+
+
+class HttpMover(Mover):
+    """Uploads by PUT or POST; see the module for the parameters."""
+
+    schemes = ("http", "https")
+    abilities = Abilities(parallel=8)
+
+    def open(self, destination: Destination, settings: SessionSettings) -> Session:
+        if destination.query:
+            raise DestinationInvalid(f"{destination.exact.partition('?')[0]}: put the query into the parameter query")
+        _method(settings.parameters)
+        connection = HttpConnection(destination, settings)
+        try:
+            directory = posixpath.dirname(destination.path).rstrip("/") + "/"
+            offer = _offer_of(connection, directory, settings.parameters.get("webdav"))
+        except MoveError:
+            connection.close()
+            raise
+        connection.settle()
+        return HttpSession(connection, settings, offer)
