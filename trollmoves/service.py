@@ -22,7 +22,7 @@ from trollmoves.errors import ConfigurationError
 from trollmoves.journal import Journal
 from trollmoves.journal.cleaning import Cleaning
 from trollmoves.messages import Envelope
-from trollmoves.workers import Workers
+from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Service:
         self._config_file = config_file
         self._read_config = read_config
         self._config_watch = ConfigWatch(config_file, lambda: self.loop.call(self.reload))
-        self._cleaning = Cleaning(self.journal, self.loop, self.limits_of)
+        self._cleaning = Cleaning(self.journal, self.loop, self.limits_of, self._in_worker)
         self._draining = False
         if self.journal.damaged is not None:
             self.journal.alarm("", f"the journal was damaged; it was moved to {self.journal.damaged} and a new one was begun")
@@ -60,6 +60,9 @@ class Service:
 
     def stop_feeding(self) -> None:
         """Take in nothing new; what is under way goes on."""
+
+    def _in_worker(self, run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
+        self.workers.submit([Work("cleaning", 1, lambda _: run(), done)])
 
     def limits_of(self, chain: str) -> tuple[float, int]:
         """How long (seconds) and how many finished files the journal keeps for *chain*."""

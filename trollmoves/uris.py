@@ -206,6 +206,7 @@ def is_address(host: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=256)
 def parse_endpoint(text: object) -> tuple[str, int]:
     """Host and port of `host:port` or `[v6]:port`. Raises `ValueError` saying what is wrong."""
     if not isinstance(text, str):

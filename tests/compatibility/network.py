@@ -90,7 +90,8 @@ class Client(Peer):
         return names <= self.names()
 
     def names(self) -> set[str]:
-        return {path.name for path in self.outgoing.iterdir() if not path.name.startswith(".")} if self.outgoing.is_dir() else set()
+        found = self.outgoing.iterdir() if self.outgoing.is_dir() else iter(())
+        return {path.name for path in found if not path.name.startswith(".")}
 
 
 @dataclass

@@ -192,7 +192,8 @@ class Run:
         messages = {
             "ping": ("/anything", "ping", None), "ping with data": ("/anything", "ping", {"some": "thing"}),
             "info": (plain.topic, "info", None), "info of one": (plain.topic, "info", {"max_count": 1}),
-            "info of a prefix": ("/compatibility/plain/fi", "info", {"max_count": 1}), "info of nothing": ("/nothing", "info", None),
+            "info of a prefix": ("/compatibility/plain/fi", "info", {"max_count": 1}),
+            "info of nothing": ("/nothing", "info", None),
             "ack": (plain.topic, "ack", known), "ack with destination": (plain.topic, "ack", {
                 **known, "destination": f"file://somebody:pass@Host:21{self.outgoing(plain)}/"}),
             "ack of a strange file": (plain.topic, "ack", unknown),

@@ -105,8 +105,8 @@ class Tap(Looping):
 
 
 class Relay(Looping):
-    """Stands between a server and its clients: hands on announcements, with its own address in place of the server's, and requests
-    and replies, of which it keeps a record."""
+    """Stands between a server and its clients: hands on announcements, with its own address in place of the server's, and
+    requests and replies, of which it keeps a record."""
 
     def __init__(self, port: int, request_ports: list[int], record: Record):
         super().__init__()

@@ -5,7 +5,6 @@ Upstream's words are in `recorded/`; where upstream can be installed, they are a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,8 +60,7 @@ def test_ours_say_to_each_other_what_upstream_says(ours: Recording, scenario: st
 
 @pytest.mark.parametrize("scenario", NAMES)
 def test_our_server_says_to_upstream_what_upstream_says(our_server: Recording, scenario: str) -> None:
-    assert [said(our_server, scenario, *word) for word in OF_SERVERS] == [said(recorded(), scenario, *word) for word in OF_SERVERS]
-    for word in OF_CLIENTS:  # and upstream's client does with it what it always does
+    for word in (*OF_SERVERS, *OF_CLIENTS):  # upstream's client does with it what it always does
         assert said(our_server, scenario, *word) == said(recorded(), scenario, *word)
 
 

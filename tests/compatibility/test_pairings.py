@@ -1,4 +1,4 @@
-"""Our client with an upstream server, an upstream client with our server: real processes, configuration files in upstream's terms."""
+"""Our client with an upstream server, an upstream client with our server: real processes, configurations in upstream's terms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.compatibility.tapping import tapped
 from tests.support.eventually import eventually, never
 
 OURS, UPSTREAM = Make.OURS, Make.UPSTREAM
-PAIRS = [pytest.param(UPSTREAM, OURS, id="upstream-server-our-client"), pytest.param(OURS, UPSTREAM, id="our-server-upstream-client")]
+PAIRS = [pytest.param(UPSTREAM, OURS, id="upstream-server-our-client"),
+         pytest.param(OURS, UPSTREAM, id="our-server-upstream-client")]
 BURST = {OURS: 100, UPSTREAM: 60}
 """Files in a burst, by the make of the server."""
 

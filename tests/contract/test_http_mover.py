@@ -230,6 +230,9 @@ class Handler(BaseHTTPRequestHandler):
     def on_DELETE(self, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         return (404 if self.server.files.pop(path, None) is None else 204), {}, b""
 
+    def on_MKCOL(self, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        return 405, {}, b""
+
     def on_PROPFIND(self, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         if path == "/in/":
             return 207, {}, b"<D:resourcetype><D:collection/></D:resourcetype>"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import struct
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +22,12 @@ logger = logging.getLogger(__name__)
 LARGEST_REQUEST = 2**20
 """Bytes of a request, unless the section says otherwise."""
 REQUESTS_PER_TURN = 200
+WEIGHTS = {"replay": 20, "info": 20, "ack": 2}
+"""How much of a turn's number a request makes up, where one costs more than others: a ping must not wait for hundreds of them."""
+LARGE_REPLY = 16 * 1024
+"""Bytes; larger replies are only sent to peers that read theirs."""
+MOST_UNREAD = 512 * 1024
+"""Bytes that the system may hold for a peer when a large reply is to be added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,8 @@ class Asker:
     identity: bytes
     address: str
     """IP address of the peer."""
+    descriptor: int = -1
+    """Of its connection, as long as that lasts; -1 when it is not known. Only good for asking how much the peer has not read."""
 
 
 class Replier:
@@ -40,24 +51,34 @@ class Replier:
         self._handle = handle
         self._largest = largest
         self.malformed = 0
+        self.unread = 0
         # A reply that cannot be queued is dropped (its connection is gone, or its reader stopped reading): nobody else waits.
         self._socket, self.port = bound(zmq.ROUTER, address, port, {zmq.MAXMSGSIZE: largest})
         loop.register(self._socket, self._read)
 
     def reply(self, asker: Asker, raw: bytes) -> None:
-        """Send the reply to *asker*; dropped when the connection is gone."""
+        """Send the reply to *asker*; dropped when the connection is gone, or when it is large and the peer does not read."""
+        if len(raw) > LARGE_REPLY and _unread(asker.descriptor) > MOST_UNREAD:
+            self._note_unread(asker)
+            return
         try:
             self._socket.send_multipart((asker.identity, b"", raw), zmq.DONTWAIT)
         except zmq.ZMQError as error:
             logger.info("reply to %s could not be queued: %s", asker.address, error)
 
+    def _note_unread(self, asker: Asker) -> None:
+        self.unread += 1
+        if self.unread in (1, 10, 100) or self.unread % 1000 == 0:
+            logger.warning("%s asks and does not read: no large replies for it (%d so far)", asker.address, self.unread)
+
     def _read(self) -> None:
-        requests = []
-        for _ in range(REQUESTS_PER_TURN):
+        requests, room = [], REQUESTS_PER_TURN
+        while room > 0:
             try:
                 request = self._receive()
             except zmq.Again:
                 break
+            room -= 1 if request is None else WEIGHTS.get(request[1].type, 1)
             if request is not None:
                 requests.append(request)
         if requests:
@@ -65,7 +86,7 @@ class Replier:
 
     def _receive(self) -> tuple[Asker, Message] | None:
         frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
-        asker = Asker(frames[0].bytes, _address_of(frames[-1]))
+        asker = Asker(frames[0].bytes, _address_of(frames[-1]), _descriptor_of(frames[-1]))
         size = sum(len(frame) for frame in frames)
         if len(frames) != 3 or len(frames[1]) or size > self._largest + 1024:
             self._refuse(asker, "unknown", f"{len(frames)} frames of {size} bytes")
@@ -92,3 +113,20 @@ def _address_of(frame: zmq.Frame) -> str:
         return str(frame.get("Peer-Address"))
     except zmq.ZMQError:  # pragma: no cover - every TCP peer has one
         return ""
+
+
+def _descriptor_of(frame: zmq.Frame) -> int:
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except (zmq.ZMQError, ValueError, TypeError):  # pragma: no cover - libzmq without it
+        return -1
+
+
+def _unread(descriptor: int) -> int:
+    """Bytes sent on a connection that the peer's system has not taken yet; 0 when it is not known."""
+    if descriptor < 0:
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+    except OSError:  # the connection is gone; its number may be another file's by now
+        return 0

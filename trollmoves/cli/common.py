@@ -8,6 +8,7 @@ import logging
 import logging.config
 import logging.handlers
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from trollmoves import __version__
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.reading import Configuration
 from trollmoves.errors import ConfigurationError, TrollmovesError
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "[%(asctime)s %(levelname)-8s %(name)s] %(message)s"
 
@@ -39,8 +42,25 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"trollmoves {__version__}")
 
 
+def whole_number(low: int, high: int, what: str) -> Callable[[str], int]:
+    """What argparse reads a whole number from *low* to *high* with; *what* says in a complaint what it is."""
+    def read(text: str) -> int:
+        if not re.fullmatch(r"-?\d{1,15}", text, re.ASCII) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return int(text)
+    return read
+
+
+def seconds(text: str) -> float:
+    """What argparse reads a time in seconds with; more than nothing, at most a day."""
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) or not 0 < float(text) <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, more than 0 and at most 86400")
+    return float(text)
+
+
 def _warn(option: str | None) -> None:
-    warnings.warn(f"The {option} option is pending deprecation, use --log-config instead.", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"The {option} option is pending deprecation, use --log-config instead.", RuntimeWarning,
+                  stacklevel=100)  # the user wrote no line of Python that could be shown
 
 
 class Deprecated(argparse.Action):
@@ -85,6 +105,8 @@ def _all_handlers() -> list[logging.Handler]:
 def _configure(path: Path) -> None:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("holds no mapping; begin it with version: 1")
         settings.setdefault("disable_existing_loggers", False)  # ours exist by now, and must go on
         logging.config.dictConfig(settings)
     except OSError as error:
@@ -146,3 +168,7 @@ def run_program(name: str, main: Callable[[], int | None]) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        logger.debug("an operating system error ends %s", name, exc_info=True)
+        print(f"{name}: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        return 1

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import orjson
 
-from trollmoves.cli.common import run_program
+from trollmoves.cli.common import run_program, whole_number
 from trollmoves.cli.watching import Display, new_display
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
@@ -33,6 +33,8 @@ FILE_SIZE = 10 * 1024
 ONE_BY_ONE = 10
 PATIENCE = 60.0
 """Seconds the demo waits for anything."""
+LAST_STEPS = 5.0
+"""Seconds it waits for the acknowledgements once every file is published."""
 FINISHED = ("published", "covered")
 
 
@@ -84,7 +86,8 @@ class Network:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="trollmoves demo", description="Run a server and a client on this machine, send files "
                                      "through, and show what happens to them.")
-    parser.add_argument("--files", type=int, default=1000, metavar="N", help="files in the burst (default: 1000)")
+    parser.add_argument("--files", type=whole_number(1, 1_000_000, "a number of files from 1"), default=1000, metavar="N",
+                        help="files in the burst (default: 1000)")
     parser.add_argument("--keep", action="store_true", help="leave the network running, and say how to use it")
     parser.add_argument("--directory", type=Path,
                         help="where to put everything (default: a new directory below the temporary one)")
@@ -115,6 +118,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _write_configurations(network: Network) -> int:
     """The example configurations, with this demo's directory and ports; returns the port of the announcements."""
+    if network.directory.exists() and any(network.directory.iterdir()):
+        raise TrollmovesError(f"{network.directory} is not empty: name a new directory, so that no files of yours are sent")
     network.outgoing.mkdir(parents=True)
     network.incoming.mkdir()
     ports = dict(zip(EXAMPLE_PORTS, _free_ports(len(EXAMPLE_PORTS)), strict=True))
@@ -148,6 +153,7 @@ def _show(network: Network, burst: int) -> int:
             _write(network, number, written)
         _watch(server, client, display, total, until=total, seconds=PATIENCE)
         took = time.monotonic() - began
+        _watch_last_steps(server, client, display, total)
         latencies = _latencies(network, client)
     return _summary(network, written, burst / took, latencies)
 
@@ -166,6 +172,17 @@ def _watch(server: Reader, client: Reader, display: Display, total: int, *, unti
         counts = reached(server, client)
         display.show(counts, total)
         if counts["published"] >= until and seconds > 1:
+            return
+        time.sleep(0.05)
+
+
+def _watch_last_steps(server: Reader, client: Reader, display: Display, total: int) -> None:
+    """The client confirms in bunches, so the server's last acknowledgements come a moment after the last publication."""
+    deadline = time.monotonic() + LAST_STEPS
+    while time.monotonic() < deadline:
+        counts = reached(server, client)
+        display.show(counts, total)
+        if all(count >= total for count in counts.values()):
             return
         time.sleep(0.05)
 

@@ -6,8 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, set_up_logging
+from trollmoves.cli.common import (
+    add_common_arguments,
+    default_journal,
+    read_or_explain,
+    run_program,
+    seconds,
+    set_up_logging,
+    whole_number,
+)
 from trollmoves.config.reading import read_server_config
+
+PORT = whole_number(0, 65535, "a port, a number from 0 (any free one) to 65535")
+COUNT = whole_number(0, 1_000_000, "a number from 0 to 1000000")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -15,22 +26,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         prog="move_it_server.py",
         description="Announce the files that arrive in directories, and move them to where clients want them.")
     add_common_arguments(parser)
-    parser.add_argument("-p", "--port", type=_port, default=9010, help="port for announcements (default: 9010)")
+    parser.add_argument("-p", "--port", type=PORT, default=9010, help="port for announcements (default: 9010)")
     parser.add_argument("--disable-backlog", action="store_true", help="do not announce files that were there before the start")
     parser.add_argument("-w", "--watchdog", action="store_true",
                         help="poll the directories instead of using inotify (for network file systems)")
-    parser.add_argument("--chain-check-interval", type=float, default=30.0, metavar="SECONDS",
+    parser.add_argument("--chain-check-interval", type=seconds, default=30.0, metavar="SECONDS",
                         help="seconds between two checks of the watches (default: 30)")
-    parser.add_argument("--max-notifier-restarts", type=int, default=10, metavar="N",
+    parser.add_argument("--max-notifier-restarts", type=COUNT, default=10, metavar="N",
                         help="end after so many failed restarts of a watch in a row; 0 for never (default: 10)")
     return parser.parse_args(arguments)
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 65536:
-        raise argparse.ArgumentTypeError("a port is a number from 0 (any free one) to 65535")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -80,11 +80,12 @@ class Chain:
         self._envelope = envelope
         self._workers = workers
         self._delay = settings.processing_delay or 0.0
+        self._who = {"client": client, "group": settings.group, "priority": 1 if settings.processing_delay else 0}
         self._addressing = Addressing(settings)
         self._requesters = Requesters(loop, envelope)
         self._stream = self._new_stream()
         self._delivering = Delivering(settings, self._addressing, journal, loop, envelope, self._stream, self._requesters,
-                                      self._landed)
+                                      self._who, self._landed)
         self._flights: dict[int, Flight] = {}
         self._unwritten: dict[str, tuple[int, Known]] = {}
         """By identity: what is being written or asked for, which look-ups do not see, or not as it is now."""
@@ -273,12 +274,9 @@ class Chain:
             steps += step_line(state, now, source.provider, flight.attempt)
         elif state is State.COVERED:
             steps += step_line(state, now, detail="a peer has it")
-        self._records.append(("add_file", [{
-            "id": flight.id, "chain": flight.chain, "identity": flight.identity, "key": announcement.key, "state": state,
-            "time": now, "steps": steps, "due": due, "size": announcement.size, "path": None, "device": None, "inode": None,
-            "mtime_ns": None, "provider": source.provider, "message": announcement.message.raw.decode(),
-            "request": flight.request or None, "attempt": flight.attempt,
-        }]))
+        self._records.append(("add_file", [(
+            flight.id, flight.chain, flight.identity, announcement.key, state, now, steps, due, announcement.size, None, None, None,
+            None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now)]))
         self._unwritten[flight.identity] = flight.id, Known(state, announcement.key, announcement.size, source.provider)
         self._to_send.append(flight)
 
@@ -328,8 +326,8 @@ class Chain:
         return notice
 
     def _note(self, file: int, state: State, now: float, due: float | None, attempt: int, detail: str, peer: str = "") -> None:
-        self._records.append(("step", [{"state": state, "time": now, "due": due, "attempt": attempt,
-                                        "line": step_line(state, now, peer, attempt, detail), "id": file}]))
+        line = step_line(state, now, peer, attempt, detail)
+        self._records.append(("step_due", [(state, now, attempt, due, line, file)]))
 
     # Ask.
 
@@ -358,10 +356,9 @@ class Chain:
         """Note a request: it is sent when the journal has it."""
         self._mark_asked(flight, source)
         now = time.time()
-        self._records.append(("ask", [{
-            "state": State.REQUESTED, "time": now, "attempt": flight.attempt, "request": flight.request,
-            "provider": source.provider, "message": source.announcement.message.raw.decode(), "id": flight.id,
-            "line": step_line(State.REQUESTED, now, source.provider, flight.attempt)}]))
+        line = step_line(State.REQUESTED, now, source.provider, flight.attempt)
+        self._records.append(("ask", [(now, flight.attempt, flight.request, source.provider,
+                                       source.announcement.message.raw.decode(), line, flight.id)]))
         announcement = source.announcement
         self._unwritten[flight.identity] = flight.id, Known(State.REQUESTED, announcement.key, announcement.size, source.provider)
         self._to_send.append(flight)
@@ -402,8 +399,7 @@ class Chain:
         def answered(reply: Message | None) -> None:
             self._answered(flight, reply)
         if announcement.epoch:
-            data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request,
-                               "client": self._client, "group": self.settings.group, "priority": 1 if self._delay else 0}
+            data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **self._who}
             self._requesters.ours(announcement.host, announcement.port).ask(flight.request, subject, "push", data, answered)
         else:
             self._requesters.upstream(announcement.host, announcement.port).ask(subject, "push", data, answered,
@@ -555,10 +551,8 @@ class Chain:
             self._unwritten[flight.identity] = flight.id, Known(State.REQUESTED, row["key"], row["size"], row["provider"])
             self._to_send.append(flight)
         self._write()
-        for row in self._journal.find("files_in_state", (self.settings.name, State.PUBLISHING)):
-            publication = self._journal.find_one("announcement_of", (row["id"],))
-            if publication is not None:
-                self._delivering.publish_again(row["id"], row["attempt"], publication["message"].encode())
+        for row in self._journal.find("unpublished", (self.settings.name,)):
+            self._delivering.publish_again(row["file"], row["message"].encode())
 
     # Silence.
 

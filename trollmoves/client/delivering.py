@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
@@ -16,7 +18,7 @@ from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.flight import Flight, Source
 from trollmoves.config.settings import ClientSettings
-from trollmoves.journal import Journal, Operation
+from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
@@ -31,8 +33,8 @@ class Delivering:
     """Ends the life of a file in one client chain; belongs to the loop."""
 
     def __init__(self, settings: ClientSettings, addressing: Addressing, journal: Journal, loop: Loop, envelope: Envelope,
-                 stream: Stream, requesters: Requesters, landed: Callable[[Flight], Any]):
-        """*landed* is called when a file is published and nothing is left to do for it."""
+                 stream: Stream, requesters: Requesters, who: Mapping[str, Any], landed: Callable[[Flight], Any]):
+        """*who* says to providers who we are; *landed* is called when a file is published and nothing is left to do for it."""
         self._settings = settings
         self._addressing = addressing
         self._journal = journal
@@ -40,9 +42,10 @@ class Delivering:
         self._envelope = envelope
         self._stream = stream
         self._requesters = requesters
+        self._who = who
         self._landed = landed
-        self._published: list[dict[str, Any]] = []
-        self._confirmations: dict[tuple[str, int], list[str]] = {}
+        self._published: list[int] = []
+        self._confirmations: dict[tuple[str, int], list[tuple[int, str]]] = {}
 
     def deliver(self, flight: Flight, reply: Message) -> None:
         """The provider says that the files of *flight* are at their destination."""
@@ -56,8 +59,7 @@ class Delivering:
         lines = (step_line(State.MOVED, now, source.announcement.address, flight.attempt, _receipt(reply))
                  + step_line(State.PUBLISHING, now))
         self._journal.write([
-            ("step", [{"state": State.PUBLISHING, "time": now, "due": None, "attempt": flight.attempt, "line": lines,
-                       "id": flight.id}]),
+            ("step", [(State.PUBLISHING, now, flight.attempt, lines, flight.id)]),
             ("add_announcement", [(position, flight.id, reply.subject, previous, raw.decode(), now)]),
         ], self._publish, flight, raw, reply.subject, position)
         if reply.extension.get("confirm") is True:
@@ -70,31 +72,29 @@ class Delivering:
         self._stream.send(self._envelope.encode(subject, "ack", self._addressing.known_data(announcement.message.fields)))
         self._stream.publish(raw, subject, position)
         crashing.point("client.published")
-        self._note_published(flight.id, flight.attempt)
+        self._note_published(flight.id)
         for source in flight.sources.values():
             if source is not flight.source:
                 self.tell(source)
         self._landed(flight)
 
-    def publish_again(self, file: int, attempt: int, raw: bytes) -> None:
+    def publish_again(self, file: int, raw: bytes) -> None:
         """A publication that was journaled before the last stop, and perhaps sent: send it, marked."""
         message = decode(raw)
         data = {**message.fields, EXTENSION: {**message.extension, "redelivered": True}}
         self._stream.send(self._envelope.encode(message.subject, message.type, data))
-        self._note_published(file, attempt)
+        self._note_published(file)
 
-    def _note_published(self, file: int, attempt: int) -> None:
+    def _note_published(self, file: int) -> None:
         """Recorded without waiting, with all others of this turn of the loop."""
         if not self._published:
             self._loop.call(self._record_published)
-        now = time.time()
-        self._published.append({"state": State.PUBLISHED, "time": now, "due": None, "attempt": attempt,
-                                "line": step_line(State.PUBLISHED, now), "id": file})
+        self._published.append(file)
 
     def _record_published(self) -> None:
-        records: list[Operation] = [("step", self._published)]
-        self._published = []
-        self._journal.write(records)
+        now = time.time()
+        files, self._published = orjson.dumps(self._published), []
+        self._journal.write([("step_all", [(State.PUBLISHED, now, step_line(State.PUBLISHED, now), files)])])
 
     def tell(self, source: Source) -> None:
         """Tell a provider that we have what it announced."""
@@ -102,7 +102,7 @@ class Delivering:
         fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
         if announcement.epoch:
             request = "r:" + uuid.uuid4().hex
-            data = {**fields, EXTENSION: {**announcement.message.extension, "request": request}}
+            data = {**fields, EXTENSION: {**announcement.message.extension, "request": request, **self._who}}
             requester = self._requesters.ours(announcement.host, announcement.port)
             requester.ask(request, subject, "ack", data, _ignore, CONFIRM_TIMEOUT)
         else:
@@ -114,7 +114,7 @@ class Delivering:
         if place not in self._confirmations:
             self._confirmations[place] = []
             self._loop.after(CONFIRM_EVERY, lambda: self._send_confirmations(place))
-        self._confirmations[place].append(request)
+        self._confirmations[place].append((source.announcement.offset, request))
 
     def _send_confirmations(self, place: tuple[str, int]) -> None:
         requests = self._confirmations.pop(place, [])

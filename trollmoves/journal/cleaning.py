@@ -1,18 +1,33 @@
-"""Keeping the journal bounded: finished files beyond the retention go, a little at a time."""
+"""Keeping the journal bounded: finished files beyond the retention go, a little at a time.
+
+A file that is still at its origin stays known for as long as it is there (forgotten, it would be announced again), but only what
+tells it apart is kept: its announcements, its transfers and its history go.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from trollmoves.journal.journal import Journal
 
+logger = logging.getLogger(__name__)
+
 EVERY = 60.0
 """Seconds."""
+SOON = 0.2
 AT_ONCE = 2000
 """Rows removed in one transaction: a commit must stay short, moves wait for it."""
+LOOK_AGAIN = 3600.0
+"""Seconds between two looks whether an expired file is still at its origin."""
+
+InWorker = Callable[[Callable[[], Any], Callable[[Any], Any]], Any]
+"""Runs the first elsewhere, and calls the second with what it returned or raised, in the loop."""
 
 
 class Clock(Protocol):
@@ -24,33 +39,67 @@ class Clock(Protocol):
 class Cleaning:
     """Removes announcements and finished files that are older than the retention, or more than it allows."""
 
-    def __init__(self, journal: Journal, clock: Clock, limits_of: Callable[[str], tuple[float, int]]):
-        """*limits_of* tells the retention of a chain: seconds, and number of files."""
+    def __init__(self, journal: Journal, clock: Clock, limits_of: Callable[[str], tuple[float, int]], in_worker: InWorker):
+        """*limits_of* tells the retention of a chain: seconds, and number of files. Origins are looked at by *in_worker*: a
+        network file system may take its time."""
         self._journal = journal
         self._clock = clock
         self._limits_of = limits_of
+        self._in_worker = in_worker
 
     def start(self) -> None:
         self._clock.after(EVERY, self._again)
 
     def _again(self) -> None:
-        again = EVERY
-        if not self._journal.full:
-            for row in self._journal.find("chains"):
-                if self._clean(row["chain"]):
-                    again = 0.2
-        self._clock.after(again, self._again)
+        chains = [] if self._journal.full else [row["chain"] for row in self._journal.find("chains")]
+        self._clean(chains, EVERY)
 
-    def _clean(self, chain: str) -> bool:
-        """Remove one portion; whether there may be more."""
+    def _clean(self, chains: Sequence[str], again: float) -> None:
+        """Clean one chain after the other; each is continued when its origins were looked at."""
+        if not chains:
+            self._clock.after(again, self._again)
+            return
+        portion = self._portion(chains[0])
+
+        def looked(there: Any) -> None:
+            if isinstance(there, Exception):
+                logger.error("[%s] cannot be cleaned: %r", chains[0], there)
+            else:
+                self._forget(portion, there)
+            self._clean(chains[1:], SOON if len(portion) >= AT_ONCE else again)
+
+        if portion:
+            self._in_worker(lambda: {row["id"] for row in portion if _is_there(row)}, looked)
+        else:
+            looked(set())
+
+    def _portion(self, chain: str) -> list[Any]:
         seconds, count = self._limits_of(chain)
-        oldest_kept = time.time() - seconds
-        portion = self._journal.find("expired_files", (chain, oldest_kept, chain, count, AT_ONCE))
+        now = time.time()
+        expired = self._journal.find("expired_files", (chain, now - seconds, chain, count, AT_ONCE))
+        return expired or self._journal.find("kept_files", (chain, now, AT_ONCE))
+
+    def _forget(self, portion: list[Any], there: set[int]) -> None:
         if not portion:
-            return False
+            return
+        look_again = time.time() + LOOK_AGAIN
         ids = [(row["id"],) for row in portion]
+        gone = [(row["id"],) for row in portion if row["id"] not in there]
         self._journal.write([
             ("keep_position", [(str(self._journal.head),)]),
-            ("remove_announcements_of", ids), ("remove_transfers_of", ids), ("remove_file", ids),
+            ("remove_announcements_of", [(json.dumps([row["id"] for row in portion]),)]), ("remove_transfers_of", ids),
+            ("keep_file", [(look_again, file) for file in there]), ("remove_removal_of", gone), ("remove_file", gone),
         ])
-        return len(portion) == AT_ONCE
+
+
+def _is_there(row: Any) -> bool:
+    """Whether the very file that was announced is still at its origin. When that cannot be seen, it is."""
+    if row["path"] is None:
+        return False
+    try:
+        status = os.lstat(row["path"])
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return (status.st_size, status.st_mtime_ns) == (row["size"], row["mtime_ns"])

@@ -1,16 +1,26 @@
 -- name: add_file
 INSERT INTO files (id, chain, identity, key, state, time, steps, due, size, path, device, inode, mtime_ns, provider, message,
-                   request, created, attempt)
-VALUES (:id, :chain, :identity, :key, :state, :time, :steps, :due, :size, :path, :device, :inode, :mtime_ns, :provider, :message,
-        :request, :time, :attempt);
+                   request, attempt, created)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: step
 -- One step of one file: its new state, and a line more in its history. A history that has become long (somebody asks for the same
 -- file again and again) loses its older half.
-UPDATE files SET state = :state, time = :time, due = :due, attempt = :attempt,
+UPDATE files SET state = ?, time = ?, attempt = ?,
                  steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
-WHERE id = :id;
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || ?
+WHERE id = ?;
+
+-- name: step_due
+-- The same, and when something is to be done next.
+UPDATE files SET state = ?, time = ?, attempt = ?, due = ?,
+                 steps = CASE WHEN length(steps) < 32768 THEN steps
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || ?
+WHERE id = ?;
+
+-- name: step_all
+-- The same step of many files at the same time (a list of ids in JSON).
+UPDATE files SET state = ?, time = ?, steps = steps || ? WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: note
 -- A line in the history that changes nothing else.
@@ -20,11 +30,10 @@ WHERE id = :id;
 
 -- name: ask
 -- A request is about to be sent: to whom, with what id.
-UPDATE files SET state = :state, time = :time, due = NULL, attempt = :attempt, request = :request, provider = :provider,
-                 message = :message,
+UPDATE files SET state = 'requested', time = ?, attempt = ?, due = NULL, request = ?, provider = ?, message = ?,
                  steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
-WHERE id = :id;
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || ?
+WHERE id = ?;
 
 -- name: file
 SELECT * FROM files WHERE id = ?;
@@ -126,17 +135,14 @@ WHERE files.chain = ? AND files.state = 'announced' AND files.path IS NOT NULL A
 ORDER BY position LIMIT ?;
 
 -- name: put_transfer
-INSERT INTO transfers (transfer, file, chain, client, consumer_group, spare, peer, request, destination, state, time, attempt)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (transfer) DO UPDATE SET peer = excluded.peer, request = excluded.request, state = excluded.state,
-                                     time = excluded.time, attempt = excluded.attempt, client = excluded.client,
-                                     spare = excluded.spare;
-
--- name: end_transfer
-UPDATE transfers SET state = ?, time = ?, receipt = ? WHERE transfer = ?;
+INSERT INTO transfers (file, transfer, chain, client, consumer_group, spare, peer, request, destination, state, time, attempt, receipt)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (file, transfer) DO UPDATE SET peer = excluded.peer, request = excluded.request, state = excluded.state,
+    time = excluded.time, attempt = excluded.attempt, client = excluded.client, spare = excluded.spare,
+    receipt = coalesce(excluded.receipt, receipt);
 
 -- name: transfer
-SELECT * FROM transfers WHERE transfer = ?;
+SELECT * FROM transfers WHERE file = ? AND transfer = ?;
 
 -- name: transfers_of
 SELECT * FROM transfers WHERE file = ? ORDER BY time;
@@ -148,8 +154,11 @@ SELECT * FROM transfers WHERE chain = ? AND state IN ('moved', 'acknowledged') A
 SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'acknowledged');
 
 -- name: delivered_by_requests
-SELECT transfer, file, peer, files.attempt AS attempt FROM transfers JOIN files ON files.id = transfers.file
-WHERE transfers.request IN (SELECT value FROM json_each(?)) AND transfers.request <> '' AND transfers.state = 'moved';
+-- Files that were delivered for the requests in a list of [position, request].
+SELECT transfers.file AS file FROM json_each(?) AS asked
+JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
+JOIN transfers ON transfers.file = announcements.file AND transfers.request = json_extract(asked.value, '$[1]')
+WHERE transfers.request <> '' AND transfers.state = 'moved';
 
 -- name: delivered_for
 SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_group = ?)) AND state IN ('moved', 'acknowledged');
@@ -158,8 +167,10 @@ SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_gr
 SELECT DISTINCT client, consumer_group FROM transfers
 WHERE chain = ? AND time > ? AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged');
 
--- name: acknowledge_transfer
-UPDATE transfers SET state = 'acknowledged', time = ? WHERE transfer = ?;
+-- name: acknowledge_transfers
+UPDATE transfers SET state = 'acknowledged', time = ?
+WHERE file IN (SELECT value FROM json_each(?)) AND request IN (SELECT json_extract(value, '$[1]') FROM json_each(?))
+  AND state = 'moved';
 
 -- name: add_removal
 INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);
@@ -221,13 +232,26 @@ SELECT * FROM files WHERE identity = ? OR key = ? ORDER BY id;
 
 -- name: expired_files
 -- Finished files that are older than the retention, or more than it allows.
-SELECT id FROM files WHERE chain = ? AND due IS NULL
+SELECT id, path, device, inode, size, mtime_ns FROM files WHERE chain = ? AND due IS NULL
   AND (state IN ('published', 'covered', 'given_up') OR (path IS NOT NULL AND state NOT IN ('moving', 'requested')))
   AND (time < ? OR id <= (SELECT id FROM files WHERE chain = ? ORDER BY id DESC LIMIT 1 OFFSET ?))
 ORDER BY id LIMIT ?;
 
+-- name: kept_files
+-- Expired files that were still at the origin when we looked last, and when to look again has come.
+SELECT id, path, device, inode, size, mtime_ns FROM files
+WHERE chain = ? AND provider IS NULL AND due IS NOT NULL AND due <= ? AND path IS NOT NULL LIMIT ?;
+
+-- name: keep_file
+-- Expired, but still at the origin: it must stay known, or it would be announced again. Only what tells it apart is kept.
+UPDATE files SET steps = '', due = ? WHERE id = ?;
+
+-- name: remove_removal_of
+DELETE FROM removals WHERE file = ?;
+
 -- name: remove_announcements_of
-DELETE FROM announcements WHERE file = ?;
+-- One list of ids in JSON: the table is gone through once for all of them.
+DELETE FROM announcements WHERE file IN (SELECT value FROM json_each(?));
 
 -- name: remove_transfers_of
 DELETE FROM transfers WHERE file = ?;
@@ -239,5 +263,7 @@ DELETE FROM files WHERE id = ?;
 -- Positions never repeat, also when the newest announcement was cleaned away.
 INSERT INTO meta (name, value) VALUES ('position', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
--- name: announcement_of
-SELECT position, subject, message FROM announcements WHERE file = ? ORDER BY position DESC LIMIT 1;
+-- name: unpublished
+-- Publications that are in the journal and were perhaps not sent.
+SELECT announcements.file AS file, announcements.message AS message FROM announcements JOIN files ON files.id = announcements.file
+WHERE files.chain = ? AND files.state = 'publishing' ORDER BY position;

@@ -51,7 +51,7 @@ CHUNK = 64 * 2**10
 """Bytes sent at a time; each such step has the whole stall timeout."""
 GONE = (404, 410)
 MISSING = (404, 409, 500)
-"""What servers say to a PUT or MOVE below a directory that is not there (nginx says 500); they say it for other reasons too, so
+"""What servers say to a PUT below a directory that is not there (nginx says 500); they say it for other reasons too, so
 it is believed until the directory has been made."""
 TELLS_NOTHING = (401, 403, 405, 501)
 """What servers say to a HEAD that they do not answer to those who may only write."""
@@ -205,13 +205,14 @@ class HttpSession(Session):
 
     def rename(self, source: str, target: str) -> None:
         answer = self._move(source, target, "F")
-        if answer.status == 412:
+        if answer.status in (409, 412):
             if self.is_directory(target):  # WebDAV would delete it with all that is in it
                 raise DestinationInvalid(f"{self._http.name}{target} is a directory")
             answer = self._move(source, target, "T")
         if answer.status in GONE and self._look(source)[0] is None:
             raise VerificationFailed(f"{self._http.name}{source} is no longer on the server")
-        self._refuse(answer, target)
+        if not answer.good:
+            answer.refuse(f"{self._http.name}{target}")
 
     def _move(self, source: str, target: str, overwrite: str) -> Answer:
         return self._http.ask("MOVE", source, headers={"Destination": self._http.absolute(target), "Overwrite": overwrite})

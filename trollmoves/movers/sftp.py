@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
+from contextlib import suppress
 from typing import NoReturn
 
 from trollmoves.errors import (
@@ -64,9 +65,10 @@ class SftpSession(Session):
         try:
             sum_ = self._write(exchange, handle, origin, path, progress, start)
             arrived = self._finish(exchange, handle, origin, path)
-        except MoveError as error:
-            if not self._channel.lost:
-                exchange.send(exchange.packet(protocol.CLOSE, handle))
+        except BaseException as error:
+            with suppress(MoveError):
+                exchange.ask(protocol.CLOSE, handle)
+                exchange.send()
             if isinstance(error, _WriteFailed):
                 raise self._why_write_failed(error, path) from error
             raise
@@ -99,14 +101,14 @@ class SftpSession(Session):
         return self._ask(protocol.OPEN, protocol.path_bytes(path), protocol.number(flags), protocol.attributes(mode))
 
     def _write(self, exchange: Exchange, handle: bytes, origin: Origin, path: str, progress: Progress, start: int) -> str | None:
-        """Send all blocks; the last go out with the requests of `_finish`. The checksum where it costs next to nothing."""
+        """Send all blocks; a small file's goes out with the requests of `_finish`. The checksum where it costs little."""
         block, done, acknowledged = self._channel.block, start, start
         lengths = IN_FLIGHT // block
         while done < origin.size:
             data = os.pread(origin.descriptor, min(block, origin.size - done), done)
             if not data:
                 raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
-            exchange.send(exchange.write(handle, done, data))
+            exchange.write(handle, done, data)
             done += len(data)
             while exchange.outstanding >= lengths:
                 _check(exchange.answer(), path)
@@ -118,9 +120,9 @@ class SftpSession(Session):
 
     def _finish(self, exchange: Exchange, handle: bytes, origin: Origin, path: str) -> int | None:
         """Set time and mode, ask for the size, close; all at once. The size that arrived, None when the server does not say."""
-        given = protocol.attributes(origin.mode, origin.mtime_ns // 10**9)
-        exchange.send(exchange.packet(protocol.FSETSTAT, handle, given) + exchange.packet(protocol.FSTAT, handle)
-                      + exchange.packet(protocol.CLOSE, handle))
+        exchange.ask(protocol.FSETSTAT, handle, protocol.attributes(origin.mode, origin.mtime_ns // 10**9))
+        exchange.ask(protocol.FSTAT, handle)
+        exchange.ask(protocol.CLOSE, handle)
         arrived = None
         while exchange.outstanding:
             kind, reply = exchange.answer()

@@ -8,6 +8,7 @@ makes small files fast (see `sftp`).
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import queue
 import time
@@ -24,6 +25,9 @@ SAFE_BLOCK = 32768
 LARGEST_BLOCK = 261120
 """Bytes; larger ones bring nothing."""
 
+GATHERED = 2**16
+"""Bytes of requests that are sent without waiting for more."""
+
 Answers = queue.SimpleQueue[Reply | None]
 
 
@@ -35,6 +39,8 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         self._channel: Any = None
         self._received = bytearray()
         self._waiting: dict[int, Answers] = {}
+        self._unsent: collections.deque[bytes] = collections.deque()
+        self._will_send = False
         self._numbers = itertools.count(1)
         self._hello: asyncio.Future[Reply] = loop.create_future()
         self.lost = False
@@ -117,9 +123,21 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         if self.lost:
             raise ConnectionLost(self.reason)
         try:
-            self._loop.call_soon_threadsafe(self._channel.write, packets)
+            self._unsent.append(packets)
+            if not self._will_send:
+                self._will_send = True
+                self._loop.call_soon_threadsafe(self._send_all)
         except RuntimeError as error:  # the loop has ended
             raise ConnectionLost(self.reason) from error
+
+    def _send_all(self) -> None:
+        """What several threads have sent meanwhile travels together: encrypting and sending cost by the packet."""
+        self._will_send = False  # first: what is appended from now on may be too late for this turn
+        packets = []
+        while self._unsent:
+            packets.append(self._unsent.popleft())
+        if packets and not self.lost:
+            self._channel.write(b"".join(packets))
 
     def abort(self, reason: str) -> None:
         """Give the connection up, for all who use it; from any thread."""
@@ -135,38 +153,47 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
 
 
 class Exchange:
-    """The requests of one operation and their answers; for one thread, thrown away afterwards."""
+    """The requests of one operation and their answers; for one thread, thrown away afterwards.
+
+    Requests go out when an answer is waited for, or when many bytes have gathered.
+    """
 
     def __init__(self, channel: SftpChannel, patience: float):
         self._channel = channel
         self._patience = patience
         self._answers: Answers = queue.SimpleQueue()
         self._asked: dict[int, int] = {}
+        self._unsent: list[bytes] = []
 
     @property
     def outstanding(self) -> int:
         """Answers that are still to come."""
         return len(self._asked)
 
-    def packet(self, kind: int, *fields: bytes) -> bytes:
-        """A request, to be handed to `send`."""
-        return protocol.packet(kind, self._expect(kind), *fields)
+    def ask(self, kind: int, *fields: bytes) -> None:
+        """Add a request."""
+        self._unsent.append(protocol.packet(kind, self._expect(kind), *fields))
 
-    def write(self, handle: bytes, offset: int, data: bytes) -> bytes:
-        """A WRITE, to be handed to `send`; *handle* as a string field."""
-        return protocol.write_packet(self._expect(protocol.WRITE), handle, offset, data)
+    def write(self, handle: bytes, offset: int, data: bytes) -> None:
+        """Add a WRITE; *handle* as a string field."""
+        self._unsent.append(protocol.write_packet(self._expect(protocol.WRITE), handle, offset, data))
+        if len(data) >= GATHERED:
+            self.send()
 
     def _expect(self, kind: int) -> int:
         request = self._channel.expect(self._answers)
         self._asked[request] = kind
         return request
 
-    def send(self, packets: bytes) -> None:
-        """Raises `ConnectionLost`."""
-        self._channel.send(packets)
+    def send(self) -> None:
+        """Send what was added. Raises `ConnectionLost`."""
+        packets, self._unsent = self._unsent, []
+        self._channel.send(b"".join(packets))
 
     def answer(self) -> tuple[int, Reply]:
         """The next answer and the kind of its request. Raises `Stalled` when the server says nothing at all for too long."""
+        if self._unsent:
+            self.send()
         asked = time.monotonic()
         while True:
             wait = self._patience - (time.monotonic() - max(asked, self._channel.heard))
@@ -191,5 +218,5 @@ class Exchange:
 def ask(channel: SftpChannel, patience: float, kind: int, *fields: bytes) -> Reply:
     """One request and its answer."""
     exchange = Exchange(channel, patience)
-    exchange.send(exchange.packet(kind, *fields))
+    exchange.ask(kind, *fields)
     return exchange.answer()[1]

@@ -36,7 +36,7 @@ class Fresh:
     position: int
     path: bytes
     raw: bytes
-    file_row: dict[str, Any]
+    file_row: tuple[Any, ...]
     announcement_row: tuple[Any, ...]
 
 
@@ -118,12 +118,8 @@ class Announcing:
         raw = self._envelope.encode(topic, "file", data)
         now = time.time()
         file = self._journal.new_file()
-        row = {
-            "id": file, "chain": self._settings.name, "identity": uid, "key": key, "state": State.ANNOUNCED, "time": now,
-            "steps": step_line(State.ANNOUNCED, now), "due": None, "size": arrival.size, "path": path,
-            "device": arrival.device, "inode": arrival.inode, "mtime_ns": arrival.mtime_ns, "provider": None, "message": None,
-            "request": None, "attempt": 0,
-        }
+        row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size, path,
+               arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
         return Fresh(position, path, raw, row, (position, file, topic, previous, raw.decode(), now))
 
 

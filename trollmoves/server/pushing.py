@@ -48,6 +48,8 @@ class Pushing:
         self._settings = settings
         parameters = dict(settings.connection_parameters.plain())
         self._prefix = _prefix(parameters)
+        self.names_files = self._prefix is not None
+        """Whether replies have the name of the file in a destination that is a directory: upstream's do with temporary names."""
         self._sync = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.delete is not None)
         self._session = SessionSettings(
             connect_timeout=settings.connect_timeout, stall_timeout=settings.stall_timeout,

@@ -42,6 +42,7 @@ LONGEST_HOLD = 10.0
 """Seconds a reply is held back before a peer that knows our extension gets `pending`."""
 MOST_HELD = 24 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
+MOST_CONFIRMED = 1000
 LONGEST_TEXT = 500
 """Characters of an error in a reply."""
 
@@ -66,23 +67,6 @@ class Waiter:
     """Empty for upstream clients, whose reply is held back until the end."""
 
 
-@dataclass(slots=True)
-class Moving:
-    """A move that is queued or running, and who waits for it."""
-
-    push: Push
-    file: int
-    chain: str
-    total: int
-    message: Message
-    """The request that started it; its data make up the replies to those who ask for the outcome later."""
-    before: list[Receipt]
-    """The receipts of an earlier delivery of the same content to the same consumer and destination, if there was one."""
-    waiters: list[Waiter] = field(default_factory=list)
-    requests: set[str] = field(default_factory=set)
-    done: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """Who has files pushed to it: what `delete` counts."""
@@ -99,6 +83,32 @@ class Consumer:
         if isinstance(client, str) and isinstance(group, str) and 0 < len(client) <= 200 and 0 < len(group) <= 200:
             return cls(client, group, message.extension.get("priority", 0) != 0)
         return cls(asker.address, "", False)
+
+
+@dataclass(slots=True)
+class Moving:
+    """A move that is queued or running, and who waits for it."""
+
+    push: Push
+    file: int
+    chain: str
+    total: int
+    message: Message
+    """The request that started it; its data make up the replies to those who ask for the outcome later."""
+    consumer: Consumer
+    before: list[Receipt]
+    """The receipts of an earlier delivery of the same content to the same consumer and destination, if there was one."""
+    waiters: list[Waiter] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+    done: int = 0
+    began: float = field(default_factory=time.time)
+    noted: bool = False
+    """The journal has it."""
+
+    @property
+    def request(self) -> str:
+        """The id of the request that started it; empty for upstream clients."""
+        return _request_id(self.message)
 
 
 class Serving:
@@ -223,16 +233,16 @@ class Serving:
             return None
         known = self._transfers.get(transfer)
         if known is None and row["id"] not in self._looked_up:
-            known = self._journal.find_one("transfer", (transfer,))
+            known = self._journal.find_one("transfer", (row["id"], transfer))
         before = _receipts(known)
-        if before and request and known["request"] == request:
-            return self._delivered(message, request, before)
+        if known is not None and before and request and known["request"] == request:
+            return self._delivered(message, request, before, row["chain"])
         self._refuse_when_busy(served)
         self._refuse_when_held_up(message)
         members = _members(message, row)
         attempt = 1 if known is None else known["attempt"] + 1
         push = Push(transfer, members, destination, _backups(message), asker.address, attempt)
-        self._start(Moving(push, row["id"], row["chain"], row["size"], message, before), waiter, served, consumer)
+        self._start(Moving(push, row["id"], row["chain"], row["size"], message, consumer, before), waiter, served)
         return None
 
     def _join(self, moving: Moving, waiter: Waiter) -> None:
@@ -273,18 +283,11 @@ class Serving:
         if self._held + len(message.raw) > MOST_HELD:
             raise Busy("too many large requests are waiting", 5.0)
 
-    def _start(self, moving: Moving, waiter: Waiter, served: Served, consumer: Consumer) -> None:
+    def _start(self, moving: Moving, waiter: Waiter, served: Served) -> None:
         push = moving.push
         limit = served.pushing.limit(push.destination)
         self._moving[push.transfer] = moving
         self._join(moving, waiter)
-        now = time.time()
-        self._new_records += [
-            ("put_transfer", [(push.transfer, moving.file, moving.chain, consumer.client, consumer.group, consumer.spare,
-                               push.peer, waiter.request, push.destination.exact, State.MOVING, now, push.attempt)]),
-            _step(moving, State.MOVING, now, push.destination.exact),
-        ]
-
         def progress(done: int) -> None:
             moving.done = done
 
@@ -305,21 +308,18 @@ class Serving:
             detail = hide_password(str(error))[:LONGEST_TEXT]
             logger.warning("%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact, detail,
                            exc_info=None if isinstance(outcome, MoveError) else outcome)
-            self._journal.write([("end_transfer", [(state, now, detail, moving.push.transfer)]),
-                                 _step(moving, state, now, detail)], self._tell_failure, moving, error)
+            self._journal.write(_records(moving, state, now, detail, detail), self._tell_failure, moving, error)
             return
         detail = _summary(outcome)
-        self._journal.write([
-            ("end_transfer", [(State.MOVED, now, orjson.dumps(outcome).decode(), moving.push.transfer)]),
-            _step(moving, State.MOVED, now, detail), *served.removing.schedule(moving.file),
-        ], self._tell_success, moving, outcome)
+        records = _records(moving, State.MOVED, now, detail, orjson.dumps(outcome).decode())
+        self._journal.write([*records, *served.removing.schedule(moving.file)], self._tell_success, moving, outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
 
     def _tell_success(self, moving: Moving, receipts: list[Receipt]) -> None:
         crashing.point("server.moved")
         for waiter in self._forget(moving):
-            self._replier.reply(waiter.asker, self._delivered(waiter.message, waiter.request, receipts))
+            self._replier.reply(waiter.asker, self._delivered(waiter.message, waiter.request, receipts, moving.chain))
         crashing.point("server.replied")
 
     def _tell_failure(self, moving: Moving, error: MoveError) -> None:
@@ -335,8 +335,9 @@ class Serving:
 
     # Replies.
 
-    def _delivered(self, message: Message, request: str, receipts: list[Receipt]) -> bytes:
-        data = _without_credentials(message.fields)
+    def _delivered(self, message: Message, request: str, receipts: list[Receipt], chain: str) -> bytes:
+        named = chain in self.chains and self.chains[chain].pushing.names_files
+        data = {**message.fields, "destination": _landed(message, receipts[-1], named)}
         if request:
             receipt = receipts[-1]
             data[EXTENSION] = {**message.extension, "request": request, "state": "delivered", "checksum": receipt.checksum,
@@ -360,6 +361,9 @@ class Serving:
     def _every_second(self) -> None:
         now = time.monotonic()
         for moving in self._moving.values():
+            if not moving.noted and time.time() - moving.began > 1.0:
+                # Short moves are journaled once, when they are over: if we die meanwhile, the client asks again.
+                self._journal.write(_records(moving, State.MOVING, moving.began, "", None))
             late = [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]
             for waiter in late:
                 moving.waiters.remove(waiter)
@@ -385,9 +389,8 @@ class Serving:
     # An ack: a consumer has the file, from us or from somebody else.
 
     def _ack(self, asker: Asker, message: Message) -> bytes:
-        confirmed = message.extension.get("requests")
-        if isinstance(confirmed, list):
-            return self._confirm(message, [request for request in confirmed if isinstance(request, str)][:1000])
+        if isinstance(message.extension.get("requests"), list):
+            return self._confirm(asker, message)
         row, served = self._find(message)
         self._refuse_when_busy(served)
         now = time.time()
@@ -395,31 +398,35 @@ class Serving:
         records: list[Operation] = []
         if (self._journal.find_one("delivered_to", (row["id"], asker.address))
                 or is_trusted(asker.address, served.settings.trusted_acks)):
-            records = [("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"], "line": line,
-                                  "id": row["id"]}]), *served.removing.schedule(row["id"])]
-        elif row["state"] == State.ANNOUNCED:
+            records = [*_had_elsewhere(row, Consumer.of(asker, message), asker, now), *served.removing.schedule(row["id"])]
+            if row["state"] != State.ACKNOWLEDGED:
+                records.append(("step", [(State.ACKNOWLEDGED, now, row["attempt"], line, row["id"])]))
+        elif '["acknowledged"' not in row["steps"]:
             # A stranger's word is noted once, no more: others may still wait for the file.
-            if '["acknowledged"' not in row["steps"]:
-                records = [("note", [{"line": line, "id": row["id"]}])]
-        if not records and served.settings.delete is not None:
-            logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be removed, "
-                        "set trusted_acks = %s in section [%s])",
-                        asker.address, row["identity"], asker.address, served.settings.name)
+            records = [("note", [{"line": line, "id": row["id"]}])]
+            if served.settings.delete is not None:
+                logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be removed, "
+                            "set trusted_acks = %s in section [%s])",
+                            asker.address, row["identity"], asker.address, served.settings.name)
         self._new_records += records
         return self._envelope.encode(message.subject, "ack", _without_credentials(message.fields))
 
-    def _confirm(self, message: Message, requests: list[str]) -> bytes:
+    def _confirm(self, asker: Asker, message: Message) -> bytes:
+        """Our clients confirm many deliveries at once, each by its position and the id of its request."""
         now = time.time()
         crashing.point("server.acknowledged")
-        for row in self._journal.find("delivered_by_requests", (orjson.dumps(requests),)):
-            line = step_line(State.ACKNOWLEDGED, now, row["peer"])
-            self._new_records += [
-                ("acknowledge_transfer", [(now, row["transfer"])]),
-                ("step", [{"state": State.ACKNOWLEDGED, "time": now, "due": None, "attempt": row["attempt"], "line": line,
-                           "id": row["file"]}]),
-            ]
-        data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request"), "confirmed": len(requests)}}
+        asked = orjson.dumps([pair for pair in message.extension["requests"][:MOST_CONFIRMED] if _is_confirmation(pair)])
+        files = orjson.dumps([row["file"] for row in self._journal.find("delivered_by_requests", (asked,))])
+        line = step_line(State.ACKNOWLEDGED, now, asker.address)
+        self._new_records += [("acknowledge_transfers", [(now, files, asked)]),
+                              ("step_all", [(State.ACKNOWLEDGED, now, line, files)])]
+        data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request")}}
         return self._envelope.encode(message.subject, "ack", data)
+
+
+def _is_confirmation(pair: Any) -> bool:
+    return (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int and 0 < pair[0] <= LARGEST_WHOLE
+            and isinstance(pair[1], str))
 
 
 def _receipts(transfer: Any | None) -> list[Receipt]:
@@ -465,15 +472,40 @@ def _backups(message: Message) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _step(moving: Moving, state: State, now: float, detail: str) -> Operation:
-    line = step_line(state, now, moving.push.peer, moving.push.attempt, detail)
-    return ("step", [{"state": state, "time": now, "due": None, "attempt": moving.push.attempt, "line": line, "id": moving.file}])
+def _records(moving: Moving, state: State, now: float, detail: str, receipt: str | None) -> list[Operation]:
+    """What the journal keeps of a move: how far it is, and the steps it has not noted yet."""
+    push, consumer = moving.push, moving.consumer
+    line = step_line(state, now, push.peer, push.attempt, detail) if state is not State.MOVING else ""
+    if not moving.noted:
+        moving.noted = True
+        line = step_line(State.MOVING, moving.began, push.peer, push.attempt, push.destination.exact) + line
+    return [("put_transfer", [(moving.file, push.transfer, moving.chain, consumer.client, consumer.group, consumer.spare,
+                               push.peer, moving.request, push.destination.exact, state, now, push.attempt, receipt)]),
+            ("step", [(state, now, push.attempt, line, moving.file)])]
 
 
 def _summary(receipts: list[Receipt]) -> str:
     receipt = receipts[-1]
     how = "" if receipt.copied else ", was there already"
     return f"{receipt.uri} {receipt.size} bytes, verified: {receipt.verified}{how}, {receipt.seconds:.3f} s"
+
+
+def _had_elsewhere(row: Any, consumer: Consumer, asker: Asker, now: float) -> list[Operation]:
+    """A consumer we know by name has the file, perhaps from another provider: `delete` need not wait for it."""
+    if not consumer.group:
+        return []
+    transfer = hashlib.sha256(f"ack\n{row['id']}\n{consumer.client}".encode("utf-8", "replace")).hexdigest()[:32]
+    return [("put_transfer", [(transfer, row["id"], row["chain"], consumer.client, consumer.group, consumer.spare, asker.address,
+                               "", "", State.ACKNOWLEDGED, now, 1)])]
+
+
+def _landed(message: Message, receipt: Receipt, named: bool) -> str:
+    """The destination in upstream's form: as it was asked for, on the backup host if one was used, with the name of the file
+    where upstream has it."""
+    place, there = parse_destination(message.fields["destination"]), parse_destination(receipt.uri)
+    if "backup_targets" in message.fields and there.host:
+        place = place.with_host(there.host)
+    return place.for_name(os.path.basename(there.path)).clean if named else place.clean
 
 
 def _without_credentials(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,12 +52,11 @@ CREATE TABLE announcements (
     time     REAL    NOT NULL
 ) STRICT;
 
-CREATE INDEX announcements_of_file ON announcements (file);
 
 -- One row for every move somebody asked of us: this file to that destination.
 CREATE TABLE transfers (
-    transfer    TEXT    PRIMARY KEY,       -- digest of content, asker and destination
     file        INTEGER NOT NULL,
+    transfer    TEXT    NOT NULL,          -- digest of content, asker and destination
     chain       TEXT    NOT NULL,
     client      TEXT    NOT NULL,          -- names the client chain that asked; of an upstream client its address
     consumer_group TEXT NOT NULL,          -- shared by a primary and its hot spares; empty for upstream clients
@@ -68,11 +67,10 @@ CREATE TABLE transfers (
     state       TEXT    NOT NULL CHECK (state IN ('moving', 'moved', 'acknowledged', 'failed', 'given_up')),
     time        REAL    NOT NULL,
     attempt     INTEGER NOT NULL,
-    receipt     TEXT                       -- JSON of the receipts; text of the error
+    receipt     TEXT,                      -- JSON of the receipts; text of the error
+    PRIMARY KEY (file, transfer)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX transfers_of_file    ON transfers (file);
-CREATE INDEX transfers_of_request ON transfers (request) WHERE request <> '';
 
 -- Origins to be removed, and when. A row goes when the file is gone or is another one.
 CREATE TABLE removals (

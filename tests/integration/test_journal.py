@@ -1,0 +1,224 @@
+"""Journals that are damaged, removed, full, locked or of another release: said clearly, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import rows
+from tests.faults.network import Network
+from tests.integration.hostile import Peer, text
+from tests.support.eventually import eventually, never
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2 + 100)
+
+
+def flip_bits(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    dice = random.Random(5)
+    for _ in range(200):
+        data[dice.randrange(100, len(data))] ^= 0xFF
+    path.write_bytes(data)
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(random.Random(7).randbytes(50_000))
+
+
+def lone_byte(path: Path) -> None:
+    path.write_bytes(b"x")
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+DAMAGES = [truncate, flip_bits, garbage, lone_byte]
+
+
+def in_one_file(path: Path) -> None:
+    """Bring what is in the write-ahead log into the file itself, so that damage to the file counts."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("victim", ["server", "client"])
+def test_a_damaged_journal_is_moved_aside_and_nothing_is_lost(tmp_path: Path, victim: str, damage: Callable[[Path], None]) -> None:
+    network = Network(tmp_path)
+    network.killed = True
+    with network:
+        network.start()
+        network.write_many(60, "before")
+        network.settle()
+        assert network.stop() == [0, 0]
+        journal, program = ((network.server_journal(), network.servers[0]) if victim == "server"
+                            else (network.client_journal, network.client))
+        epoch = rows(journal, "SELECT value FROM meta WHERE name = 'epoch'")
+        in_one_file(journal)
+        damage(journal)
+        network.write_many(20, "absent")
+        for name in list(network.ledger.latest())[:5]:  # must come again when the client has forgotten all
+            if victim == "client":
+                (network.destination / name).unlink()
+        mark = program.mark()
+        network.start()
+        program.wait_for("journal was damaged.*moved to", since=mark)
+        network.write_many(5, "after")
+        network.settle()
+        network.check()
+        assert rows(journal, "SELECT value FROM meta WHERE name = 'epoch'") != epoch
+        assert rows(journal, "SELECT count(*) FROM alarms")[0][0]
+        assert [path for path in tmp_path.iterdir() if ".damaged-" in path.name]
+
+
+@pytest.mark.parametrize("victim", ["server", "client"])
+def test_a_journal_emptied_while_nobody_ran_is_begun_anew(tmp_path: Path, victim: str) -> None:
+    network = Network(tmp_path)
+    network.killed = True
+    with network:
+        network.start()
+        network.write_many(10, "before")
+        network.settle()
+        network.stop()
+        journal = network.server_journal() if victim == "server" else network.client_journal
+        in_one_file(journal)
+        emptied(journal)
+        network.start()
+        network.write_many(5, "after")
+        network.settle()
+        network.check()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+@pytest.mark.parametrize("victim", ["server", "client"])
+def test_a_journal_that_is_taken_away_ends_the_process_and_a_restart_recovers(tmp_path: Path, victim: str, how: str) -> None:
+    network = Network(tmp_path)
+    network.killed = True
+    with network:
+        network.start()
+        network.write_many(10, "before")
+        network.settle()
+        journal, program = ((network.server_journal(), network.servers[0]) if victim == "server"
+                            else (network.client_journal, network.client))
+        if how == "replaced":
+            shutil.copy(journal, tmp_path / "copy")
+            os.rename(tmp_path / "copy", journal)
+        else:
+            journal.unlink()
+        assert program.wait(30) == 1
+        assert f"the journal {journal} was {how} while it was in use" in program.output()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{journal}{suffix}").unlink(missing_ok=True)
+        network.write_many(10, "absent")
+        program.start()
+        network.settle()
+        network.check()
+
+
+@pytest.mark.parametrize("victim", ["server", "client"])
+def test_a_journal_in_use_is_refused(tmp_path: Path, victim: str) -> None:
+    network = Network(tmp_path)
+    with network:
+        network.start()
+        (network.servers[0] if victim == "server" else network.client).wait_for("watches|listens to")
+        other = network._server(0) if victim == "server" else network._client()
+        other.log = tmp_path / "other.log"
+        other.start()
+        assert other.wait(30) == 1
+        assert "is in use by another process" in other.output() and "--journal" in other.output()
+        network.write_many(3)
+        network.settle()
+
+
+def test_a_journal_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) -> None:
+    network = Network(tmp_path)
+    with network:
+        network.start()
+        network.write_many(1)
+        network.settle()
+        network.stop()
+        with closing(sqlite3.connect(network.client_journal)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        before = network.client_journal.read_bytes()
+        network.client.start()
+        assert network.client.wait(30) == 1
+        assert "was written by a later release" in network.client.output()
+        assert network.client_journal.read_bytes() == before
+
+
+def test_a_journal_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
+    network = Network(tmp_path)
+    with network:
+        (tmp_path / "file").write_text("no directory")
+        network.server_journal = lambda number=0: tmp_path / "file" / "x.journal"  # type: ignore[method-assign]
+        program = network._server(0).start()
+        assert program.wait(30) == 1
+        assert "cannot make the journal" in program.output() and "--journal" in program.output()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place], capture_output=True).returncode:
+        pytest.skip("needs root to mount a small file system")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(place: Path) -> Path:
+    filler = place / "filler"
+    with filler.open("wb") as output:
+        try:
+            while True:
+                output.write(bytes(4096))
+                output.flush()
+        except OSError:
+            return filler
+
+
+@pytest.mark.parametrize("victim", ["server", "client"])
+def test_a_full_disk_of_the_journal_is_waited_out(tmp_path: Path, small_disk: Path, victim: str) -> None:
+    network = Network(tmp_path)
+    network.killed = True
+    place = small_disk / "j.journal"
+    if victim == "server":
+        network.server_journal = lambda number=0: place  # type: ignore[method-assign]
+        network.servers[0] = network._server(0)
+        program = network.servers[0]
+    else:
+        type(network).client_journal.fget  # noqa: B018 - it is a property; the program is told another place
+        network.client.argv[network.client.argv.index("--journal") + 1] = str(place)
+        program = network.client
+    with network:
+        network.start()
+        network.write_many(10, "before")
+        eventually(lambda: len(list(network.destination.iterdir())) == 10)
+        filler = fill(small_disk)
+        network.write_many(300, "full")
+        program.wait_for("journal cannot be written")
+        if victim == "server":
+            with Peer(network.request_ports[0]) as peer:
+                assert " pong " in peer.ask(text("ping"))
+            announced = len(network.recorder.files())
+            never(lambda: len(network.recorder.files()) > announced + 300, 1.0)
+        never(lambda: not program.running, 1.0)
+        filler.unlink()
+        program.wait_for("journal can be written again")
+        eventually(lambda: not network.scene().missing(), 60, message="everything arrives after all")
+        assert program.running
+        states = dict(rows(place, "SELECT state, count(*) FROM files GROUP BY state"))
+        assert sum(int(str(count)) for count in states.values()) == 310
+        assert network.observer.violations == []

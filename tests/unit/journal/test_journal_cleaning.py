@@ -1,0 +1,180 @@
+"""Retention: what the journal forgets, and what it must not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trollmoves.journal import Journal
+from trollmoves.journal.cleaning import EVERY, LOOK_AGAIN, Cleaning
+from trollmoves.journal.journal import step_line
+
+DAY = 86400.0
+
+
+class Timers:
+    """Keeps what is to run later, until told to run it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, Callable[[], Any]]] = []
+
+    def after(self, seconds: float, function: Callable[[], Any]) -> None:
+        self.waiting.append((seconds, function))
+
+    def run(self) -> float:
+        seconds, function = self.waiting.pop(0)
+        function()
+        return seconds
+
+
+def at_once(run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
+    done(run())
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    died: list[BaseException] = []
+
+    def call_all(calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
+        for function, arguments in calls:
+            function(*arguments)
+    journal = Journal(tmp_path / "j", call_all, died.append)
+    yield journal
+    journal.close()
+    assert not died
+
+
+def committed(journal: Journal) -> None:
+    import threading
+    done = threading.Event()
+    journal.write([], done.set)
+    assert done.wait(20)
+
+
+def add(journal: Journal, path: Path | None, *, age: float, state: str = "acknowledged", due: float | None = None,
+        written: bool = True) -> int:
+    if path is not None and written:
+        path.write_bytes(b"content")
+    status = path.stat() if path is not None and written else None
+    file, when = journal.new_file(), time.time() - age
+    position, previous = journal.new_position("/t")
+    journal.write([
+        ("add_file", [{"id": file, "chain": "c", "identity": f"f{file}", "key": "k:1", "state": state, "time": when,
+                       "steps": step_line("announced", when), "due": due, "size": status.st_size if status else 7,
+                       "path": None if path is None else str(path).encode(), "device": status.st_dev if status else 1,
+                       "inode": status.st_ino if status else 1, "mtime_ns": status.st_mtime_ns if status else 1,
+                       "provider": "p:1" if path is None else None, "message": None, "request": None, "attempt": 0}]),
+        ("add_announcement", [(position, file, "/t", previous, "text", when)]),
+        ("put_transfer", [(f"t{file}", file, "c", "me", "g", False, "127.0.0.1", f"r:{file}", "/d", "moved", when, 1)]),
+        ("add_removal", [(file, "c", when + 10 * DAY)]),
+    ])
+    committed(journal)
+    return file
+
+
+def clean(journal: Journal, *, seconds: float = DAY, count: int = 1000) -> Timers:
+    timers = Timers()
+    Cleaning(journal, timers, lambda chain: (seconds, count), at_once).start()
+    assert timers.run() == EVERY
+    committed(journal)
+    return timers
+
+
+def count(journal: Journal, table: str) -> int:
+    return int(journal.reader._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def test_a_finished_file_that_is_gone_is_forgotten_with_all_that_belongs_to_it(journal: Journal, tmp_path: Path) -> None:
+    add(journal, tmp_path / "gone", age=2 * DAY, written=False)
+    clean(journal)
+    assert [count(journal, table) for table in ("files", "announcements", "transfers", "removals")] == [0, 0, 0, 0]
+
+
+def test_a_file_that_is_still_at_its_origin_stays_known_in_compact_form(journal: Journal, tmp_path: Path) -> None:
+    file = add(journal, tmp_path / "there", age=2 * DAY)
+    clean(journal)
+    row = journal.find_one("file", (file,))
+    assert (row["path"], row["steps"]) == (str(tmp_path / "there").encode(), "")
+    assert (count(journal, "announcements"), count(journal, "transfers"), count(journal, "removals")) == (0, 0, 1)
+    assert journal.find("announced_files", ("c", f'["f{file}"]'))  # so it is not announced again
+
+
+def test_a_compact_file_is_forgotten_when_it_is_gone_at_a_later_look(journal: Journal, tmp_path: Path) -> None:
+    file = add(journal, tmp_path / "there", age=2 * DAY)
+    clean(journal)
+    (tmp_path / "there").unlink()
+    clean(journal)
+    assert count(journal, "files") == 1, "not looked at again at once"
+    journal.write([("keep_file", [(time.time() - LOOK_AGAIN, file)])])
+    committed(journal)
+    clean(journal)
+    assert count(journal, "files") == 0
+
+
+def test_another_file_of_the_same_name_does_not_keep_the_old_one(journal: Journal, tmp_path: Path) -> None:
+    add(journal, tmp_path / "f", age=2 * DAY)
+    (tmp_path / "f").write_bytes(b"something else")
+    clean(journal)
+    assert count(journal, "files") == 0
+
+
+@pytest.mark.parametrize("state", ["announced", "moved", "acknowledged", "failed", "given_up"])
+def test_young_files_stay(journal: Journal, tmp_path: Path, state: str) -> None:
+    add(journal, tmp_path / "young", age=DAY / 2, state=state, written=False)
+    clean(journal)
+    assert count(journal, "files") == count(journal, "announcements") == 1
+
+
+@pytest.mark.parametrize(("state", "left"), [("announced", 1), ("requested", 1), ("failed", 1), ("publishing", 1),
+                                             ("published", 0), ("covered", 0), ("given_up", 0)])
+def test_a_client_forgets_only_what_is_finished(journal: Journal, state: str, left: int) -> None:
+    add(journal, None, age=2 * DAY, state=state)
+    clean(journal)
+    assert count(journal, "files") == left
+
+
+def test_what_waits_for_something_is_never_forgotten(journal: Journal) -> None:
+    add(journal, None, age=2 * DAY, state="given_up", due=time.time())
+    clean(journal)
+    assert count(journal, "files") == 1
+
+
+def test_the_number_of_files_is_bounded(journal: Journal) -> None:
+    for _ in range(20):
+        add(journal, None, age=0, state="published")
+    clean(journal, count=5)
+    assert count(journal, "files") == 5
+
+
+def test_positions_do_not_repeat_after_everything_was_forgotten(journal: Journal, tmp_path: Path) -> None:
+    add(journal, tmp_path / "gone", age=2 * DAY, written=False)
+    head = journal.head
+    clean(journal)
+    journal.close()
+    again = Journal(journal.path, lambda calls: None, lambda error: None)
+    assert again.head == head
+    again.close()
+
+
+def test_a_long_history_loses_its_older_half_at_a_line(journal: Journal) -> None:
+    file = add(journal, None, age=0, state="announced")
+    for number in range(800):
+        journal.write([("note", [{"line": step_line("note", 1.0, detail=f"{number} " + "x" * 80), "id": file}])])
+    committed(journal)
+    steps = journal.find_one("file", (file,))["steps"]
+    assert len(steps) < 40_000
+    import orjson
+    lines = [orjson.loads(line) for line in steps.splitlines()]
+    assert lines[-1][4].startswith("799 ")
+
+
+def test_providers_that_have_something_waiting_are_found_without_reading_what_waits(journal: Journal) -> None:
+    for _ in range(3):
+        add(journal, None, age=0, state="announced", due=time.time())
+    add(journal, None, age=0, state="published")
+    assert [row["provider"] for row in journal.find("providers_due", {"chain": "c"})] == ["p:1"]
+    assert journal.find("providers_due", {"chain": "other"}) == []
