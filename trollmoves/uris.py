@@ -112,11 +112,15 @@ class Destination:
         return self
 
 
-@lru_cache(maxsize=256)
 def parse_destination(text: object) -> Destination:
     """Read a destination. Raises `DestinationInvalid` with what is wrong; the text of the error never holds credentials."""
     if not isinstance(text, str):
         raise DestinationInvalid(f"a destination must be text, not {type(text).__name__}")
+    return _parsed_destination(text)
+
+
+@lru_cache(maxsize=256)
+def _parsed_destination(text: str) -> Destination:
     shown = hide_password(text)
     if not text or _CONTROL.search(text):
         raise DestinationInvalid(f"destination {shown!r} is empty or holds control characters")
@@ -206,11 +210,15 @@ def is_address(host: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=256)
 def parse_endpoint(text: object) -> tuple[str, int]:
     """Host and port of `host:port` or `[v6]:port`. Raises `ValueError` saying what is wrong."""
     if not isinstance(text, str):
         raise ValueError(f"an address must be text like host:port, not {type(text).__name__}")
+    return _parsed_endpoint(text)
+
+
+@lru_cache(maxsize=256)
+def _parsed_endpoint(text: str) -> tuple[str, int]:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not separator or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:

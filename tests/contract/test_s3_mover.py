@@ -228,7 +228,8 @@ class FrontHandler(BaseHTTPRequestHandler):
         text = answer.read()
         behind.close()
         dropped = {"connection", "transfer-encoding", "server", "date"} | ({"content-length"} if self.command != "HEAD" else set())
-        return answer.status, {name: value for name, value in answer.headers.items() if name.lower() not in dropped}, text
+        kept = {name: value for name, value in answer.headers.items() if name.lower() not in dropped}
+        return answer.status, kept, text
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Nobody reads it."""
@@ -278,11 +279,12 @@ class TestScripted:
         assert steps == sorted(steps) and steps[-1] == size
 
     @pytest.mark.parametrize(("status", "code", "kind"), [
-        (503, "SlowDown", Busy), (500, "InternalError", TemporaryError), (403, "AccessDenied", Denied), (400, "ExpiredToken", LoginRefused),
-        (507, "InsufficientStorage", DestinationFull), (400, "BadDigest", VerificationFailed), (400, "InvalidArgument", DestinationInvalid)])
+        (503, "SlowDown", Busy), (500, "InternalError", TemporaryError), (403, "AccessDenied", Denied),
+        (400, "ExpiredToken", LoginRefused), (507, "InsufficientStorage", DestinationFull), (400, "BadDigest", VerificationFailed),
+        (400, "InvalidArgument", DestinationInvalid)])
     @pytest.mark.parametrize(("method", "url"), [("PUT", "final.dat$"), ("PUT", "partNumber=2"), ("POST", "uploadId=")])
-    def test_a_refusal_becomes_our_error_and_leaves_nothing(self, place: S3Place, front: Front, tmp_path: Path, method: str, url: str,
-                                                            status: int, code: str, kind: type[MoveError]) -> None:
+    def test_a_refusal_becomes_our_error_and_leaves_nothing(self, place: S3Place, front: Front, tmp_path: Path, method: str,
+                                                            url: str, status: int, code: str, kind: type[MoveError]) -> None:
         path = make(tmp_path / "origin.dat", content_of(1000 if url.endswith("$") else LARGE))
         deliver(place, make(tmp_path / "old.dat", b"old"), "final.dat")
         front.rules = [refusal(method, url, status, code)]
@@ -308,17 +310,19 @@ class TestScripted:
         assert deliver(place, tmp_path / "1000.dat", settings=settings).verified == "none"
 
     @pytest.mark.parametrize(("size", "url"), [(1000, "final"), (LARGE, "partNumber=3")])
-    def test_a_wrong_sum_is_noticed_and_nobody_finds_the_wrong_bytes(self, place: S3Place, front: Front, tmp_path: Path, size: int,
-                                                                     url: str) -> None:
+    def test_a_wrong_sum_is_noticed_and_nobody_finds_the_wrong_bytes(self, place: S3Place, front: Front, tmp_path: Path,
+                                                                     size: int, url: str) -> None:
         front.rules = [Rule("PUT", url, with_headers(ETag='"0123456789abcdef0123456789abcdef"'))]
         with pytest.raises(VerificationFailed, match="0123456789abcdef"):
             deliver(place, make(tmp_path / "origin.dat", content_of(size)), "final.dat")
         assert place.names() == set()
         assert place.unfinished() == []
 
-    @pytest.mark.parametrize("headers", [{"ETag": '"other-kind-of-tag"'},
-                                         {"ETag": '"0123456789abcdef0123456789abcdef"', "x_amz_server_side_encryption": "aws:kms"}])
-    def test_where_no_sum_is_told_sizes_are_compared(self, place: S3Place, front: Front, tmp_path: Path, headers: dict[str, str]) -> None:
+    @pytest.mark.parametrize("headers", [
+        {"ETag": '"other-kind-of-tag"'},
+        {"ETag": '"0123456789abcdef0123456789abcdef"', "x_amz_server_side_encryption": "aws:kms"}])
+    def test_where_no_sum_is_told_sizes_are_compared(self, place: S3Place, front: Front, tmp_path: Path,
+                                                     headers: dict[str, str]) -> None:
         path = make(tmp_path / "origin.dat", content_of(1000))
         front.rules = [Rule("PUT", "final", with_headers(**headers))]
         assert deliver(place, path, "final.dat").verified == "size"
@@ -417,7 +421,8 @@ class TestParameters:
         deliver(place, make(tmp_path / "origin.dat", b"1"), settings=settings)
         assert self.signer(front) == "ours"
 
-    def test_without_any_credentials_the_login_is_refused(self, place: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_any_credentials_the_login_is_refused(self, place: S3Place, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
             monkeypatch.setenv(name, str(tmp_path / "none"))
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -438,7 +443,8 @@ class TestParameters:
     def test_newer_checksums_are_sent_when_asked_for(self, place: S3Place, front: Front, tmp_path: Path, options: dict[str, str],
                                                      sent: bool) -> None:
         given = {**place.settings.parameters["config_kwargs"], **options}
-        deliver(place, make(tmp_path / "origin.dat", b"1"), settings=replace(place.with_parameters(config_kwargs=given), checksum="never"))
+        settings = replace(place.with_parameters(config_kwargs=given), checksum="never")
+        deliver(place, make(tmp_path / "origin.dat", b"1"), settings=settings)
         _, _, headers = next(request for request in front.requests if request[0] == "PUT")
         assert any(name.lower().startswith(("x-amz-checksum-", "x-amz-trailer")) for name in headers) is sent
 

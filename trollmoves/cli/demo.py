@@ -28,6 +28,7 @@ from trollmoves.journal import Reader
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 EXAMPLE_DIRECTORY = "/tmp/trollmoves-example"  # noqa: S108 - the one the example configurations name
+PROGRAMS = ("server", "client")
 EXAMPLE_PORTS = ("9010", "9011", "9094")
 FILE_SIZE = 10 * 1024
 ONE_BY_ONE = 10
@@ -73,6 +74,13 @@ class Network:
             if self.processes[-1].poll() is not None or time.monotonic() > deadline:
                 raise TrollmovesError(f"the {program} did not start:\n{self.log(program).read_text(errors='replace')}")
             time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise `TrollmovesError` when a program ended by itself."""
+        for program, process in zip(PROGRAMS, self.processes, strict=True):
+            if process.poll() is not None:
+                end = "\n".join(self.log(program).read_text(errors="replace").splitlines()[-5:])
+                raise TrollmovesError(f"the {program} ended with status {process.returncode}; {self.log(program)} ends with\n{end}")
 
     def stop(self) -> None:
         for process in self.processes:
@@ -123,7 +131,7 @@ def _write_configurations(network: Network) -> int:
     network.outgoing.mkdir(parents=True)
     network.incoming.mkdir()
     ports = dict(zip(EXAMPLE_PORTS, _free_ports(len(EXAMPLE_PORTS)), strict=True))
-    for program in ("server", "client"):
+    for program in PROGRAMS:
         text = (EXAMPLES / f"{program}.ini").read_text(encoding="utf-8").replace(EXAMPLE_DIRECTORY, str(network.directory))
         for old, new in ports.items():
             text = text.replace(old, str(new))
@@ -147,13 +155,13 @@ def _show(network: Network, burst: int) -> int:
         total = ONE_BY_ONE + burst
         for number in range(ONE_BY_ONE):
             _write(network, number, written)
-            _watch(server, client, display, total, until=number + 1, seconds=0.3)
+            _watch(network, server, client, display, total, until=number + 1, seconds=0.3)
         began = time.monotonic()
         for number in range(ONE_BY_ONE, total):
             _write(network, number, written)
-        _watch(server, client, display, total, until=total, seconds=PATIENCE)
+        _watch(network, server, client, display, total, until=total, seconds=PATIENCE)
         took = time.monotonic() - began
-        _watch_last_steps(server, client, display, total)
+        _watch_last_steps(network, server, client, display, total)
         latencies = _latencies(network, client)
     return _summary(network, written, burst / took, latencies)
 
@@ -165,7 +173,7 @@ def _write(network: Network, number: int, written: dict[str, str]) -> None:
     written[name] = hashlib.sha256(content).hexdigest()
 
 
-def _watch(server: Reader, client: Reader, display: Display, total: int, *, until: int, seconds: float) -> None:
+def _watch(network: Network, server: Reader, client: Reader, display: Display, total: int, *, until: int, seconds: float) -> None:
     """Show the counts for at least a moment, until so many files are published or the time is over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -173,10 +181,11 @@ def _watch(server: Reader, client: Reader, display: Display, total: int, *, unti
         display.show(counts, total)
         if counts["published"] >= until and seconds > 1:
             return
+        network.check()
         time.sleep(0.05)
 
 
-def _watch_last_steps(server: Reader, client: Reader, display: Display, total: int) -> None:
+def _watch_last_steps(network: Network, server: Reader, client: Reader, display: Display, total: int) -> None:
     """The client confirms in bunches, so the server's last acknowledgements come a moment after the last publication."""
     deadline = time.monotonic() + LAST_STEPS
     while time.monotonic() < deadline:
@@ -184,6 +193,7 @@ def _watch_last_steps(server: Reader, client: Reader, display: Display, total: i
         display.show(counts, total)
         if all(count >= total for count in counts.values()):
             return
+        network.check()
         time.sleep(0.05)
 
 

@@ -1,10 +1,25 @@
-"""The tables of options in the manual, made from the settings themselves."""
+"""The tables of options in the manual, made from the settings themselves.
+
+`python -m trollmoves.config.documenting README.md` renews the tables of a file, each between `<!-- settings: server -->` (or
+`client`) and `<!-- end of settings -->`.
+"""
 
 from __future__ import annotations
 
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
-from trollmoves.config.settings import ChainSettings
+from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
+
+MODELS: dict[str, type[ChainSettings]] = {"server": ServerSettings, "client": ClientSettings}
+_TABLE = re.compile(r"(<!-- settings: (\w+) -->\n).*?(<!-- end of settings -->)", re.DOTALL)
+
+
+def with_tables(text: str) -> str:
+    """*text* with every table between the marks made anew. Raises `KeyError` for a program there is no table for."""
+    return _TABLE.sub(lambda found: f"{found[1]}{settings_table(MODELS[found[2]])}{found[3]}", text)
 
 
 def settings_table(model: type[ChainSettings]) -> str:
@@ -30,3 +45,9 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) if isinstance(value, int | str) else ""
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        document = Path(name)
+        document.write_text(with_tables(document.read_text(encoding="utf-8")), encoding="utf-8")

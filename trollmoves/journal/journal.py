@@ -53,7 +53,8 @@ class Journal:
         try:
             _migrate(connection, path)
             self.epoch = _meta(connection, "epoch", "e:" + secrets.token_hex(8))
-            self.boot_before = _exchange_boot(connection)
+            self.unclean_boot = _went_down_uncleanly(connection)
+            """The machine lost power, or something like it, since the journal was last used."""
             self._next_file = 1 + int(connection.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()[0])
             self._next_position = 1 + _last_position(connection)
         finally:
@@ -128,6 +129,8 @@ class Journal:
 
     def close(self) -> None:
         """Commit what waits, then let go. May be called twice."""
+        if self._lock >= 0:
+            self.write([("put_meta", [("clean", "yes")])])
         self._writer.stop()
         self.reader.close()
         with suppress(OSError):
@@ -208,15 +211,20 @@ def _meta(connection: sqlite3.Connection, name: str, default: str) -> str:
     return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
 
-def _exchange_boot(connection: sqlite3.Connection) -> str:
-    """Note which boot of the machine this is; returns the one noted before (empty for a new journal)."""
-    try:
-        now = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        now = ""
-    before = _meta(connection, "boot", "")
+def _went_down_uncleanly(connection: sqlite3.Connection) -> bool:
+    """Whether the machine was restarted since this journal was last used, without the process having ended properly."""
+    now = _boot_id()
+    before, clean = _meta(connection, "boot", now), _meta(connection, "clean", "yes")
     connection.execute("UPDATE meta SET value = ? WHERE name = 'boot'", (now,))
-    return before if before != now else ""
+    connection.execute("UPDATE meta SET value = 'no' WHERE name = 'clean'")
+    return before != now and clean == "no"
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _last_position(connection: sqlite3.Connection) -> int:

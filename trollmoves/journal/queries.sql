@@ -147,8 +147,12 @@ SELECT * FROM transfers WHERE file = ? AND transfer = ?;
 -- name: transfers_of
 SELECT * FROM transfers WHERE file = ? ORDER BY time;
 
--- name: delivered_since
-SELECT * FROM transfers WHERE chain = ? AND state IN ('moved', 'acknowledged') AND time > ?;
+-- name: delivered_last
+-- What was delivered in the last seconds before the journal ended.
+SELECT transfers.*, files.path, files.device, files.inode, files.size, files.mtime_ns
+FROM transfers JOIN files ON files.id = transfers.file
+WHERE transfers.chain = ? AND transfers.state IN ('moved', 'acknowledged') AND transfers.destination <> ''
+  AND transfers.time > (SELECT max(time) - ? FROM transfers WHERE chain = ?);
 
 -- name: delivered_to
 SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'acknowledged');

@@ -131,6 +131,8 @@ class SessionSettings:
     """Seconds an idle connection is kept open."""
     directory_mode: int = 0o755
     """Permissions of directories that are made."""
+    file_mode: int | None = None
+    """Permissions of delivered files; None keeps those of the origin."""
     checksum: str = "auto"
     """As in `moving.How`: `never` spares a mover the work of computing one on the way."""
     parameters: Mapping[str, Any] = field(default_factory=dict)

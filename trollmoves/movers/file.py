@@ -58,7 +58,8 @@ def translated(error: OSError, path: str) -> MoveError:
 class FileSession(Session):
     """Holds nothing open; it exists so that local moves look like all others."""
 
-    def __init__(self, directory_mode: int = 0o755, link: bool = False, checksum: str = "auto"):
+    def __init__(self, directory_mode: int = 0o755, link: bool = False, checksum: str = "auto", file_mode: int | None = None):
+        self._file_mode = file_mode
         self._directory_mode = directory_mode
         self._link = link
         self._sums = checksum != "never"
@@ -78,7 +79,7 @@ class FileSession(Session):
                 sent = _through_memory(origin, target, path, self._sums)
             else:
                 sent = _by_kernel(origin, target, progress)
-            os.fchmod(target, origin.mode)
+            os.fchmod(target, origin.mode if self._file_mode is None else self._file_mode)
             os.utime(target, ns=(origin.mtime_ns, origin.mtime_ns))
         finally:
             os.close(target)
@@ -228,4 +229,4 @@ class FileMover(Mover):
     abilities = Abilities(checksum=True, sync=True, attributes=True, parallel=16)
 
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
-        return FileSession(settings.directory_mode, bool(settings.parameters.get("link")), settings.checksum)
+        return FileSession(settings.directory_mode, bool(settings.parameters.get("link")), settings.checksum, settings.file_mode)

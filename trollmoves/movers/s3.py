@@ -35,8 +35,6 @@ import math
 import mimetypes
 import os
 import re
-import threading
-from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,6 +51,7 @@ from trollmoves.errors import (
 )
 from trollmoves.movers.base import Abilities, Mover, Origin, Progress, Sent, Session, SessionSettings
 from trollmoves.movers.checksums import checksum_of_bytes
+from trollmoves.movers.s3_body import Body, Tally
 from trollmoves.movers.s3_client import NotThere, S3Client, flag, number
 from trollmoves.uris import Destination
 
@@ -65,7 +64,6 @@ MEMORY = 64 * 2**20
 """Bytes; so many parts are on their way at a time that they fit in here (but one at least)."""
 AT_ONCE = 128 * 2**10
 """Bytes; a smaller body is handed over whole. A larger one goes in steps, each with the stall timeout of its own."""
-STEP = 64 * 2**10
 LOOK = 0.25
 """Seconds between two looks at uploads that run in parallel."""
 ABANDONED = timedelta(days=1)
@@ -75,70 +73,6 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 class WrongBytes(VerificationFailed):
     """The server took a body and says it holds another one."""
-
-
-class Body:
-    """A part in memory as the file that botocore wants: read once to be signed, then once more to be sent."""
-
-    def __init__(self, data: bytes, report: Callable[[int], None]):
-        self._data = memoryview(data)
-        self._report = report
-        self._position = 0
-        self._sending = False
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def sending(self) -> None:
-        """From now on what is read is reported."""
-        self._sending = True
-
-    def read(self, size: int | None = -1) -> memoryview:
-        step = len(self._data) if size is None or size < 0 else max(size, STEP)
-        chunk = self._data[self._position:self._position + step]
-        if self._sending:
-            self._report(len(chunk))
-        self._position += len(chunk)
-        return chunk
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._data)}[whence]
-        self._position = start + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-
-class Tally:
-    """Counts bytes that several threads send, and lets them be stopped."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._stopped = False
-        self._sent = 0
-        self._highest = 0
-
-    def add(self, count: int) -> None:
-        """Count *count* bytes (negative ones when they have to be sent again)."""
-        if self._stopped and count > 0:
-            raise ConnectionLost("another part of the file failed")
-        with self._lock:
-            self._sent += count
-            self._highest = max(self._highest, self._sent)
-
-    def stop(self) -> None:
-        """Whoever counts next gets an error."""
-        self._stopped = True
-
-    @property
-    def stopped(self) -> bool:
-        return self._stopped
-
-    @property
-    def highest(self) -> int:
-        """Never falls."""
-        return self._highest
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +172,7 @@ class S3Session(Session):
         if digest:
             arguments["ContentMD5"] = base64.b64encode(digest).decode()
         if sha256:
-            arguments["ChecksumSHA256"] = sha256
+            arguments |= {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": sha256}
         answer = self._client.patiently(lambda: self._store_once(operation, key, data, tally, arguments))
         tag = str(answer.get("ETag", "")).strip('"').lower()
         confirmed = tag == digest.hex() or (sha256 != "" and answer.get("ChecksumSHA256") == sha256)

@@ -118,8 +118,8 @@ class Announcing:
         raw = self._envelope.encode(topic, "file", data)
         now = time.time()
         file = self._journal.new_file()
-        row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size, path,
-               arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
+        row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
+               path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
         return Fresh(position, path, raw, row, (position, file, topic, previous, raw.decode(), now))
 
 

@@ -18,6 +18,7 @@ from trollmoves.errors import ConfigurationError
 from trollmoves.journal.journal import step_line
 from trollmoves.server.chain import Chain
 from trollmoves.server.serving import Serving
+from trollmoves.server.verifying import Verifying
 from trollmoves.service import Service
 from trollmoves.uris import format_endpoint
 
@@ -82,6 +83,10 @@ class Server(Service):
 
     def _start_chain(self, settings: ServerSettings) -> None:
         assert self._stream is not None
+        missing = _not_built_yet(settings)
+        if missing:
+            logger.error("section [%s] is not started: %s", settings.name, missing)
+            return
         try:
             chain = Chain(settings, self._address_of(settings), self.journal, self.loop, self.envelope, self._stream,
                           polling=self._polling, backlog=self._backlog)
@@ -91,6 +96,8 @@ class Server(Service):
             logger.error("section [%s] is not started: %s", settings.name, error)
             return
         self._chains[settings.name] = chain
+        if self.journal.unclean_boot and settings.fsync != "always":
+            Verifying(settings.name, chain.served.pushing, self.journal, self.workers).start()
         chain.start()
         logger.info("[%s] watches %s and announces under %s", settings.name, settings.origin, settings.topic)
 
@@ -185,3 +192,14 @@ class Server(Service):
         if running is None:
             return 7 * 86400.0, 200_000
         return running.settings.retention, running.settings.retention_entries
+
+
+def _not_built_yet(settings: ServerSettings) -> str:
+    """What a section asks for that this release cannot do: better no chain than one that does something else."""
+    if settings.listen is not None:
+        return "`listen` (announcing other publishers' messages) comes with a later release; watch a directory with `origin`"
+    if settings.request_port is None:
+        return "stand-alone chains come with a later release; set request_port = 9094, for example"
+    if settings.compression is not None or settings.unpack is not None:
+        return "`compression` and `unpack` come with a later release; leave them out"
+    return ""

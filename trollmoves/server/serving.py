@@ -405,8 +405,8 @@ class Serving:
             # A stranger's word is noted once, no more: others may still wait for the file.
             records = [("note", [{"line": line, "id": row["id"]}])]
             if served.settings.delete is not None:
-                logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be removed, "
-                            "set trusted_acks = %s in section [%s])",
+                logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be "
+                            "removed, set trusted_acks = %s in section [%s])",
                             asker.address, row["identity"], asker.address, served.settings.name)
         self._new_records += records
         return self._envelope.encode(message.subject, "ack", _without_credentials(message.fields))
