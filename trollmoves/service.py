@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 GRACE = 8.0
 """Seconds that running moves get to finish when the process is asked to stop."""
 CHECK_JOURNAL = 5.0
+RETRY_START = 1.0
+"""Seconds between two tries to start a section whose port is taken; that of a section just stopped takes a moment to close."""
 
 
 class Service:
@@ -81,6 +83,11 @@ class Service:
             self.loop.run()
         finally:
             self._close()
+
+    @property
+    def draining(self) -> bool:
+        """The process is about to end: nothing new is begun."""
+        return self._draining
 
     def reload(self) -> None:
         """Follow the configuration file; when it cannot be read, go on with what runs."""

@@ -76,7 +76,7 @@ class Workers:
             self._ready.append(host)
 
     def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}")
+        thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}", daemon=True)
         self._threads.add(thread)
         thread.start()
 

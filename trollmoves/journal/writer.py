@@ -47,7 +47,7 @@ class Writer:
         self._ended = False
         self.full = False
         """The disk is full: nothing is lost, nothing is committed until there is room."""
-        self._thread = threading.Thread(target=self._run, name="journal-writer")
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

@@ -19,7 +19,7 @@ from trollmoves.journal.journal import step_line
 from trollmoves.server.chain import Chain
 from trollmoves.server.serving import Serving
 from trollmoves.server.verifying import Verifying
-from trollmoves.service import Service
+from trollmoves.service import RETRY_START, Service
 from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class Server(Service):
         self._most_restarts = most_restarts
         self._started = time.monotonic()
         self._chains: dict[str, Chain] = {}
+        self._wanted: dict[str, ServerSettings] = {}
         self._serving: dict[int, Serving] = {}
         self._stream: Stream | None = None
         self._backlog_waits: set[str] = set()
@@ -65,6 +66,7 @@ class Server(Service):
         for name in (*difference.removed, *difference.changed):
             self._stop_chain(name)
         self._close_ports(wanted)
+        self._wanted = wanted
         for name in (*difference.changed, *difference.added):
             self._start_chain(wanted[name])
         self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
@@ -81,7 +83,8 @@ class Server(Service):
                               self._request_address)
         self.loop.every(self._check_interval, self._check_health)
 
-    def _start_chain(self, settings: ServerSettings) -> None:
+    def _start_chain(self, settings: ServerSettings, complaint: str = "") -> None:
+        """Start it, now or as soon as its port is free; *complaint* is what was said of it already."""
         assert self._stream is not None
         missing = _not_built_yet(settings)
         if missing:
@@ -93,13 +96,22 @@ class Server(Service):
             if settings.request_port is not None:
                 self._serving_on(settings).chains[settings.name] = chain.served
         except ConfigurationError as error:
-            logger.error("section [%s] is not started: %s", settings.name, error)
+            said = str(error)
+            if said != complaint:
+                logger.error("section [%s] is not started yet: %s; trying again", settings.name, said)
+            self.loop.after(RETRY_START, lambda: self._start_again(settings, said))
             return
         self._chains[settings.name] = chain
         if self.journal.unclean_boot and settings.fsync != "always":
             Verifying(settings.name, chain.served.pushing, self.journal, self.workers).start()
         chain.start()
         logger.info("[%s] watches %s and announces under %s", settings.name, settings.origin, settings.topic)
+
+    def _start_again(self, settings: ServerSettings, complaint: str) -> None:
+        if self._wanted.get(settings.name) is settings and settings.name not in self._chains and not self.draining:
+            self._start_chain(settings, complaint)
+            if settings.name in self._chains:
+                self._wait_for_subscribers([settings.name])
 
     def _stop_chain(self, name: str) -> None:
         chain = self._chains.pop(name)

@@ -40,7 +40,7 @@ MOST_FILES_LISTED = 2256
 """Names in one answer to `info`, as upstream."""
 LONGEST_HOLD = 10.0
 """Seconds a reply is held back before a peer that knows our extension gets `pending`."""
-MOST_HELD = 24 * 2**20
+MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
 MOST_CONFIRMED = 1000
 LONGEST_TEXT = 500

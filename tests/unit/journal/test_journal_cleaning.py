@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,11 @@ def committed(journal: Journal) -> None:
     assert done.wait(10)
 
 
+def insert(journal: Journal, table: str, row: dict[str, Any]) -> None:
+    with closing(sqlite3.connect(journal.path, timeout=20)) as connection, connection:
+        connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})", row)
+
+
 def add(journal: Journal, path: Path | None, *, age: float, state: str = "acknowledged", due: float | None = None,
         written: bool = True) -> int:
     if path is not None and written:
@@ -63,16 +70,18 @@ def add(journal: Journal, path: Path | None, *, age: float, state: str = "acknow
     status = path.stat() if path is not None and written else None
     file, when = journal.new_file(), time.time() - age
     position, previous = journal.new_position("/t")
-    journal.write([
-        ("add_file", [(file, "c", f"f{file}", "k:1", state, when, step_line("announced", when), due,
-                       status.st_size if status else 7, None if path is None else str(path).encode(),
-                       status.st_dev if status else 1, status.st_ino if status else 1, status.st_mtime_ns if status else 1,
-                       "p:1" if path is None else None, None, None, 0, when)]),
-        ("add_announcement", [(position, file, "/t", previous, "text", when)]),
-        ("put_transfer", [(f"t{file}", file, "c", "me", "g", False, "127.0.0.1", f"r:{file}", "/d", "moved", when, 1)]),
-        ("add_removal", [(file, "c", when + 10 * DAY)]),
-    ])
-    committed(journal)
+    row = {"id": file, "chain": "c", "identity": f"f{file}", "key": "k:1", "state": state, "time": when, "created": when,
+           "steps": step_line("announced", when), "due": due, "size": status.st_size if status else 7,
+           "path": None if path is None else str(path).encode(), "device": status.st_dev if status else 1,
+           "inode": status.st_ino if status else 1, "mtime_ns": status.st_mtime_ns if status else 1,
+           "provider": "p:1" if path is None else None, "attempt": 0}
+    insert(journal, "files", row)
+    insert(journal, "announcements", {"position": position, "file": file, "subject": "/t", "previous": previous, "message": "text",
+                                      "time": when})
+    insert(journal, "transfers", {"transfer": f"t{file}", "file": file, "chain": "c", "client": "me", "consumer_group": "g",
+                                  "spare": 0, "peer": "127.0.0.1", "request": f"r:{file}", "destination": "/d", "state": "moved",
+                                  "time": when, "attempt": 1})
+    insert(journal, "removals", {"file": file, "chain": "c", "due": when + 10 * DAY})
     return file
 
 
