@@ -106,7 +106,8 @@ def compare(peers: dict[str, Upload], what: str, files: Sequence[Path], rounds: 
     walls = {name: statistics.median(wall for wall, _ in result) for name, result in results.items()}
     for name, result in results.items():
         cpu = statistics.median(cpu for _, cpu in result)
-        print(f"{what:>10}  {name:<8} {walls[name]:7.2f} s  {walls['boto3'] / walls[name]:5.2f} of boto3  CPU {cpu:5.2f} s", flush=True)
+        ratio = walls["boto3"] / walls[name]
+        print(f"{what:>10}  {name:<8} {walls[name]:7.2f} s  {ratio:5.2f} of boto3  CPU {cpu:5.2f} s", flush=True)
 
 
 def main() -> None:

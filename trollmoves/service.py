@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 GRACE = 8.0
 """Seconds that running moves get to finish when the process is asked to stop."""
 CHECK_JOURNAL = 5.0
+NUDGE_BUSY = 0.01
+NUDGE_IDLE = 0.1
 RETRY_START = 1.0
 """Seconds between two tries to start a section whose port is taken; that of a section just stopped takes a moment to close."""
 
@@ -80,6 +82,7 @@ class Service:
             self._config_watch.start()
             self._cleaning.start()
             self.loop.every(CHECK_JOURNAL, self.journal.check)
+            self.loop.after(NUDGE_IDLE, self._nudge)
             self.loop.run()
         finally:
             self._close()
@@ -105,6 +108,13 @@ class Service:
             return
         logger.info("reloading %s", self._config_file)
         self.apply(configuration)
+
+    def _nudge(self) -> None:
+        """See to it that no work waits behind something that hangs."""
+        waiting = self.workers.waiting > 0
+        if waiting:
+            self.workers.nudge()
+        self.loop.after(NUDGE_BUSY if waiting else NUDGE_IDLE, self._nudge)
 
     def _listen_to_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():

@@ -221,7 +221,7 @@ def parse_endpoint(text: object) -> tuple[str, int]:
 def _parsed_endpoint(text: str) -> tuple[str, int]:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if not separator or not host or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
         raise ValueError(f"{text[:200]!r} is not an address like host:port")
     if _CONTROL.search(host) or any(mark in host for mark in " /?#@\\"):
         raise ValueError(f"{text[:200]!r} is not an address like host:port")

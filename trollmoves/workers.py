@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 IDLE = 10.0
 """Seconds after which an idle thread closes its sessions and ends."""
 AT_ONCE = 8
-"""Pieces of work for one host that a thread takes at a time when many wait."""
+"""Pieces of quick work for one host that a thread takes at a time when many wait."""
+HELD_UP = 0.005
+"""Seconds without progress after which the thread of quick work counts as held up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Work:
     run: Callable[[Sessions], Any]
     done: Callable[[Any], Any]
     """Called (in the loop) with what `run` returned, or the exception it raised."""
+    quick: bool = False
+    """It should take well below a millisecond, and hardly ever waits (a small file on this machine, no fsync)."""
 
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -56,6 +60,8 @@ class Workers:
         self._threads: set[threading.Thread] = set()
         self._idle = 0
         self._open = True
+        self._progress: dict[Hashable, float] = {}
+        """When work for a host was last taken or finished."""
         self.waiting = 0
         """Pieces of work that no thread has taken yet."""
 
@@ -64,16 +70,36 @@ class Workers:
         with self._condition:
             for piece in work:
                 self._queues.setdefault(piece.host, deque()).append(piece)
-                self._offer(piece.host, piece.limit)
+            for host in {piece.host for piece in work}:
+                self._offer(host)
             self.waiting += len(work)
-            self._condition.notify(min(len(work), self._idle))
-            missing = min(len(self._ready) and self.waiting, self.most - len(self._threads)) - self._idle
-            for _ in range(max(0, missing)):
-                self._start_thread()
+            self._wake()
 
-    def _offer(self, host: Hashable, limit: int) -> None:
-        if host not in self._ready and self._running.get(host, 0) < limit:
+    def nudge(self) -> None:
+        """Called now and then while work waits: a host whose work suddenly takes long gets more threads."""
+        with self._condition:
+            for host in self._queues:
+                self._offer(host)
+            self._wake()
+
+    def _wake(self) -> None:
+        wanted = min(len(self._ready), self.most)
+        self._condition.notify(min(wanted, self._idle))
+        for _ in range(min(wanted - self._idle, self.most - len(self._threads))):
+            self._start_thread()
+
+    def _offer(self, host: Hashable) -> None:
+        """Make *host* ready for one more thread, if it has work and room."""
+        queue = self._queues.get(host)
+        if queue and host not in self._ready and self._running.get(host, 0) < self._room(host, queue[0]):
             self._ready.append(host)
+
+    def _room(self, host: Hashable, piece: Work) -> int:
+        """How many threads may work for *host* now. Quick work goes faster through one thread than through several, which would
+        get in each other's way (and in the loop's); unless that thread is held up."""
+        if piece.quick and time.monotonic() - self._progress.get(host, 0.0) < HELD_UP:
+            return 1
+        return piece.limit
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}", daemon=True)
@@ -97,7 +123,10 @@ class Workers:
         sessions = Sessions()
         try:
             while pieces := self._take(sessions):
-                calls = [(piece.done, (_outcome(piece, sessions),)) for piece in pieces]
+                calls = []
+                for piece in pieces:
+                    calls.append((piece.done, (_outcome(piece, sessions),)))
+                    self._progress[piece.host] = time.monotonic()
                 self._release(pieces)
                 self._tell(calls)
         except BaseException as error:  # a thread that dies ends the process
@@ -123,12 +152,15 @@ class Workers:
 
     def _taken(self, host: Hashable) -> list[Work]:
         queue = self._queues[host]
-        count = max(1, min(AT_ONCE, len(queue) // self.most)) if queue[0].limit >= self.most else 1
+        count = min(AT_ONCE, len(queue)) if queue[0].quick else 1
         pieces = [queue.popleft() for _ in range(count)]
         self.waiting -= count
         self._running[host] = self._running.get(host, 0) + 1
+        self._progress[host] = time.monotonic()
         if queue:
-            self._offer(host, pieces[0].limit)
+            self._offer(host)
+            if self._ready:
+                self._wake()
         else:
             del self._queues[host]
         return pieces
@@ -140,8 +172,10 @@ class Workers:
             if not self._running[host]:
                 del self._running[host]
             if host in self._queues:
-                self._offer(host, pieces[0].limit)
-                self._condition.notify()
+                self._offer(host)
+                self._wake()
+            elif host not in self._running:
+                self._progress.pop(host, None)
 
 
 def _outcome(piece: Work, sessions: Sessions) -> Any:

@@ -227,7 +227,7 @@ class FrontHandler(BaseHTTPRequestHandler):
         answer = behind.getresponse()
         text = answer.read()
         behind.close()
-        dropped = {"connection", "transfer-encoding", "server", "date"} | ({"content-length"} if self.command != "HEAD" else set())
+        dropped = {"connection", "transfer-encoding", "server", "date"} | (set() if self.command == "HEAD" else {"content-length"})
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in dropped}
         return answer.status, kept, text
 
@@ -280,8 +280,8 @@ class TestScripted:
 
     @pytest.mark.parametrize(("status", "code", "kind"), [
         (503, "SlowDown", Busy), (500, "InternalError", TemporaryError), (403, "AccessDenied", Denied),
-        (400, "ExpiredToken", LoginRefused), (507, "InsufficientStorage", DestinationFull), (400, "BadDigest", VerificationFailed),
-        (400, "InvalidArgument", DestinationInvalid)])
+        (400, "ExpiredToken", LoginRefused), (507, "InsufficientStorage", DestinationFull),
+        (400, "BadDigest", VerificationFailed), (400, "InvalidArgument", DestinationInvalid)])
     @pytest.mark.parametrize(("method", "url"), [("PUT", "final.dat$"), ("PUT", "partNumber=2"), ("POST", "uploadId=")])
     def test_a_refusal_becomes_our_error_and_leaves_nothing(self, place: S3Place, front: Front, tmp_path: Path, method: str,
                                                             url: str, status: int, code: str, kind: type[MoveError]) -> None:

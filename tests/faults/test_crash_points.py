@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,19 @@ from trollmoves.crashing import POINTS
 DELETING = {"delete": "true", "remove_delay": "0.5"}
 
 
-def feed(network: Network, program_ended: object, seconds: float = 40.0) -> None:
+def feed(network: Network, runs: Callable[[], bool], seconds: float = 40.0) -> None:
     """Write files, one after another and in groups, until the armed program has ended."""
     deadline = time.monotonic() + seconds
     number = 0
-    while program_ended() and time.monotonic() < deadline:  # type: ignore[operator]
+    while runs() and time.monotonic() < deadline:
         for _ in range(1 + number % 3):
             network.write(f"f{number:05}.bin", os.urandom(3000))
             number += 1
         time.sleep(0.15)
 
 
-@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, pytest.param(5, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("point", POINTS)
 def test_nothing_is_lost_when_a_process_crashes_at(tmp_path: Path, point: str, count: int) -> None:
     network = Network(tmp_path, server_options=DELETING)

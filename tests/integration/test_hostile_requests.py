@@ -185,8 +185,8 @@ def test_an_ack_of_a_stranger_does_not_keep_a_file_from_those_who_wait_for_it(vi
 
 POISON = [
     {"offset": 2**63, "epoch": "{epoch}"}, {"offset": 2**64 - 1, "epoch": "{epoch}"}, {"offset": -1, "epoch": "{epoch}"},
-    {"client": "\ud800", "group": "g"}, {"client": "c", "group": "\udfff"}, {"request": "r:\ud800"}, {"request": "r:" + "x" * 1000},
-    {"request": ["r:1"]}, {"epoch": "\ud800"}, {"epoch": {}}, {"priority": 2**70, "client": "c", "group": "g"},
+    {"client": "\ud800", "group": "g"}, {"client": "c", "group": "\udfff"}, {"request": "r:\ud800"},
+    {"request": "r:" + "x" * 1000}, {"request": ["r:1"]}, {"epoch": "\ud800"}, {"epoch": {}}, {"priority": 2**70, "client": "c", "group": "g"},
     {"client": "c" * 100_000, "group": "g"}, {"requests": ["r:\ud800"] * 10}, {"requests": [{}] * 10}, [1], "text", 7, None,
 ]
 

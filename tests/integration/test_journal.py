@@ -54,7 +54,8 @@ def in_one_file(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("victim", ["server", "client"])
-def test_a_damaged_journal_is_moved_aside_and_nothing_is_lost(tmp_path: Path, victim: str, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_journal_is_moved_aside_and_nothing_is_lost(tmp_path: Path, victim: str,
+                                                              damage: Callable[[Path], None]) -> None:
     network = Network(tmp_path)
     network.killed = True
     with network:
@@ -199,7 +200,6 @@ def test_a_full_disk_of_the_journal_is_waited_out(tmp_path: Path, small_disk: Pa
         network.servers[0] = network._server(0)
         program = network.servers[0]
     else:
-        type(network).client_journal.fget  # noqa: B018 - it is a property; the program is told another place
         network.client.argv[network.client.argv.index("--journal") + 1] = str(place)
         program = network.client
     with network:

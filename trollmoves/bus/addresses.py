@@ -66,6 +66,11 @@ def _addresses_of(host: str, _period: int) -> frozenset[str]:
 
 def is_this_machine(host: str) -> bool:
     """Whether *host* (a name or an address; empty counts) means this machine."""
+    return _is_this_machine(host, int(time.monotonic() / KEEP))
+
+
+@lru_cache(maxsize=1024)
+def _is_this_machine(host: str, _period: int) -> bool:
     if not host or host in ("localhost", socket.gethostname()):
         return True
     return any(is_own_address(address) for address in addresses_of(host))

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.requesting import Requesters
+from trollmoves.bus.requesting import Requesters, new_request
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Announcement, Message, decode
 from trollmoves.uris import parse_endpoint
@@ -132,7 +131,7 @@ class CatchUp:
         if self._asking or self._closed or self._address is None or self._wanted <= self._position:
             return
         self._asking = True
-        request = "r:" + uuid.uuid4().hex
+        request = new_request()
         logger.info("%s: asking for what was announced after %d (it is at %d)", self._provider, self._position, self._wanted)
         question = {"version": PROTOCOL, "request": request, "client": self._client, "epoch": self._epoch,
                     "since": self._position, "topics": self._topics, "newer_than": self._newer_than}

@@ -9,7 +9,7 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.sockets import close, connected
+from trollmoves.bus.sockets import NOW, close, connected
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import MAGIC, Message, decode
 
@@ -42,7 +42,7 @@ class Listener:
         messages = []
         for _ in range(MESSAGES_PER_TURN):
             try:
-                raw = self._socket.recv(zmq.DONTWAIT)
+                raw = self._socket.recv(NOW)
             except zmq.Again:
                 break
             try:

@@ -11,7 +11,7 @@ from posttroll.message_broadcaster import AddressServiceBroadcaster
 
 from trollmoves.bus.addresses import own_address
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.sockets import bound, close
+from trollmoves.bus.sockets import NOW, bound, close
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Publisher:
 
     def send(self, raw: bytes) -> None:
         """Publish one encoded message. Never blocks: a subscriber whose queue is full misses it (and asks for it later)."""
-        self._socket.send(raw, zmq.DONTWAIT)
+        self._socket.send(raw, NOW)
 
     def advertise(self, name: str, nameservers: Sequence[str] | None) -> None:
         """Tell posttroll's name servers (None: all that listen to multicast) where to find us, every two seconds."""
@@ -40,7 +40,7 @@ class Publisher:
     def _read(self) -> None:
         for _ in range(100):
             try:
-                frame = self._socket.recv(zmq.DONTWAIT)
+                frame = self._socket.recv(NOW)
             except zmq.Again:
                 return
             if frame[:1] == b"\x01" and self._subscribed is not None:

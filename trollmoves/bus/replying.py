@@ -13,7 +13,7 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.sockets import bound, close
+from trollmoves.bus.sockets import NOW, bound, close, send_frames
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
 
@@ -62,7 +62,7 @@ class Replier:
             self._note_unread(asker)
             return
         try:
-            self._socket.send_multipart((asker.identity, b"", raw), zmq.DONTWAIT)
+            send_frames(self._socket, asker.identity, b"", raw)
         except zmq.ZMQError as error:
             logger.info("reply to %s could not be queued: %s", asker.address, error)
 
@@ -85,7 +85,7 @@ class Replier:
             self._handle(requests)
 
     def _receive(self) -> tuple[Asker, Message] | None:
-        frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+        frames = self._socket.recv_multipart(NOW, copy=False)
         asker = Asker(frames[0].bytes, _address_of(frames[-1]), _descriptor_of(frames[-1]))
         size = sum(len(frame) for frame in frames)
         if len(frames) != 3 or len(frames[1]) or size > self._largest + 1024:

@@ -8,7 +8,9 @@ again. A ping on another connection tells a busy server from a dead one.
 
 from __future__ import annotations
 
+import itertools
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
@@ -19,7 +21,7 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.sockets import Socket, close, connected
+from trollmoves.bus.sockets import NOW, Socket, close, connected, send_frames
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
 
@@ -53,6 +55,15 @@ class Outstanding:
     """Monotonic time at which it is given up; None: never while the peer lives."""
     polling: bool = field(default=False)
     """The peer said `pending`; its id is enough to ask again."""
+
+
+_PREFIX = secrets.token_hex(12)
+_COUNT = itertools.count()
+
+
+def new_request() -> str:
+    """An id for a request that no one has used before, nor can guess: a random part for this process, and a number."""
+    return f"r:{_PREFIX}{next(_COUNT):012x}"
 
 
 class Requester:
@@ -121,7 +132,7 @@ class Requester:
         if self._socket is None:
             return
         try:
-            self._socket.send_multipart((b"", raw), zmq.DONTWAIT)
+            send_frames(self._socket, b"", raw)
         except zmq.Again:  # the queue is full; the sweep repeats it
             logger.debug("the queue to %s:%d is full", *self._place)
 
@@ -141,7 +152,7 @@ class Requester:
             if self._socket is None:  # an answer made us disconnect
                 return
             try:
-                frames = self._socket.recv_multipart(zmq.DONTWAIT)
+                frames = self._socket.recv_multipart(NOW)
             except zmq.Again:
                 return
             self._heard = time.monotonic()
@@ -232,7 +243,7 @@ class Lanes:
 
     def _read(self, lane: Lane) -> None:
         try:
-            frames = lane.socket.recv_multipart(zmq.DONTWAIT)
+            frames = lane.socket.recv_multipart(NOW)
         except zmq.Again:
             return
         try:
@@ -272,7 +283,7 @@ class Lanes:
 
     def _ponged(self, socket: Socket) -> None:
         try:
-            socket.recv_multipart(zmq.DONTWAIT)
+            socket.recv_multipart(NOW)
         except zmq.Again:
             return
         self._end_ping()

@@ -23,6 +23,9 @@ LARGEST_FRAME = 16 * 2**20
 
 Socket = zmq.Socket[bytes]
 
+NOW = int(zmq.DONTWAIT)
+MORE = int(zmq.DONTWAIT) | int(zmq.SNDMORE)
+
 _RECONNECT: dict[int, Any] = {zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 5000}
 _ALIVE: dict[int, Any] = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 60, zmq.TCP_KEEPALIVE_INTVL: 10, zmq.TCP_KEEPALIVE_CNT: 6}
 _HEARTBEAT: dict[int, Any] = {zmq.HEARTBEAT_IVL: 15_000, zmq.HEARTBEAT_TIMEOUT: 45_000}
@@ -49,6 +52,14 @@ def bound(kind: int, address: str, port: int, options: dict[int, Any] | None = N
     except zmq.ZMQError as error:
         raise ConfigurationError(f"cannot listen on port {port} of {address}: {_reason(error)}") from error
     return socket, port
+
+
+def send_frames(socket: Socket, *frames: bytes) -> None:
+    """Send one message of several frames, or raise `zmq.Again` when the queue is full. (Plain numbers: combining pyzmq's flags
+    costs more than sending.)"""
+    for frame in frames[:-1]:
+        socket.send(frame, MORE)
+    socket.send(frames[-1], NOW)
 
 
 def close(socket: Socket, linger: int = 0) -> None:

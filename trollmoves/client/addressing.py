@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import posixpath
 import socket
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from trollmoves.bus.addresses import is_this_machine
 from trollmoves.config.settings import ClientSettings
@@ -19,11 +20,24 @@ OPEN_MODE = 0o777
 """Permissions of local directories made for files that others write (less the umask), as upstream."""
 
 
+PLACES_KEPT = 1000
 NOT_PUBLISHED = ("request_address", "destination", EXTENSION)
 """Keys of a reply that concern the transfer only."""
 
 QUERIED = ("http", "https")
 """Schemes in which what follows a `?` belongs to the place."""
+
+
+class Place(NamedTuple):
+    """A destination and what is said of it; worked out once for all files that go there."""
+
+    destination: Destination
+    requested: str
+    """For the provider: with the login where one is set."""
+    noticed: str
+    """For the world: without credentials."""
+    directory: str | None
+    """To be made on this machine before the request."""
 
 
 class Addressing:
@@ -35,40 +49,55 @@ class Addressing:
         self._login = settings.login.reveal() if settings.login is not None else None
         self._here = socket.gethostname()
         self._replacements = settings.replacements.plain()
+        self._places: OrderedDict[str, Place] = OrderedDict()
 
-    def destination(self, fields: Mapping[str, Any]) -> Destination:
-        """The destination of a message's files: scheme `file` and this host unless the section says otherwise.
+    def place(self, fields: Mapping[str, Any]) -> Place:
+        """Where a message's files go.
 
         Raises `DestinationInvalid` when the metadata lead it astray, `ConfigurationError` when they lack a field of the template.
         """
-        place = parse_destination(self._template.compose(_with_times(fields)))
-        if not place.scheme or not place.host:
-            place = replace(place, scheme=place.scheme or "file", host=place.host or self._here)
-        return place if place.scheme in QUERIED else replace(place, query="")
+        text = self._template.compose(_with_times(fields)) if self._template.fields else self._template.text
+        found = self._places.get(text)
+        if found is None:
+            found = self._places[text] = self._placed(text)
+            if len(self._places) > PLACES_KEPT:
+                self._places.popitem(last=False)
+        return found
 
-    def request_data(self, fields: Mapping[str, Any], place: Destination) -> dict[str, Any]:
+    def _placed(self, text: str) -> Place:
+        """Scheme `file` and this host unless the section says otherwise."""
+        destination = parse_destination(text)
+        if not destination.scheme or not destination.host:
+            destination = replace(destination, scheme=destination.scheme or "file", host=destination.host or self._here)
+        if destination.scheme not in QUERIED:
+            destination = replace(destination, query="")
+        asked = _asked(destination)
+        return Place(destination, asked.with_login(self._login).with_credentials, asked.exact, self._local_directory(destination))
+
+    def _local_directory(self, destination: Destination) -> str | None:
+        if not self._settings.create_target_directory or destination.scheme == "s3":
+            return None
+        path = destination.path
+        parent = path if path.endswith("/") or not path else path.rpartition("/")[0] or "/"
+        return os.path.join(self._settings.ftp_root, parent.lstrip("/"))
+
+    def request_data(self, fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
         """What goes to the provider: the announcement and the destination, with the login where one is set."""
-        return {**self.known_data(fields), "destination": _asked(place).with_login(self._login).with_credentials}
+        return {**self.known_data(fields), "destination": place.requested}
 
-    def notice_data(self, fields: Mapping[str, Any], place: Destination) -> dict[str, Any]:
+    def notice_data(self, fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
         """What the world sees of the request: no credentials."""
-        return {**self.known_data(fields), "destination": _asked(place).exact}
+        return {**self.known_data(fields), "destination": place.noticed}
 
     def known_data(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The announcement as we hand it on: with our backup targets, where the section has some."""
         backups = self._settings.backup_targets
         return {**fields, "backup_targets": list(backups)} if backups else dict(fields)
 
-    def local_directory(self, place: Destination) -> str | None:
-        """The directory on this machine to be made before the request, or None."""
-        if not self._settings.create_target_directory or place.scheme == "s3":
-            return None
-        return os.path.join(self._settings.ftp_root, place.path.lstrip("/"))
-
-    def published_data(self, fields: Mapping[str, Any], address: str, place: Destination) -> dict[str, Any]:
+    def published_data(self, fields: Mapping[str, Any], address: str, place: Place) -> dict[str, Any]:
         """What is published of delivered files: the provider's reply with the uris as they are now."""
         def published_uri(item: Mapping[str, Any]) -> str:
-            return self._published_uri(place, item)
+            return self._published_uri(place.destination, item)
         kept = {name: value for name, value in fields.items() if name not in NOT_PUBLISHED}
         data = translate(kept, "uri", published_uri)
         data["origin"] = address

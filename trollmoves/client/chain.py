@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +21,7 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Listener, Loop, Publisher, Requesters
 from trollmoves.bus.catching_up import CatchUp
+from trollmoves.bus.requesting import new_request
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing, make_open_directory
 from trollmoves.client.deciding import (
@@ -333,7 +333,7 @@ class Chain:
 
     def _mark_asked(self, flight: Flight, source: Source) -> None:
         if source.provider != flight.source.provider or not flight.repeats:
-            flight.request = "r:" + uuid.uuid4().hex
+            flight.request = new_request()
         flight.attempt += 1
         self._take_off(flight, source)
 
@@ -366,11 +366,11 @@ class Chain:
     def _prepare(self, flight: Flight) -> None:
         """Work out the destination, and have its local directory made if that was not done yet."""
         try:
-            flight.place = self._addressing.destination(flight.source.announcement.message.fields)
-            directory = self._addressing.local_directory(flight.place.for_name("x").with_path(_parent(flight.place.path)))
+            place = flight.place = self._addressing.place(flight.source.announcement.message.fields)
         except TrollmovesError as error:
             self._failed(flight, "bad_request", True, str(error))
             return
+        directory = place.directory
         if directory is None or directory in self._directories:
             self._send(flight)
             return
@@ -389,7 +389,7 @@ class Chain:
 
     def _send(self, flight: Flight) -> None:
         """Tell peers, then ask the provider."""
-        if not self._open:
+        if not self._open or flight.place is None:
             return
         announcement = flight.source.announcement
         fields, subject = announcement.message.fields, announcement.message.subject
@@ -567,10 +567,6 @@ class Chain:
                 listener.reconnect()
                 self._heard[provider] = time.monotonic()
         self._loop.after(1.0, self._check_silence)
-
-
-def _parent(path: str) -> str:
-    return path if path.endswith("/") or not path else path.rpartition("/")[0] or "/"
 
 
 def _seconds(value: Any) -> float | None:

@@ -5,8 +5,8 @@ The publication is in the journal before it is sent; a client that dies in betwe
 
 from __future__ import annotations
 
+import hashlib
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +14,7 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.requesting import new_request
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.flight import Flight, Source
@@ -49,8 +50,9 @@ class Delivering:
 
     def deliver(self, flight: Flight, reply: Message) -> None:
         """The provider says that the files of *flight* are at their destination."""
-        source = flight.source
-        data = self._addressing.published_data(reply.fields, source.announcement.address, flight.place)
+        source, place = flight.source, flight.place
+        assert place is not None
+        data = self._addressing.published_data(reply.fields, source.announcement.address, place)
         position, previous = self._journal.new_position(reply.subject)
         data[EXTENSION] = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
                            "publication": publication_id(flight), "key": source.announcement.key}
@@ -101,7 +103,7 @@ class Delivering:
         announcement = source.announcement
         fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
         if announcement.epoch:
-            request = "r:" + uuid.uuid4().hex
+            request = new_request()
             data = {**fields, EXTENSION: {**announcement.message.extension, "request": request, **self._who}}
             requester = self._requesters.ours(announcement.host, announcement.port)
             requester.ask(request, subject, "ack", data, _ignore, CONFIRM_TIMEOUT)
@@ -119,7 +121,7 @@ class Delivering:
     def _send_confirmations(self, place: tuple[str, int]) -> None:
         requests = self._confirmations.pop(place, [])
         for start in range(0, len(requests), CONFIRM_AT_ONCE):
-            request = "r:" + uuid.uuid4().hex
+            request = new_request()
             data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests[start:start + CONFIRM_AT_ONCE]}}
             self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, _ignore, CONFIRM_TIMEOUT)
             crashing.point("client.confirmed")
@@ -132,7 +134,8 @@ class Delivering:
 
 def publication_id(flight: Flight) -> str:
     """The same for every publication of the same content by this chain."""
-    return "p:" + uuid.uuid5(uuid.NAMESPACE_OID, f"{flight.chain}\n{flight.identity}\n{flight.source.announcement.key}").hex
+    text = f"{flight.chain}\n{flight.identity}\n{flight.source.announcement.key}"
+    return "p:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def _receipt(reply: Message) -> str:

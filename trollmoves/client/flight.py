@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trollmoves.client.addressing import Place
 from trollmoves.messages import Announcement
-from trollmoves.uris import Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Flight:
     """Providers asked in this round."""
     attempt: int = 0
     request: str = ""
-    place: Destination = field(default_factory=lambda: Destination("file", "", None, "/"))
+    place: Place | None = None
+    """Where it goes; known before it is asked for."""
     asked: bool = False
     """The request is under way (or its record is being written)."""
     repeats: bool = False

@@ -19,7 +19,7 @@ Parameters (`connection_parameters` of the section), with the meaning they have 
   `config_kwargs` (of `botocore.config.Config`: `s3: {addressing_style: path}`, `proxies`, `retries`, ...; also
   `request_checksum_calculation`, here `when_required` unless told otherwise, because some servers refuse AWS's newer checksums).
 - `s3_additional_kwargs` (`ServerSideEncryption`, `StorageClass`, `ACL`, ...), `requester_pays`, `session` (of boto3 or botocore).
-- `s3_multipart_chunksize`: bytes of one part (default 8388608, at least 5242880); `max_concurrency`: parts at a time (4).
+- `s3_multipart_chunksize`: bytes of one part (default 8388608, at least 5242880); `max_concurrency`: parts at a time (10).
 - `s3_use_multipart`: any file of one part or less goes as a multipart upload too. `s3_use_copy` and `use_tmp_on_transfer`: taken
   and not needed, see above.
 - `default_block_size`, `default_fill_cache`, `default_cache_type`, `version_aware`, `cache_regions`, `asynchronous`, `kwargs`,
@@ -29,7 +29,6 @@ Parameters (`connection_parameters` of the section), with the meaning they have 
 from __future__ import annotations
 
 import base64
-import hashlib
 import logging
 import math
 import mimetypes
@@ -50,8 +49,7 @@ from trollmoves.errors import (
     VerificationFailed,
 )
 from trollmoves.movers.base import Abilities, Mover, Origin, Progress, Sent, Session, SessionSettings
-from trollmoves.movers.checksums import checksum_of_bytes
-from trollmoves.movers.s3_body import Body, Tally
+from trollmoves.movers.s3_body import Body, Part, Tally, in_base64
 from trollmoves.movers.s3_client import NotThere, S3Client, flag, number
 from trollmoves.uris import Destination
 
@@ -60,12 +58,12 @@ logger = logging.getLogger(__name__)
 PART = 8 * 2**20
 LEAST_PART = 5 * 2**20
 MOST_PARTS = 10_000
-MEMORY = 64 * 2**20
-"""Bytes; so many parts are on their way at a time that they fit in here (but one at least)."""
-AT_ONCE = 128 * 2**10
-"""Bytes; a smaller body is handed over whole. A larger one goes in steps, each with the stall timeout of its own."""
+SUMS = {"never": (), "always": ("md5", "sha256")}
+"""What is computed of each part, by the section's `checksum`; MD5 alone otherwise."""
 LOOK = 0.25
 """Seconds between two looks at uploads that run in parallel."""
+LAST_WORD = 5.0
+"""Seconds to connect, and to wait for an answer, when tidying up after an upload that failed."""
 ABANDONED = timedelta(days=1)
 """Parts without a file are taken back when they are this old."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -93,7 +91,7 @@ class S3Session(Session):
     def __init__(self, client: S3Client, settings: SessionSettings):
         self._client = client
         self._sums = settings.checksum
-        self._part = number(settings.parameters, "s3_multipart_chunksize", PART, LEAST_PART)
+        self._part_size = number(settings.parameters, "s3_multipart_chunksize", PART, LEAST_PART)
         self._always_parts = flag(settings.parameters, "s3_use_multipart", False)
         self._hidden = False
         self._swept = False
@@ -102,14 +100,9 @@ class S3Session(Session):
     def abilities(self, declared: Abilities) -> Abilities:
         return Abilities(rename=False, atomic_put=True, size=False, parallel=declared.parallel) if self._hidden else declared
 
-    def look(self) -> None:
-        """See that the bucket is there and the login good. Who may write only is not told the first; his first put will show."""
-        with suppress(Denied):
-            self._client.call("list_objects_v2", self._named(""), MaxKeys=1)
-
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         key = _key(path)
-        if origin.size <= self._part and not (self._always_parts and origin.size):
+        if origin.size <= self._part_size and not (self._always_parts and origin.size):
             confirmed, checksum = self._put_whole(origin, key)
         else:
             confirmed, checksum = self._put_parts(origin, key, progress), None
@@ -117,15 +110,17 @@ class S3Session(Session):
         return Sent(origin.size, checksum, "sum" if confirmed else self._compared_size(origin, path))
 
     def _put_whole(self, origin: Origin, key: str) -> tuple[bool, str | None]:
-        data = _read(origin, 0, origin.size)
+        """Upload in one request; returns whether a checksum proves that all arrived, and the sha256 where that costs little."""
+        whole = Part(origin, 0, origin.size)
+        sums = whole.sums("md5", "sha256") if self._sums != "never" else {}
         _refuse_changed(origin)
         try:
-            stored = self._store("put_object", key, data, Tally(), **_attributes(origin, key))
+            stored = self._store("put_object", key, whole, sums, Tally(), **_attributes(origin, key))
         except WrongBytes:
             with suppress(MoveError):
                 self.remove(f"/{key}")  # no one shall find them
             raise
-        return stored.confirmed, None if self._sums == "never" else checksum_of_bytes(data)
+        return stored.confirmed, f"sha256:{sums['sha256'].hex()}" if sums else None
 
     def _put_parts(self, origin: Origin, key: str, progress: Progress) -> bool:
         """Upload in parts; returns whether checksums prove that all arrived."""
@@ -145,17 +140,19 @@ class S3Session(Session):
         return all(part.confirmed for part in stored)
 
     def _sent_parts(self, origin: Origin, key: str, upload: str, progress: Progress) -> list[Stored]:
-        size = max(self._part, math.ceil(origin.size / MOST_PARTS))
+        size = max(self._part_size, math.ceil(origin.size / MOST_PARTS))
         count = math.ceil(origin.size / size)
         tally = Tally()
 
         def send(number: int) -> Stored:
             if tally.stopped:
                 raise ConnectionLost("another part of the file failed")
-            data = _read(origin, (number - 1) * size, min(size, origin.size - (number - 1) * size))
-            return self._store("upload_part", key, data, tally, UploadId=upload, PartNumber=number)
+            start = (number - 1) * size
+            part = Part(origin, start, min(size, origin.size - start))
+            sums = part.sums(*SUMS.get(self._sums, ("md5",)))
+            return self._store("upload_part", key, part, sums, tally, UploadId=upload, PartNumber=number)
 
-        with ThreadPoolExecutor(min(self._client.parallel, count, max(1, MEMORY // size)), "s3-part") as pool:
+        with ThreadPoolExecutor(min(self._client.parallel, count), "s3-part") as pool:
             parts = [pool.submit(send, number) for number in range(1, count + 1)]
             try:
                 _watch(parts, tally, progress)
@@ -165,22 +162,22 @@ class S3Session(Session):
                 raise
         return [part.result() for part in parts]
 
-    def _store(self, operation: str, key: str, data: bytes, tally: Tally, **arguments: object) -> Stored:
+    def _store(self, operation: str, key: str, part: Part, sums: dict[str, bytes], tally: Tally, **arguments: object) -> Stored:
         """Send one body; a busy server is asked again."""
-        digest = b"" if self._sums == "never" else hashlib.md5(data, usedforsecurity=False).digest()
-        sha256 = base64.b64encode(hashlib.sha256(data).digest()).decode() if self._sums == "always" else ""
-        if digest:
-            arguments["ContentMD5"] = base64.b64encode(digest).decode()
-        if sha256:
+        md5, sha256 = sums.get("md5", b""), ""
+        if md5:
+            arguments["ContentMD5"] = in_base64(md5)
+        if self._sums == "always":
+            sha256 = in_base64(sums["sha256"])
             arguments |= {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": sha256}
-        answer = self._client.patiently(lambda: self._store_once(operation, key, data, tally, arguments))
+        answer = self._client.patiently(lambda: self._store_once(operation, key, part, tally, arguments))
         tag = str(answer.get("ETag", "")).strip('"').lower()
-        confirmed = tag == digest.hex() or (sha256 != "" and answer.get("ChecksumSHA256") == sha256)
-        if digest and not confirmed and _MD5.fullmatch(tag) and not _is_encrypted(answer):
+        confirmed = tag == md5.hex() or (sha256 != "" and answer.get("ChecksumSHA256") == sha256)
+        if md5 and not confirmed and _MD5.fullmatch(tag) and not _is_encrypted(answer):
             raise WrongBytes(f"{self._named(key)}: the server holds other bytes (ETag {tag}) than were sent")
         return Stored(tag, sha256, confirmed)
 
-    def _store_once(self, operation: str, key: str, data: bytes, tally: Tally, arguments: dict[str, object]) -> dict[str, Any]:
+    def _store_once(self, operation: str, key: str, part: Part, tally: Tally, arguments: dict[str, object]) -> dict[str, Any]:
         counted = 0
 
         def count(step: int) -> None:
@@ -189,12 +186,11 @@ class S3Session(Session):
             tally.add(step)
 
         try:
-            body = data if len(data) <= AT_ONCE else Body(data, count)
-            answer = self._client.once(operation, self._named(key), Key=key, Body=body, **arguments)
+            answer = self._client.once(operation, self._named(key), Key=key, Body=part.body(count), **arguments)
         except BaseException:
             tally.add(-counted)
             raise
-        tally.add(len(data) - counted)
+        tally.add(part.size - counted)
         return answer
 
     def _compared_size(self, origin: Origin, path: str) -> str:
@@ -211,7 +207,7 @@ class S3Session(Session):
     def _take_back(self, key: str, upload: str) -> None:
         """Have the server forget the parts of an upload, without hiding why it failed."""
         try:
-            self._client.last_word("abort_multipart_upload", self._named(key), Key=key, UploadId=upload)
+            self._client.apart("abort_multipart_upload", self._named(key), LAST_WORD, Key=key, UploadId=upload)
         except MoveError as error:
             logger.warning("%s: the parts of a failed upload could not be taken back, that is tried again in a day: %s",
                            self._named(key), error)
@@ -291,13 +287,6 @@ def _key(path: str) -> str:
     return key
 
 
-def _read(origin: Origin, start: int, size: int) -> bytes:
-    data = os.pread(origin.descriptor, size, start)
-    if len(data) != size:
-        raise OriginChanged(f"{origin.path}: ended after {start + len(data)} of {origin.size} bytes")
-    return data
-
-
 def _refuse_changed(origin: Origin) -> None:
     """An upload shows as soon as it is finished, so the origin is compared before that."""
     now = os.fstat(origin.descriptor)
@@ -338,10 +327,4 @@ class S3Mover(Mover):
 
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
         """Raises `DestinationInvalid` for a bucket that is not there too."""
-        session = S3Session(S3Client(destination, settings), settings)
-        try:
-            session.look()
-        except BaseException:
-            session.close()
-            raise
-        return session
+        return S3Session(S3Client(destination, settings), settings)

@@ -1,48 +1,92 @@
-"""What is sent to S3 and how much of it went out: a part of a file in memory, and a count over several of them."""
+"""What is sent to S3 and how much of it went out: a part of a file, and a count over several of them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from trollmoves.errors import ConnectionLost
+from trollmoves.errors import ConnectionLost, OriginChanged
+from trollmoves.movers.base import Origin
 
+AT_ONCE = 128 * 2**10
+"""Bytes; a smaller part is handed over whole. A larger one goes in steps, each with the whole stall timeout."""
 STEP = 64 * 2**10
 """Bytes handed over at a time; http.client would ask for 16 KiB."""
+BLOCK = 256 * 2**10
+"""Bytes summed up at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a file, which are read when they are needed, so that any number of parts takes no memory."""
+
+    origin: Origin
+    start: int
+    size: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to *size* bytes from *offset* of this part; empty at its end only. Raises `OriginChanged` when the file is shorter."""
+        wanted = min(size, self.size - offset)
+        data = os.pread(self.origin.descriptor, wanted, self.start + offset) if wanted > 0 else b""
+        if wanted > 0 and not data:
+            raise OriginChanged(f"{self.origin.path}: ended after {self.start + offset} of {self.origin.size} bytes")
+        return data
+
+    def sums(self, *names: str) -> dict[str, bytes]:
+        """Digests by the names hashlib has for them."""
+        digests = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+        done = 0
+        while digests and done < self.size:
+            data = self.read(done, BLOCK)
+            done += len(data)
+            for digest in digests.values():
+                digest.update(data)
+        return {name: digest.digest() for name, digest in digests.items()}
+
+    def body(self, report: Callable[[int], None]) -> bytes | Body:
+        """What botocore sends; *report* is called with the number of bytes of each step."""
+        data = self.read(0, self.size) if self.size <= AT_ONCE else b""
+        return data if len(data) == self.size else Body(self, report)
 
 
 class Body:
-    """A part in memory as the file that botocore wants: read once to be signed, then once more to be sent."""
+    """A part as the file that botocore wants: read once where it has to be signed, then once more to be sent."""
 
-    def __init__(self, data: bytes, report: Callable[[int], None]):
-        self._data = memoryview(data)
+    def __init__(self, part: Part, report: Callable[[int], None]):
+        self._part = part
         self._report = report
         self._position = 0
         self._sending = False
 
     def __len__(self) -> int:
-        return len(self._data)
+        return self._part.size
 
     def sending(self) -> None:
         """From now on what is read is reported."""
         self._sending = True
 
-    def read(self, size: int | None = -1) -> memoryview:
-        step = len(self._data) if size is None or size < 0 else max(size, STEP)
-        chunk = self._data[self._position:self._position + step]
+    def read(self, size: int | None = -1) -> bytes:
+        data = self._part.read(self._position, self._part.size if size is None or size < 0 else max(size, STEP))
         if self._sending:
-            self._report(len(chunk))
-        self._position += len(chunk)
-        return chunk
+            self._report(len(data))
+        self._position += len(data)
+        return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._data)}[whence]
-        self._position = start + offset
+        self._position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._part.size}[whence] + offset
         return self._position
 
     def tell(self) -> int:
         return self._position
+
+
+def in_base64(digest: bytes) -> str:
+    """As headers want it."""
+    return b64encode(digest).decode()
 
 
 class Tally:

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import botocore
@@ -40,8 +40,6 @@ Answer = TypeVar("Answer")
 
 PAUSES = (0.2, 0.6, 1.5)
 """Seconds before a busy server is asked again; drawn between half of it and all of it."""
-LAST_WORD = 5.0
-"""Seconds to connect and to wait for an answer when tidying up after an upload that failed."""
 OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "HeadObject",
               "CopyObject", "DeleteObject", "ListObjectsV2", "ListMultipartUploads")
 UPLOADING = ("s3_use_multipart", "s3_multipart_chunksize", "s3_use_copy", "use_tmp_on_transfer", "tmp_prefix")
@@ -92,6 +90,9 @@ def translated(error: Exception, subject: str) -> MoveError:
     """Our error for one of botocore's concerning *subject*."""
     if isinstance(error, exceptions.ClientError):
         return _refusal(error, subject)
+    own = next((cause for cause in _causes(error) if isinstance(cause, MoveError)), None)
+    if own is not None:  # said while the body was read
+        return own
     if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return LoginRefused(f"{subject}: the certificate of the server is not trusted")
     kind = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
@@ -108,13 +109,17 @@ def _refusal(error: exceptions.ClientError, subject: str) -> MoveError:
     return kind(f"{subject}: the server answers {status} {code}: {str(answer.get('Message', ''))[:200]}")
 
 
-def _timed_out(error: BaseException | None) -> bool:
-    """Whether a time limit is at the bottom of *error* (urllib3 wraps that of a send as a lost connection)."""
+def _causes(error: BaseException | None) -> Iterator[object]:
+    """*error*, what it was made of (urllib3 and botocore wrap in several ways) and what it came from."""
     while error is not None:
-        if isinstance(error, TimeoutError) or any(isinstance(part, TimeoutError) for part in error.args):
-            return True
+        yield error
+        yield from error.args
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _timed_out(error: BaseException) -> bool:
+    """Whether a time limit is at the bottom of *error*; that of a send comes as a lost connection."""
+    return any(isinstance(cause, TimeoutError) for cause in _causes(error))
 
 
 class S3Client:
@@ -124,13 +129,15 @@ class S3Client:
         self.bucket = destination.host
         self._settings = settings
         self._parameters = settings.parameters
-        self.parallel = number(self._parameters, "max_concurrency", 4, least=1)
+        self.parallel = number(self._parameters, "max_concurrency", 10, least=1)
         self._check()
         with self._errors(f"s3://{self.bucket}"):
             self._session = _session(self._parameters)
             self._arguments = self._client_arguments(destination)
-            self._client = self._created(settings.connect_timeout, settings.stall_timeout)
+            # botocore holds a send to the time limit of connecting, so the client that sends has another than the one that looks.
+            self._client = self._created(settings.stall_timeout, settings.stall_timeout)
             self._extra = self._extra_arguments()
+        self._look()
 
     def __repr__(self) -> str:
         return f"<S3Client {self.bucket}>"
@@ -164,9 +171,22 @@ class S3Client:
         with self._errors(subject):
             return self._invoke(self._client, operation, arguments)
 
-    def last_word(self, operation: str, subject: str, **arguments: object) -> None:
-        """As `once`, over new connections and with little patience."""
-        client = self._created(LAST_WORD, LAST_WORD)
+    def _look(self) -> None:
+        """See that the bucket is there and the login good. Who may only write is not told the first; the first put will show."""
+        try:
+            with suppress(Denied):
+                self.patiently(lambda: self.apart("list_objects_v2", f"s3://{self.bucket}", self._settings.connect_timeout, MaxKeys=1))
+        except Stalled as error:
+            self.close()
+            raise Unreachable(str(error)) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def apart(self, operation: str, subject: str, seconds: float, **arguments: object) -> None:
+        """As `once`, over a connection of its own, with so many seconds to connect and again for the answer."""
+        with self._errors(subject):
+            client = self._created(seconds, seconds)
         try:
             with self._errors(subject):
                 self._invoke(client, operation, arguments)

@@ -24,6 +24,7 @@ from trollmoves.errors import ConnectionLost, LoginRefused, MoveError, Unreachab
 from trollmoves.movers.sftp_channel import SftpChannel
 from trollmoves.movers.sftp_protocol import ProtocolBroken
 from trollmoves.movers.ssh_login import SshLogin
+from trollmoves.movers.ssh_transport import Connector
 
 Value = TypeVar("Value")
 
@@ -246,7 +247,7 @@ def _why_not_trusted(login: SshLogin) -> str:
 
 async def _connect_once(login: SshLogin, want_sftp: bool) -> SharedConnection:
     ssh = await asyncssh.connect(
-        login.host, login.port, username=login.user, password=login.password, config=None, known_hosts=_known_hosts(login),
+        login.host, login.port, tunnel=Connector(), username=login.user, password=login.password, config=None, known_hosts=_known_hosts(login),
         encryption_algs=CIPHERS, compression_algs=["none"], keepalive_interval=15, keepalive_count_max=4, **_key_options(login))
     try:
         return SharedConnection(ssh, await open_sftp(ssh) if want_sftp else None)

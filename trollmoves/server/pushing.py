@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import DestinationInvalid, MoveError, TemporaryError, VerificationFailed
 from trollmoves.movers.base import Origin, Receipt, SessionSettings
+from trollmoves.movers.file import SMALL
 from trollmoves.movers.moving import How, move
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Kept, Sessions, at_backup
@@ -60,6 +61,10 @@ class Pushing:
     def limit(self, destination: Destination) -> int:
         """How many moves to the host of *destination* may run at a time. Raises `DestinationInvalid` for an unknown scheme."""
         return self._settings.transfers_per_host or mover_for(destination.scheme).abilities.parallel
+
+    def is_quick(self, destination: Destination, size: int) -> bool:
+        """Whether a move of *size* bytes only copies from memory to memory."""
+        return destination.is_local and not self._sync and size <= SMALL
 
     def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
         """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""

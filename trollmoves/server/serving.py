@@ -31,7 +31,7 @@ from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.replaying import Replaying
 from trollmoves.server.rights import is_trusted
-from trollmoves.uris import Destination, check_relative, hide_password, local_path, parse_destination
+from trollmoves.uris import Destination, check_relative, hide_password, host_of, local_path, parse_destination
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -291,9 +291,11 @@ class Serving:
         def progress(done: int) -> None:
             moving.done = done
 
-        self._new_work.append(Work(push.destination.address[:3], limit,
+        # Small files queue apart from large ones, for which they must not wait.
+        quick = served.pushing.is_quick(push.destination, moving.total)
+        self._new_work.append(Work((*push.destination.address[:3], quick), limit,
                                    lambda sessions: served.pushing.push(push, sessions, progress),
-                                   lambda outcome: self._finish(moving, served, outcome)))
+                                   lambda outcome: self._finish(moving, served, outcome), quick))
 
     # A move is over.
 
@@ -495,17 +497,17 @@ def _had_elsewhere(row: Any, consumer: Consumer, asker: Asker, now: float) -> li
     if not consumer.group:
         return []
     transfer = hashlib.sha256(f"ack\n{row['id']}\n{consumer.client}".encode("utf-8", "replace")).hexdigest()[:32]
-    return [("put_transfer", [(transfer, row["id"], row["chain"], consumer.client, consumer.group, consumer.spare, asker.address,
-                               "", "", State.ACKNOWLEDGED, now, 1)])]
+    return [("put_transfer", [(row["id"], transfer, row["chain"], consumer.client, consumer.group, consumer.spare, asker.address,
+                               "", "", State.ACKNOWLEDGED, now, 1, None)])]
 
 
 def _landed(message: Message, receipt: Receipt, named: bool) -> str:
     """The destination in upstream's form: as it was asked for, on the backup host if one was used, with the name of the file
     where upstream has it."""
-    place, there = parse_destination(message.fields["destination"]), parse_destination(receipt.uri)
-    if "backup_targets" in message.fields and there.host:
-        place = place.with_host(there.host)
-    return place.for_name(os.path.basename(there.path)).clean if named else place.clean
+    place = parse_destination(message.fields["destination"])
+    if "backup_targets" in message.fields and (host := host_of(receipt.uri)[1]):
+        place = place.with_host(host)
+    return place.for_name(os.path.basename(receipt.uri)).clean if named else place.clean
 
 
 def _without_credentials(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,182 @@
+"""A stranger on a provider's port: nothing it publishes or replies ends our client, and real providers are still served."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.faults.network import TOPIC, Network
+from tests.integration.hostile import text
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+
+
+class Stranger:
+    """Publishes anything on one port, and answers requests on another one as it likes."""
+
+    def __init__(self) -> None:
+        self.port, self.request_port = free_port(), free_port()
+        self.asked: list[bytes] = []
+        self.answer = b""
+        self._context = zmq.Context()
+        self.publisher = self._context.socket(zmq.PUB)
+        self.publisher.setsockopt(zmq.LINGER, 0)
+        self.publisher.setsockopt(zmq.SNDHWM, 0)
+        self.publisher.bind(f"tcp://127.0.0.1:{self.port}")
+        self._ending = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        router = self._context.socket(zmq.ROUTER)
+        router.setsockopt(zmq.LINGER, 0)
+        router.bind(f"tcp://127.0.0.1:{self.request_port}")
+        while not self._ending:
+            if router.poll(50):
+                identity, _, raw = router.recv_multipart()
+                self.asked.append(raw)
+                request = json.loads(raw.split(b" ", 6)[6]).get("trollmoves", {}).get("request", "")
+                router.send_multipart([identity, b"", self.answer.replace(b"@request@", str(request).encode())])
+        router.close()
+
+    def announcement(self, more: str = "", *, uid: object = "x.bin", address: str | None = None, **extension: object) -> bytes:
+        """An announcement in good form, but for *more*, which is put into its JSON as it is."""
+        where = address or f"127.0.0.1:{self.request_port}"
+        data = {"uid": uid, "uri": "/x/x.bin", "request_address": where}
+        if extension:
+            data["trollmoves"] = {"version": 1, "address": where, "epoch": "e:1", "offset": 1, "previous": 0, "key": "k:1", "size": 3,
+                                  **extension}
+        return text("file", json.dumps(data)[:-1] + more + "}", subject=TOPIC)
+
+    def close(self) -> None:
+        self._ending = True
+        self._thread.join(10)
+        self.publisher.close()
+        self._context.term()
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    stranger = Stranger()
+    yield stranger
+    stranger.close()
+
+
+def beat(**extension: object) -> bytes:
+    data = {"min_interval": 30, "trollmoves": {"version": 1, "epoch": "e:1", "head": 1, "since": 0, "heads": {}, **extension}}
+    return text("beat", json.dumps(data), subject="/heartbeat/move_it_server")
+
+
+def network_with(stranger: Stranger, root: Path, **options: str) -> Network:
+    network = Network(root, client_options=options)
+    network.client_options["providers"] = f"127.0.0.1:{network.publish_ports[0]} 127.0.0.1:{stranger.port}"
+    network.write_client_config()
+    return network
+
+
+def still_serves(network: Network, name: str) -> None:
+    data = os.urandom(2000)
+    network.write(name, data)
+    eventually(lambda: (network.destination / name).read_bytes() == data, 30, message="a real file arrives")
+    assert network.client.running
+    assert network.observer.violations == []
+
+
+def test_a_client_takes_whatever_a_stranger_publishes(tmp_path: Path, stranger: Stranger) -> None:
+    network = network_with(stranger, tmp_path)
+    big = 2**63
+    messages = [
+        b"pytroll:/" + TOPIC.encode(), b"pytroll:/" + TOPIC.encode() + b" \xff\xfe", b"pytroll:/" + TOPIC.encode() + os.urandom(5000),
+        stranger.announcement()[:-20], text("file", "[" * 100_000, subject=TOPIC), text("file", [1], subject=TOPIC),
+        text("file", '{"uid": "' + "x" * 3_000_000 + '"}', subject=TOPIC), text("push", {"uid": {}}, subject=TOPIC),
+        stranger.announcement(', "size": NaN, "inf": Infinity, "big": ' + "9" * 400),
+        stranger.announcement(', "extra": "\\ud800"'), stranger.announcement().replace(b"/x/x.bin", b"/x/\xe9.bin"),
+        stranger.announcement(', "name": "{0.__class__.__mro__}", "%s%n": "%s%n%x"'), stranger.announcement(uid="../../../etc/passwd"),
+        stranger.announcement(uid="/etc/passwd"), stranger.announcement(uid=""), stranger.announcement(uid={"a": [1]}),
+        stranger.announcement(uid=None), stranger.announcement(uid="a\0b\nc"), stranger.announcement(address="127.0.0.1:0"),
+        stranger.announcement(address="no address"), stranger.announcement(address="*:9"), stranger.announcement(address="a;b:9"),
+        stranger.announcement(uid="y1", address="unknown.invalid:9", offset=5), stranger.announcement(uid="y2", address="[::::]:9", offset=6),
+        stranger.announcement(uid="y3", offset=big), stranger.announcement(uid="y4", offset=7, size=big, previous=big),
+        stranger.announcement(uid="y5", offset=8, key={}, size="x", previous=-1), stranger.announcement(uid="y6", epoch="\ud800", offset=3),
+        beat(head=big), beat(head="x"), beat(head=-1), beat(heads=7), beat(heads={TOPIC: "x"}), beat(heads={TOPIC: None}, head=4),
+        beat(address=7, started="x"), beat(address=f"127.0.0.1:{stranger.request_port}", started=1, head=10),
+        beat(address=f"127.0.0.1:{stranger.request_port}", started=2, head=big - 1), beat(epoch=7), beat(since=big),
+        text("beat", '{"min_interval": NaN}', subject="/heartbeat/move_it_server"), text("ack", {"uid": ["\x00"]}, subject=TOPIC),
+        text("dataset", {"dataset": [{"uid": 1}, 7, {"uid": "a"}], "request_address": f"127.0.0.1:{stranger.request_port}"}, subject=TOPIC),
+    ]
+    stranger.answer = b"garbage"
+    with network:
+        network.start()
+        still_serves(network, "first.bin")
+        for message in messages:
+            stranger.publisher.send(message)
+        for number in range(20):
+            stranger.publisher.send(stranger.announcement(uid=f"flood{number}", address=f"127.0.0.1:{free_port()}", offset=100 + number))
+        still_serves(network, "second.bin")
+        eventually(lambda: stranger.asked, 20, message="the stranger's files were asked for")
+        still_serves(network, "third.bin")
+        assert sorted(path.name for path in network.destination.iterdir()) == ["first.bin", "second.bin", "third.bin"]
+        network.client.restart()  # what was journaled must not end the next process either
+        still_serves(network, "fourth.bin")
+        assert network.client.stop() == 0
+
+
+REPLAY = ('{"trollmoves": {"version": 1, "request": "@request@", "epoch": "e:1", "from": 0, "to": %s, "head": 99, "oldest": 0, '
+          '"more": %s, "messages": %s}}')
+ANSWERS = {
+    "endless": text("replay", REPLAY % ("0", "true", "[]"), subject=TOPIC),
+    "giant position": text("replay", REPLAY % (str(2**63), "true", "[]"), subject=TOPIC),
+    "garbage inside": text("replay", REPLAY % ("5", "false", '[1, null, "x", {}, "pytroll:/ \\u0000"]'), subject=TOPIC),
+    "no list": text("replay", REPLAY % ("5", "false", '"x"'), subject=TOPIC),
+    "retry never": text("err", '{"error": "no", "trollmoves": {"request": "@request@", "retry_after": NaN, "code": [1]}}'),
+    "retry at the end of time": text("err", '{"error": {}, "trollmoves": {"request": "@request@", "retry_after": 1e300}}'),
+    "delivered nonsense": text("file", '{"uid": {"a": 1}, "uri": [1], "trollmoves": {"request": "@request@", "confirm": true}}'),
+    "always pending": text("pending", '{"trollmoves": {"request": "@request@"}}'),
+    "unknown request": text("err", '{"trollmoves": {"request": "@request@", "code": "unknown_request"}}'),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+def test_a_client_survives_whatever_a_stranger_replies(tmp_path: Path, stranger: Stranger, answer: bytes) -> None:
+    network = network_with(stranger, tmp_path)
+    stranger.answer = answer
+    with network:
+        network.start()
+        still_serves(network, "first.bin")
+        for number in range(3):
+            stranger.publisher.send(stranger.announcement(uid=f"s{number}", offset=10 + number))
+            stranger.publisher.send(beat(address=f"127.0.0.1:{stranger.request_port}", head=50 + number))
+        eventually(lambda: stranger.asked, 20, message="the stranger was asked")
+        started = time.monotonic()
+        still_serves(network, "second.bin")
+        asked = len(stranger.asked)
+        still_serves(network, "third.bin")
+        assert len(stranger.asked) - asked < 2000 * (1 + time.monotonic() - started), "asked in a tight loop"
+        assert network.client.stop() == 0
+
+
+@pytest.mark.parametrize("value", ["../../outside", "/etc", "{0.__class__}", "a/../../b", "%s%n", "x" * 300])
+def test_metadata_cannot_lead_a_destination_astray(tmp_path: Path, stranger: Stranger, value: str) -> None:
+    network = network_with(stranger, tmp_path, destination=f"file://{tmp_path}/destination/{{platform}}/")
+    stranger.answer = text("err", '{"trollmoves": {"request": "@request@", "code": "gone", "permanent": true}}')
+    with network:
+        network.start()
+        network.client.wait_for("listens to")
+        for number in range(10):
+            stranger.publisher.send(stranger.announcement(f', "platform": {json.dumps(value)}', uid=f"u{number}", offset=number + 1))
+            time.sleep(0.1)
+        eventually(lambda: stranger.asked or "u9" in network.client.output(), 20)
+        for raw in stranger.asked:
+            data = json.loads(raw.split(b" ", 6)[6])
+            if "destination" in data:
+                path = data["destination"].split("://")[-1]
+                assert ".." not in path.split("/") and f"{tmp_path}/destination/" in path, path
+        assert network.client.running
+        assert not (tmp_path / "outside").exists() and not (tmp_path.parent / "outside").exists()

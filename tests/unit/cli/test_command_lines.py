@@ -1,0 +1,207 @@
+"""Wrong words: one line says what is wrong, and the exit status says so too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import CHECKOUT
+from tests.unit.cli.asking import ask, bound_by_permissions
+from trollmoves import __version__
+from trollmoves.cli.umbrella import COMMANDS
+
+BOTH = ("move_it_server.py", "move_it_client.py")
+SERVER = "[one]\norigin = /tmp/none/{a}.dat\ntopic = /t\n"
+
+
+@pytest.mark.parametrize("program", BOTH)
+@pytest.mark.parametrize("words, complaint", [
+    ([], "the following arguments are required: config_file"),
+    (["--nope", "x.ini"], "unrecognized arguments: --nope"),
+    (["--journal"], "argument --journal: expected one argument"),
+])
+def test_wrong_options(program: str, words: list[str], complaint: str, tmp_path: Path) -> None:
+    answer = ask(program, *words, state=tmp_path)
+    assert (answer.status, answer.out, answer.last_line) == (2, "", f"{program}: error: {complaint}")
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (["-p", "abc"], "-p/--port: 'abc' is not a port, a number from 0 (any free one) to 65535"),
+    (["-p", "65536"], "-p/--port: '65536' is not a port, a number from 0 (any free one) to 65535"),
+    (["--chain-check-interval", "nan"], "--chain-check-interval: 'nan' is not a number of seconds, more than 0 and at most 86400"),
+    (["--chain-check-interval", "0"], "--chain-check-interval: '0' is not a number of seconds, more than 0 and at most 86400"),
+    (["--max-notifier-restarts", "-1"], "--max-notifier-restarts: '-1' is not a number from 0 to 1000000"),
+])
+def test_wrong_values(words: list[str], complaint: str, tmp_path: Path) -> None:
+    answer = ask("move_it_server.py", *words, "x.ini", state=tmp_path)
+    assert (answer.status, answer.last_line) == (2, f"move_it_server.py: error: argument {complaint}")
+
+
+@pytest.mark.parametrize("program", BOTH)
+def test_version_and_help(program: str, tmp_path: Path) -> None:
+    assert ask(program, "--version", state=tmp_path).out == f"trollmoves {__version__}\n"
+    answer = ask(program, "--help", state=tmp_path)
+    assert answer.status == 0 and answer.out.startswith(f"usage: {program}") and "--check-config" in answer.out
+
+
+def test_the_umbrella(tmp_path: Path) -> None:
+    answer = ask("trollmoves", state=tmp_path)
+    assert answer.status == 2 and all(f"  {command} " in answer.out for command in COMMANDS)
+    assert ask("trollmoves", "--help", state=tmp_path).status == 0
+    assert ask("trollmoves", "--version", state=tmp_path).out == f"trollmoves {__version__}\n"
+    wrong = ask("trollmoves", "stats", state=tmp_path)
+    assert wrong.status == 2 and wrong.err.startswith("trollmoves: there is no command 'stats' (did you mean 'status'?)\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
+    answer = ask("trollmoves", command, "--help", state=tmp_path)
+    assert answer.status == 0 and answer.out.startswith("usage: ")
+
+
+@pytest.mark.parametrize("program", BOTH)
+@pytest.mark.parametrize("content, complaint", [
+    (None, "x.ini: cannot be read: No such file or directory"),
+    ("", "x.ini: has no sections; begin one with a line like [name]"),
+    ("hello\n", "x.ini:1: stands before the first section; begin one with a line like [name]"),
+])
+def test_configurations_that_are_none(program: str, content: str | None, complaint: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "x.ini").write_text(content)
+    for words in (["x.ini"], ["--check-config", "x.ini"]):
+        answer = ask(program, *words, state=tmp_path)
+        assert (answer.status, answer.out, answer.err) == (1, "", f"{program}: {complaint}\n")
+
+
+FIVE_MISTAKES = """\
+[one]
+orign = /data/{a}.nc
+topic = /a b
+request_port = 99999
+[two]
+origin = relative/{a}
+topic = /t
+delete = maybe
+remove_delay = soon
+"""
+
+
+def test_five_mistakes_are_five_lines(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(FIVE_MISTAKES)
+    answer = ask("move_it_server.py", "--check-config", "x.ini", state=tmp_path)
+    lines = answer.err.splitlines()
+    assert answer.status == 1 and answer.out == ""
+    assert lines[0] == "warning: x.ini:2: [one] orign: is no option of a server and is ignored (did you mean 'origin'?)"
+    assert [line.partition(" is ")[0] for line in lines[1:-1]] == [
+        "error: x.ini:1: [one] origin:", "error: x.ini:3: [one] topic: '/a b' holds white space, which separates the fields of a message; "
+        "write for example /1b/hrit", "error: x.ini:4: [one] request_port: '99999'", "error: x.ini:6: [two] origin: 'relative/{a}'",
+        "error: x.ini:8: [two] delete: 'maybe'", "error: x.ini:9: [two] remove_delay: 'soon'"]
+    assert lines[-1] == "move_it_server.py: x.ini: 6 problem(s), see above"
+    assert ask("move_it_server.py", "x.ini", state=tmp_path).err == answer.err
+
+
+def test_check_reads_many_files(tmp_path: Path) -> None:
+    (tmp_path / "good.ini").write_text(SERVER)
+    (tmp_path / "client.ini").write_text("[one]\nproviders = h:1\ndestination = /d/\n")
+    answer = ask("trollmoves", "check", "good.ini", "client.ini", state=tmp_path)
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.out == "good.ini: server, 1 section(s), all well\nclient.ini: client, 1 section(s), all well\n"
+    answer = ask("trollmoves", "check", "good.ini", "missing.ini", state=tmp_path)
+    assert (answer.status, answer.err) == (1, "trollmoves check: missing.ini: cannot be read: No such file or directory\n")
+    answer = ask("trollmoves", "check", "good.ini", "--as", "client", state=tmp_path)
+    assert answer.status == 1 and "[one] providers: is missing; write for example providers = 192.0.2.1:9010" in answer.err
+
+
+def test_a_password_in_a_mistake_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text("[one]\nproviders = h\ndestination = ftp://me:geheim@h:x/{a\nlogin = me:geheim\n")
+    answer = ask("move_it_client.py", "x.ini", state=tmp_path)
+    assert answer.status == 1 and "destination" in answer.err and "geheim" not in answer.err
+
+
+@pytest.mark.parametrize("content, complaint", [
+    (None, "log.yaml: cannot be read: No such file or directory"),
+    ("- a\n", "log.yaml: is no logging configuration: holds no mapping; begin it with version: 1"),
+    ("", "log.yaml: is no logging configuration: holds no mapping; begin it with version: 1"),
+    ("version: 1\nhandlers: {a: {class: nope}}\n", "log.yaml: is no logging configuration: Cannot resolve 'nope'"),
+])
+def test_logging_configurations_that_are_none(content: str | None, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(SERVER)
+    if content is not None:
+        (tmp_path / "log.yaml").write_text(content)
+    answer = ask("move_it_server.py", "-c", "log.yaml", "x.ini", state=tmp_path)
+    assert answer.status == 1 and answer.err.startswith(f"move_it_server.py: {complaint}") and answer.err.count("\n") == 1
+
+
+def test_deprecated_options_say_so_in_one_line_each(tmp_path: Path) -> None:
+    answer = ask("move_it_server.py", "-l", "nowhere/x.log", "-v", "missing.ini", state=tmp_path)
+    assert answer.status == 1
+    assert [line for line in answer.err.splitlines() if "RuntimeWarning: The -l option is pending deprecation" in line
+            or "RuntimeWarning: The -v option is pending deprecation" in line] == answer.err.splitlines()[:2]
+    assert answer.err.count("\n") == 3
+
+
+@pytest.mark.parametrize("command", [["status"], ["trace", "x"]])
+def test_questions_without_a_journal(command: list[str], tmp_path: Path) -> None:
+    name = f"trollmoves {command[0]}"
+    answer = ask("trollmoves", *command, state=tmp_path)
+    assert answer.status == 1 and answer.err.startswith(f"{name}: there is no journal in {tmp_path}/trollmoves; name one with --journal")
+    answer = ask("trollmoves", *command, "--journal", "x.journal", state=tmp_path)
+    assert (answer.status, answer.err) == (1, f"{name}: there is no journal at x.journal\n")
+    (tmp_path / "x.journal").write_text("this is no journal\n")
+    answer = ask("trollmoves", *command, "--journal", "x.journal", state=tmp_path)
+    assert (answer.status, answer.err) == (1, f"{name}: cannot read the journal x.journal: file is not a database\n")
+    answer = ask("trollmoves", *command, "--config", "y.ini", state=tmp_path)
+    assert answer.status == 1 and f"{name}: there is no journal for y.ini: looked for {tmp_path}/trollmoves/server-y-" in answer.err
+
+
+def test_places_without_permission(tmp_path: Path) -> None:
+    prefix = bound_by_permissions()
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (tmp_path / "x.ini").write_text(SERVER)
+    (closed / "x.ini").write_text(SERVER)
+    (closed / "x.journal").touch()
+    closed.chmod(0o000)
+    try:
+        answers = [ask("move_it_server.py", "--journal", "closed/new.journal", "-p", "0", "x.ini", state=tmp_path, prefix=prefix),
+                   ask("move_it_server.py", "closed/x.ini", state=tmp_path, prefix=prefix),
+                   ask("move_it_server.py", "-l", "closed/x.log", "x.ini", state=tmp_path, prefix=prefix),
+                   ask("trollmoves", "status", "--journal", "closed/x.journal", state=tmp_path, prefix=prefix)]
+    finally:
+        closed.chmod(0o755)
+    assert [answer.status for answer in answers] == [1, 1, 1, 1]
+    assert [answer.last_line for answer in answers] == [
+        "move_it_server.py: cannot make the journal closed/new.journal: Permission denied; choose another place with --journal",
+        "move_it_server.py: closed/x.ini: cannot be read: Permission denied",
+        "move_it_server.py: closed/x.log: cannot log there: Permission denied",
+        "trollmoves status: closed/x.journal: Permission denied"]
+
+
+@pytest.mark.parametrize("words, status, complaint", [
+    (["--files", "0"], 2, "argument --files: '0' is not a number of files from 1"),
+    (["--files", "x"], 2, "argument --files: 'x' is not a number of files from 1"),
+    (["--directory", "."], 1, "is not empty: name a new directory, so that no files of yours are sent"),
+])
+def test_a_demo_that_cannot_be(words: list[str], status: int, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    answer = ask("trollmoves", "demo", *words, state=tmp_path)
+    assert answer.status == status and answer.last_line.endswith(complaint)
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path: Path) -> None:
+    answer = ask("trollmoves", "demo", "--files", "20", "--directory", tmp_path / "demo", state=tmp_path)
+    lines = answer.out.splitlines()
+    assert answer.status == 0 and "announced 30/30  requested 30/30  moved 30/30  acknowledged 30/30  published 30/30" in lines
+    assert "  verified   30 of 30 by sha256" in lines and "  lost       0" in lines
+    status = ask("trollmoves", "status", "--json", "--journal", tmp_path / "demo" / "client.journal", state=tmp_path)
+    [report] = json.loads(status.out)
+    assert report["running"] is False and report["chains"]["example"]["counts"] == {"published": 30}
+
+
+def test_starters_find_the_environment_of_the_checkout() -> None:
+    """They also start with a Python that has none of the libraries, and then take that of .venv, or say what to do."""
+    for starter in ("move_it_server.py", "move_it_client.py"):
+        assert "_starting" in (CHECKOUT / "bin" / starter).read_text()

@@ -1,0 +1,136 @@
+"""Tables of events: what is known, what comes, what has to be done."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from trollmoves.client.deciding import (
+    EXPIRES_AFTER,
+    LONGEST_WAIT,
+    MENDABLE,
+    PEER_PATIENCE,
+    Ask,
+    Covered,
+    GiveUp,
+    Known,
+    Notice,
+    Verdict,
+    Wait,
+    after_failure,
+    after_notice,
+    judge,
+    read_notice,
+)
+from trollmoves.lifecycle import State
+from trollmoves.messages import Announcement, Message, decode, read_announcement
+
+HERE, THERE = "192.0.2.1:9094", "192.0.2.2:9094"
+PLAIN = {"uid": "a.dat", "uri": "/data/a.dat"}
+
+
+def message(kind: str, data: dict[str, object]) -> Message:
+    return decode(b"pytroll://1b/x " + kind.encode() + b" u@h 2026-01-01T00:00:00 v1.01 application/json " + orjson.dumps(data))
+
+
+def announcement(address: str = HERE, key: str = "k:1", size: int = 10) -> Announcement:
+    """From one of our servers when it has a *key*, else as upstream announces."""
+    data = {**PLAIN, "request_address": address}
+    if key:
+        data["trollmoves"] = {"version": 1, "epoch": "e:1", "offset": 7, "previous": 6, "key": key, "size": size,  # type: ignore
+                              "address": address}
+    return read_announcement(message("file", data))
+
+
+def known(state: State, key: str = "k:1", size: int | None = 10, provider: str = HERE) -> Known:
+    return Known(state, key, size, provider)
+
+
+FINISHED_STATES = (State.MOVED, State.PUBLISHING, State.PUBLISHED, State.COVERED)
+UNDER_WAY = (State.ANNOUNCED, State.REQUESTED, State.FAILED)
+
+
+@pytest.mark.parametrize("before, comes, verdict", [
+    (None, announcement(), Verdict.NEW),
+    (None, announcement(key=""), Verdict.NEW),
+    *((known(state), announcement(), Verdict.IGNORE) for state in (*FINISHED_STATES, *UNDER_WAY)),
+    *((known(state), announcement(THERE), Verdict.TELL) for state in FINISHED_STATES),
+    *((known(state), announcement(THERE), Verdict.SOURCE) for state in UNDER_WAY),
+    (known(State.GIVEN_UP), announcement(), Verdict.NEW),
+    (known(State.GIVEN_UP), announcement(THERE), Verdict.NEW),
+])
+def test_the_same_content(before: Known | None, comes: Announcement, verdict: Verdict) -> None:
+    assert judge(before, comes) is verdict
+
+
+@pytest.mark.parametrize("state", [*FINISHED_STATES, *UNDER_WAY])
+def test_a_new_content_of_the_same_provider_is_news(state: State) -> None:
+    assert judge(known(state), announcement(key="k:2")) is Verdict.NEW
+    assert judge(known(state), announcement(key="k:2", size=11)) is Verdict.NEW
+
+
+@pytest.mark.parametrize("state, same_size, other_size", [
+    *((state, Verdict.TELL, Verdict.NEW) for state in FINISHED_STATES),
+    *((state, Verdict.SOURCE, Verdict.NEW) for state in UNDER_WAY),
+])
+def test_another_provider_with_another_key_has_a_copy_if_it_is_as_large(
+        state: State, same_size: Verdict, other_size: Verdict) -> None:
+    assert judge(known(state), announcement(THERE, "k:2")) is same_size
+    assert judge(known(state), announcement(THERE, "k:2", 11)) is other_size
+
+
+@pytest.mark.parametrize("state, again, elsewhere", [
+    *((state, Verdict.TELL, Verdict.TELL) for state in FINISHED_STATES),
+    *((state, Verdict.IGNORE, Verdict.SOURCE) for state in UNDER_WAY),
+])
+def test_upstream_servers_tell_nothing_of_the_content(state: State, again: Verdict, elsewhere: Verdict) -> None:
+    assert judge(known(state, key="", size=None), announcement(key="")) is again
+    assert judge(known(state, key="", size=None), announcement(THERE, key="")) is elsewhere
+    assert judge(known(state), announcement(THERE, key="")) is elsewhere
+
+
+@pytest.mark.parametrize("kind, data, notice", [
+    ("push", PLAIN, Notice.ASKED),
+    ("push", {**PLAIN, "request_address": HERE}, Notice.ASKED),
+    ("ack", {**PLAIN, "request_address": HERE}, Notice.HAS),
+    ("file", PLAIN, Notice.HAS),
+    ("dataset", {"dataset": [PLAIN]}, Notice.HAS),
+    ("collection", {"collection": [{"dataset": [PLAIN]}]}, Notice.HAS),
+    ("file", {**PLAIN, "request_address": HERE}, None),
+    ("dataset", {"dataset": [PLAIN], "request_address": HERE}, None),
+    ("info", PLAIN, None),
+])
+def test_notices_of_peers(kind: str, data: dict[str, object], notice: Notice | None) -> None:
+    assert read_notice(message(kind, data)) is notice
+
+
+@pytest.mark.parametrize("notice, state, delay, action", [
+    (Notice.HAS, State.ANNOUNCED, 0, Covered()),
+    (Notice.HAS, State.ANNOUNCED, 5, Covered()),
+    (Notice.HAS, State.FAILED, 5, Covered()),
+    (Notice.ASKED, State.ANNOUNCED, 5, Wait(PEER_PATIENCE)),
+    (Notice.ASKED, State.FAILED, 100, Wait(300)),
+    (Notice.ASKED, State.ANNOUNCED, 0, None),  # a primary does not wait for a spare
+    *((notice, state, delay, None) for notice in Notice for delay in (0, 5)
+      for state in (State.REQUESTED, State.MOVED, State.PUBLISHING, State.PUBLISHED, State.COVERED, State.GIVEN_UP)),
+])
+def test_what_a_notice_means(notice: Notice, state: State, delay: float, action: object) -> None:
+    assert after_notice(notice, state, delay) == action
+
+
+@pytest.mark.parametrize("event, action", [
+    ({"code": "gone", "permanent": True, "untried": [THERE, HERE]}, Ask(THERE)),
+    ({"code": "dest_unreachable", "permanent": False, "untried": [THERE]}, Ask(THERE)),
+    ({"code": "gone", "permanent": True, "untried": [THERE], "age": EXPIRES_AFTER + 1}, Ask(THERE)),
+    ({"code": "dest_unreachable", "permanent": False, "backoff": 4.0}, Wait(4.0)),
+    ({"code": "busy", "permanent": False, "backoff": 4.0, "retry_after": 10.0}, Wait(10.0)),
+    ({"code": "busy", "permanent": False, "backoff": 40.0, "retry_after": 10.0}, Wait(40.0)),
+    ({"code": "stalled", "permanent": False, "age": EXPIRES_AFTER - 1}, Wait(1.0)),
+    ({"code": "stalled", "permanent": False, "age": EXPIRES_AFTER + 1}, GiveUp()),
+    *(({"code": code, "permanent": True}, Wait(LONGEST_WAIT)) for code in sorted(MENDABLE)),
+    *(({"code": code, "permanent": True, "age": EXPIRES_AFTER + 1}, GiveUp()) for code in sorted(MENDABLE)),
+    *(({"code": code, "permanent": True}, GiveUp()) for code in ("gone", "changed", "not_announced", "bad_request")),
+])
+def test_what_follows_a_failure(event: dict[str, object], action: object) -> None:
+    given: dict[str, object] = {"untried": [], "age": 1.0, "backoff": 1.0, **event}
+    assert after_failure(**given) == action  # type: ignore[arg-type]

@@ -1,0 +1,117 @@
+"""One FTP data connection, from the server's go-ahead to its confirmation.
+
+While sent bytes still drain to a slow server, waiting for its confirmation is not stalling: the kernel says how many are left.
+"""
+# ruff: noqa: S321
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ftplib  # noqa: S402
+import select
+import socket
+import ssl
+import struct
+import sys
+import time
+
+from trollmoves.movers.ftp_connection import PATIENCE, Connection
+
+_TIOCOUTQ = 0x5411
+
+
+class Upload:
+    """Begins with a `STOR` or `APPE` and its path, from byte *rest* on."""
+
+    def __init__(self, control: Connection, command: str, rest: int | None = None):
+        self._control = control
+        self._data = control.ntransfercmd(command, rest)[0]
+        self._ended = False
+
+    def send(self, chunk: memoryview) -> int:
+        """Hand over a first part of *chunk*; returns its length. Raises the server's reason where it gives one."""
+        try:
+            return self._data.send(chunk)
+        except OSError as error:
+            self._ended = True
+            self._data.close()
+            raise self._control.reason_of(error) from error
+
+    def complete(self) -> None:
+        """Say that this was all and return when the server confirms it. The socket stays open until then: closing one on which
+        something unread has come (the server's TLS tickets) would reset it, and with it bytes that are on their way."""
+        self._ended = True
+        try:
+            self._end_stream()
+            self._wait_while_it_drains()
+            self._control.voidresp()
+        finally:
+            self._data.close()
+
+    def _end_stream(self) -> None:
+        """A broken data connection is no error yet: what the server replies decides."""
+        try:
+            if isinstance(self._data, ssl.SSLSocket):
+                _say_goodbye(self._data, self._control.stall_timeout)
+            self._data.shutdown(socket.SHUT_WR)
+        except TimeoutError:
+            raise
+        except OSError:
+            return
+
+    def _wait_while_it_drains(self) -> None:
+        since, unsent = time.monotonic(), -1
+        while True:
+            try:
+                self._control.wait_for_reply(min(1.0, self._control.stall_timeout))
+                return
+            except TimeoutError:
+                before, unsent = unsent, _unsent(self._data)
+                if unsent and unsent != before:
+                    since = time.monotonic()
+                elif time.monotonic() - since >= self._control.stall_timeout:
+                    raise
+
+    def abandon(self) -> bool:
+        """Break the upload off; returns whether the control connection can still be used. Fine after a failure of its own."""
+        if self._ended:
+            return True
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._data.close()
+        try:
+            self._control.wait_for_reply(min(PATIENCE, self._control.stall_timeout))
+            self._control.getresp()
+        except (ftplib.error_temp, ftplib.error_perm):
+            return True
+        except (OSError, EOFError, ftplib.Error):
+            return False
+        return True
+
+
+def _say_goodbye(data: ssl.SSLSocket, seconds: float) -> None:
+    """Send TLS's end-of-stream without waiting for the other side's, which many servers never send."""
+    data.settimeout(0)
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            data.unwrap()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLWantWriteError:
+            if not select.select([], [data], [], max(0.0, ends - time.monotonic()))[1]:
+                raise TimeoutError("no byte went out in time") from None
+            continue
+        return
+
+
+def _unsent(data: socket.socket) -> int:
+    """Bytes the other side has not acknowledged yet; always 0 where the system cannot tell."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(data.fileno(), _TIOCOUTQ, b"\0\0\0\0"))[0])
+    except OSError:
+        return 0
