@@ -114,6 +114,8 @@ class Scene:
     """All recorded messages of the client as text."""
     secrets: list[str] = field(default_factory=list)
     deletes: bool = False
+    forgetful: bool = False
+    """Whether the client lost its journal, and with it the knowledge of what it published."""
     killed: bool = True
     """Whether processes were killed, so that the recorder may have missed publications and some come twice."""
 
@@ -162,7 +164,7 @@ class Scene:
             if not extension.get("redelivered"):
                 unflagged[str(extension.get("publication"))] += 1
         for publication, count in unflagged.items():
-            if count > 1:
+            if count > 1 and not self.forgetful:
                 yield f"I2: {publication} was published {count} times without a mark"
 
     def _kept(self) -> Iterable[str]:

@@ -75,6 +75,7 @@ class Network:
         self.recorder = Recorder(self.client_port)
         self.observer = Observer(self.destination, self.ledger)
         self.killed = False
+        self.forgetful = False
 
     # The programs.
 
@@ -165,7 +166,8 @@ class Network:
         return Scene(self.ledger, self.origins, self.destination, [self.client_journal],
                      [self.server_journal(number) for number in range(len(self.origins))],
                      logs=[program.log for program in (self.client, *self.servers)], published=self.recorder.files(),
-                     notices=list(self.recorder.texts), secrets=secrets or [], deletes=deletes, killed=self.killed)
+                     notices=list(self.recorder.texts), secrets=secrets or [], deletes=deletes, killed=self.killed,
+                     forgetful=self.forgetful)
 
     def settle(self, seconds: float = 60.0, *, deletes: bool = False) -> None:
         """Wait until everything written is at the destination and published (and removed, where that is wanted)."""

@@ -63,6 +63,7 @@ def test_a_damaged_journal_is_moved_aside_and_nothing_is_lost(tmp_path: Path, vi
         network.write_many(60, "before")
         network.settle()
         assert network.stop() == [0, 0]
+        network.forgetful = victim == "client"
         journal, program = ((network.server_journal(), network.servers[0]) if victim == "server"
                             else (network.client_journal, network.client))
         epoch = rows(journal, "SELECT value FROM meta WHERE name = 'epoch'")
@@ -92,6 +93,7 @@ def test_a_journal_emptied_while_nobody_ran_is_begun_anew(tmp_path: Path, victim
         network.write_many(10, "before")
         network.settle()
         network.stop()
+        network.forgetful = victim == "client"
         journal = network.server_journal() if victim == "server" else network.client_journal
         in_one_file(journal)
         emptied(journal)
@@ -110,6 +112,7 @@ def test_a_journal_that_is_taken_away_ends_the_process_and_a_restart_recovers(tm
         network.start()
         network.write_many(10, "before")
         network.settle()
+        network.forgetful = victim == "client"
         journal, program = ((network.server_journal(), network.servers[0]) if victim == "server"
                             else (network.client_journal, network.client))
         if how == "replaced":
@@ -181,11 +184,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def fill(place: Path) -> Path:
     filler = place / "filler"
-    with filler.open("wb") as output:
+    with filler.open("wb", buffering=0) as output:
         try:
             while True:
                 output.write(bytes(4096))
-                output.flush()
         except OSError:
             return filler
 

@@ -53,6 +53,8 @@ class Outstanding:
     answered: Answered
     deadline: float | None
     """Monotonic time at which it is given up; None: never while the peer lives."""
+    message: Message | None = None
+    """What a grouped request is about."""
     polling: bool = field(default=False)
     """The peer said `pending`; its id is enough to ask again."""
 
@@ -95,6 +97,16 @@ class Requester:
         self._outstanding[request] = Outstanding(subject, raw, answered, deadline)
         self._send(raw)
 
+    def ask_group(self, subject: str, kind: str, data: Mapping[str, Any], requests: Mapping[str, tuple[Message, Answered]]) -> None:
+        """Many requests in one message, whose extension lists their ids. Each is answered by itself, as if it had been asked with
+        the message given for it."""
+        raw = self._envelope.encode(subject, kind, data)
+        if not self._outstanding:
+            self._heard = time.monotonic()
+        for request, (message, answered) in requests.items():
+            self._outstanding[request] = Outstanding(subject, raw, answered, None, message)
+        self._send(raw)
+
     def forget(self, request: str) -> None:
         """Take no answer to *request* any more."""
         self._outstanding.pop(request, None)
@@ -123,8 +135,8 @@ class Requester:
         self._heard = time.monotonic()
         self._disconnect()
         self._connect()
-        for waiting in self._outstanding.values():
-            self._send(waiting.raw)
+        for raw in dict.fromkeys(waiting.raw for waiting in self._outstanding.values()):  # a group is sent once
+            self._send(raw)
 
     def _send(self, raw: bytes) -> None:
         if self._socket is None:
@@ -162,6 +174,11 @@ class Requester:
                 logger.warning("%s:%d replied with something that is no message: %s", *self._place, error)
 
     def _dispatch(self, reply: Message) -> None:
+        results = reply.extension.get("results")
+        if reply.type == "results" and isinstance(results, list):
+            for result in results:
+                self._dispatch_result(reply, result)
+            return
         request = reply.extension.get("request")
         waiting = self._outstanding.get(request) if isinstance(request, str) else None
         if waiting is None:
@@ -174,6 +191,17 @@ class Requester:
         else:
             del self._outstanding[str(request)]
             waiting.answered(reply)
+
+    def _dispatch_result(self, reply: Message, result: Any) -> None:
+        """One of many answers that came together, made into the reply it would have been alone."""
+        request = result.get("request") if isinstance(result, dict) else None
+        waiting = self._outstanding.pop(request, None) if isinstance(request, str) else None
+        if waiting is None or waiting.message is None:
+            return
+        asked = waiting.message
+        delivered = result.get("state") == "delivered"
+        kind, data = (asked.type, asked.fields) if delivered else ("err", {"error": str(result.get("error"))})
+        waiting.answered(Message(asked.subject, kind, reply.sender, reply.time, reply.version, {**data, EXTENSION: result}, b""))
 
     def _poll(self, request: str, waiting: Outstanding) -> None:
         """The move takes long: ask for the outcome by its id alone."""

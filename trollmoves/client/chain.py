@@ -62,6 +62,7 @@ DETOURS_EVERY = 2.0
 """Seconds between two looks for what waits for a provider that does not answer and could be had from another one."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
+REQUESTS_GROUPED = 200
 NOTICES_KEPT = 20_000
 NOTICES_VALID = 600.0
 """Seconds; a peer's notice that came before the announcement it is about counts for this long."""
@@ -101,6 +102,8 @@ class Chain:
         self._to_send: list[Flight] = []
         self._in_flight: Counter[str] = Counter()
         """By provider: how many of its files were asked for and not answered yet."""
+        self._groups: dict[tuple[str, int, str, str], list[tuple[Announcement, str, Callable[[Message | None], None]]]] = {}
+        """Requests of this turn of the loop, by provider and destination."""
         self._resting: dict[str, float] = {}
         """Providers that did not answer, and until when (monotonic) nothing is asked of them."""
         self._next_detour = 0.0
@@ -398,13 +401,35 @@ class Chain:
 
         def answered(reply: Message | None) -> None:
             self._answered(flight, reply)
-        if announcement.epoch:
+        if announcement.epoch and flight.attempt == 1 and not self.settings.backup_targets:
+            self._group(flight, data["destination"], answered)
+        elif announcement.epoch:
             data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **self._who}
             self._requesters.ours(announcement.host, announcement.port).ask(flight.request, subject, "push", data, answered)
         else:
             self._requesters.upstream(announcement.host, announcement.port).ask(subject, "push", data, answered,
                                                                                 self.settings.transfer_req_timeout)
         crashing.point("client.asked")
+
+    def _group(self, flight: Flight, destination: str, answered: Callable[[Message | None], None]) -> None:
+        """Note a request that goes out with all others of this turn of the loop to the same provider and destination."""
+        if not self._groups:
+            self._loop.call(self._send_groups)
+        announcement = flight.source.announcement
+        group = self._groups.setdefault((announcement.host, announcement.port, announcement.epoch, destination), [])
+        group.append((announcement, flight.request, answered))
+
+    def _send_groups(self) -> None:
+        groups, self._groups = self._groups, {}
+        for (host, port, epoch, destination), group in groups.items():
+            for start in range(0, len(group), REQUESTS_GROUPED):
+                part = group[start:start + REQUESTS_GROUPED]
+                pushes = [(announcement.offset, request) for announcement, request, _ in part]
+                data = {"destination": destination,
+                        EXTENSION: {"version": PROTOCOL, "epoch": epoch, "pushes": pushes, **self._who}}
+                self._requesters.ours(host, port).ask_group(
+                    part[0][0].message.subject, "push", data,
+                    {request: (announcement.message, answered) for announcement, request, answered in part})
 
     def _repeat_requests(self, address: str) -> None:
         """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""

@@ -46,6 +46,10 @@ class Delivering:
         self._who = who
         self._landed = landed
         self._published: list[int] = []
+        self._delivered: list[tuple[Flight, bytes, str, int]] = []
+        """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
+        self._steps: list[tuple[Any, ...]] = []
+        self._announcements: list[tuple[Any, ...]] = []
         self._confirmations: dict[tuple[str, int], list[tuple[int, str]]] = {}
 
     def deliver(self, flight: Flight, reply: Message) -> None:
@@ -60,12 +64,22 @@ class Delivering:
         now = time.time()
         lines = (step_line(State.MOVED, now, source.announcement.address, flight.attempt, _receipt(reply))
                  + step_line(State.PUBLISHING, now))
-        self._journal.write([
-            ("step", [(State.PUBLISHING, now, flight.attempt, lines, flight.id)]),
-            ("add_announcement", [(position, flight.id, reply.subject, previous, raw.decode(), now)]),
-        ], self._publish, flight, raw, reply.subject, position)
+        if not self._delivered:
+            self._loop.call(self._record_delivered)
+        self._delivered.append((flight, raw, reply.subject, position))
+        self._steps.append((State.PUBLISHING, now, flight.attempt, lines, flight.id))
+        self._announcements.append((position, flight.id, reply.subject, previous, raw.decode(), now))
         if reply.extension.get("confirm") is True:
             self._confirm(source, flight.request)
+
+    def _record_delivered(self) -> None:
+        """Journal all that was delivered in this turn of the loop, then publish it."""
+        self._journal.write([("step", self._steps), ("add_announcement", self._announcements)], self._publish_all, self._delivered)
+        self._delivered, self._steps, self._announcements = [], [], []
+
+    def _publish_all(self, delivered: list[tuple[Flight, bytes, str, int]]) -> None:
+        for flight, raw, subject, position in delivered:
+            self._publish(flight, raw, subject, position)
 
     def _publish(self, flight: Flight, raw: bytes, subject: str, position: int) -> None:
         """The journal knows: tell the world, then the other providers."""

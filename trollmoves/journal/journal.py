@@ -189,7 +189,7 @@ def _is_sound(path: Path) -> bool:
         if getattr(error, "sqlite_errorname", "") in ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_BUSY"):
             raise JournalError(f"cannot open the journal {path}: {error}") from error
         return False
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):  # also what it says is wrong may be garbage
         return False
 
 

@@ -16,6 +16,7 @@ import re
 import socket
 import ssl
 import time
+from typing import Any
 
 from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.credentials import Login
@@ -42,7 +43,8 @@ class Connection(ftplib.FTP):
         self._room = LONGEST_REPLY
         self._secrets: list[str] = []
         self._ready_by: float | None = time.monotonic() + connect_timeout
-        self._ends = self._ready_by
+        self._ends = time.monotonic() + connect_timeout
+        self._peer: tuple[Any, ...] = ()
 
     def reach(self, host: str, port: int) -> None:
         """Connect, read the welcome and, with a TLS context, secure the connection."""
@@ -60,9 +62,7 @@ class Connection(ftplib.FTP):
         self.voidcmd("AUTH TLS")
         if self._buffer:
             raise ftplib.error_proto("unencrypted bytes follow the reply to AUTH TLS")
-        control = self._control()
-        control.settimeout(self._seconds_left())
-        self.sock = context.wrap_socket(control, server_hostname=self.host)
+        self.sock = context.wrap_socket(self._control(self._seconds_left()), server_hostname=self.host)
 
     def log_in(self, login: Login) -> None:
         """Say who we are. Raises `ftplib.error_perm` when that is not enough."""
@@ -103,10 +103,8 @@ class Connection(ftplib.FTP):
                                      f"{ascii(line[error.start:error.end])}") from None
         if self._buffer:
             raise ftplib.error_proto(f"the server said something unasked: {self._scrubbed(self.getline())}")
-        control = self._control()
         self._start_clock()
-        control.settimeout(self._seconds_left())
-        control.sendall(data + b"\r\n")
+        self._control(self._seconds_left()).sendall(data + b"\r\n")
 
     def getresp(self) -> str:
         reply = self.getmultiline()
@@ -124,9 +122,7 @@ class Connection(ftplib.FTP):
         return line.rstrip(b"\r").decode(self.encoding, "replace")
 
     def _fill(self, seconds: float) -> None:
-        control = self._control()
-        control.settimeout(seconds)
-        data = control.recv(8192)
+        data = self._control(seconds).recv(8192)
         if not data:
             raise EOFError
         self._room -= len(data)
@@ -134,9 +130,13 @@ class Connection(ftplib.FTP):
             raise ftplib.error_proto("the server's reply does not end")
         self._buffer += data
 
-    def _control(self) -> socket.socket:
+    def _control(self, seconds: float) -> socket.socket:
+        """The control connection, set to wait for some *seconds*. Setting it is a system call, so about right is right enough."""
         if self.sock is None:
             raise EOFError
+        present = self.sock.gettimeout()
+        if present is None or not 0.9 * seconds <= present <= 1.1 * seconds:
+            self.sock.settimeout(seconds)
         return self.sock
 
     def _start_clock(self) -> None:
@@ -165,7 +165,7 @@ class Connection(ftplib.FTP):
         """Return when there is something to read. Raises `TimeoutError` after *seconds*, `EOFError` when the server hung up."""
         if not self._buffer:
             self._fill(seconds)
-            self._start_clock()
+        self._start_clock()
 
     def reason_of(self, error: OSError) -> Exception:
         """The server's own word on why a data connection failed with *error*, else *error*."""

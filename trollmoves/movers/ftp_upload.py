@@ -9,15 +9,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ftplib  # noqa: S402
+import hashlib
+import os
 import select
 import socket
 import ssl
 import struct
 import sys
 import time
+from collections.abc import Iterator
 
+from trollmoves.errors import OriginChanged, TemporaryError
+from trollmoves.movers.base import Origin, Progress
 from trollmoves.movers.ftp_connection import PATIENCE, Connection
 
+CHUNK = 256 * 2**10
+"""Bytes read at a time."""
 _TIOCOUTQ = 0x5411
 
 
@@ -28,6 +35,21 @@ class Upload:
         self._control = control
         self._data = control.ntransfercmd(command, rest)[0]
         self._ended = False
+
+    def send_file(self, origin: Origin, start: int, progress: Progress, digest: hashlib._Hash | None = None) -> None:
+        """Send *origin* from byte *start* on; *digest* gets all of its bytes."""
+        if digest is not None:
+            for chunk in _chunks(origin, 0, start):
+                digest.update(chunk)
+        done = start
+        for chunk in _chunks(origin, start, origin.size):
+            if digest is not None:
+                digest.update(chunk)
+            while chunk:
+                count = self.send(chunk)
+                chunk = chunk[count:]
+                done += count
+                progress(done)
 
     def send(self, chunk: memoryview) -> int:
         """Hand over a first part of *chunk*; returns its length. Raises the server's reason where it gives one."""
@@ -89,6 +111,18 @@ class Upload:
         except (OSError, EOFError, ftplib.Error):
             return False
         return True
+
+
+def _chunks(origin: Origin, start: int, end: int) -> Iterator[memoryview]:
+    while start < end:
+        try:
+            data = os.pread(origin.descriptor, min(CHUNK, end - start), start)
+        except OSError as error:
+            raise TemporaryError(f"{origin.path} cannot be read: {error.strerror}") from error
+        if not data:
+            raise OriginChanged(f"{origin.path}: ends after {start} of {origin.size} bytes")
+        start += len(data)
+        yield memoryview(data)
 
 
 def _say_goodbye(data: ssl.SSLSocket, seconds: float) -> None:

@@ -43,6 +43,9 @@ LONGEST_HOLD = 10.0
 MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
 MOST_CONFIRMED = 1000
+GROUP = "pushes"
+"""Key in the extension of a push that holds many requests: pairs of a position and the id of a request."""
+MOST_GROUPED = 1000
 LONGEST_TEXT = 500
 """Characters of an error in a reply."""
 
@@ -65,6 +68,13 @@ class Waiter:
     since: float
     request: str
     """Empty for upstream clients, whose reply is held back until the end."""
+    grouped: bool = False
+    """The request came together with others, and so go the answers."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that are held in memory for it, about."""
+        return 200 if self.grouped else len(self.message.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,9 @@ class Moving:
     total: int
     message: Message
     """The request that started it; its data make up the replies to those who ask for the outcome later."""
+    request: str
+    """The id of that request; empty for upstream clients."""
+    grouped: bool
     consumer: Consumer
     before: list[Receipt]
     """The receipts of an earlier delivery of the same content to the same consumer and destination, if there was one."""
@@ -105,10 +118,6 @@ class Moving:
     noted: bool = False
     """The journal has it."""
 
-    @property
-    def request(self) -> str:
-        """The id of the request that started it; empty for upstream clients."""
-        return _request_id(self.message)
 
 
 class Serving:
@@ -131,6 +140,13 @@ class Serving:
         self._looked_up: set[int] = set()
         self._new_work: list[Work] = []
         self._new_records: list[Operation] = []
+        self._ended: list[tuple[Moving, list[Receipt] | MoveError]] = []
+        """Moves that are over, and (below) what the journal will have of them."""
+        self._ended_transfers: list[Any] = []
+        self._ended_steps: list[Any] = []
+        self._ended_more: list[Operation] = []
+        self._said: dict[bytes, tuple[Asker, str, list[dict[str, Any]]]] = {}
+        """By asker: answers to grouped requests that go out together."""
         self._replaying = Replaying(journal, envelope)
         self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
         self.port = self._replier.port
@@ -170,13 +186,18 @@ class Serving:
 
     def _look_up(self, requests: list[tuple[Asker, Message]]) -> None:
         """Ask the journal once for all pushes that came together."""
-        positions = [offset for _, message in requests
-                     if message.type == "push" and (offset := self._offset_of(message)) is not None]
+        positions = [offset for _, message in requests if message.type == "push" for offset in self._offsets_of(message)]
         rows = self._journal.find("announced_among", (orjson.dumps(positions),)) if positions else []
         self._rows = {row["position"]: row for row in rows}
         found = self._journal.find("transfers_among", (orjson.dumps([row["id"] for row in rows]),)) if rows else []
         self._transfers = {row["transfer"]: row for row in found}
         self._looked_up = {row["id"] for row in rows}
+
+    def _offsets_of(self, message: Message) -> list[int]:
+        if GROUP in message.extension:
+            return [offset for offset, _ in _group(message)]
+        offset = self._offset_of(message)
+        return [] if offset is None else [offset]
 
     def _offset_of(self, message: Message) -> int | None:
         """The position in our journal that a request names, if it does."""
@@ -222,11 +243,31 @@ class Serving:
     # A push: find the file, join the move that runs, or start one.
 
     def _push(self, asker: Asker, message: Message) -> bytes | None:
-        destination = parse_destination(message.fields.get("destination"))
+        if GROUP in message.extension:
+            self._push_group(asker, message)
+            return None
         row, served = self._find(message)
-        consumer, request = Consumer.of(asker, message), _request_id(message)
+        return self._push_one(row, served, message, Waiter(asker, message, time.monotonic(), _request_id(message)),
+                              Consumer.of(asker, message))
+
+    def _push_group(self, asker: Asker, message: Message) -> None:
+        """Many requests for one destination in one message: each an announcement's position and the id of its request."""
+        consumer, now = Consumer.of(asker, message), time.monotonic()
+        for offset, request in _group(message):
+            waiter = Waiter(asker, message, now, request, grouped=True)
+            try:
+                row = self._rows.get(offset)
+                if row is None or row["chain"] not in self.chains or message.extension.get("epoch") != self._journal.epoch:
+                    raise NotAnnounced(f"announcement {offset} not reachable")
+                reply = self._push_one(row, self.chains[row["chain"]], message, waiter, consumer)
+                assert reply is None  # answers to grouped requests go together
+            except MoveError as error:
+                self._log_refusal(asker, message, error)
+                self._tell_error(waiter, error)
+
+    def _push_one(self, row: Any, served: Served, message: Message, waiter: Waiter, consumer: Consumer) -> bytes | None:
+        destination, request = parse_destination(message.fields.get("destination")), waiter.request
         transfer = _transfer_id(row, consumer, destination, request, message)
-        waiter = Waiter(asker, message, time.monotonic(), request)
         if transfer in self._moving:
             self._refuse_when_held_up(message)
             self._join(self._moving[transfer], waiter)
@@ -236,13 +277,17 @@ class Serving:
             known = self._journal.find_one("transfer", (row["id"], transfer))
         before = _receipts(known)
         if known is not None and before and request and known["request"] == request:
-            return self._delivered(message, request, before, row["chain"])
+            if not waiter.grouped:
+                return self._delivered(message, request, before, row["chain"])
+            self._say(waiter, _result(request, before[-1]))
+            return None
         self._refuse_when_busy(served)
         self._refuse_when_held_up(message)
         members = _members(message, row)
         attempt = 1 if known is None else known["attempt"] + 1
-        push = Push(transfer, members, destination, _backups(message), asker.address, attempt)
-        self._start(Moving(push, row["id"], row["chain"], row["size"], message, consumer, before), waiter, served)
+        push = Push(transfer, members, destination, _backups(message), waiter.asker.address, attempt)
+        moving = Moving(push, row["id"], row["chain"], row["size"], message, request, waiter.grouped, consumer, before)
+        self._start(moving, waiter, served)
         return None
 
     def _join(self, moving: Moving, waiter: Waiter) -> None:
@@ -253,7 +298,7 @@ class Serving:
 
     def _wait(self, moving: Moving, waiter: Waiter) -> None:
         moving.waiters.append(waiter)
-        self._held += len(waiter.message.raw)
+        self._held += waiter.weight
 
     def _find(self, message: Message) -> tuple[Any, Served]:
         """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`."""
@@ -280,7 +325,7 @@ class Serving:
             raise Busy(f"{len(self._moving)} requests are waiting (queued_requests in section [{served.settings.name}])", 5.0)
 
     def _refuse_when_held_up(self, message: Message) -> None:
-        if self._held + len(message.raw) > MOST_HELD:
+        if self._held > MOST_HELD:
             raise Busy("too many large requests are waiting", 5.0)
 
     def _start(self, moving: Moving, waiter: Waiter, served: Served) -> None:
@@ -310,29 +355,68 @@ class Serving:
             detail = hide_password(str(error))[:LONGEST_TEXT]
             logger.warning("%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact, detail,
                            exc_info=None if isinstance(outcome, MoveError) else outcome)
-            self._journal.write(_records(moving, state, now, detail, detail), self._tell_failure, moving, error)
+            self._record(moving, state, now, detail, detail, [], error)
             return
         detail = _summary(outcome)
-        records = _records(moving, State.MOVED, now, detail, orjson.dumps(outcome).decode())
-        self._journal.write([*records, *served.removing.schedule(moving.file)], self._tell_success, moving, outcome)
+        self._record(moving, State.MOVED, now, detail, orjson.dumps(outcome).decode(), served.removing.schedule(moving.file), outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
 
-    def _tell_success(self, moving: Moving, receipts: list[Receipt]) -> None:
+    def _record(self, moving: Moving, state: State, now: float, detail: str, receipt: str, more: list[Operation],
+                outcome: list[Receipt] | MoveError) -> None:
+        """Note what is to be written and told, with all else that ends in this turn of the loop."""
+        if not self._ended:
+            self._loop.call(self._write_ended)
+        transfer, step = _records(moving, state, now, detail, receipt)
+        self._ended.append((moving, outcome))
+        self._ended_transfers.append(transfer)
+        self._ended_steps.append(step)
+        self._ended_more += more
+
+    def _write_ended(self) -> None:
+        records: list[Operation] = [("put_transfer", self._ended_transfers), ("step", self._ended_steps), *self._ended_more]
+        self._journal.write(records, self._tell, self._ended)
+        self._ended, self._ended_transfers, self._ended_steps, self._ended_more = [], [], [], []
+
+    def _tell(self, ended: list[tuple[Moving, list[Receipt] | MoveError]]) -> None:
+        """The journal has it: answer those who wait."""
         crashing.point("server.moved")
-        for waiter in self._forget(moving):
-            self._replier.reply(waiter.asker, self._delivered(waiter.message, waiter.request, receipts, moving.chain))
+        for moving, outcome in ended:
+            for waiter in self._forget(moving):
+                if isinstance(outcome, MoveError):
+                    self._tell_error(waiter, outcome)
+                elif waiter.grouped:
+                    self._say(waiter, _result(waiter.request, outcome[-1]))
+                else:
+                    raw = self._delivered(waiter.message, waiter.request, outcome, moving.chain)
+                    self._replier.reply(waiter.asker, raw)
+        self._send_said()
         crashing.point("server.replied")
 
-    def _tell_failure(self, moving: Moving, error: MoveError) -> None:
-        for waiter in self._forget(moving):
+    def _tell_error(self, waiter: Waiter, error: MoveError) -> None:
+        if waiter.grouped:
+            self._say(waiter, {"request": waiter.request, "error": hide_password(str(error))[:LONGEST_TEXT], **_verdict(error)})
+        else:
             self._replier.reply(waiter.asker, self._error(waiter.message, error))
+
+    def _say(self, waiter: Waiter, result: dict[str, Any]) -> None:
+        """An answer to a grouped request; it goes with the others to the same asker."""
+        if not self._said:
+            self._loop.call(self._send_said)
+        asker, _, results = self._said.setdefault(waiter.asker.identity, (waiter.asker, waiter.message.subject, []))
+        results.append(result)
+
+    def _send_said(self) -> None:
+        said, self._said = self._said, {}
+        for asker, subject, results in said.values():
+            data = {EXTENSION: {"version": PROTOCOL, "results": results}}
+            self._replier.reply(asker, self._envelope.encode(subject, "results", data))
 
     def _forget(self, moving: Moving) -> list[Waiter]:
         del self._moving[moving.push.transfer]
         for request in moving.requests:
             self._by_request.pop(request, None)
-        self._held -= sum(len(waiter.message.raw) for waiter in moving.waiters)
+        self._held -= sum(waiter.weight for waiter in moving.waiters)
         return moving.waiters
 
     # Replies.
@@ -341,9 +425,7 @@ class Serving:
         named = chain in self.chains and self.chains[chain].pushing.names_files
         data = {**message.fields, "destination": _landed(message, receipts[-1], named)}
         if request:
-            receipt = receipts[-1]
-            data[EXTENSION] = {**message.extension, "request": request, "state": "delivered", "checksum": receipt.checksum,
-                               "verified": receipt.verified, "destination_uri": receipt.uri, "confirm": True}
+            data[EXTENSION] = {**message.extension, **_result(request, receipts[-1])}
         return self._envelope.encode(message.subject, _reply_type(message), data)
 
     def _error(self, message: Message, error: MoveError) -> bytes:
@@ -351,8 +433,7 @@ class Serving:
         request = _request_id(message)
         if not request:
             return self._envelope.encode(message.subject, "err", text)
-        data = {"error": text, EXTENSION: {"version": PROTOCOL, "request": request, "code": error.code,
-                                           "permanent": error.permanent, "retry_after": getattr(error, "retry_after", None)}}
+        data = {"error": text, EXTENSION: {"version": PROTOCOL, "request": request, **_verdict(error)}}
         return self._envelope.encode(message.subject, "err", data)
 
     def _log_refusal(self, asker: Asker, message: Message, error: MoveError) -> None:
@@ -365,11 +446,12 @@ class Serving:
         for moving in self._moving.values():
             if not moving.noted and time.time() - moving.began > 1.0:
                 # Short moves are journaled once, when they are over: if we die meanwhile, the client asks again.
-                self._journal.write(_records(moving, State.MOVING, moving.began, "", None))
+                transfer, step = _records(moving, State.MOVING, moving.began, "", None)
+                self._journal.write([("put_transfer", [transfer]), ("step", [step])])
             late = [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]
             for waiter in late:
                 moving.waiters.remove(waiter)
-                self._held -= len(waiter.message.raw)
+                self._held -= waiter.weight
                 self._replier.reply(waiter.asker, self._pending(waiter, moving))
         self._loop.after(1.0, self._every_second)
 
@@ -385,7 +467,7 @@ class Serving:
             data = {EXTENSION: {"version": PROTOCOL, "request": request, "code": "unknown_request"}}
             return self._envelope.encode(message.subject, "err", data)
         self._refuse_when_held_up(moving.message)
-        self._wait(moving, Waiter(asker, moving.message, time.monotonic(), request))
+        self._wait(moving, Waiter(asker, moving.message, time.monotonic(), request, moving.grouped))
         return None
 
     # An ack: a consumer has the file, from us or from somebody else.
@@ -438,6 +520,24 @@ def _receipts(transfer: Any | None) -> list[Receipt]:
     return [Receipt(**receipt) for receipt in orjson.loads(transfer["receipt"])]
 
 
+def _group(message: Message) -> list[tuple[int, str]]:
+    """The requests of a grouped push. Raises `DestinationInvalid` when they are none."""
+    pairs = message.extension.get(GROUP)
+    if not isinstance(pairs, list) or not all(_is_confirmation(pair) and pair[1].startswith("r:") for pair in pairs[:MOST_GROUPED]):
+        raise DestinationInvalid(f"{GROUP} must be a list of [offset, request]")
+    return [(pair[0], pair[1][:64]) for pair in pairs[:MOST_GROUPED]]
+
+
+def _result(request: str, receipt: Receipt) -> dict[str, Any]:
+    """What is said of a file that is at its destination."""
+    return {"request": request, "state": "delivered", "checksum": receipt.checksum, "verified": receipt.verified,
+            "destination_uri": receipt.uri, "confirm": True}
+
+
+def _verdict(error: MoveError) -> dict[str, Any]:
+    return {"code": error.code, "permanent": error.permanent, "retry_after": getattr(error, "retry_after", None)}
+
+
 def _request_id(message: Message) -> str:
     request = message.extension.get("request")
     return request if isinstance(request, str) and request.startswith("r:") and len(request) <= 64 else ""
@@ -474,16 +574,15 @@ def _backups(message: Message) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _records(moving: Moving, state: State, now: float, detail: str, receipt: str | None) -> list[Operation]:
-    """What the journal keeps of a move: how far it is, and the steps it has not noted yet."""
+def _records(moving: Moving, state: State, now: float, detail: str, receipt: str | None) -> tuple[Any, Any]:
+    """What the journal keeps of a move: how far it is, and the steps it has not noted yet. Rows for `put_transfer` and `step`."""
     push, consumer = moving.push, moving.consumer
     line = step_line(state, now, push.peer, push.attempt, detail) if state is not State.MOVING else ""
     if not moving.noted:
         moving.noted = True
         line = step_line(State.MOVING, moving.began, push.peer, push.attempt, push.destination.exact) + line
-    return [("put_transfer", [(moving.file, push.transfer, moving.chain, consumer.client, consumer.group, consumer.spare,
-                               push.peer, moving.request, push.destination.exact, state, now, push.attempt, receipt)]),
-            ("step", [(state, now, push.attempt, line, moving.file)])]
+    return ((moving.file, push.transfer, moving.chain, consumer.client, consumer.group, consumer.spare, push.peer, moving.request,
+             push.destination.exact, state, now, push.attempt, receipt), (state, now, push.attempt, line, moving.file))
 
 
 def _summary(receipts: list[Receipt]) -> str:
