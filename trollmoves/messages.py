@@ -18,6 +18,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -88,16 +89,34 @@ class Envelope:
 
     def encode(self, subject: str, kind: str, data: Mapping[str, Any] | str | None = None) -> bytes:
         """The bytes of one message. Raises `MalformedMessage` for a subject or type that no one could read back."""
-        if not subject or not kind or _UNSAFE.search(subject) or _UNSAFE.search(kind):
-            raise MalformedMessage(f"subject {subject!r} or type {kind!r} is empty or holds white space")
-        now = datetime.now(UTC)
-        stamp = now.replace(tzinfo=None).isoformat() if self.version <= "v1.01" else now.isoformat()
-        head = f"{MAGIC}{subject} {kind} {self.sender} {stamp} {self.version}".encode()
+        head = self._head(subject, kind)
         if not data:
             return head
         if isinstance(data, str):
             return head + b" text/ascii " + data.encode("utf-8", "replace")
         return head + b" application/json " + dumps(data, offsets=self.version > "v1.01")
+
+    def encode_like(self, message: Message, kind: str, more: Mapping[str, Any] | None = None) -> bytes:
+        """A message of another type about what *message* is about: its subject and data, with *more* behind them. The data go on
+        as they came, byte for byte."""
+        _, found, payload = message.raw.partition(b" application/json {")
+        if not found or payload[-1:] != b"}" or (more and any(name in message.fields for name in more)):
+            return self.encode(message.subject, kind, {**message.fields, **(more or {})})
+        body = b" application/json {" + payload if not more else b" application/json {" + payload[:-1] + b", " + dumps(more)[1:]
+        return self._head(message.subject, kind) + body
+
+    def _head(self, subject: str, kind: str) -> bytes:
+        now = datetime.now(UTC)
+        stamp = now.replace(tzinfo=None).isoformat() if self.version <= "v1.01" else now.isoformat()
+        return f"{_checked(subject, kind)} {self.sender} {stamp} {self.version}".encode()
+
+
+@lru_cache(maxsize=1024)
+def _checked(subject: str, kind: str) -> str:
+    """The beginning of a message with this subject and type."""
+    if not subject or not kind or _UNSAFE.search(subject) or _UNSAFE.search(kind):
+        raise MalformedMessage(f"subject {subject!r} or type {kind!r} is empty or holds white space")
+    return f"{MAGIC}{subject} {kind}"
 
 
 def _user_name() -> str:
@@ -110,14 +129,20 @@ def _user_name() -> str:
 def dumps(data: Any, *, offsets: bool = True) -> bytes:
     """JSON; what orjson refuses (huge integers, lone surrogates) goes through the standard library. Without *offsets*, times have
     none, as v1.01 wants it."""
-    def plain(value: Any) -> str:
-        if isinstance(value, datetime):
-            return (value if offsets else value.replace(tzinfo=None)).isoformat()
-        return str(value)
     try:
-        return orjson.dumps(data, default=plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME)
+        if offsets:
+            return orjson.dumps(data)
+        return orjson.dumps(data, default=_without_offset, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except TypeError:
-        return json.dumps(data, default=plain).encode()
+        return json.dumps(data, default=_plain if offsets else _without_offset).encode()
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _without_offset(value: Any) -> str:
+    return _plain(value.replace(tzinfo=None)) if isinstance(value, datetime) else str(value)
 
 
 def loads(text: bytes | str) -> Any:

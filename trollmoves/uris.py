@@ -87,7 +87,7 @@ class Destination:
         return f"{self.scheme}://{login}{host}{port}{self.path}{query}"
 
     def with_path(self, path: str) -> Destination:
-        return replace(self, path=path)
+        return Destination(self.scheme, self.host, self.port, path, self.user, self.password, self.query, self.connect_to)
 
     def with_host(self, host: str, port: int | None = None) -> Destination:
         """The same place on another host (a backup target): the user stays, port and password do not."""

@@ -227,7 +227,7 @@ class FrontHandler(BaseHTTPRequestHandler):
         answer = behind.getresponse()
         text = answer.read()
         behind.close()
-        dropped = {"connection", "transfer-encoding", "server", "date"} | (set() if self.command == "HEAD" else {"content-length"})
+        dropped = {"connection", "transfer-encoding", "server", "date", "" if self.command == "HEAD" else "content-length"}
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in dropped}
         return answer.status, kept, text
 

@@ -51,8 +51,8 @@ class Stranger:
         where = address or f"127.0.0.1:{self.request_port}"
         data = {"uid": uid, "uri": "/x/x.bin", "request_address": where}
         if extension:
-            data["trollmoves"] = {"version": 1, "address": where, "epoch": "e:1", "offset": 1, "previous": 0, "key": "k:1", "size": 3,
-                                  **extension}
+            data["trollmoves"] = {"version": 1, "address": where, "epoch": "e:1", "offset": 1, "previous": 0, "key": "k:1",
+                                  "size": 3, **extension}
         return text("file", json.dumps(data)[:-1] + more + "}", subject=TOPIC)
 
     def close(self) -> None:
@@ -113,7 +113,8 @@ def test_a_client_takes_whatever_a_stranger_publishes(tmp_path: Path, stranger: 
         beat(address=7, started="x"), beat(address=f"127.0.0.1:{stranger.request_port}", started=1, head=10),
         beat(address=f"127.0.0.1:{stranger.request_port}", started=2, head=big - 1), beat(epoch=7), beat(since=big),
         text("beat", '{"min_interval": NaN}', subject="/heartbeat/move_it_server"), text("ack", {"uid": ["\x00"]}, subject=TOPIC),
-        text("dataset", {"dataset": [{"uid": 1}, 7, {"uid": "a"}], "request_address": f"127.0.0.1:{stranger.request_port}"}, subject=TOPIC),
+        text("dataset", {"dataset": [{"uid": 1}, 7, {"uid": "a"}], "request_address": f"127.0.0.1:{stranger.request_port}"},
+            subject=TOPIC),
     ]
     stranger.answer = b"garbage"
     with network:
@@ -122,7 +123,8 @@ def test_a_client_takes_whatever_a_stranger_publishes(tmp_path: Path, stranger: 
         for message in messages:
             stranger.publisher.send(message)
         for number in range(20):
-            stranger.publisher.send(stranger.announcement(uid=f"flood{number}", address=f"127.0.0.1:{free_port()}", offset=100 + number))
+            address = f"127.0.0.1:{free_port()}"
+            stranger.publisher.send(stranger.announcement(uid=f"flood{number}", address=address, offset=100 + number))
         still_serves(network, "second.bin")
         eventually(lambda: stranger.asked, 20, message="the stranger's files were asked for")
         still_serves(network, "third.bin")
@@ -173,8 +175,9 @@ def test_metadata_cannot_lead_a_destination_astray(tmp_path: Path, stranger: Str
     with network:
         network.start()
         network.client.wait_for("listens to")
+        more = f', "platform": {json.dumps(value)}'
         for number in range(10):
-            stranger.publisher.send(stranger.announcement(f', "platform": {json.dumps(value)}', uid=f"u{number}", offset=number + 1))
+            stranger.publisher.send(stranger.announcement(more, uid=f"u{number}", offset=number + 1))
             time.sleep(0.1)
         eventually(lambda: stranger.asked or "u9" in network.client.output(), 20)
         for raw in stranger.asked:

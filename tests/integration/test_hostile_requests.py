@@ -121,8 +121,8 @@ def test_a_push_with_an_uri_of_another_kind_is_refused(victim: Victim, uri: obje
         assert reply.split()[1] in ("err", "error"), reply
 
 
-@pytest.mark.parametrize("path", ["/etc/cron.d/x", "../../outside/gold.bin", "a/../../outside/x", "..", "/", "", "a//b", "a\0b", 7,
-                                  ["x"], None])
+@pytest.mark.parametrize("path", ["/etc/cron.d/x", "../../outside/gold.bin", "a/../../outside/x", "..", "/", "", "a//b",
+                                  "a\0b", 7, ["x"], None])
 def test_a_path_that_leaves_the_destination_is_refused(victim: Victim, path: object) -> None:
     with Peer(victim.port) as peer:
         reply = peer.ask(victim.push(gold(victim), f"file://{victim.allowed}/path/", {"path": path}))
@@ -156,7 +156,8 @@ def test_backup_targets_are_checked_like_destinations(victim: Victim, targets: o
 
 # What an ack may do.
 
-@pytest.mark.parametrize("uri", ["{outside}/gold.bin", "{outside}/secret.bin", "{origin}/gold.bin", "{origin}/../outside/gold.bin"])
+@pytest.mark.parametrize("uri", ["{outside}/gold.bin", "{outside}/secret.bin", "{origin}/gold.bin",
+                                 "{origin}/../outside/gold.bin"])
 def test_an_ack_of_what_was_not_delivered_removes_nothing(tmp_path: Path, uri: str) -> None:
     victim = Victim(tmp_path, {"remove_delay": "0"})
     try:
@@ -184,9 +185,11 @@ def test_an_ack_of_a_stranger_does_not_keep_a_file_from_those_who_wait_for_it(vi
 # Values that are well-formed, and poison for what is behind: the journal, the look-ups.
 
 POISON = [
-    {"offset": 2**63, "epoch": "{epoch}"}, {"offset": 2**64 - 1, "epoch": "{epoch}"}, {"offset": -1, "epoch": "{epoch}"},
+    {"offset": 2**63, "epoch": "{epoch}"}, {"offset": 2**64 - 1, "epoch": "{epoch}"},
+    {"offset": -1, "epoch": "{epoch}"},
     {"client": "\ud800", "group": "g"}, {"client": "c", "group": "\udfff"}, {"request": "r:\ud800"},
-    {"request": "r:" + "x" * 1000}, {"request": ["r:1"]}, {"epoch": "\ud800"}, {"epoch": {}}, {"priority": 2**70, "client": "c", "group": "g"},
+    {"request": "r:" + "x" * 1000}, {"request": ["r:1"]}, {"epoch": "\ud800"}, {"epoch": {}},
+    {"priority": 2**70, "client": "c", "group": "g"},
     {"client": "c" * 100_000, "group": "g"}, {"requests": ["r:\ud800"] * 10}, {"requests": [{}] * 10}, [1], "text", 7, None,
 ]
 

@@ -37,7 +37,8 @@ def test_parts(text: str, scheme: str, host: str, port: int | None, path: str, u
 
 @pytest.mark.parametrize("text", [
     "", None, 7, ["/a"], {"a": 1}, b"/a", "relative", "file://host", "file:relative", "/a/../b",
-    "ftp://h/../x", "ftp://h:port/", "ftp://h:99999/", "ftp://h:-1/", "ftp://[::1/", "ftp://h\\x/", "/a\nb", "/a\x00b", "ftp://h%20x/", "ftp://{host}/",
+    "ftp://h/../x", "ftp://h:port/", "ftp://h:99999/",
+    "ftp://h:-1/", "ftp://[::1/", "ftp://h\\x/", "/a\nb", "/a\x00b", "ftp://h%20x/", "ftp://{host}/",
 ])
 def test_refused(text: object) -> None:
     with pytest.raises(DestinationInvalid):

@@ -97,7 +97,8 @@ class Requester:
         self._outstanding[request] = Outstanding(subject, raw, answered, deadline)
         self._send(raw)
 
-    def ask_group(self, subject: str, kind: str, data: Mapping[str, Any], requests: Mapping[str, tuple[Message, Answered]]) -> None:
+    def ask_group(self, subject: str, kind: str, data: Mapping[str, Any],
+                  requests: Mapping[str, tuple[Message, Answered]]) -> None:
         """Many requests in one message, whose extension lists their ids. Each is answered by itself, as if it had been asked with
         the message given for it."""
         raw = self._envelope.encode(subject, kind, data)

@@ -85,14 +85,19 @@ class Addressing:
         """What goes to the provider: the announcement and the destination, with the login where one is set."""
         return {**self.known_data(fields), "destination": place.requested}
 
-    def notice_data(self, fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
-        """What the world sees of the request: no credentials."""
-        return {**self.known_data(fields), "destination": place.noticed}
+    def notice_data(self, place: Place) -> dict[str, Any]:
+        """What the world sees of the request besides the announcement: no credentials."""
+        return {"destination": place.noticed, **self.added}
+
+    @property
+    def added(self) -> dict[str, Any]:
+        """What we add to an announcement that we hand on: our backup targets, where the section has some."""
+        backups = self._settings.backup_targets
+        return {"backup_targets": list(backups)} if backups else {}
 
     def known_data(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The announcement as we hand it on: with our backup targets, where the section has some."""
-        backups = self._settings.backup_targets
-        return {**fields, "backup_targets": list(backups)} if backups else dict(fields)
+        """The announcement as we hand it on."""
+        return {**fields, **self.added}
 
     def published_data(self, fields: Mapping[str, Any], address: str, place: Place) -> dict[str, Any]:
         """What is published of delivered files: the provider's reply with the uris as they are now."""

@@ -278,8 +278,8 @@ class Chain:
         elif state is State.COVERED:
             steps += step_line(state, now, detail="a peer has it")
         self._records.append(("add_file", [(
-            flight.id, flight.chain, flight.identity, announcement.key, state, now, steps, due, announcement.size, None, None, None,
-            None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now)]))
+            flight.id, flight.chain, flight.identity, announcement.key, state, now, steps, due, announcement.size, None, None,
+            None, None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now)]))
         self._unwritten[flight.identity] = flight.id, Known(state, announcement.key, announcement.size, source.provider)
         self._to_send.append(flight)
 
@@ -396,14 +396,16 @@ class Chain:
             return
         announcement = flight.source.announcement
         fields, subject = announcement.message.fields, announcement.message.subject
-        self._stream.send(self._envelope.encode(subject, "push", self._addressing.notice_data(fields, flight.place)))
-        data = self._addressing.request_data(fields, flight.place)
+        message = announcement.message
+        self._stream.send(self._envelope.encode_like(message, "push", self._addressing.notice_data(flight.place)))
 
         def answered(reply: Message | None) -> None:
             self._answered(flight, reply)
         if announcement.epoch and flight.attempt == 1 and not self.settings.backup_targets:
-            self._group(flight, data["destination"], answered)
-        elif announcement.epoch:
+            self._group(flight, flight.place.requested, answered)
+            return
+        data = self._addressing.request_data(fields, flight.place)
+        if announcement.epoch:
             data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **self._who}
             self._requesters.ours(announcement.host, announcement.port).ask(flight.request, subject, "push", data, answered)
         else:
@@ -430,6 +432,7 @@ class Chain:
                 self._requesters.ours(host, port).ask_group(
                     part[0][0].message.subject, "push", data,
                     {request: (announcement.message, answered) for announcement, request, answered in part})
+                crashing.point("client.asked")
 
     def _repeat_requests(self, address: str) -> None:
         """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""

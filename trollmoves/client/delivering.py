@@ -19,7 +19,7 @@ from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.flight import Flight, Source
 from trollmoves.config.settings import ClientSettings
-from trollmoves.journal import Journal
+from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
@@ -74,7 +74,8 @@ class Delivering:
 
     def _record_delivered(self) -> None:
         """Journal all that was delivered in this turn of the loop, then publish it."""
-        self._journal.write([("step", self._steps), ("add_announcement", self._announcements)], self._publish_all, self._delivered)
+        records: list[Operation] = [("step", self._steps), ("add_announcement", self._announcements)]
+        self._journal.write(records, self._publish_all, self._delivered)
         self._delivered, self._steps, self._announcements = [], [], []
 
     def _publish_all(self, delivered: list[tuple[Flight, bytes, str, int]]) -> None:
@@ -85,7 +86,7 @@ class Delivering:
         """The journal knows: tell the world, then the other providers."""
         crashing.point("client.publishing")
         announcement = flight.source.announcement
-        self._stream.send(self._envelope.encode(subject, "ack", self._addressing.known_data(announcement.message.fields)))
+        self._stream.send(self._envelope.encode_like(announcement.message, "ack", self._addressing.added))
         self._stream.publish(raw, subject, position)
         crashing.point("client.published")
         self._note_published(flight.id)

@@ -34,6 +34,7 @@ from trollmoves.errors import DestinationInvalid, LoginRefused, Unreachable
 from trollmoves.movers.base import Abilities, Mover, Session, SessionSettings
 from trollmoves.movers.credentials import Login, login_for
 from trollmoves.movers.ftp_connection import Connection
+from trollmoves.movers.ftp_replies import code_of
 from trollmoves.movers.ftp_session import FtpSession
 from trollmoves.uris import Destination, format_endpoint
 

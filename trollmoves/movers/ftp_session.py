@@ -243,9 +243,11 @@ class FtpSession(Session):
 
     def _make(self, path: str) -> None:
         """Make *path* at once where only it is missing; else look upwards for what is there and come down again."""
-        with suppressREFUSALS:
-            return self._make_one(path)
-        missing = []
+        try:
+            self._make_one(path)
+            return
+        except REFUSALS:
+            missing = []
         while path != "/" and not self._has_directory(path):
             missing.append(path)
             path = posixpath.dirname(path)

@@ -29,7 +29,7 @@ class Part:
     size: int
 
     def read(self, offset: int, size: int) -> bytes:
-        """Up to *size* bytes from *offset* of this part; empty at its end only. Raises `OriginChanged` when the file is shorter."""
+        """Up to *size* bytes from *offset* of this part; empty at its end only. Raises `OriginChanged` for a shorter file."""
         wanted = min(size, self.size - offset)
         data = os.pread(self.origin.descriptor, wanted, self.start + offset) if wanted > 0 else b""
         if wanted > 0 and not data:

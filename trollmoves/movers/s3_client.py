@@ -175,7 +175,8 @@ class S3Client:
         """See that the bucket is there and the login good. Who may only write is not told the first; the first put will show."""
         try:
             with suppress(Denied):
-                self.patiently(lambda: self.apart("list_objects_v2", f"s3://{self.bucket}", self._settings.connect_timeout, MaxKeys=1))
+                seconds = self._settings.connect_timeout
+                self.patiently(lambda: self.apart("list_objects_v2", f"s3://{self.bucket}", seconds, MaxKeys=1))
         except Stalled as error:
             self.close()
             raise Unreachable(str(error)) from error

@@ -6,7 +6,6 @@ PLACEHOLDER
 from __future__ import annotations
 
 import logging
-import os
 import posixpath
 from contextlib import suppress
 from typing import NoReturn
@@ -22,7 +21,6 @@ from trollmoves.errors import (
 )
 from trollmoves.movers import sftp_protocol as protocol
 from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
-from trollmoves.movers.checksums import checksum_of_bytes
 from trollmoves.movers.sftp_channel import Exchange, SftpChannel, ask
 from trollmoves.movers.sftp_protocol import Reply
 from trollmoves.movers.ssh_connections import Connections, Lease
@@ -57,13 +55,12 @@ class SftpSession(Session):
         self._channel = channel
         self._patience = settings.stall_timeout if patience is None else patience
         self._directory_mode = settings.directory_mode
-        self._sums = settings.checksum != "never"
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         handle, start = self._resumed(path, offset) if offset else (self._created(path, origin.mode), 0)
         exchange = Exchange(self._channel, self._patience)
         try:
-            sum_ = self._write(exchange, handle, origin, path, progress, start)
+            self._write(exchange, handle, origin, path, progress, start)
             arrived = self._finish(exchange, handle, origin, path)
         except BaseException as error:
             with suppress(MoveError):
@@ -75,7 +72,7 @@ class SftpSession(Session):
         progress(origin.size)
         if arrived is not None and arrived != origin.size:
             raise VerificationFailed(f"{path}: {arrived} bytes arrived of {origin.size}")
-        return Sent(origin.size, sum_, "none" if arrived is None else "size")
+        return Sent(origin.size, None, "none" if arrived is None else "size")
 
     def _created(self, path: str, mode: int) -> bytes:
         """The handle of a new file; what an earlier attempt (or a stranger's link) left there goes first."""
@@ -100,23 +97,18 @@ class SftpSession(Session):
     def _open(self, path: str, flags: int, mode: int | None) -> Reply:
         return self._ask(protocol.OPEN, protocol.path_bytes(path), protocol.number(flags), protocol.attributes(mode))
 
-    def _write(self, exchange: Exchange, handle: bytes, origin: Origin, path: str, progress: Progress, start: int) -> str | None:
-        """Send all blocks; a small file's goes out with the requests of `_finish`. The checksum where it costs little."""
+    def _write(self, exchange: Exchange, handle: bytes, origin: Origin, path: str, progress: Progress, start: int) -> None:
+        """Send all blocks; a small file's goes out with the requests of `_finish`."""
         block, done, acknowledged = self._channel.block, start, start
-        lengths = IN_FLIGHT // block
         while done < origin.size:
-            data = os.pread(origin.descriptor, min(block, origin.size - done), done)
-            if not data:
+            count = exchange.write(handle, origin.descriptor, done, min(block, origin.size - done))
+            if not count:
                 raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
-            exchange.write(handle, done, data)
-            done += len(data)
-            while exchange.outstanding >= lengths:
+            done += count
+            while exchange.outstanding >= IN_FLIGHT // block:
                 _check(exchange.answer(), path)
                 acknowledged = min(acknowledged + block, done)
                 progress(acknowledged)
-        if self._sums and start == 0 and 0 < origin.size <= block:
-            return checksum_of_bytes(data)
-        return None
 
     def _finish(self, exchange: Exchange, handle: bytes, origin: Origin, path: str) -> int | None:
         """Set time and mode, ask for the size, close; all at once. The size that arrived, None when the server does not say."""

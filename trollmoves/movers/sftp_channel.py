@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
+import os
 import queue
 import time
+from contextlib import suppress
 from typing import Any
 
 import asyncssh
@@ -21,7 +23,7 @@ from trollmoves.movers import sftp_protocol as protocol
 from trollmoves.movers.sftp_protocol import Reply
 
 SAFE_BLOCK = 32768
-"""Bytes; a write that every server takes."""
+"""Bytes; a write that every server takes, and what fits into one packet of ssh: asyncssh copies larger ones once more."""
 LARGEST_BLOCK = 261120
 """Bytes; larger ones bring nothing."""
 
@@ -39,7 +41,7 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         self._channel: Any = None
         self._received = bytearray()
         self._waiting: dict[int, Answers] = {}
-        self._unsent: collections.deque[bytes] = collections.deque()
+        self._unsent: collections.deque[bytes | bytearray] = collections.deque()
         self._will_send = False
         self._numbers = itertools.count(1)
         self._hello: asyncio.Future[Reply] = loop.create_future()
@@ -118,7 +120,7 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         self._waiting[request] = answers
         return request
 
-    def send(self, packets: bytes) -> None:
+    def send(self, packets: bytes | bytearray) -> None:
         """Send requests that were given numbers by `expect`."""
         if self.lost:
             raise ConnectionLost(self.reason)
@@ -136,8 +138,11 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         packets = []
         while self._unsent:
             packets.append(self._unsent.popleft())
-        if packets and not self.lost:
-            self._channel.write(b"".join(packets))
+        with suppress(BrokenPipeError):  # those who wait are told by `connection_lost`
+            for packet in packets if len(packets) == 1 else [b"".join(packets)]:
+                view = memoryview(packet)
+                for start in range(0, len(view), SAFE_BLOCK):
+                    self._channel.write(view[start:start + SAFE_BLOCK])
 
     def abort(self, reason: str) -> None:
         """Give the connection up, for all who use it; from any thread."""
@@ -163,7 +168,7 @@ class Exchange:
         self._patience = patience
         self._answers: Answers = queue.SimpleQueue()
         self._asked: dict[int, int] = {}
-        self._unsent: list[bytes] = []
+        self._unsent: list[bytes | bytearray] = []
 
     @property
     def outstanding(self) -> int:
@@ -174,11 +179,15 @@ class Exchange:
         """Add a request."""
         self._unsent.append(protocol.packet(kind, self._expect(kind), *fields))
 
-    def write(self, handle: bytes, offset: int, data: bytes) -> None:
-        """Add a WRITE; *handle* as a string field."""
-        self._unsent.append(protocol.write_packet(self._expect(protocol.WRITE), handle, offset, data))
-        if len(data) >= GATHERED:
+    def write(self, handle: bytes, descriptor: int, offset: int, count: int) -> int:
+        """Add a WRITE of up to *count* bytes at *offset* of an open file; *handle* as a string field. The bytes there were."""
+        space = protocol.WriteSpace(handle, count)
+        done = os.preadv(descriptor, [space.data], offset)
+        if done:
+            self._unsent.append(space.packet(self._expect(protocol.WRITE), offset, done))
+        if done >= GATHERED:
             self.send()
+        return done
 
     def _expect(self, kind: int) -> int:
         request = self._channel.expect(self._answers)
@@ -188,7 +197,7 @@ class Exchange:
     def send(self) -> None:
         """Send what was added. Raises `ConnectionLost`."""
         packets, self._unsent = self._unsent, []
-        self._channel.send(b"".join(packets))
+        self._channel.send(packets[0] if len(packets) == 1 else b"".join(packets))
 
     def answer(self) -> tuple[int, Reply]:
         """The next answer and the kind of its request. Raises `Stalled` when the server says nothing at all for too long."""

@@ -101,10 +101,25 @@ def packet(kind: int, request: int, *fields: bytes) -> bytes:
     return _HEADER.pack(5 + len(body), kind, request) + body
 
 
-def write_packet(request: int, handle: bytes, offset: int, data: bytes) -> bytes:
-    """A WRITE; *handle* is a whole string field."""
-    length = 5 + len(handle) + 12 + len(data)
-    return b"".join((_HEADER.pack(length, WRITE, request), handle, _WRITE.pack(offset, len(data)), data))
+class WriteSpace:
+    """Room for a WRITE whose bytes are read straight into it: a large file is copied once less."""
+
+    def __init__(self, handle: bytes, count: int):
+        """*handle* is a whole string field."""
+        self._handle = handle
+        self._start = _HEADER.size + len(handle) + _WRITE.size
+        self._buffer = bytearray(self._start + count)
+        self.data = memoryview(self._buffer)[self._start:]
+        """Where the bytes go."""
+
+    def packet(self, request: int, offset: int, count: int) -> bytearray:
+        """The packet, with the first *count* bytes of `data`."""
+        self.data.release()
+        del self._buffer[self._start + count:]
+        _HEADER.pack_into(self._buffer, 0, self._start - 4 + count, WRITE, request)
+        self._buffer[_HEADER.size:_HEADER.size + len(self._handle)] = self._handle
+        _WRITE.pack_into(self._buffer, _HEADER.size + len(self._handle), offset, count)
+        return self._buffer
 
 
 def hello() -> bytes:

@@ -36,9 +36,9 @@ class Announced:
 @contextmanager
 def parent_beneath(root: str, path: str) -> Iterator[int]:
     """A descriptor of the directory that holds *path*, reached from *root* one component at a time without following links."""
-    relative = os.path.relpath(path, root)
-    parts = relative.split("/")
-    if path != os.path.normpath(path) or parts[0] in ("..", "."):
+    top = root.rstrip("/") + "/"
+    parts = path[len(top):].split("/")
+    if not path.startswith(top) or any(part in ("", ".", "..") for part in parts):
         raise NotAnnounced(f"{path} is not below {root}")
     descriptor = _open_directory(root, None, path)
     try:

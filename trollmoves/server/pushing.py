@@ -56,7 +56,8 @@ class Pushing:
             connect_timeout=settings.connect_timeout, stall_timeout=settings.stall_timeout,
             connection_uptime=float(parameters.get("connection_uptime", 30.0)),
             directory_mode=settings.directory_mode if settings.directory_mode is not None else 0o777,
-            file_mode=settings.file_mode, checksum=settings.checksum, parameters=parameters | ({"link": True} if settings.link else {}))
+            file_mode=settings.file_mode, checksum=settings.checksum,
+            parameters=parameters | ({"link": True} if settings.link else {}))
 
     def limit(self, destination: Destination) -> int:
         """How many moves to the host of *destination* may run at a time. Raises `DestinationInvalid` for an unknown scheme."""

@@ -7,6 +7,7 @@ or to a local path when the peer is this machine. Everything else stands in `all
 from __future__ import annotations
 
 import posixpath
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -16,6 +17,9 @@ from trollmoves.errors import Denied, DestinationInvalid
 from trollmoves.uris import Destination, is_address, parse_destination
 
 ANY = "any"
+KEEP = 5.0
+"""Seconds for which a permission that was found counts."""
+MOST_KEPT = 1000
 
 
 class Rights:
@@ -26,12 +30,24 @@ class Rights:
         self._any = ANY in allowed
         self._allowed = [parse_destination(pattern) for pattern in allowed if pattern != ANY]
         self._inline_credentials = inline_credentials
+        self._lately: dict[tuple[Destination, str], tuple[Destination, float]] = {}
 
     def check(self, destination: Destination, peer: str) -> Destination:
         """The destination to use, its path without `//` and `/./`. Raises `Denied`, naming the option to set.
 
-        May ask a name server, so it belongs into a worker.
+        May ask a name server, so it belongs into a worker. What was allowed counts for a few seconds.
         """
+        now = time.monotonic()
+        allowed, since = self._lately.get((destination, peer), (destination, 0.0))
+        if now - since < KEEP:
+            return allowed
+        allowed = self._examine(destination, peer)
+        if len(self._lately) >= MOST_KEPT:
+            self._lately.clear()
+        self._lately[destination, peer] = allowed, now
+        return allowed
+
+    def _examine(self, destination: Destination, peer: str) -> Destination:
         place = destination.with_path(_normal(destination.path))
         if destination.password is not None and not self._inline_credentials:
             raise Denied(f"{place.exact}: credentials in requests are refused here (allow_inline_credentials = false)")

@@ -358,7 +358,8 @@ class Serving:
             self._record(moving, state, now, detail, detail, [], error)
             return
         detail = _summary(outcome)
-        self._record(moving, State.MOVED, now, detail, orjson.dumps(outcome).decode(), served.removing.schedule(moving.file), outcome)
+        receipt = orjson.dumps(outcome).decode()
+        self._record(moving, State.MOVED, now, detail, receipt, served.removing.schedule(moving.file), outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
 
@@ -510,7 +511,7 @@ class Serving:
 
 def _is_confirmation(pair: Any) -> bool:
     return (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int and 0 < pair[0] <= LARGEST_WHOLE
-            and isinstance(pair[1], str))
+            and isinstance(pair[1], str) and pair[1].startswith("r:") and len(pair[1]) <= 64)
 
 
 def _receipts(transfer: Any | None) -> list[Receipt]:
@@ -523,9 +524,9 @@ def _receipts(transfer: Any | None) -> list[Receipt]:
 def _group(message: Message) -> list[tuple[int, str]]:
     """The requests of a grouped push. Raises `DestinationInvalid` when they are none."""
     pairs = message.extension.get(GROUP)
-    if not isinstance(pairs, list) or not all(_is_confirmation(pair) and pair[1].startswith("r:") for pair in pairs[:MOST_GROUPED]):
-        raise DestinationInvalid(f"{GROUP} must be a list of [offset, request]")
-    return [(pair[0], pair[1][:64]) for pair in pairs[:MOST_GROUPED]]
+    if not isinstance(pairs, list) or len(pairs) > MOST_GROUPED or not all(map(_is_confirmation, pairs)):
+        raise DestinationInvalid(f"{GROUP} must be a list of at most {MOST_GROUPED} pairs [offset, request]")
+    return [(pair[0], pair[1]) for pair in pairs]
 
 
 def _result(request: str, receipt: Receipt) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,8 +32,10 @@ def test_wrong_options(program: str, words: list[str], complaint: str, tmp_path:
 @pytest.mark.parametrize("words, complaint", [
     (["-p", "abc"], "-p/--port: 'abc' is not a port, a number from 0 (any free one) to 65535"),
     (["-p", "65536"], "-p/--port: '65536' is not a port, a number from 0 (any free one) to 65535"),
-    (["--chain-check-interval", "nan"], "--chain-check-interval: 'nan' is not a number of seconds, more than 0 and at most 86400"),
-    (["--chain-check-interval", "0"], "--chain-check-interval: '0' is not a number of seconds, more than 0 and at most 86400"),
+    (["--chain-check-interval", "nan"],
+     "--chain-check-interval: 'nan' is not a number of seconds, more than 0 and at most 86400"),
+    (["--chain-check-interval", "0"],
+     "--chain-check-interval: '0' is not a number of seconds, more than 0 and at most 86400"),
     (["--max-notifier-restarts", "-1"], "--max-notifier-restarts: '-1' is not a number from 0 to 1000000"),
 ])
 def test_wrong_values(words: list[str], complaint: str, tmp_path: Path) -> None:
@@ -95,9 +99,9 @@ def test_five_mistakes_are_five_lines(tmp_path: Path) -> None:
     assert answer.status == 1 and answer.out == ""
     assert lines[0] == "warning: x.ini:2: [one] orign: is no option of a server and is ignored (did you mean 'origin'?)"
     assert [line.partition(" is ")[0] for line in lines[1:-1]] == [
-        "error: x.ini:1: [one] origin:", "error: x.ini:3: [one] topic: '/a b' holds white space, which separates the fields of a message; "
-        "write for example /1b/hrit", "error: x.ini:4: [one] request_port: '99999'", "error: x.ini:6: [two] origin: 'relative/{a}'",
-        "error: x.ini:8: [two] delete: 'maybe'", "error: x.ini:9: [two] remove_delay: 'soon'"]
+        "error: x.ini:1: [one] origin:",
+        "error: x.ini:3: [one] topic: '/a b' holds white space, which separates the fields of a message; write for example /1b/hrit",
+        "error: x.ini:4: [one] request_port: '99999'", "error: x.ini:6: [two] origin: 'relative/{a}'", "error: x.ini:8: [two] delete: 'maybe'", "error: x.ini:9: [two] remove_delay: 'soon'"]
     assert lines[-1] == "move_it_server.py: x.ini: 6 problem(s), see above"
     assert ask("move_it_server.py", "x.ini", state=tmp_path).err == answer.err
 
@@ -146,14 +150,16 @@ def test_deprecated_options_say_so_in_one_line_each(tmp_path: Path) -> None:
 def test_questions_without_a_journal(command: list[str], tmp_path: Path) -> None:
     name = f"trollmoves {command[0]}"
     answer = ask("trollmoves", *command, state=tmp_path)
-    assert answer.status == 1 and answer.err.startswith(f"{name}: there is no journal in {tmp_path}/trollmoves; name one with --journal")
+    assert answer.status == 1
+    assert answer.err.startswith(f"{name}: there is no journal in {tmp_path}/trollmoves; name one with --journal")
     answer = ask("trollmoves", *command, "--journal", "x.journal", state=tmp_path)
     assert (answer.status, answer.err) == (1, f"{name}: there is no journal at x.journal\n")
     (tmp_path / "x.journal").write_text("this is no journal\n")
     answer = ask("trollmoves", *command, "--journal", "x.journal", state=tmp_path)
     assert (answer.status, answer.err) == (1, f"{name}: cannot read the journal x.journal: file is not a database\n")
     answer = ask("trollmoves", *command, "--config", "y.ini", state=tmp_path)
-    assert answer.status == 1 and f"{name}: there is no journal for y.ini: looked for {tmp_path}/trollmoves/server-y-" in answer.err
+    assert answer.status == 1
+    assert answer.err.startswith(f"{name}: there is no journal for y.ini: looked for {tmp_path}/trollmoves/server-y-")
 
 
 def test_places_without_permission(tmp_path: Path) -> None:
@@ -201,7 +207,13 @@ def test_the_demo(tmp_path: Path) -> None:
     assert report["running"] is False and report["chains"]["example"]["counts"] == {"published": 30}
 
 
-def test_starters_find_the_environment_of_the_checkout() -> None:
-    """They also start with a Python that has none of the libraries, and then take that of .venv, or say what to do."""
-    for starter in ("move_it_server.py", "move_it_client.py"):
-        assert "_starting" in (CHECKOUT / "bin" / starter).read_text()
+@pytest.mark.parametrize("name", BOTH)
+def test_a_starter_without_libraries_says_what_to_do(name: str, tmp_path: Path) -> None:
+    copy = tmp_path / "bin"
+    copy.mkdir()
+    for file in (name, "_starting.py"):
+        (copy / file).write_text((CHECKOUT / "bin" / file).read_text())
+    done = subprocess.run([sys.executable, "-S", copy / name, "--version"], capture_output=True, text=True, timeout=60, cwd=tmp_path,
+                          env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"{name}: No module named 'trollmoves'. Run bin/demo once")

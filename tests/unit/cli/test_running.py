@@ -122,7 +122,8 @@ def test_reload_by_signal_and_what_is_wrong_with_it(tmp_path: Path) -> None:
         config.write_text("this is nothing\n")
         program.signal(signal.SIGHUP)
         program.wait_for(r"(?s)everything goes on as before:\n\S*server.ini:1: stands before the first section")
-        write_config(tmp_path, port, f"[two]\norigin = {tmp_path}/out/{{a}}.txt\ntopic = /u\n[three]\ntopic = /v\n")
+        write_config(tmp_path, port, f"[two]\norigin = {tmp_path}/out/{{a}}.txt\ntopic = /u\nrequest_port = {port}\n"
+                     "listen_address = 127.0.0.1\n[three]\ntopic = /v\n")
         program.signal(signal.SIGHUP)
         program.wait_for(r"\[two\] watches")
         program.wait_for(r"\[three\] origin: is missing; write for example origin = ")
@@ -190,6 +191,6 @@ def test_where_journals_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert ours.parent == tmp_path / "state" / "trollmoves" and ours.name.startswith("server-a-")
     assert len({ours, default_journal("client", config), default_journal("server", tmp_path / "b" / "a.ini")}) == 3
     (tmp_path / "link.ini").symlink_to(config)
-    assert default_journal("server", tmp_path / "link.ini").name == ours.name.replace("link", "a")
+    assert default_journal("server", tmp_path / "link.ini").name == ours.name.replace("server-a-", "server-link-")
     monkeypatch.setenv("STATE_DIRECTORY", f"{tmp_path}/service:/other")
     assert default_journal("server", config) == tmp_path / "service" / ours.name

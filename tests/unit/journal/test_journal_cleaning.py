@@ -76,8 +76,8 @@ def add(journal: Journal, path: Path | None, *, age: float, state: str = "acknow
            "inode": status.st_ino if status else 1, "mtime_ns": status.st_mtime_ns if status else 1,
            "provider": "p:1" if path is None else None, "attempt": 0}
     insert(journal, "files", row)
-    insert(journal, "announcements", {"position": position, "file": file, "subject": "/t", "previous": previous, "message": "text",
-                                      "time": when})
+    insert(journal, "announcements", {"position": position, "file": file, "subject": "/t", "previous": previous,
+                                      "message": "text", "time": when})
     insert(journal, "transfers", {"transfer": f"t{file}", "file": file, "chain": "c", "client": "me", "consumer_group": "g",
                                   "spare": 0, "peer": "127.0.0.1", "request": f"r:{file}", "destination": "/d", "state": "moved",
                                   "time": when, "attempt": 1})
