@@ -116,6 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scheme", choices=BARS, action="append", help="only this one")
     options = parser.parse_args()
     met = True
     with tempfile.TemporaryDirectory(prefix="trollmoves-benchmark-", dir=os.environ.get("BENCHMARK_SCRATCH")) as scratch, \
@@ -123,7 +124,8 @@ def main() -> int:
         small = make_files(Path(scratch) / "small", options.files, SMALL)
         large = make_files(Path(scratch) / "large", 1, LARGE)
         print(f"medians of {options.rounds} rounds; {len(small)} files of {SMALL // 1024} KiB; one of {LARGE // 2**20} MiB")
-        for scheme, bar in BARS.items():
+        for scheme in options.scheme or BARS:
+            bar = BARS[scheme]
             rates = {name: len(small) / took for name, took in measured(server, scheme, small, options.rounds).items()}
             speeds = {name: LARGE / took / 1e6 for name, took in measured(server, scheme, large, min(3, options.rounds)).items()}
             for name in CONTENDERS:

@@ -26,8 +26,10 @@ from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
 
-GRACE = 8.0
+GRACE = 6.0
 """Seconds that running moves get to finish when the process is asked to stop."""
+LAST_RESORT = 4.0
+"""Seconds after which a process that was closed and still has not ended is ended: some library's thread may hang."""
 CHECK_JOURNAL = 5.0
 NUDGE_BUSY = 0.01
 NUDGE_IDLE = 0.1
@@ -145,6 +147,9 @@ class Service:
         return 0
 
     def _close(self) -> None:
+        last_resort = threading.Timer(LAST_RESORT, os._exit, (0 if self._draining else 1,))
+        last_resort.daemon = True
+        last_resort.start()
         self._config_watch.stop()
         self.close_chains()
         left = self.workers.stop(2.0)

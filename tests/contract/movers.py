@@ -248,7 +248,7 @@ class Reader:
         ended = threading.Event()
 
         def run() -> None:
-            while not ended.wait(0.01):
+            while not ended.wait(0.05):
                 self.look()
 
         thread = threading.Thread(target=run)
@@ -332,7 +332,7 @@ class MoverContract:
         reader = Reader(place, "final.dat")
 
         def slow(done: int) -> None:
-            if done % (LARGE // 16) < 2**17 or done > LARGE - 2**19:
+            if done % (LARGE // 8) < 2**16 or done > LARGE - 2**17:
                 reader.look()
                 time.sleep(0.01)
 

@@ -33,7 +33,7 @@ def content_at(path: Path) -> Content | None:
     """The content of a file, None when there is none."""
     try:
         return content_of(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
 
 

@@ -80,7 +80,7 @@ class Network:
         for program, process in zip(PROGRAMS, self.processes, strict=True):
             if process.poll() is not None:
                 end = "\n".join(self.log(program).read_text(errors="replace").splitlines()[-5:])
-                raise TrollmovesError(f"the {program} ended with status {process.returncode}; {self.log(program)} ends with\n{end}")
+                raise TrollmovesError(f"the {program} ended with status {process.returncode}; see {self.log(program)}:\n{end}")
 
     def stop(self) -> None:
         for process in self.processes:

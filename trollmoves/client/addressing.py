@@ -87,7 +87,7 @@ class Addressing:
 
     def notice_data(self, place: Place) -> dict[str, Any]:
         """What the world sees of the request besides the announcement: no credentials."""
-        return {"destination": place.noticed, **self.added}
+        return {**self.added, "destination": place.noticed}
 
     @property
     def added(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -102,7 +103,7 @@ class Chain:
         self._to_send: list[Flight] = []
         self._in_flight: Counter[str] = Counter()
         """By provider: how many of its files were asked for and not answered yet."""
-        self._groups: dict[tuple[str, int, str, str], list[tuple[Announcement, str, Callable[[Message | None], None]]]] = {}
+        self._groups: dict[tuple[str, int, str, str], list[Flight]] = {}
         """Requests of this turn of the loop, by provider and destination."""
         self._resting: dict[str, float] = {}
         """Providers that did not answer, and until when (monotonic) nothing is asked of them."""
@@ -395,43 +396,48 @@ class Chain:
         if not self._open or flight.place is None:
             return
         announcement = flight.source.announcement
-        fields, subject = announcement.message.fields, announcement.message.subject
-        message = announcement.message
-        self._stream.send(self._envelope.encode_like(message, "push", self._addressing.notice_data(flight.place)))
-
-        def answered(reply: Message | None) -> None:
-            self._answered(flight, reply)
+        self._stream.send(self._envelope.encode_like(announcement.message, "push", self._addressing.notice_data(flight.place)))
         if announcement.epoch and flight.attempt == 1 and not self.settings.backup_targets:
-            self._group(flight, flight.place.requested, answered)
-            return
-        data = self._addressing.request_data(fields, flight.place)
+            self._group(flight)
+        else:
+            self._push(flight)
+
+    def _push(self, flight: Flight) -> None:
+        """One request, in upstream's form."""
+        assert flight.place is not None
+        announcement = flight.source.announcement
+        data = self._addressing.request_data(announcement.message.fields, flight.place)
+        place, subject = (announcement.host, announcement.port), announcement.message.subject
         if announcement.epoch:
             data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **self._who}
-            self._requesters.ours(announcement.host, announcement.port).ask(flight.request, subject, "push", data, answered)
+            self._requesters.ours(*place).ask(flight.request, subject, "push", data, partial(self._answered, flight))
         else:
-            self._requesters.upstream(announcement.host, announcement.port).ask(subject, "push", data, answered,
-                                                                                self.settings.transfer_req_timeout)
+            self._requesters.upstream(*place).ask(subject, "push", data, partial(self._answered, flight),
+                                                  self.settings.transfer_req_timeout)
         crashing.point("client.asked")
 
-    def _group(self, flight: Flight, destination: str, answered: Callable[[Message | None], None]) -> None:
+    def _group(self, flight: Flight) -> None:
         """Note a request that goes out with all others of this turn of the loop to the same provider and destination."""
+        assert flight.place is not None
         if not self._groups:
             self._loop.call(self._send_groups)
         announcement = flight.source.announcement
-        group = self._groups.setdefault((announcement.host, announcement.port, announcement.epoch, destination), [])
-        group.append((announcement, flight.request, answered))
+        place = announcement.host, announcement.port, announcement.epoch, flight.place.requested
+        self._groups.setdefault(place, []).append(flight)
 
     def _send_groups(self) -> None:
         groups, self._groups = self._groups, {}
-        for (host, port, epoch, destination), group in groups.items():
-            for start in range(0, len(group), REQUESTS_GROUPED):
-                part = group[start:start + REQUESTS_GROUPED]
-                pushes = [(announcement.offset, request) for announcement, request, _ in part]
+        for (host, port, epoch, destination), flights in groups.items():
+            for start in range(0, len(flights), REQUESTS_GROUPED):
+                part = flights[start:start + REQUESTS_GROUPED]
+                if len(part) == 1:
+                    self._push(part[0])
+                    continue
+                pushes = [(flight.source.announcement.offset, flight.request) for flight in part]
                 data = {"destination": destination,
                         EXTENSION: {"version": PROTOCOL, "epoch": epoch, "pushes": pushes, **self._who}}
-                self._requesters.ours(host, port).ask_group(
-                    part[0][0].message.subject, "push", data,
-                    {request: (announcement.message, answered) for announcement, request, answered in part})
+                asked = {flight.request: (flight.source.announcement.message, partial(self._answered, flight)) for flight in part}
+                self._requesters.ours(host, port).ask_group(part[0].source.announcement.message.subject, "push", data, asked)
                 crashing.point("client.asked")
 
     def _repeat_requests(self, address: str) -> None:

@@ -42,7 +42,7 @@ class Connection(ftplib.FTP):
         self._buffer = b""
         self._room = LONGEST_REPLY
         self._secrets: list[str] = []
-        self._ready_by: float | None = time.monotonic() + connect_timeout
+        self._settled = False
         self._ends = time.monotonic() + connect_timeout
         self._peer: tuple[Any, ...] = ()
 
@@ -83,7 +83,7 @@ class Connection(ftplib.FTP):
 
     def settle(self) -> None:
         """The connection is ready for use: from now on a reply may take as long as a transfer may stall."""
-        self._ready_by = None
+        self._settled = True
 
     def sendcmd(self, cmd: str) -> str:
         self.putline(cmd)
@@ -103,12 +103,15 @@ class Connection(ftplib.FTP):
                                      f"{ascii(line[error.start:error.end])}") from None
         if self._buffer:
             raise ftplib.error_proto(f"the server said something unasked: {self._scrubbed(self.getline())}")
-        self._start_clock()
-        self._control(self._seconds_left()).sendall(data + b"\r\n")
+        self._control(self._start_clock()).sendall(data + b"\r\n")
 
     def getresp(self) -> str:
-        reply = self.getmultiline()
-        self._start_clock()
+        if not self._buffer:
+            self._fill(self._seconds_left())
+        if self._buffer.find(b"\n") == len(self._buffer) - 1 and self._buffer[3:4] != b"-":
+            reply = self.getline()
+        else:
+            reply = self.getmultiline()
         self.lastresp = reply[:3]
         if reply[:1] in ("1", "2", "3"):
             return reply
@@ -139,10 +142,13 @@ class Connection(ftplib.FTP):
             self.sock.settimeout(seconds)
         return self.sock
 
-    def _start_clock(self) -> None:
-        """From here counts the time for the next reply; all replies up to `settle` share one."""
+    def _start_clock(self) -> float:
+        """The seconds that the next reply may take, counted from here; all replies up to `settle` share one time."""
         self._room = LONGEST_REPLY
-        self._ends = self._ready_by or time.monotonic() + self.stall_timeout
+        if not self._settled:
+            return self._seconds_left()
+        self._ends = time.monotonic() + self.stall_timeout
+        return self.stall_timeout
 
     def _seconds_left(self) -> float:
         left = self._ends - time.monotonic()
@@ -229,7 +235,7 @@ class Connection(ftplib.FTP):
     def leave(self) -> None:
         """Say goodbye and close; never raises."""
         with contextlib.suppress(OSError, EOFError, ftplib.Error, DestinationInvalid):
-            self._ready_by = time.monotonic() + 1.0
+            self._settled, self._ends = False, time.monotonic() + 1.0
             self.sendcmd("QUIT")
         self.drop()
 

@@ -6,11 +6,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
 from trollmoves.errors import ConnectionLost, Stalled
+from trollmoves.movers.sftp_channel import SAFE_BLOCK
 
 if TYPE_CHECKING:
     from trollmoves.movers.ssh_connections import Lease
@@ -80,12 +82,18 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
             self._may_write.clear()
             self._call(self._write_and_look, data)
         else:
-            self._call(self._channel.write, data)
+            self._call(self._write, data)
 
     def _write_and_look(self, data: bytes) -> None:
-        self._channel.write(data)
+        self._write(data)
         if not self._paused:
             self._may_write.set()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        with suppress(BrokenPipeError):  # `connection_lost` tells
+            for start in range(0, len(view), SAFE_BLOCK):
+                self._channel.write(view[start:start + SAFE_BLOCK])
 
     def read_byte(self) -> int:
         """The next byte of the output."""

@@ -247,8 +247,9 @@ def _why_not_trusted(login: SshLogin) -> str:
 
 async def _connect_once(login: SshLogin, want_sftp: bool) -> SharedConnection:
     ssh = await asyncssh.connect(
-        login.host, login.port, tunnel=Connector(), username=login.user, password=login.password, config=None, known_hosts=_known_hosts(login),
-        encryption_algs=CIPHERS, compression_algs=["none"], keepalive_interval=15, keepalive_count_max=4, **_key_options(login))
+        login.host, login.port, tunnel=Connector(), username=login.user, password=login.password, config=None,
+        known_hosts=_known_hosts(login), encryption_algs=CIPHERS, compression_algs=["none"], keepalive_interval=15,
+        keepalive_count_max=4, **_key_options(login))
     try:
         return SharedConnection(ssh, await open_sftp(ssh) if want_sftp else None)
     except BaseException:

@@ -1,7 +1,7 @@
 """A TCP transport that hands the packets of one turn of the event loop to the socket together.
 
-asyncssh writes an empty packet before every other and each by a system call of its own; gathered, a large file takes a tenth of the
-calls. It is given to asyncssh in the place of a tunnel, whose one duty is to connect.
+asyncssh writes an empty packet before every other, and each by a system call of its own; gathered, a large file takes a tenth of
+the calls. It is given to asyncssh in the place of a tunnel, whose one duty is to connect.
 """
 
 from __future__ import annotations

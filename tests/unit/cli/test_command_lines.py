@@ -98,10 +98,10 @@ def test_five_mistakes_are_five_lines(tmp_path: Path) -> None:
     lines = answer.err.splitlines()
     assert answer.status == 1 and answer.out == ""
     assert lines[0] == "warning: x.ini:2: [one] orign: is no option of a server and is ignored (did you mean 'origin'?)"
-    assert [line.partition(" is ")[0] for line in lines[1:-1]] == [
-        "error: x.ini:1: [one] origin:",
-        "error: x.ini:3: [one] topic: '/a b' holds white space, which separates the fields of a message; write for example /1b/hrit",
-        "error: x.ini:4: [one] request_port: '99999'", "error: x.ini:6: [two] origin: 'relative/{a}'", "error: x.ini:8: [two] delete: 'maybe'", "error: x.ini:9: [two] remove_delay: 'soon'"]
+    assert [line.removeprefix("error: x.ini:").split(": ", 2)[:2] for line in lines[1:-1]] == [
+        ["1", "[one] origin"], ["3", "[one] topic"], ["4", "[one] request_port"], ["6", "[two] origin"], ["8", "[two] delete"],
+        ["9", "[two] remove_delay"]]
+    assert lines[4] == "error: x.ini:6: [two] origin: 'relative/{a}' is not an absolute path; begin it with /"
     assert lines[-1] == "move_it_server.py: x.ini: 6 problem(s), see above"
     assert ask("move_it_server.py", "x.ini", state=tmp_path).err == answer.err
 
@@ -213,7 +213,7 @@ def test_a_starter_without_libraries_says_what_to_do(name: str, tmp_path: Path) 
     copy.mkdir()
     for file in (name, "_starting.py"):
         (copy / file).write_text((CHECKOUT / "bin" / file).read_text())
-    done = subprocess.run([sys.executable, "-S", copy / name, "--version"], capture_output=True, text=True, timeout=60, cwd=tmp_path,
-                          env={"PATH": "/usr/bin:/bin"})
+    done = subprocess.run([sys.executable, "-S", copy / name, "--version"], capture_output=True, text=True, timeout=60,
+                          cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"{name}: No module named 'trollmoves'. Run bin/demo once")
