@@ -82,13 +82,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
         yield server
 
 
-def place_on(server: FtpServer, scheme: str) -> FtpPlace:
+def place_on(server: FtpServer, scheme: str, login: str | None = None) -> FtpPlace:
     for entry in server.root.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     settings = SessionSettings(parameters={"tls_ca_file": str(server.authority)})
-    login, where = f"{server.user}:{quote(server.password)}", f"{server.host}:{server.port}/"
+    login = f"{server.user}:{quote(server.password)}@" if login is None else login
+    where = f"{server.host}:{server.port}/"
     refusal = (f"{scheme}://{server.user}:another-secret@{where}", settings)
-    uri, address = f"{scheme}://{login}@{where}", (server.host, server.port)
+    uri, address = f"{scheme}://{login}{where}", (server.host, server.port)
     place = FtpPlace(FtpMover(), uri, settings, server.root, address, server.password, refusal)
     place.passive_ports = server.passive_ports
     return place
@@ -132,6 +133,15 @@ class TestFtp(FtpContract):
     @pytest.fixture
     def place(self, server: FtpServer) -> Place:
         return place_on(server, "ftp")
+
+
+def test_a_backup_target_gets_the_login_that_netrc_has_for_it(server: FtpServer, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f'machine {PROXY_HOST} login {server.user} password "{server.password}"\n')
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    NetworkContract().test_a_backup_target_takes_over_and_is_kept(place_on(server, "ftp", login=""), tmp_path)
 
 
 class TestFtps(FtpContract):

@@ -11,7 +11,7 @@ from tests.contract.movers import LARGE, LocalPlace, NetworkContract, content_of
 from tests.contract.test_sftp_mover import open_session, ssh_place, with_parameters
 from tests.support.ports import free_port
 from tests.support.ssh_server import SshServer
-from trollmoves.errors import Unreachable
+from trollmoves.errors import DestinationInvalid, Unreachable
 from trollmoves.movers.base import Abilities
 from trollmoves.movers.scp import ScpMover, ShellSession
 from trollmoves.movers.sftp import SftpSession
@@ -63,3 +63,9 @@ class TestOldProtocol(NetworkContract):
             assert isinstance(session, ShellSession)
         deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)))
         assert place.read("origin.dat") == content_of(LARGE)
+
+
+def test_a_server_with_neither_sftp_nor_a_shell_is_said(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "sshd", ["Subsystem sftp /bin/false", "ForceCommand /bin/false"]) as server, \
+            pytest.raises(DestinationInvalid, match="neither sftp nor a shell"):
+        open_session(ssh_place(ScpMover(), server))

@@ -250,7 +250,8 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 
 def _how_to_use(network: Network) -> str:
-    program = shutil.which("trollmoves") or f"{sys.executable} -m trollmoves.cli.umbrella"
+    own = Path(sys.executable).with_name("trollmoves")
+    program = shutil.which("trollmoves") or (str(own) if own.is_file() else f"{sys.executable} -m trollmoves.cli.umbrella")
     journals = f"--journal {network.journal('server')} --journal {network.journal('client')}"
     numbers = " ".join(str(process.pid) for process in network.processes)
     return f"""The network goes on running. Try:

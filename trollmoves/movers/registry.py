@@ -35,7 +35,10 @@ def mover_for(scheme: str) -> Mover:
     if scheme in BUILT_IN:
         return _built_in(scheme)
     for entry in entry_points(group=GROUP, name=scheme):
-        found = entry.load()()
+        try:
+            found = entry.load()()
+        except ImportError as error:
+            raise MissingLibrary(f"{scheme}:// is served by {entry.value}, which cannot be imported ({error})") from error
         if not isinstance(found, Mover):
             raise DestinationInvalid(f"{entry.value} of entry point {GROUP}:{scheme} is no trollmoves.movers.base.Mover")
         return found

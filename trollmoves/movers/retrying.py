@@ -13,6 +13,7 @@ GIVE_UP_AFTER = 24 * 3600.0
 
 
 def wait_before(attempt: int, draw: random.Random | None = None) -> float:
-    """Seconds to wait before attempt number *attempt* + 1 (attempts count from 1), drawn between half the bound and the bound."""
+    """Seconds to wait before attempt number *attempt* + 1 (attempts count from 1), drawn between nothing and a bound that doubles
+    with every attempt: those who failed together do not come back together."""
     bound = min(LONGEST, FIRST * 2 ** min(max(attempt, 1) - 1, 16))
-    return (draw or random).uniform(bound / 2, bound)
+    return (draw or random).uniform(0.0, bound)

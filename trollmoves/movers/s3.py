@@ -19,7 +19,8 @@ Parameters (`connection_parameters` of the section), with the meaning they have 
   `config_kwargs` (of `botocore.config.Config`: `s3: {addressing_style: path}`, `proxies`, `retries`, ...; also
   `request_checksum_calculation`, here `when_required` unless told otherwise, because some servers refuse AWS's newer checksums).
 - `s3_additional_kwargs` (`ServerSideEncryption`, `StorageClass`, `ACL`, ...), `requester_pays`, `session` (of boto3 or botocore).
-- `s3_multipart_chunksize`: bytes of one part (default 8388608, at least 5242880); `max_concurrency`: parts at a time (10).
+- `s3_multipart_chunksize`: bytes of one part, at least 5242880 (default: 8 MiB, for large files up to 32 MiB);
+  `max_concurrency`: parts at a time (10).
 - `s3_use_multipart`: any file of one part or less goes as a multipart upload too. `s3_use_copy` and `use_tmp_on_transfer`: taken
   and not needed, see above.
 - `default_block_size`, `default_fill_cache`, `default_cache_type`, `version_aware`, `cache_regions`, `asynchronous`, `kwargs`,
@@ -56,6 +57,7 @@ from trollmoves.uris import Destination
 logger = logging.getLogger(__name__)
 
 PART = 8 * 2**20
+LARGE_PART = 32 * 2**20
 LEAST_PART = 5 * 2**20
 MOST_PARTS = 10_000
 SUMS = {"never": (), "always": ("md5", "sha256")}
@@ -92,6 +94,7 @@ class S3Session(Session):
         self._client = client
         self._sums = settings.checksum
         self._part_size = number(settings.parameters, "s3_multipart_chunksize", PART, LEAST_PART)
+        self._size_is_set = settings.parameters.get("s3_multipart_chunksize") is not None
         self._always_parts = flag(settings.parameters, "s3_use_multipart", False)
         self._hidden = False
         self._swept = False
@@ -140,7 +143,7 @@ class S3Session(Session):
         return all(part.confirmed for part in stored)
 
     def _sent_parts(self, origin: Origin, key: str, upload: str, progress: Progress) -> list[Stored]:
-        size = max(self._part_size, math.ceil(origin.size / MOST_PARTS))
+        size = self._size_of_parts(origin.size)
         count = math.ceil(origin.size / size)
         tally = Tally()
 
@@ -161,6 +164,11 @@ class S3Session(Session):
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return [part.result() for part in parts]
+
+    def _size_of_parts(self, size: int) -> int:
+        """Fewer requests are better, as long as all connections have something to do."""
+        wanted = 0 if self._size_is_set else min(math.ceil(size / self._client.parallel), LARGE_PART)
+        return max(self._part_size, wanted, math.ceil(size / MOST_PARTS))
 
     def _store(self, operation: str, key: str, part: Part, sums: dict[str, bytes], tally: Tally, **arguments: object) -> Stored:
         """Send one body; a busy server is asked again."""

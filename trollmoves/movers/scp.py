@@ -69,6 +69,17 @@ class ShellSession(Session):
     def abilities(self, declared: Abilities) -> Abilities:
         return replace(declared, resume=False)
 
+    def look(self, destination: Destination) -> None:
+        """See that there is a shell. Raises `DestinationInvalid` when there is none."""
+        try:
+            status, said = self._run("true")
+        except ConnectionLost as error:
+            if self._lease.connection.lost:
+                raise
+            raise DestinationInvalid(f"{destination}: the server offers neither sftp nor a shell") from error
+        if status:
+            raise translated(str(destination), said)
+
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         directory, name = posixpath.split(path)
         sink = self._sink_in(directory)
@@ -191,19 +202,26 @@ class ScpMover(Mover):
     """Holds the connections its sessions share. Reads the parameters of `ssh_login`."""
 
     schemes = ("scp",)
-    abilities = Abilities(sync=True, resume=True, attributes=True, parallel=16)
+    abilities = Abilities(sync=True, resume=True, attributes=True, parallel=32)
 
     def __init__(self) -> None:
         self._connections = Connections()
+        self._numbers = itertools.count(1)
 
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
-        legacy = settings.parameters.get("scp_protocol") == "legacy"
+        login = login_of(destination, settings, ATTEMPTS)
         patience = number(settings.parameters, "scpclient_timeout_seconds", settings.stall_timeout)
-        lease = self._connections.lease(login_of(destination, settings, ATTEMPTS), want_sftp=not legacy)
-        if lease.connection.sftp is not None and not legacy:
-            return SftpSession(lease, lease.connection.sftp, settings, patience)
+        if settings.parameters.get("scp_protocol") != "legacy":
+            lease = self._connections.lease(login)
+            if lease.connection.sftp is not None:
+                return SftpSession(lease, lease.connection.sftp, settings, patience)
+            lease.release()
+        # Each with a connection of its own: a server allows some ten commands on one, and a session needs two.
+        lease = self._connections.lease(replace(login, alone=next(self._numbers)), want_sftp=False)
         session = ShellSession(lease, settings, patience)
-        if not session.is_alive():
+        try:
+            session.look(destination)
+        except BaseException:
             session.close()
-            raise ConnectionLost(f"{destination}: the server offers neither sftp nor a shell")
+            raise
         return session

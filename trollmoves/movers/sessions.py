@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from trollmoves.errors import LoginRefused, TemporaryError, Unreachable
 from trollmoves.movers.base import Mover, Session, SessionSettings
 from trollmoves.movers.registry import mover_for
-from trollmoves.uris import Destination, parse_endpoint
+from trollmoves.uris import Destination, is_address, parse_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,9 @@ class Sessions:
 
 def at_backup(destination: Destination, backup: str) -> Destination:
     """*destination* on a backup target (`host` or `host:port`): the user stays, port and password do not."""
+    bare = backup.removeprefix("[").removesuffix("]")
+    if is_address(bare):
+        return destination.with_host(bare)
     try:
         host, port = parse_endpoint(backup)
     except ValueError:

@@ -254,7 +254,7 @@ class SftpMover(Mover):
     """Holds the connections its sessions share. Reads the parameters of `ssh_login`."""
 
     schemes = ("sftp", "ssh")
-    abilities = Abilities(sync=True, resume=True, attributes=True, parallel=16)
+    abilities = Abilities(sync=True, resume=True, attributes=True, parallel=32)
 
     def __init__(self) -> None:
         self._connections = Connections()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BUFFERED = 2 * 2**20
 """Bytes that are handed over before the writer waits for the network to take them."""
+START_WITHIN = 10.0
+"""Seconds the other side has at least to start a command, however short the patience with its answers."""
 
 
 class CommandChannel(asyncssh.SSHClientSession[bytes]):
@@ -144,7 +146,7 @@ def start_command(lease: Lease, command: str, patience: float) -> CommandChannel
         started: CommandChannel = channel
         started.attach(lease.loop.loop)
         return started
-    return lease.loop.run(start(), patience)
+    return lease.loop.run(start(), max(patience, START_WITHIN))
 
 
 def _bytes(command: str) -> bytes:

@@ -52,6 +52,8 @@ class SshLogin:
     timeout: float
     """Seconds for one attempt."""
     attempts: int
+    alone: int = 0
+    """Different for those that shall not share a connection."""
 
     def __str__(self) -> str:
         return f"{self.user}@{format_endpoint(self.host, self.port)}"

@@ -1,0 +1,220 @@
+"""Hear: what providers announce and what peers say, journaled first; whether it is news is for `deciding`.
+
+Each provider has a listener for what it publishes and a catch-up for what was missed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from trollmoves import crashing
+from trollmoves.bus import Listener, Loop
+from trollmoves.bus.catching_up import CatchUp
+from trollmoves.client.asking import Asking, host_part
+from trollmoves.client.deciding import Covered, Known, Notice, Verdict, Wait, after_notice, judge, read_notice
+from trollmoves.client.flight import Flight, Source
+from trollmoves.client.ledger import Ledger
+from trollmoves.config.places import Provider
+from trollmoves.config.settings import ClientSettings
+from trollmoves.errors import JournalError, MalformedMessage
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import Announcement, Message, identity_of, read_announcement
+
+logger = logging.getLogger(__name__)
+
+SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
+CLIENT_BEATS = "/heartbeat/move_it_"
+NOTICES_KEPT = 20_000
+NOTICES_VALID = 600.0
+"""Seconds; a peer's notice that came before the announcement it is about counts for this long."""
+
+
+class Hearing:
+    """The providers of one client chain; belongs to the loop."""
+
+    def __init__(self, settings: ClientSettings, client: str, ledger: Ledger, journal: Journal, loop: Loop, asking: Asking):
+        """*client* names us in questions for what was missed."""
+        self._settings = settings
+        self._client = client
+        self._ledger = ledger
+        self._journal = journal
+        self._loop = loop
+        self._asking = asking
+        self._delay = settings.processing_delay or 0.0
+        self._notices: OrderedDict[str, tuple[Notice, str, float]] = OrderedDict()
+        """By identity: what peers said lately."""
+        self._listeners: dict[Provider, Listener] = {}
+        self._catch_ups: dict[Provider, CatchUp] = {}
+        self._heard: dict[Provider, float] = {}
+        self._interval: dict[Provider, float] = {}
+        self._open = True
+
+    def start(self) -> None:
+        for provider in self._settings.providers:
+            self._listen_to(provider)
+        if self._settings.heartbeat and self._settings.heartbeat_alarm_scale > 0:
+            self._loop.after(1.0, self._check_silence)
+
+    def stop(self) -> None:
+        """Hear nothing more; may be called twice."""
+        self._open = False
+        for listener in self._listeners.values():
+            listener.close()
+        for catch_up in self._catch_ups.values():
+            catch_up.close()
+        self._listeners.clear()
+
+    def _topics_of(self, provider: Provider) -> list[str]:
+        return [provider.topic if provider.topic is not None else self._settings.topic]
+
+    def _listen_to(self, provider: Provider) -> None:
+        topics = self._topics_of(provider)
+        row = self._journal.find_one("cursor", (self._settings.name, str(provider)))
+        cursor = None if row is None else (str(row["epoch"]), int(row["position"]))
+
+        def page(messages: list[Message], epoch: str, position: int, then: Callable[[], Any]) -> None:
+            self._take_in(provider, messages, ("set_cursor", [(self._settings.name, str(provider), epoch, position)]), then)
+
+        def moved_on(epoch: str, position: int) -> None:
+            self._ledger.add(("set_cursor", [(self._settings.name, str(provider), epoch, position)]))
+
+        self._catch_ups[provider] = CatchUp(
+            self._loop, self._asking.requesters, str(provider), topics, self._client, cursor=cursor, past=self._settings.catch_up,
+            page=page, moved_on=moved_on, restarted=self._asking.repeat, alarm=self._alarm)
+        beats = (*SERVER_BEATS, CLIENT_BEATS + self._settings.name)
+        self._listeners[provider] = Listener(self._loop, provider.host, provider.port, (*topics, *beats),
+                                             lambda messages: self._take_in(provider, messages))
+        self._heard[provider] = time.monotonic()
+
+    def _alarm(self, text: str) -> None:
+        self._journal.alarm(self._settings.name, text)
+
+    def _take_in(self, provider: Provider, messages: list[Message], cursor: Operation | None = None,
+                 then: Callable[[], Any] | None = None) -> None:
+        """Handle messages of one provider in one transaction; *cursor* goes with them when they are a page of a replay."""
+        if not self._open:
+            return
+        self._heard[provider] = time.monotonic()
+        crashing.point("client.heard")
+        self._ledger.look_up(messages)
+        for message in messages:
+            try:
+                self._take_one(provider, message, live=cursor is None)
+            except MalformedMessage as error:
+                logger.warning("[%s] %s announced something nobody can ask for: %s", self._settings.name, provider, error)
+            except JournalError:
+                raise
+            except Exception:  # whatever one message brings about, the next one is taken
+                logger.exception("[%s] a message of %s cannot be dealt with", self._settings.name, provider)
+        if cursor is not None:
+            self._ledger.add(cursor)
+        self._asking.commit(then)
+
+    def _take_one(self, provider: Provider, message: Message, *, live: bool) -> None:
+        if message.type == "beat":
+            self._beat(provider, message)
+            return
+        notice = read_notice(message)
+        if notice is not None:
+            self._take_notice(notice, message)
+            return
+        announcement = read_announcement(message)
+        if live:
+            self._asking.wake(address=announcement.address)
+            self._catch_ups[provider].announced(announcement)
+        self._take_announcement(announcement)
+
+    def _beat(self, provider: Provider, message: Message) -> None:
+        interval = message.fields.get("min_interval")
+        if isinstance(interval, (int, float)) and interval > 0:
+            self._interval[provider] = float(interval)
+        if message.subject.startswith(SERVER_BEATS):
+            self._asking.wake(host=host_part(str(message.extension.get("address"))))
+            self._catch_ups[provider].beat(message)
+
+    def _take_announcement(self, announcement: Announcement) -> None:
+        file, known = self._ledger.known(announcement.identity)
+        verdict = judge(known, announcement)
+        source = Source(announcement.address, announcement)
+        if verdict is Verdict.NEW:
+            self._begin(source)
+        elif verdict is Verdict.SOURCE:
+            self._ledger.add(("add_source", [(file, source.provider, announcement.message.raw.decode())]))
+            self._asking.add_source(file, source)
+        elif verdict is Verdict.TELL:
+            self._asking.delivering.tell(source)
+
+    def _begin(self, source: Source) -> None:
+        """A file that is new to us: a row in the journal, and a request at once if there is no reason to wait."""
+        announcement, now = source.announcement, time.time()
+        flight = Flight(self._journal.new_file(), self._settings.name, announcement.identity, now, source,
+                        {source.provider: source})
+        state, due = self._first_step(announcement, now)
+        self._asking.begin(flight, now=state is State.REQUESTED)
+        steps = step_line(State.ANNOUNCED, now, source.provider)
+        if state is not State.ANNOUNCED:
+            steps += step_line(state, now, source.provider, flight.attempt, "a peer has it" if state is State.COVERED else "")
+        self._ledger.add(("add_file", [(
+            flight.id, flight.chain, flight.identity, announcement.key, state, now, steps, due, announcement.size, None, None,
+            None, None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now)]))
+        self._ledger.remember(flight.identity, flight.id, Known(state, announcement.key, announcement.size, source.provider))
+
+    def _first_step(self, announcement: Announcement, now: float) -> tuple[State, float | None]:
+        """The state a new file begins in, and when it is due."""
+        notice = self._notice_of(announcement)
+        if notice is Notice.HAS:
+            return State.COVERED, None
+        if notice is Notice.ASKED and self._delay:
+            wait = after_notice(notice, State.ANNOUNCED, self._delay)
+            assert isinstance(wait, Wait)
+            return State.ANNOUNCED, now + wait.seconds
+        if self._delay or not self._asking.has_room(announcement.address):
+            return State.ANNOUNCED, now + self._delay
+        return State.REQUESTED, None
+
+    # Notices of peers: hot spares see each other's work.
+
+    def _take_notice(self, notice: Notice, message: Message) -> None:
+        identity, key = identity_of(message.fields), str(message.extension.get("key", ""))
+        self._notices[identity] = notice, key, time.monotonic()
+        self._notices.move_to_end(identity)
+        if len(self._notices) > NOTICES_KEPT:
+            self._notices.popitem(last=False)
+        file, known = self._ledger.known(identity)
+        if known is None or (key and known.key and key != known.key):
+            return
+        action = after_notice(notice, known.state, self._delay)
+        if action is None:
+            return
+        now = time.time()
+        if isinstance(action, Covered):
+            self._ledger.step(file, State.COVERED, None, 0, f"{message.sender} has it")
+            self._ledger.forget(identity, file)
+        else:
+            self._ledger.step(file, known.state, now + action.seconds, 0, f"{message.sender} asks for it")
+
+    def _notice_of(self, announcement: Announcement) -> Notice | None:
+        notice, key, when = self._notices.get(announcement.identity, (None, "", 0.0))
+        if notice is None or time.monotonic() - when > NOTICES_VALID or (key and announcement.key and key != announcement.key):
+            return None
+        return notice
+
+    # Silence.
+
+    def _check_silence(self) -> None:
+        """Connect anew to providers that have been silent for longer than the alarm scale allows."""
+        if not self._open:
+            return
+        for provider, listener in self._listeners.items():
+            silence = time.monotonic() - self._heard[provider]
+            if silence > self._settings.heartbeat_alarm_scale * self._interval.get(provider, 30.0):
+                logger.error("[%s] nothing heard from %s for %d s: connecting anew", self._settings.name, provider, silence)
+                listener.reconnect()
+                self._heard[provider] = time.monotonic()
+        self._loop.after(1.0, self._check_silence)

@@ -1,0 +1,71 @@
+"""What a chain has noted for the journal, and what look-ups do not see yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from trollmoves.client.deciding import Known
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import Message, identity_of
+
+
+class Ledger:
+    """Records of one client chain on their way to the journal; belongs to the loop."""
+
+    def __init__(self, chain: str, journal: Journal):
+        self._chain = chain
+        self._journal = journal
+        self._records: list[Operation] = []
+        self._unwritten: dict[str, tuple[int, Known]] = {}
+        """By identity: what is being written or asked for, which look-ups do not see, or not as it is now."""
+        self._on_record: dict[str, tuple[int, Known]] = {}
+        """By identity: what the journal says of those in the messages at hand."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is noted and not handed to the journal."""
+        return bool(self._records)
+
+    def look_up(self, messages: list[Message]) -> None:
+        """Ask the journal once for all files that *messages* speak of."""
+        identities = [identity for message in messages if message.type != "beat"
+                      and (identity := identity_of(message.fields)) not in self._unwritten]
+        rows = self._journal.find("known_files", (self._chain, orjson.dumps(identities))) if identities else []
+        self._on_record = {row["identity"]: (row["id"], Known(State(row["state"]), row["key"], row["size"], row["provider"]))
+                           for row in rows}
+
+    def known(self, identity: str) -> tuple[int, Known | None]:
+        """The row and the state of a file of the messages looked up last."""
+        return self._unwritten.get(identity) or self._on_record.get(identity) or (0, None)
+
+    def is_unwritten(self, identity: str) -> bool:
+        return identity in self._unwritten
+
+    def remember(self, identity: str, file: int, known: Known) -> None:
+        """Until it is forgotten, *identity* is known like this, whatever the journal says."""
+        self._unwritten[identity] = file, known
+
+    def forget(self, identity: str, file: int) -> None:
+        """The journal knows all there is of *file*."""
+        if self._unwritten.get(identity, (0, None))[0] == file:
+            del self._unwritten[identity]
+
+    def add(self, operation: Operation) -> None:
+        self._records.append(operation)
+
+    def step(self, file: int, state: State, due: float | None, attempt: int, detail: str, peer: str = "") -> None:
+        """Note that *file* has come to *state*, and when (epoch seconds) something is to be done next."""
+        now = time.time()
+        line = step_line(state, now, peer, attempt, detail)
+        self._records.append(("step_due", [(state, now, attempt, due, line, file)]))
+
+    def write(self, then: Callable[..., Any], *arguments: Any) -> None:
+        """Hand what was noted to the journal; `then(*arguments)` is called when it is on the disk."""
+        records, self._records = self._records, []
+        self._journal.write(records, then, *arguments)
