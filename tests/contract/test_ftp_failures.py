@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -15,6 +16,7 @@ import pytest
 
 from tests.contract.movers import HOW, LONG_AGO, content_of, everything_said, make, opened
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
+from tests.support.servers import make_certificate
 from trollmoves.errors import (
     Busy,
     ConnectionLost,
@@ -48,7 +50,7 @@ def server(tmp_path: Path, script: FtpScript) -> Iterator[ScriptedFtpServer]:
         yield server
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(tmp_path: Path, script: FtpScript, *, tls: bool = False) -> Iterator[ScriptedFtpServer]:
     """A server whose script has to be known before it starts."""
     with ScriptedFtpServer(tmp_path / "server", script, tls=tls) as server:
@@ -310,7 +312,8 @@ def test_a_name_that_the_encoding_cannot_hold(server: ScriptedFtpServer, tmp_pat
     assert names(server) == []
 
 
-@pytest.mark.parametrize("parameters", [{"ftp_encoding": "klingon"}, {"tls_verify": "perhaps"}, {"tls_ca_file": "/nowhere.pem"}])
+@pytest.mark.parametrize("parameters", [{"ftp_encoding": "klingon"}, {"tls_verify": "perhaps"}, {"tls_ca_file": "/nowhere.pem"},
+                                        {"tls_minimum_version": "1.0"}])
 def test_parameters_that_make_no_sense(server: ScriptedFtpServer, parameters: dict[str, str]) -> None:
     with pytest.raises(DestinationInvalid):
         session_on(server, "ftps", **parameters)
@@ -345,6 +348,38 @@ def test_data_connections_continue_the_tls_session_and_wait_for_nobody(tmp_path:
             connection.voidresp()
         connection.leave()
         connection.leave()
+
+
+def test_a_server_that_speaks_tls_1_3_only_and_continues_nothing_is_served_all_the_same(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.both)
+    context.minimum_version, context.num_tickets = ssl.TLSVersion.TLSv1_3, 0
+    heard: list[list[str]] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_connections, args=(listener, context, heard), daemon=True)
+        thread.start()
+        destination = parse_destination(f"ftps://me:secret@127.0.0.1:{listener.getsockname()[1]}/")
+        settings = SessionSettings(parameters={"tls_ca_file": str(certificate.certificate)})
+        FtpMover().open(destination, settings).close()
+        thread.join(30)
+    assert [commands[:3] for commands in heard] == [["AUTH TLS", "USER me"], ["AUTH TLS"], ["AUTH TLS", "USER me", "PASS secret"]]
+
+
+def answer_connections(listener: socket.socket, context: ssl.SSLContext, heard: list[list[str]]) -> None:
+    """A server of three connections that says yes to everything."""
+    for _ in range(3):
+        connection = listener.accept()[0]
+        commands: list[str] = []
+        heard.append(commands)
+        connection.settimeout(20)
+        connection.sendall(b"220 Welcome\r\n")
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            while line := connection.recv(1000).decode().strip():
+                commands.append(line)
+                connection.sendall(b"331 Go on\r\n" if line.startswith("USER") else b"230 Yes\r\n")
+                if line == "AUTH TLS":
+                    connection = context.wrap_socket(connection, server_side=True)
 
 
 def test_the_login_comes_from_netrc(server: ScriptedFtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

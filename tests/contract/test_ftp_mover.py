@@ -12,7 +12,20 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.contract.movers import HOW, LONG_AGO, NAMES, LocalPlace, NetworkContract, Place, Way, deliver, make, opened, session_of
+from tests.contract.movers import (
+    HOW,
+    LONG_AGO,
+    NAMES,
+    LocalPlace,
+    NetworkContract,
+    Place,
+    Way,
+    deliver,
+    make,
+    opened,
+    send,
+    session_of,
+)
 from tests.support.ftp_server import NOBODY, FtpServer
 from tests.support.tcp_proxy import NO_FAULT, Fault, TcpProxy
 from trollmoves.errors import Denied, LoginRefused
@@ -163,6 +176,21 @@ class TestFtps(FtpContract):
         deliver(place, make(tmp_path / "origin.dat", b"1"), "final.dat", settings=settings)
         assert place.read("final.dat") == b"1"
         assert "tls_verify is off" in caplog.text
+
+    @pytest.mark.parametrize(("minimum", "version"), [("1.2", "TLSv1.2"), ("1.3", "TLSv1.3")])
+    def test_sessions_are_continued_unless_that_would_be_too_old(self, place: Place, tmp_path: Path, minimum: str,
+                                                                 version: str) -> None:
+        parameters = {**place.settings.parameters, "tls_minimum_version": minimum}
+        with session_of(place, settings=replace(place.settings, parameters=parameters)) as session:
+            for _ in range(2):  # pure-ftpd continues sessions under TLS 1.2 only
+                send(place, session, make(tmp_path / "origin.dat", b"1"), "final.dat")
+            control = session._ftp  # type: ignore[attr-defined]
+            assert control.sock.version() == version
+            data, _ = control.ntransfercmd("STOR /other.dat")
+            assert data.session_reused is (version == "TLSv1.2")
+            data.close()
+            control.voidresp()
+        assert place.read("final.dat") == b"1"
 
     def test_a_slow_server_is_waited_for_while_bytes_move(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", bytes(1_200_000))

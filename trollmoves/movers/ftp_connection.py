@@ -28,6 +28,10 @@ PATIENCE = 5.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+class NotContinued(Exception):
+    """The server does not continue TLS sessions: each data connection would begin with a full handshake."""
+
+
 class Connection(ftplib.FTP):
     """Not yet connected when made; raises ftplib's errors, `OSError`, `EOFError` and, for a bad name, `DestinationInvalid`."""
 
@@ -64,16 +68,25 @@ class Connection(ftplib.FTP):
             raise ftplib.error_proto("unencrypted bytes follow the reply to AUTH TLS")
         self.sock = context.wrap_socket(self._control(self._seconds_left()), server_hostname=self.host)
 
-    def log_in(self, login: Login) -> None:
-        """Say who we are. Raises `ftplib.error_perm` when that is not enough."""
+    def log_in(self, login: Login, if_continued: bool = False) -> None:
+        """Say who we are. Raises `ftplib.error_perm` when that is not enough, and with *if_continued* `NotContinued`, before the
+        password is sent, when data connections could not continue the TLS session."""
         self._secrets = [secret for secret in (login.password, login.account) if secret]
         reply = self.sendcmd(f"USER {login.user}")
+        if if_continued and not self._continues():
+            raise NotContinued
         if reply[0] == "3":
             reply = self.sendcmd(f"PASS {login.password}")
         if reply[0] == "3":
             reply = self.sendcmd(f"ACCT {login.account}")
         if reply[0] != "2":
             raise ftplib.error_perm(self._scrubbed(reply))
+
+    def _continues(self) -> bool:
+        """Whether the server gave us something to continue the TLS session with; under TLS 1.3 it comes with the first reply."""
+        if not isinstance(self.sock, ssl.SSLSocket) or self.sock.session is None:
+            return False
+        return self.sock.session.has_ticket or self.sock.version() != "TLSv1.3"
 
     def protect(self) -> None:
         """Have data connections encrypted too, where the control connection is."""

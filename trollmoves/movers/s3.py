@@ -10,7 +10,10 @@ sha256; behind some kinds of encryption it does neither, then sizes are compared
 itself refuses what was damaged on the way. With `checksum = always` a sha256 is sent along too; with `never` no sum is.
 The time of the origin is kept in the metadata `mtime` (seconds, as rclone writes it).
 
-Engine: botocore, which knows every option and source of credentials that upstream's users have. FIGURES
+Engine: botocore, which knows every option and source of credentials that upstream's users have, and is as fast as its peers.
+benchmarks/movers_s3.py against Swift on a busy machine, of boto3's `upload_file`: 200 files of 20 kB 1.34 (s3fs 1.53, obstore
+1.51), 200 MiB 1.2 in the median of eight (1.0 with parts of 8 MiB; another run 1.01, s3fs 1.11, obstore 1.08). obstore takes a
+seventh of the CPU, but knows neither profiles nor most options.
 
 Parameters (`connection_parameters` of the section), with the meaning they have upstream:
 

@@ -33,8 +33,8 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
         self._received: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._buffer = bytearray()
         self._may_write = threading.Event()
-        self._may_write.set()
-        self._queued = 0
+        self._handed = 0
+        self._taken = 0
         self._paused = False
         self._lost = False
 
@@ -57,7 +57,6 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
 
     def pause_writing(self) -> None:
         self._paused = True
-        self._may_write.clear()
 
     def resume_writing(self) -> None:
         self._paused = False
@@ -73,29 +72,26 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
 
     def write(self, data: bytes) -> None:
         """Hand over *data*. Raises `Stalled` when the network takes nothing for too long, `ConnectionLost`."""
-        if not self._may_write.wait(self._patience):
-            self._call(self._channel.abort)
-            raise Stalled(f"nothing could be sent for {self._patience:g} seconds")
+        while self._is_full() and not self._lost:
+            self._may_write.clear()
+            if self._is_full() and not self._lost and not self._may_write.wait(self._patience):
+                self.close()
+                raise Stalled(f"nothing could be sent for {self._patience:g} seconds")
         if self._lost:
             raise ConnectionLost("the command at the other end has ended")
-        self._queued += len(data)
-        if self._queued >= BUFFERED:  # the loop says whether it is full only when it has run
-            self._queued = 0
-            self._may_write.clear()
-            self._call(self._write_and_look, data)
-        else:
-            self._call(self._write, data)
+        self._handed += len(data)
+        self._call(self._write, data)
 
-    def _write_and_look(self, data: bytes) -> None:
-        self._write(data)
-        if not self._paused:
-            self._may_write.set()
+    def _is_full(self) -> bool:
+        return self._paused or self._handed - self._taken >= BUFFERED
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         with suppress(BrokenPipeError):  # `connection_lost` tells
             for start in range(0, len(view), SAFE_BLOCK):
                 self._channel.write(view[start:start + SAFE_BLOCK])
+        self._taken += len(data)
+        self._may_write.set()
 
     def read_byte(self) -> int:
         """The next byte of the output."""

@@ -21,9 +21,9 @@ from trollmoves.journal import Journal
 from trollmoves.messages import Envelope
 from trollmoves.patterns import Pattern
 from trollmoves.server.announcing import Announcing
+from trollmoves.server.moves import Served
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.removing import Removing
-from trollmoves.server.serving import Served
 from trollmoves.watchers.base import Arrival, Watcher
 from trollmoves.watchers.directory import watch
 

@@ -1,0 +1,277 @@
+"""The moves that are queued or running on one port, who waits for them, and what they are told.
+
+A move is journaled when it is over (or has taken a second); whoever waits is told after that. Moves that end in the same turn of
+the loop are journaled together, and answers to requests that came together go out together.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from trollmoves import crashing
+from trollmoves.bus import Asker, Loop
+from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import Busy, MoveError, OriginGone
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import Message
+from trollmoves.movers.base import Receipt
+from trollmoves.server.pushing import Push, Pushing
+from trollmoves.server.removing import Removing
+from trollmoves.server.replies import Replies, result, shown, verdict
+from trollmoves.server.requests import Consumer
+from trollmoves.workers import Work, Workers
+
+logger = logging.getLogger(__name__)
+
+LONGEST_HOLD = 10.0
+"""Seconds a reply is held back before a peer that knows our extension gets `pending`."""
+MOST_HELD = 12 * 2**20
+"""Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One chain, as far as its requests are concerned."""
+
+    settings: ServerSettings
+    pushing: Pushing
+    removing: Removing
+
+
+@dataclass(slots=True)
+class Waiter:
+    """Somebody who waits for the outcome of a move."""
+
+    asker: Asker
+    message: Message
+    since: float
+    request: str
+    """Empty for upstream clients, whose reply is held back until the end."""
+    grouped: bool = False
+    """The request came together with others, and so go the answers."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that are held in memory for it, about."""
+        return 200 if self.grouped else len(self.message.raw)
+
+
+@dataclass(slots=True)
+class Moving:
+    """A move that is queued or running, and who waits for it."""
+
+    push: Push
+    file: int
+    served: Served
+    total: int
+    message: Message
+    """The request that started it; its data make up the replies to those who ask for the outcome later."""
+    request: str
+    """The id of that request; empty for upstream clients."""
+    grouped: bool
+    consumer: Consumer
+    before: list[Receipt]
+    """The receipts of an earlier delivery of the same content to the same consumer and destination, if there was one."""
+    waiters: list[Waiter] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+    done: int = 0
+    began: float = field(default_factory=time.time)
+    noted: bool = False
+    """The journal has it."""
+
+
+class Moves:
+    """Belongs to the loop."""
+
+    def __init__(self, loop: Loop, journal: Journal, workers: Workers, replies: Replies, reply: Callable[[Asker, bytes], Any]):
+        self._loop = loop
+        self._journal = journal
+        self._workers = workers
+        self._replies = replies
+        self._reply = reply
+        self._moving: dict[str, Moving] = {}
+        self._by_request: dict[str, str] = {}
+        self._held = 0
+        """Bytes of the requests that wait for the outcome of a move."""
+        self._new_work: list[Work] = []
+        self._ended: list[tuple[Moving, list[Receipt] | MoveError]] = []
+        """Moves that are over, and (below) what the journal will have of them."""
+        self._ended_transfers: list[Any] = []
+        self._ended_steps: list[Any] = []
+        self._ended_more: list[Operation] = []
+        self._said: dict[bytes, tuple[Asker, str, list[dict[str, Any]]]] = {}
+        """By asker: answers to grouped requests that go out together."""
+        loop.after(1.0, self._every_second)
+
+    def __len__(self) -> int:
+        """How many are queued or running."""
+        return len(self._moving)
+
+    def get(self, transfer: str) -> Moving | None:
+        return self._moving.get(transfer)
+
+    def of_request(self, request: str) -> Moving | None:
+        """The move that a request started or joined, while it lasts."""
+        return self._moving.get(self._by_request.get(request, ""))
+
+    def submit(self) -> None:
+        """Hand what was started to the workers, all at once."""
+        work, self._new_work = self._new_work, []
+        if work:
+            self._workers.submit(work)
+
+    def refuse_when_busy(self, settings: ServerSettings) -> None:
+        """Raise `Busy` while new moves cannot be taken on."""
+        if self._journal.full:
+            raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
+        if len(self._moving) >= settings.queued_requests:
+            raise Busy(f"{len(self._moving)} requests are waiting (queued_requests in section [{settings.name}])", 5.0)
+
+    def refuse_when_held_up(self) -> None:
+        """Raise `Busy` while too much memory is held by requests that wait."""
+        if self._held > MOST_HELD:
+            raise Busy("too many large requests are waiting", 5.0)
+
+    def join(self, moving: Moving, waiter: Waiter) -> None:
+        self.wait(moving, waiter)
+        if waiter.request:
+            moving.requests.add(waiter.request)
+            self._by_request[waiter.request] = moving.push.transfer
+
+    def wait(self, moving: Moving, waiter: Waiter) -> None:
+        moving.waiters.append(waiter)
+        self._held += waiter.weight
+
+    def start(self, moving: Moving, waiter: Waiter) -> None:
+        """Queue a move, with the first who waits for it; `submit` sets it off."""
+        push = moving.push
+        limit = moving.served.pushing.limit(push.destination)
+        self._moving[push.transfer] = moving
+        self.join(moving, waiter)
+        def progress(done: int) -> None:
+            moving.done = done
+
+        # Small files queue apart from large ones, for which they must not wait.
+        quick = moving.served.pushing.is_quick(push.destination, moving.total)
+        self._new_work.append(Work((*push.destination.address[:3], quick), limit,
+                                   lambda sessions: moving.served.pushing.push(push, sessions, progress),
+                                   lambda outcome: self._finish(moving, outcome), quick))
+
+    # A move is over.
+
+    def _finish(self, moving: Moving, outcome: Any) -> None:
+        now = time.time()
+        if isinstance(outcome, OriginGone) and moving.before:
+            # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
+            outcome = moving.before
+        if isinstance(outcome, Exception):
+            state = State.GIVEN_UP if getattr(outcome, "permanent", False) else State.FAILED
+            error = outcome if isinstance(outcome, MoveError) else MoveError(f"{type(outcome).__name__}: {outcome}")
+            detail = shown(error)
+            logger.warning("%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact, detail,
+                           exc_info=None if isinstance(outcome, MoveError) else outcome)
+            self._record(moving, state, now, detail, detail, [], error)
+            return
+        detail = _summary(outcome)
+        receipt = orjson.dumps(outcome).decode()
+        self._record(moving, State.MOVED, now, detail, receipt, moving.served.removing.schedule(moving.file), outcome)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
+
+    def _record(self, moving: Moving, state: State, now: float, detail: str, receipt: str, more: list[Operation],
+                outcome: list[Receipt] | MoveError) -> None:
+        """Note what is to be written and told, with all else that ends in this turn of the loop."""
+        if not self._ended:
+            self._loop.call(self._write_ended)
+        transfer, step = _records(moving, state, now, detail, receipt)
+        self._ended.append((moving, outcome))
+        self._ended_transfers.append(transfer)
+        self._ended_steps.append(step)
+        self._ended_more += more
+
+    def _write_ended(self) -> None:
+        records: list[Operation] = [("put_transfer", self._ended_transfers), ("step", self._ended_steps), *self._ended_more]
+        self._journal.write(records, self._tell, self._ended)
+        self._ended, self._ended_transfers, self._ended_steps, self._ended_more = [], [], [], []
+
+    def _tell(self, ended: list[tuple[Moving, list[Receipt] | MoveError]]) -> None:
+        """The journal has it: answer those who wait."""
+        crashing.point("server.moved")
+        for moving, outcome in ended:
+            for waiter in self._forget(moving):
+                if isinstance(outcome, MoveError):
+                    self.tell_error(waiter, outcome)
+                elif waiter.grouped:
+                    self.say(waiter, result(waiter.request, outcome[-1]))
+                else:
+                    raw = self._replies.delivered(waiter.message, waiter.request, outcome, moving.served.pushing.names_files)
+                    self._reply(waiter.asker, raw)
+        self._send_said()
+        crashing.point("server.replied")
+
+    def tell_error(self, waiter: Waiter, error: MoveError) -> None:
+        if waiter.grouped:
+            self.say(waiter, {"request": waiter.request, "error": shown(error), **verdict(error)})
+        else:
+            self._reply(waiter.asker, self._replies.error(waiter.message, error))
+
+    def say(self, waiter: Waiter, result: dict[str, Any]) -> None:
+        """An answer to a grouped request; it goes with the others to the same asker."""
+        if not self._said:
+            self._loop.call(self._send_said)
+        asker, _, results = self._said.setdefault(waiter.asker.identity, (waiter.asker, waiter.message.subject, []))
+        results.append(result)
+
+    def _send_said(self) -> None:
+        said, self._said = self._said, {}
+        for asker, subject, results in said.values():
+            self._reply(asker, self._replies.results(subject, results))
+
+    def _forget(self, moving: Moving) -> list[Waiter]:
+        del self._moving[moving.push.transfer]
+        for request in moving.requests:
+            self._by_request.pop(request, None)
+        self._held -= sum(waiter.weight for waiter in moving.waiters)
+        return moving.waiters
+
+    # Long moves: a reply within ten seconds, whatever happens.
+
+    def _every_second(self) -> None:
+        now = time.monotonic()
+        for moving in self._moving.values():
+            if not moving.noted and time.time() - moving.began > 1.0:
+                # Short moves are journaled once, when they are over: if we die meanwhile, the client asks again.
+                transfer, step = _records(moving, State.MOVING, moving.began, "", None)
+                self._journal.write([("put_transfer", [transfer]), ("step", [step])])
+            late = [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]
+            for waiter in late:
+                moving.waiters.remove(waiter)
+                self._held -= waiter.weight
+                self._reply(waiter.asker, self._replies.pending(waiter.message, waiter.request, moving.done, moving.total))
+        self._loop.after(1.0, self._every_second)
+
+
+def _records(moving: Moving, state: State, now: float, detail: str, receipt: str | None) -> tuple[Any, Any]:
+    """What the journal keeps of a move: how far it is, and the steps it has not noted yet. Rows for `put_transfer` and `step`."""
+    push, consumer = moving.push, moving.consumer
+    line = step_line(state, now, push.peer, push.attempt, detail) if state is not State.MOVING else ""
+    if not moving.noted:
+        moving.noted = True
+        line = step_line(State.MOVING, moving.began, push.peer, push.attempt, push.destination.exact) + line
+    transfer = (moving.file, push.transfer, moving.served.settings.name, consumer.client, consumer.group, consumer.spare,
+                push.peer, moving.request, push.destination.exact, state, now, push.attempt, receipt)
+    return transfer, (state, now, push.attempt, line, moving.file)
+
+
+def _summary(receipts: list[Receipt]) -> str:
+    receipt = receipts[-1]
+    how = "" if receipt.copied else ", was there already"
+    return f"{receipt.uri} {receipt.size} bytes, verified: {receipt.verified}{how}, {receipt.seconds:.3f} s"

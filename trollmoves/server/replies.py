@@ -1,0 +1,91 @@
+"""What is said to whoever asked: in upstream's form, with our extension for those who know it. No credentials, ever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from trollmoves.errors import MoveError
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message
+from trollmoves.movers.base import Receipt
+from trollmoves.server.requests import request_id
+from trollmoves.uris import hide_password, host_of, parse_destination
+
+LONGEST_TEXT = 500
+"""Characters of an error in a reply."""
+
+
+class Replies:
+    """Writes replies in the name of this process."""
+
+    def __init__(self, envelope: Envelope):
+        self._envelope = envelope
+
+    def delivered(self, message: Message, request: str, receipts: list[Receipt], named: bool) -> bytes:
+        """The files of *message* are at their destination; *named* where upstream's reply has the name of the file in it."""
+        data = {**message.fields, "destination": landed(message, receipts[-1], named)}
+        if request:
+            data[EXTENSION] = {**message.extension, **result(request, receipts[-1])}
+        return self._envelope.encode(message.subject, reply_type(message), data)
+
+    def error(self, message: Message, error: MoveError) -> bytes:
+        """A text for upstream clients; for ours also what to do about it."""
+        text = shown(error)
+        request = request_id(message)
+        if not request:
+            return self._envelope.encode(message.subject, "err", text)
+        data = {"error": text, EXTENSION: {"version": PROTOCOL, "request": request, **verdict(error)}}
+        return self._envelope.encode(message.subject, "err", data)
+
+    def pending(self, message: Message, request: str, done: int, total: int) -> bytes:
+        """The move goes on: bytes done and in total."""
+        data = {EXTENSION: {"version": PROTOCOL, "request": request, "state": "moving", "done": done, "total": total}}
+        return self._envelope.encode(message.subject, "pending", data)
+
+    def results(self, subject: str, results: list[dict[str, Any]]) -> bytes:
+        """Answers to requests that came together."""
+        return self._envelope.encode(subject, "results", {EXTENSION: {"version": PROTOCOL, "results": results}})
+
+    def unknown_request(self, message: Message) -> bytes:
+        """Nobody here is busy with that request: ask from the beginning."""
+        data = {EXTENSION: {"version": PROTOCOL, "request": request_id(message), "code": "unknown_request"}}
+        return self._envelope.encode(message.subject, "err", data)
+
+
+def shown(error: Exception) -> str:
+    """The text of an error as others may see it."""
+    return hide_password(str(error))[:LONGEST_TEXT]
+
+
+def result(request: str, receipt: Receipt) -> dict[str, Any]:
+    """What is said of a file that is at its destination."""
+    return {"request": request, "state": "delivered", "checksum": receipt.checksum, "verified": receipt.verified,
+            "destination_uri": receipt.uri, "confirm": True}
+
+
+def verdict(error: MoveError) -> dict[str, Any]:
+    return {"code": error.code, "permanent": error.permanent, "retry_after": getattr(error, "retry_after", None)}
+
+
+def landed(message: Message, receipt: Receipt, named: bool) -> str:
+    """The destination in upstream's form: as it was asked for, on the backup host if one was used, with the name of the file
+    where upstream has it."""
+    place = parse_destination(message.fields["destination"])
+    if "backup_targets" in message.fields and (host := host_of(receipt.uri)[1]):
+        place = place.with_host(host)
+    return place.for_name(os.path.basename(receipt.uri)).clean if named else place.clean
+
+
+def without_credentials(fields: Mapping[str, Any]) -> dict[str, Any]:
+    data = dict(fields)
+    if "destination" in data:
+        data["destination"] = parse_destination(data["destination"]).clean
+    return data
+
+
+def reply_type(message: Message) -> str:
+    for key, kind in (("uri", "file"), ("dataset", "dataset"), ("collection", "collection")):
+        if key in message.fields:
+            return kind
+    return message.type

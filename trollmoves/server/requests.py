@@ -1,0 +1,86 @@
+"""What a request says, read strictly: who asks, for which announcement, to where."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from trollmoves.bus import Asker
+from trollmoves.errors import DestinationInvalid
+from trollmoves.messages import LARGEST_WHOLE, Message, values_of
+from trollmoves.server.beneath import Announced
+from trollmoves.server.pushing import Member
+from trollmoves.uris import Destination, check_relative, local_path
+
+GROUP = "pushes"
+"""Key in the extension of a push that holds many requests: pairs of a position and the id of a request."""
+MOST_GROUPED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Who has files pushed to it: what `delete` counts."""
+
+    client: str
+    """Names one client chain; of upstream clients, which have no name, the address."""
+    group: str
+    """What a primary and its hot spares share; empty for upstream clients."""
+    spare: bool
+
+    @classmethod
+    def of(cls, asker: Asker, message: Message) -> Consumer:
+        client, group = (message.extension.get(name) for name in ("client", "group"))
+        if isinstance(client, str) and isinstance(group, str) and 0 < len(client) <= 200 and 0 < len(group) <= 200:
+            return cls(client, group, message.extension.get("priority", 0) != 0)
+        return cls(asker.address, "", False)
+
+
+def request_id(message: Message) -> str:
+    request = message.extension.get("request")
+    return request if isinstance(request, str) and request.startswith("r:") and len(request) <= 64 else ""
+
+
+def group(message: Message) -> list[tuple[int, str]]:
+    """The requests of a grouped push. Raises `DestinationInvalid` when they are none."""
+    pairs = message.extension.get(GROUP)
+    if not isinstance(pairs, list) or len(pairs) > MOST_GROUPED or not all(map(is_confirmation, pairs)):
+        raise DestinationInvalid(f"{GROUP} must be a list of at most {MOST_GROUPED} pairs [offset, request]")
+    return [(pair[0], pair[1]) for pair in pairs]
+
+
+def is_confirmation(pair: Any) -> bool:
+    return (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int and 0 < pair[0] <= LARGEST_WHOLE
+            and isinstance(pair[1], str) and pair[1].startswith("r:") and len(pair[1]) <= 64)
+
+
+def is_about(row: Any, uris: tuple[str, ...]) -> bool:
+    """Whether the uris of a request are those that were announced. They are compared, never opened."""
+    return bool(uris) and all(os.fsencode(local_path(uri)) == row["path"] for uri in uris)
+
+
+def transfer_id(row: Any, consumer: Consumer, destination: Destination, request: str, message: Message) -> str:
+    """What makes two requests the same: content, consumer and destination; for upstream clients, which repeat a request letter by
+    letter, the letters."""
+    parts = [str(row["id"]), row["key"], consumer.group or consumer.client, destination.exact, destination.user or ""]
+    if not request:
+        parts.append(hashlib.sha256(message.raw).hexdigest())
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def members(message: Message, row: Any) -> tuple[Member, ...]:
+    file = Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
+    relatives = list(values_of(message.fields, "path"))
+    if relatives:
+        check_relative(relatives[0])
+    return (Member(file, relatives[0] if relatives else None),)
+
+
+def backups(message: Message) -> tuple[str, ...]:
+    found = message.fields.get("backup_targets")
+    if found is None:
+        return ()
+    if not isinstance(found, list) or len(found) > 20 or not all(isinstance(host, str) and host for host in found):
+        raise DestinationInvalid("backup_targets must be a short list of hosts")
+    return tuple(found)
