@@ -43,8 +43,8 @@ def upstream_python() -> str:
 class Network:
     """A server that watches `source` and a client that has its files put into `destination`."""
 
-    def __init__(self, kind: str = "ours", *, scratch: str | None = None, destination: Path | None = None, server_options: str = "",
-                 start_client: bool = True):
+    def __init__(self, kind: str = "ours", *, scratch: str | None = None, destination: Path | None = None,
+                 server_options: str = "", start_client: bool = True):
         """*kind* is `ours` or `upstream`. *destination* may lie on another file system."""
         self.kind = kind
         self.directory = Path(tempfile.mkdtemp(prefix="trollmoves-benchmark-", dir=scratch or os.environ.get("BENCHMARK_SCRATCH")

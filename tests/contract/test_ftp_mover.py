@@ -91,7 +91,7 @@ class FtpPlace(LocalPlace):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
-    with FtpServer(tmp_path_factory.mktemp("ftp"), tls="offered", passive=8) as server:
+    with FtpServer(tmp_path_factory.mktemp("ftp"), tls="offered", passive=16) as server:  # it lets in half as many users
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import multiprocessing
 import os
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import asyncssh
 import pytest
 
-from tests.contract.movers import HOW, LocalPlace, NetworkContract, content_of, deliver, make, send, session_of
+from tests.contract.movers import HOW, LocalPlace, NetworkContract, content_of, deliver, everything_said, make, send, session_of
 from tests.support.servers import run_tool
 from tests.support.ssh_server import SshServer
 from trollmoves.errors import Denied, DestinationInvalid, LoginRefused
@@ -163,6 +165,60 @@ class TestWithoutExtensions(NetworkContract):
     @pytest.fixture
     def place(self, bare_server: SshServer) -> LocalPlace:
         return ssh_place(SftpMover(), bare_server)
+
+    def test_it_has_none_indeed(self, place: LocalPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        deliver(place, make(tmp_path / "origin.dat", b"1"), how=replace(HOW, sync=True))
+        assert "survive a power loss" in caplog.text
+
+
+class PasswordServer(asyncssh.SSHServer):
+    """Takes `somebody` with the planted password."""
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return (username, password) == ("somebody", SECRET)
+
+
+async def _listen(key: asyncssh.SSHKey) -> asyncssh.SSHAcceptor:
+    return await asyncssh.create_server(PasswordServer, "127.0.0.1", 0, server_host_keys=[key], sftp_factory=True)
+
+
+@pytest.fixture
+def password_place(tmp_path: Path) -> Iterator[LocalPlace]:
+    """A place on a server (asyncssh's own, in a thread) that wants a password."""
+    loop, key = asyncio.new_event_loop(), asyncssh.generate_private_key("ssh-ed25519")
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    root = tmp_path / "place"
+    root.mkdir()
+    known = make(tmp_path / "known", b"[127.0.0.1]:* " + key.export_public_key())
+    settings = SessionSettings(parameters={"known_hosts": str(known)})
+    try:
+        acceptor = asyncio.run_coroutine_threadsafe(_listen(key), loop).result(30)
+        port = acceptor.get_port()
+        yield LocalPlace(SftpMover(), f"sftp://somebody:{SECRET}@127.0.0.1:{port}{root}/", settings, root, secret=SECRET)
+        loop.call_soon_threadsafe(acceptor.close)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()
+
+
+def test_a_password_lets_in_and_is_seen_nowhere(password_place: LocalPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    path, place = make(tmp_path / "origin.dat", b"1"), password_place
+    assert SECRET not in repr(deliver(place, path, "first.dat"))
+    bare = place.uri.replace(f"somebody:{SECRET}@", "")
+    deliver(place, path, "second.dat", uri=bare, settings=with_parameters(place, username="somebody", password=SECRET))
+    with pytest.raises(LoginRefused) as caught:
+        deliver(place, path, uri=bare, settings=with_parameters(place, username="somebody", password=SECRET + "-not"))
+    assert place.names() == {"first.dat", "second.dat"}
+    assert SECRET not in caplog.text + everything_said(caught.value)
 
 
 def test_a_server_that_may_only_be_read_denies(tmp_path: Path) -> None:

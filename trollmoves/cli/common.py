@@ -19,6 +19,7 @@ import yaml
 
 from trollmoves import __version__
 from trollmoves.config.hiding import HidePasswords
+from trollmoves.config.limits import not_built_yet
 from trollmoves.config.reading import Configuration
 from trollmoves.errors import ConfigurationError, TrollmovesError
 
@@ -152,8 +153,12 @@ def read_or_explain(read: Callable[[Path], Configuration[Any]], path: Path, *, c
         print(f"warning: {warning}", file=sys.stderr)
     for problem in configuration.problems:
         print(f"error: {problem}", file=sys.stderr)
-    if configuration.problems and (check or not configuration.chains):
-        raise ConfigurationError(f"{path}: {len(configuration.problems)} problem(s), see above")
+    later = {name: text for name, settings in configuration.chains.items() if (text := not_built_yet(settings))}
+    for name, text in later.items():
+        print(f"error: {path}: [{name}] is not started: {text}", file=sys.stderr)
+    wrong = len(configuration.problems) + len(later)
+    if wrong and (check or len(later) == len(configuration.chains)):
+        raise ConfigurationError(f"{path}: {wrong} problem(s), see above")
     return configuration
 
 

@@ -95,6 +95,9 @@ class _Door:
         connection = Connection(self.settings.connect_timeout, self.settings.stall_timeout, self.context, self.encoding)
         try:
             return self._prepared(connection, if_continued)
+        except NotContinued:
+            connection.leave()  # with a word, so that it is not counted among our connections any more
+            raise
         except BaseException:
             connection.drop()
             raise
@@ -102,7 +105,7 @@ class _Door:
     def _prepared(self, ftp: Connection, if_continued: bool) -> FtpSession:
         step = "connecting"
         try:
-            ftp.reach(self.destination.host, self.destination.port or ftplib.FTP_PORT)
+            ftp.reach(self.destination.host, self.destination.port or ftplib.FTP_PORT, self.destination.connect_to)
             step = LOGGING_IN
             ftp.log_in(self.login, if_continued)
             step = "preparing transfers"

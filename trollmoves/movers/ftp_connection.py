@@ -50,10 +50,10 @@ class Connection(ftplib.FTP):
         self._ends = time.monotonic() + connect_timeout
         self._peer: tuple[Any, ...] = ()
 
-    def reach(self, host: str, port: int) -> None:
-        """Connect, read the welcome and, with a TLS context, secure the connection."""
+    def reach(self, host: str, port: int, address: str = "") -> None:
+        """Connect (to *address*, if it was decided on), read the welcome and, with a TLS context, secure the connection."""
         self.host, self.port = host, port
-        self.sock = socket.create_connection((host, port), self._connect_timeout)
+        self.sock = socket.create_connection((address or host, port), self._connect_timeout)
         self.af = self.sock.family
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -121,8 +121,10 @@ class Connection(ftplib.FTP):
     def getresp(self) -> str:
         if not self._buffer:
             self._fill(self._seconds_left())
-        if self._buffer.find(b"\n") == len(self._buffer) - 1 and self._buffer[3:4] != b"-":
-            reply = self.getline()
+        data = self._buffer
+        if data.find(b"\n") == len(data) - 1 and data[3:4] != b"-":  # one whole line, as nearly always
+            self._buffer = b""
+            reply = data.rstrip(b"\r\n").decode(self.encoding, "replace")
         else:
             reply = self.getmultiline()
         self.lastresp = reply[:3]

@@ -17,6 +17,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -117,6 +118,9 @@ class HttpConnection:
                 host, port, timeout=settings.connect_timeout, context=_context(parameters))
         else:
             self._http = http.client.HTTPConnection(host, port, timeout=settings.connect_timeout)
+        if destination.connect_to:
+            # http.client's own seam: the name stays the one that certificates and the Host header are about.
+            self._http._create_connection = partial(_connected_to, destination.connect_to)  # type: ignore[attr-defined]
         self._connect()
 
     def settle(self) -> None:
@@ -314,3 +318,8 @@ def _context(parameters: Mapping[str, Any]) -> ssl.SSLContext:
 def _text(parameters: Mapping[str, Any], name: str) -> str:
     value = parameters.get(name)
     return "" if value is None or value is False else str(value)
+
+
+def _connected_to(address: str, place: tuple[str, int], *options: Any, **more: Any) -> socket.socket:
+    """A connection to *address* in place of the host of *place*."""
+    return socket.create_connection((address, place[1]), *options, **more)

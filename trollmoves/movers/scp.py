@@ -1,6 +1,14 @@
-"""Moves by scp (`scp://user@host:22/path`).
+"""Moves by scp (`scp://user@host:22/path`). Connection parameters: see `ssh_login`.
 
-PLACEHOLDER
+As OpenSSH's `scp` since 9.0, it speaks SFTP wherever the server does (then it is the sftp mover with scp's own defaults), and
+the old protocol where it does not, or where `scp_protocol = legacy` asks for it (as `scp -O`). In the old protocol bytes go to
+`scp -t`, the rest (rename, directories, size) to a shell; both stay open, as starting a program for each file costs more than the
+file.
+
+Measured with `benchmarks/movers_ssh.py` on two busy cores, beside OpenSSH 9.2's `scp` in the same run, medians: 512 MiB at 1.1
+times its speed, 1,000 files of 20 KiB over 16 sessions at 1.4 times; by the old protocol 0.97 and 0.4 times `scp -O` (which
+neither renames nor compares). scp.py over paramiko took 21 files a second, 571 with TCP_NODELAY, and 0.7 times `scp -O` for a
+large file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,14 @@
-"""Moves by SFTP (`sftp://user@host:22/path`, alias `ssh://`).
+"""Moves by SFTP (`sftp://user@host:22/path`, alias `ssh://`). Connection parameters: see `ssh_login`.
 
-PLACEHOLDER
+asyncssh makes the connection, in one thread for all sessions of all hosts; the packets of SFTP are our own (`sftp_protocol`,
+`sftp_channel`), so that a session costs nothing, many share a connection, and no task is made for a request. A small file takes
+three round trips: open; write, time and mode, size and close together; rename. A new file is opened exclusively, renames replace
+in one step where the server has OpenSSH's extension for it, and `Session.sync` uses its fsync.
+
+Measured with `benchmarks/movers_ssh.py` on two busy cores, beside OpenSSH 9.2's `sftp` in the same run, medians: 512 MiB at 1.0
+to 1.6 times its speed for 1.1 to 1.2 times its processor time; 1,000 files of 20 KiB over 16 sessions at 1.0 to 1.7 times its
+put + rename; at 20 ms round trip 32 sessions are 14 times as fast as one. asyncssh's own SFTP client took 1.4 times the processor
+time of this one for large files and twice for small ones; paramiko (167 MB/s against OpenSSH's 224) was slower than both.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ OK, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 0, 2, 3
 NO_SPACE, QUOTA_EXCEEDED = 14, 15
 """Of later versions, but some servers use them."""
 
-LONGEST_PACKET = 2**24
+LONGEST_PACKET = 2**20
 """Bytes; a server that sends more is not one."""
 
 _HEADER = struct.Struct(">IBI")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BUFFERED = 2 * 2**20
 """Bytes that are handed over before the writer waits for the network to take them."""
+UNREAD = 100
+"""Pieces of output that may wait to be read: commands here say little, one that floods us is ended."""
 START_WITHIN = 10.0
 """Seconds the other side has at least to start a command, however short the patience with its answers."""
 
@@ -52,7 +54,9 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
         self._loop = loop
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        if datatype is None:
+        if self._received.qsize() > UNREAD:
+            self._channel.abort()
+        elif datatype is None:
             self._received.put(bytes(data))
 
     def pause_writing(self) -> None:

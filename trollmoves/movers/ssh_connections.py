@@ -247,7 +247,7 @@ def _why_not_trusted(login: SshLogin) -> str:
 
 async def _connect_once(login: SshLogin, want_sftp: bool) -> SharedConnection:
     ssh = await asyncssh.connect(
-        login.host, login.port, tunnel=Connector(), username=login.user, password=login.password, config=None,
+        login.host, login.port, tunnel=Connector(login.connect_to), username=login.user, password=login.password, config=None,
         known_hosts=_known_hosts(login), encryption_algs=CIPHERS, compression_algs=["none"], keepalive_interval=15,
         keepalive_count_max=4, **_key_options(login))
     try:

@@ -52,6 +52,8 @@ class SshLogin:
     timeout: float
     """Seconds for one attempt."""
     attempts: int
+    connect_to: str = ""
+    """Address to connect to in place of looking up the host."""
     alone: int = 0
     """Different for those that shall not share a connection."""
 
@@ -70,6 +72,7 @@ def login_of(destination: Destination, settings: SessionSettings, attempts: int 
         raise DestinationInvalid(f"{destination} names no host")
     return SshLogin(
         host=destination.host,
+        connect_to=destination.connect_to,
         port=destination.port or 22,
         user=destination.user or str(parameters.get("username") or getpass.getuser()),
         password=destination.password or _text(parameters, "password"),

@@ -15,13 +15,16 @@ GATHERED = 2**18
 
 
 class Connector:
-    """What asyncssh calls a tunnel."""
+    """What asyncssh calls a tunnel. Connects to *address*, if it was decided on, in place of looking up the host."""
+
+    def __init__(self, address: str = ""):
+        self._address = address
 
     async def create_connection(self, factory: Callable[[], Any], host: str, port: int) -> tuple[asyncio.Transport, Any]:
         """Connect to *host* and give the connection to what *factory* makes."""
         loop = asyncio.get_running_loop()
         protocol = factory()
-        _, relay = await loop.create_connection(lambda: _Relay(protocol), host, port)
+        _, relay = await loop.create_connection(lambda: _Relay(protocol), self._address or host, port)
         return relay.transport, protocol
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from trollmoves.bus import Publisher
 from trollmoves.bus.addresses import own_address
 from trollmoves.bus.streaming import Stream
+from trollmoves.config.limits import not_built_yet
 from trollmoves.config.reading import Configuration, read_server_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.settings import ServerSettings
@@ -86,7 +87,7 @@ class Server(Service):
     def _start_chain(self, settings: ServerSettings, complaint: str = "") -> None:
         """Start it, now or as soon as its port is free; *complaint* is what was said of it already."""
         assert self._stream is not None
-        missing = _not_built_yet(settings)
+        missing = not_built_yet(settings)
         if missing:
             logger.error("section [%s] is not started: %s", settings.name, missing)
             return
@@ -204,14 +205,3 @@ class Server(Service):
         if running is None:
             return 7 * 86400.0, 200_000
         return running.settings.retention, running.settings.retention_entries
-
-
-def _not_built_yet(settings: ServerSettings) -> str:
-    """What a section asks for that this release cannot do: better no chain than one that does something else."""
-    if settings.listen is not None:
-        return "`listen` (announcing other publishers' messages) comes with a later release; watch a directory with `origin`"
-    if settings.request_port is None:
-        return "stand-alone chains come with a later release; set request_port = 9094, for example"
-    if settings.compression is not None or settings.unpack is not None:
-        return "`compression` and `unpack` come with a later release; leave them out"
-    return ""

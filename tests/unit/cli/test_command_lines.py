@@ -15,7 +15,7 @@ from trollmoves import __version__
 from trollmoves.cli.umbrella import COMMANDS
 
 BOTH = ("move_it_server.py", "move_it_client.py")
-SERVER = "[one]\norigin = /tmp/none/{a}.dat\ntopic = /t\n"
+SERVER = "[one]\norigin = /tmp/none/{a}.dat\ntopic = /t\nrequest_port = 9094\n"
 
 
 @pytest.mark.parametrize("program", BOTH)
