@@ -1,0 +1,86 @@
+"""Who may have files pushed where."""
+
+from __future__ import annotations
+
+import pytest
+
+from trollmoves.errors import Denied, DestinationInvalid
+from trollmoves.server.rights import Rights, is_trusted
+from trollmoves.uris import parse_destination
+
+STRANGER = "192.0.2.7"
+
+
+def allowed(destination: str, peer: str, *patterns: str, inline: bool = True) -> bool:
+    try:
+        Rights("one", patterns, inline).check(parse_destination(destination), peer)
+    except Denied:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("destination", "peer", "expected"), [
+    ("file:///data/in/", "127.0.0.1", True),
+    ("/data/in/", "127.0.0.1", True),
+    ("file:///data/in/", STRANGER, False),
+    ("file://elsewhere/data/in/", STRANGER, False),
+    (f"sftp://{STRANGER}/in/", STRANGER, True),
+    (f"sftp://{STRANGER}:2222/in/", STRANGER, True),
+    ("sftp://192.0.2.8/in/", STRANGER, False),
+    ("sftp://localhost/in/", "127.0.0.1", True),
+    ("sftp://localhost/in/", STRANGER, False),
+    ("sftp://0x7f.1/in/", STRANGER, False),
+    (f"sftp://[::ffff:{STRANGER}]/in/", STRANGER, True),
+    ("s3://bucket/in/", "127.0.0.1", False),
+    ("sftp://no.such.host.invalid/in/", STRANGER, False),
+])
+def test_without_a_list_a_peer_may_have_files_for_itself(destination: str, peer: str, expected: bool) -> None:
+    assert allowed(destination, peer) is expected
+
+
+@pytest.mark.parametrize(("destination", "pattern", "expected"), [
+    ("sftp://host/data/in/x", "sftp://host/data/in/*", True),
+    ("sftp://host/data/in", "sftp://host/data/in", True),
+    ("sftp://host/data/in/deeper/x", "sftp://host/data/in", True),
+    ("sftp://host/data/input", "sftp://host/data/in", False),
+    ("sftp://HOST/data/in/x", "sftp://host/data/in/*", True),
+    ("sftp://host.evil/data/in/x", "sftp://host/data/in/*", False),
+    ("sftp://a@host/data/in/x", "sftp://b@host/data/in/*", False),
+    ("sftp://b@host/data/in/x", "sftp://b@host/data/in/*", True),
+    ("sftp://host:23/data/in/x", "sftp://host:22/data/in/*", False),
+    ("ftp://host/data/in/x", "sftp://host/data/in/*", False),
+    ("sftp://host/data//in/./x", "sftp://host/data/in/*", True),
+    ("file:///etc/x", "file:///data/*", False),
+    ("file:///data/x", "file:///data/*", True),
+    ("file:///anywhere", "any", True),
+    ("s3://bucket/key", "s3://bucket/*", True),
+    ("s3://other/key", "s3://bucket/*", False),
+])
+def test_a_list_allows_what_matches(destination: str, pattern: str, expected: bool) -> None:
+    assert allowed(destination, STRANGER, pattern) is expected
+
+
+def test_a_refusal_names_the_option_and_its_value() -> None:
+    with pytest.raises(Denied, match=r"\[one\].*allowed_destinations = sftp://host/in/\*"):
+        Rights("one", (), True).check(parse_destination("sftp://u:secret@host/in/x"), STRANGER)
+
+
+def test_credentials_in_requests_can_be_refused_and_are_never_shown() -> None:
+    with pytest.raises(Denied, match="allow_inline_credentials") as caught:
+        Rights("one", ("any",), False).check(parse_destination("sftp://u:secret@host/in/x"), STRANGER)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_name_is_looked_up_once_and_the_address_kept() -> None:
+    place = Rights("one", (), True).check(parse_destination("sftp://localhost/in/x"), "127.0.0.1")
+    assert (place.host, place.connect_to) == ("localhost", "127.0.0.1")
+
+
+def test_dots_do_not_get_out() -> None:
+    with pytest.raises(DestinationInvalid):
+        parse_destination("sftp://host/data/in/../../etc/x")
+
+
+@pytest.mark.parametrize(("trusted", "expected"), [((), False), (("any",), True), ((STRANGER,), True), (("192.0.2.8",), False)])
+def test_whose_ack_counts(trusted: tuple[str, ...], expected: bool) -> None:
+    assert is_trusted(STRANGER, trusted) is expected

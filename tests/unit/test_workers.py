@@ -1,0 +1,95 @@
+"""The pool of mover threads: order, limits, and nobody waits for somebody else's host."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.eventually import eventually
+from trollmoves.workers import Work, Workers
+
+
+class Pool:
+    """Workers whose results are noted as they come."""
+
+    def __init__(self, most: int = 4):
+        self.results: list[Any] = []
+        self.deaths: list[BaseException] = []
+        self.workers = Workers(self._tell, self.deaths.append, most)
+
+    def _tell(self, calls: list[Any]) -> None:
+        for function, arguments in calls:
+            function(*arguments)
+
+    def submit(self, *work: tuple[str, Any], limit: int = 4, quick: bool = False) -> None:
+        self.workers.submit([Work(host, limit, lambda _, run=run: run(), self.results.append, quick) for host, run in work])
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    found = Pool()
+    yield found
+    found.workers.stop(5.0)
+    assert not found.deaths
+
+
+def test_work_for_one_host_is_done_in_order(pool: Pool) -> None:
+    pool.submit(*(("a", lambda number=number: number) for number in range(200)), limit=1)
+    eventually(lambda: len(pool.results) == 200, message="all results")
+    assert pool.results == list(range(200))
+
+
+def test_no_more_than_the_limit_at_a_time(pool: Pool) -> None:
+    running, most, lock, go = [0], [0], threading.Lock(), threading.Event()
+
+    def work() -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        go.wait(0.02)
+        with lock:
+            running[0] -= 1
+    pool.submit(*(("a", work) for _ in range(20)), limit=2)
+    eventually(lambda: len(pool.results) == 20, message="all results")
+    assert most[0] == 2
+
+
+def test_a_host_that_hangs_holds_up_no_other(pool: Pool) -> None:
+    go = threading.Event()
+    pool.submit(("slow", go.wait), ("slow", go.wait), limit=1)
+    pool.submit(*(("fast", lambda: "done") for _ in range(10)))
+    eventually(lambda: pool.results.count("done") == 10, message="the fast ones")
+    go.set()
+    eventually(lambda: len(pool.results) == 12, message="the slow ones")
+
+
+def test_quick_work_that_hangs_gets_another_thread(pool: Pool) -> None:
+    go = threading.Event()
+    pool.submit(("here", go.wait), quick=True)
+    eventually(lambda: pool.workers.waiting == 0, message="taken")
+    pool.submit(("here", lambda: "done"), quick=True)
+
+    def nudged() -> bool:
+        pool.workers.nudge()
+        return "done" in pool.results
+    eventually(nudged, message="done beside the one that hangs")
+    go.set()
+
+
+def test_an_error_is_a_result(pool: Pool) -> None:
+    def fail() -> None:
+        raise ValueError("no")
+    pool.submit(("a", fail), ("a", lambda: 1))
+    eventually(lambda: len(pool.results) == 2, message="both")
+    assert any(isinstance(result, ValueError) for result in pool.results)
+
+
+def test_stopping_says_what_was_not_done() -> None:
+    pool, go = Pool(most=1), threading.Event()
+    pool.submit(*(("a", go.wait) for _ in range(3)), limit=1)
+    eventually(lambda: pool.workers.waiting == 2, message="one taken")
+    assert pool.workers.stop(0.1) == 3
+    go.set()
