@@ -129,7 +129,9 @@ class Asking:
 
     def wake(self, *, address: str = "", host: str = "") -> None:
         """A provider, or any on a host, was heard of: it may be asked again."""
-        self._resting = {known: until for known, until in self._resting.items() if known != address and host_part(known) != host}
+        if self._resting:
+            self._resting = {known: until for known, until in self._resting.items()
+                             if known != address and host_part(known) != host}
 
     # Ask.
 
