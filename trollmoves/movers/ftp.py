@@ -1,9 +1,10 @@
 """Uploads by FTP (`ftp://`) and by FTP over explicit TLS (`ftps://`, RFC 4217; both on port 21 unless the uri says otherwise).
 
-Engine: the standard library's ftplib in a thread, with `ftp_connection` round it. On pure-ftpd it put and renamed 1,356 files of
-20 kB a second and 402 to 600 with TLS (22 without TCP_NODELAY); aioftp 842, and it hung with TLS. This mover also asks for the
-size and sets the time, yet keeps up with the bare ftplib loop; continued TLS sessions double what ftps moves
-(benchmarks/movers_ftp.py has them side by side).
+Engine: the standard library's ftplib in a thread, with `ftp_connection` round it; aioftp moved fewer small files (842 a second,
+ftplib 1,356) and hung with TLS. Measured with pure-ftpd on a busy machine of 2 cores, so only what stands together compares: this
+mover 1,357 files of 20 KiB a second (benchmarks/movers_ftp.py), a bare ftplib loop that neither asks for sizes nor sets times
+1,502. With TLS and continued sessions 401 (medians between 150 and 401 in other runs), a loop with TCP_NODELAY and a full
+handshake for each file 177, one without TCP_NODELAY 18.
 
 The account is that of the uri, else of the user's netrc, else anonymous. Transfers are passive and binary, paths absolute: no
 working directory is relied on. Servers differ, so each is asked what it offers (FEAT): where it can compute a sha256 (HASH,
