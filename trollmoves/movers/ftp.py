@@ -3,7 +3,7 @@
 Engine: the standard library's ftplib in a thread, with `ftp_connection` round it; aioftp moved fewer small files (842 a second,
 ftplib 1,356) and hung with TLS. Measured with pure-ftpd on a busy machine of 2 cores, so only what stands together compares: this
 mover 1,357 files of 20 KiB a second (benchmarks/movers_ftp.py), a bare ftplib loop that neither asks for sizes nor sets times
-1,502. With TLS and continued sessions 401 (medians between 150 and 401 in other runs), a loop with TCP_NODELAY and a full
+1,502. With TLS and continued sessions 401 (medians from 84 to 325 in other runs), a loop with TCP_NODELAY and a full
 handshake for each file 177, one without TCP_NODELAY 18.
 
 The account is that of the uri, else of the user's netrc, else anonymous. Transfers are passive and binary, paths absolute: no

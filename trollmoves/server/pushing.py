@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import DestinationInvalid, MoveError, TemporaryError, VerificationFailed
+from trollmoves.errors import DestinationInvalid, TemporaryError, VerificationFailed
 from trollmoves.movers.base import Origin, Receipt, SessionSettings
 from trollmoves.movers.file import SMALL
 from trollmoves.movers.moving import How, move
@@ -89,17 +89,16 @@ class Pushing:
 
     def _moved(self, origin: Origin, place: Destination, kept: Kept, sessions: Sessions, how: How,
                progress: Callable[[int], None]) -> Receipt:
-        there = place.with_host(kept.destination.host, kept.destination.port) if kept.destination.host != place.host else place
         try:
-            return move(origin, there, kept.session, kept.mover.abilities, how, progress)
+            return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
         except TemporaryError:
             sessions.discard(kept)
-            raise
-        except MoveError:
             raise
         except OSError as error:
             sessions.discard(kept)
             raise TemporaryError(f"{place}: {error.strerror or error}") from error
+        finally:
+            sessions.release(kept)
 
 
 def _prefix(parameters: dict[str, object]) -> str | None:
