@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from trollmoves.errors import MalformedMessage
-from trollmoves.uris import parse_endpoint
+from trollmoves.uris import CACHED, parse_endpoint
 
 MAGIC = "pytroll:/"
 NEWEST_VERSION = "v1.2"
@@ -108,7 +108,8 @@ class Envelope:
     def _head(self, subject: str, kind: str) -> bytes:
         now = datetime.now(UTC)
         stamp = now.replace(tzinfo=None).isoformat() if self.version <= "v1.01" else now.isoformat()
-        return f"{_checked(subject, kind)} {self.sender} {stamp} {self.version}".encode()
+        beginning = _checked(subject, kind) if len(subject) + len(kind) <= CACHED else _checked.__wrapped__(subject, kind)
+        return f"{beginning} {self.sender} {stamp} {self.version}".encode()
 
 
 @lru_cache(maxsize=1024)

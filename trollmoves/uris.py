@@ -15,6 +15,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from trollmoves.errors import DestinationInvalid
 
+CACHED = 500
+"""Characters up to which a parsed text is kept."""
 LOCAL_SCHEMES = ("", "file")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
@@ -116,7 +118,8 @@ def parse_destination(text: object) -> Destination:
     """Read a destination. Raises `DestinationInvalid` with what is wrong; the text of the error never holds credentials."""
     if not isinstance(text, str):
         raise DestinationInvalid(f"a destination must be text, not {type(text).__name__}")
-    return _parsed_destination(text)
+    # Caches hold short texts only: strangers send long ones to fill the memory.
+    return _parsed_destination(text) if len(text) <= CACHED else _parsed_destination.__wrapped__(text)
 
 
 @lru_cache(maxsize=256)
@@ -214,7 +217,7 @@ def parse_endpoint(text: object) -> tuple[str, int]:
     """Host and port of `host:port` or `[v6]:port`. Raises `ValueError` saying what is wrong."""
     if not isinstance(text, str):
         raise ValueError(f"an address must be text like host:port, not {type(text).__name__}")
-    return _parsed_endpoint(text)
+    return _parsed_endpoint(text) if len(text) <= CACHED else _parsed_endpoint.__wrapped__(text)
 
 
 @lru_cache(maxsize=256)

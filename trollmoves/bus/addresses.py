@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import netifaces
 
+LONGEST_NAME = 253
+"""Characters of a host name."""
 KEEP = 60.0
 """Seconds an answer is kept."""
 
@@ -53,7 +55,7 @@ def is_own_address(address: str) -> bool:
 
 def addresses_of(host: str) -> frozenset[str]:
     """The IP addresses of *host*, empty when it has none. May ask a name server, so it may take seconds."""
-    return _addresses_of(host, int(time.monotonic() / KEEP))
+    return _addresses_of(host, int(time.monotonic() / KEEP)) if len(host) <= LONGEST_NAME else frozenset()
 
 
 @lru_cache(maxsize=1024)
@@ -66,7 +68,7 @@ def _addresses_of(host: str, _period: int) -> frozenset[str]:
 
 def is_this_machine(host: str) -> bool:
     """Whether *host* (a name or an address; empty counts) means this machine."""
-    return _is_this_machine(host, int(time.monotonic() / KEEP))
+    return len(host) <= LONGEST_NAME and _is_this_machine(host, int(time.monotonic() / KEEP))
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 from trollmoves.bus.addresses import addresses_of, is_own_address, is_this_machine, same_address
 from trollmoves.errors import Denied, DestinationInvalid
-from trollmoves.uris import Destination, is_address, parse_destination
+from trollmoves.uris import CACHED, Destination, is_address, parse_destination
 
 ANY = "any"
 KEEP = 5.0
@@ -44,7 +44,8 @@ class Rights:
         allowed = self._examine(destination, peer)
         if len(self._lately) >= MOST_KEPT:
             self._lately.clear()
-        self._lately[destination, peer] = allowed, now
+        if len(destination.path) <= CACHED:
+            self._lately[destination, peer] = allowed, now
         return allowed
 
     def _examine(self, destination: Destination, peer: str) -> Destination:
