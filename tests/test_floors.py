@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     {"", "errors", "messages", "lifecycle", "uris", "patterns", "crashing"},
-    {"config", "journal", "movers", "watchers", "bus", "workers", "unpacking"},
+    {"config", "journal", "movers", "watchers", "bus", "workers", "memory", "unpacking"},
     {"service", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher", "s3_downloader", "explaining"},
     {"cli", "metrics", "web"},
 )

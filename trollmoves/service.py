@@ -21,6 +21,7 @@ from trollmoves.config.reloading import ConfigWatch
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal import Journal
 from trollmoves.journal.cleaning import Cleaning
+from trollmoves.memory import Trimming
 from trollmoves.messages import Envelope
 from trollmoves.workers import Work, Workers
 
@@ -31,6 +32,7 @@ GRACE = 6.0
 LAST_RESORT = 4.0
 """Seconds after which a process that was closed and still has not ended is ended: some library's thread may hang."""
 CHECK_JOURNAL = 5.0
+TRIM_EVERY = 5.0
 NUDGE_BUSY = 0.01
 NUDGE_IDLE = 0.1
 RETRY_START = 1.0
@@ -84,6 +86,7 @@ class Service:
             self._config_watch.start()
             self._cleaning.start()
             self.loop.every(CHECK_JOURNAL, self.journal.check)
+            self.loop.every(TRIM_EVERY, Trimming().trim)
             self.loop.after(NUDGE_IDLE, self._nudge)
             self.loop.run()
         finally:

@@ -47,7 +47,7 @@ def test_a_file_as_operators_have_it() -> None:
 def test_defaults(write: Write) -> None:
     chain = settings(write, "")
     assert (chain.workers, chain.transfers_per_host, chain.fsync, chain.checksum, chain.overwrite, chain.link) == (
-        None, 4, "when-deleting", "auto", "identical", False)
+        None, None, "when-deleting", "auto", "identical", False)
     assert (chain.reconcile, chain.max_request_size, chain.queued_requests, chain.retention, chain.retention_entries) == (
         300, 1024**2, 10_000, 7 * 86400, 200_000)
     assert (chain.directory_mode, chain.file_mode, chain.stall_timeout, chain.connect_timeout) == (0o755, None, 60, 10)

@@ -1,0 +1,39 @@
+"""Giving memory back: what a flood of large messages took does not stay with the process.
+
+The C library keeps freed memory for later, in a pool for each thread. After a burst of large requests that would be hundreds of
+megabytes for good; now and then we ask it to return what it does not need. Elsewhere than on Linux with glibc nothing is done.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+
+GROWN = 16 * 2**20
+"""Bytes of growth after which it is worth asking."""
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Trimming:
+    """Asks the C library to return memory whenever the process has grown."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(None)
+        self._lowest = _resident()
+
+    def trim(self) -> None:
+        """Return what is free, if the process has grown since it was smallest."""
+        if _resident() > self._lowest + GROWN:
+            with suppress(AttributeError):
+                self._library.malloc_trim(0)
+            self._lowest = max(self._lowest, _resident() - GROWN)
+
+
+def _resident() -> int:
+    """Bytes of memory in use, 0 where that cannot be told."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * PAGE
+    except OSError:
+        return 0
