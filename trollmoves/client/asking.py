@@ -43,6 +43,8 @@ DETOURS_EVERY = 2.0
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
 REQUESTS_GROUPED = 200
+SUPERSEDED = ("changed", "gone")
+"""What a provider says of content that another has taken the place of."""
 DELIVERED = ("file", "dataset", "collection")
 DIRECTORIES_KEPT = 1000
 
@@ -292,6 +294,11 @@ class Asking:
         """A provider could not deliver: the next one, later, or never."""
         now = time.time()
         detail = hide_password(detail)[:500]
+        if code in SUPERSEDED and self._is_superseded(flight):
+            self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
+            flight.asked = False
+            self._to_send.append(flight)  # forgotten when that is written
+            return
         untried = [provider for provider in flight.sources if provider not in flight.tried]
         action = after_failure(code=code, permanent=permanent, untried=untried, age=now - flight.created,
                                backoff=wait_before(flight.attempt),
@@ -306,6 +313,11 @@ class Asking:
         self._ledger.step(flight.id, state, due, flight.attempt, detail, flight.source.provider)
         flight.asked = False
         self._to_send.append(flight)  # forgotten when that is written
+
+    def _is_superseded(self, flight: Flight) -> bool:
+        """Whether newer content of the same name was announced meanwhile: then the old one is nobody's loss."""
+        newest = self._journal.find_one("files_of", (flight.identity, flight.chain))
+        return self._ledger.newest(flight.identity) > flight.id or (newest is not None and newest["id"] > flight.id)
 
     def _forget(self, flight: Flight) -> None:
         """The journal knows all there is: nothing more is kept in memory."""

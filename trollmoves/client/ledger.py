@@ -47,6 +47,10 @@ class Ledger:
     def is_unwritten(self, identity: str) -> bool:
         return identity in self._unwritten
 
+    def newest(self, identity: str) -> int:
+        """The row of *identity* that is being written or asked for; 0 when none is."""
+        return self._unwritten.get(identity, (0, None))[0]
+
     def remember(self, identity: str, file: int, known: Known) -> None:
         """Until it is forgotten, *identity* is known like this, whatever the journal says."""
         self._unwritten[identity] = file, known
