@@ -92,6 +92,7 @@ class Asking:
 
     def close(self) -> None:
         self._open = False
+        self.delivering.close()
         self.requesters.close()
 
     def __len__(self) -> int:
@@ -230,6 +231,8 @@ class Asking:
 
     def _send_groups(self) -> None:
         groups, self._groups = self._groups, {}
+        if not self._open:
+            return
         for (host, port, epoch, destination), flights in groups.items():
             for start in range(0, len(flights), REQUESTS_GROUPED):
                 part = flights[start:start + REQUESTS_GROUPED]

@@ -45,6 +45,7 @@ class Delivering:
         self._requesters = requesters
         self._who = who
         self._landed = landed
+        self._closed = False
         self._published: list[int] = []
         self._delivered: list[tuple[Flight, bytes, str, int]] = []
         """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
@@ -79,6 +80,8 @@ class Delivering:
         self._delivered, self._steps, self._announcements = [], [], []
 
     def _publish_all(self, delivered: list[tuple[Flight, bytes, str, int]]) -> None:
+        if self._closed:  # the chain that takes our place finds them in the journal
+            return
         for flight, raw, subject, position in delivered:
             self._publish(flight, raw, subject, position)
 
@@ -115,6 +118,8 @@ class Delivering:
 
     def tell(self, source: Source) -> None:
         """Tell a provider that we have what it announced."""
+        if self._closed:
+            return
         announcement = source.announcement
         fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
         if announcement.epoch:
@@ -134,12 +139,16 @@ class Delivering:
         self._confirmations[place].append((source.announcement.offset, request))
 
     def _send_confirmations(self, place: tuple[str, int]) -> None:
-        requests = self._confirmations.pop(place, [])
+        requests = [] if self._closed else self._confirmations.pop(place, [])
         for start in range(0, len(requests), CONFIRM_AT_ONCE):
             request = new_request()
             data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests[start:start + CONFIRM_AT_ONCE]}}
             self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, _ignore, CONFIRM_TIMEOUT)
             crashing.point("client.confirmed")
+
+    def close(self) -> None:
+        """Publish nothing more: what is journaled is published by whoever takes up the journal."""
+        self._closed = True
 
     def flush(self) -> None:
         """Send what waits to be confirmed, before the end."""
