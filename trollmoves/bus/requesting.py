@@ -108,10 +108,6 @@ class Requester:
             self._outstanding[request] = Outstanding(subject, raw, answered, None, message)
         self._send(raw)
 
-    def forget(self, request: str) -> None:
-        """Take no answer to *request* any more."""
-        self._outstanding.pop(request, None)
-
     def sweep(self) -> None:
         """Give up what is over its time, and everything when the provider has been silent for too long."""
         now = time.monotonic()

@@ -73,9 +73,6 @@ SELECT files.*, sources.provider AS other FROM files JOIN sources ON sources.fil
 WHERE chain = ? AND files.provider = ? AND due IS NOT NULL AND due <= ? AND sources.provider <> files.provider
 GROUP BY files.id ORDER BY files.id LIMIT ?;
 
--- name: next_due
-SELECT min(due) FROM files WHERE chain = ? AND due IS NOT NULL;
-
 -- name: files_in_state
 SELECT * FROM files WHERE chain = ? AND state = ? ORDER BY id;
 
@@ -106,9 +103,6 @@ SELECT max(position) FROM announcements;
 
 -- name: oldest_position
 SELECT min(position) FROM announcements;
-
--- name: last_positions
-SELECT subject, max(position) AS position FROM announcements WHERE position > ? GROUP BY subject;
 
 -- name: announcements_since
 SELECT position, subject, message, time FROM announcements WHERE position > ? ORDER BY position LIMIT ?;

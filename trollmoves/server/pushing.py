@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -114,7 +114,3 @@ def _prefix(parameters: dict[str, object]) -> str | None:
 def _below(destination: Destination, relative: str) -> Destination:
     """Upstream joins the `path` of a file to the destination; ours must stay below it."""
     return destination.below(str(PurePosixPath(relative)) + ("/" if relative.endswith("/") else ""))
-
-
-def members_of(files: Sequence[tuple[Announced, str | None]]) -> tuple[Member, ...]:
-    return tuple(Member(file, relative) for file, relative in files)
