@@ -167,7 +167,8 @@ class Asking:
         self._ledger.add(("ask", [(now, flight.attempt, flight.request, source.provider,
                                        source.announcement.message.raw.decode(), line, flight.id)]))
         announcement = source.announcement
-        known = Known(State.REQUESTED, announcement.key, announcement.size, source.provider)
+        known = Known(State.REQUESTED, announcement.key, announcement.size, source.provider, announcement.epoch,
+                      announcement.offset)
         self._ledger.remember(flight.identity, flight.id, known)
         self._to_send.append(flight)
 
@@ -314,13 +315,16 @@ class Asking:
             return
         state, due = (State.GIVEN_UP, None) if isinstance(action, GiveUp) else (State.FAILED, now + action.seconds)
         self._ledger.step(flight.id, state, due, flight.attempt, detail, flight.source.provider)
+        self._ledger.amend(flight.identity, flight.id, state)
         flight.asked = False
         self._to_send.append(flight)  # forgotten when that is written
 
     def _is_superseded(self, flight: Flight) -> bool:
         """Whether newer content of the same name was announced meanwhile: then the old one is nobody's loss."""
-        newest = self._journal.find_one("files_of", (flight.identity, flight.chain))
-        return self._ledger.newest(flight.identity) > flight.id or (newest is not None and newest["id"] > flight.id)
+        announcement = flight.source.announcement
+        versions = self._ledger.versions(flight.identity)
+        return any(file > flight.id if known.epoch != announcement.epoch else known.offset > announcement.offset
+                   for file, known in versions.items() if file != flight.id)
 
     def _forget(self, flight: Flight) -> None:
         """The journal knows all there is: nothing more is kept in memory."""
@@ -392,7 +396,9 @@ class Asking:
             flight = self._flight_of(row)
             flight.request = row["request"]
             self._take_off(flight, flight.source)
-            self._ledger.remember(flight.identity, flight.id, Known(State.REQUESTED, row["key"], row["size"], row["provider"]))
+            announcement = flight.source.announcement
+            self._ledger.remember(flight.identity, flight.id, Known(
+                State.REQUESTED, row["key"], row["size"], row["provider"], announcement.epoch, announcement.offset))
             self._to_send.append(flight)
         self.commit()
         for row in self._journal.find("unpublished", (self._settings.name,)):

@@ -5,8 +5,10 @@ Nothing here reads a clock, a socket or a journal; what is needed comes in, what
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement, Message
@@ -32,8 +34,7 @@ class Verdict(Enum):
     IGNORE = "the same announcement again"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What the journal knows under the same identity."""
 
     state: State
@@ -41,6 +42,9 @@ class Known:
     size: int | None
     provider: str
     """`request_address` of the provider that was asked (last)."""
+    epoch: str = ""
+    offset: int = 0
+    """Epoch and position of its announcement there; nothing of upstream's."""
 
 
 def judge(known: Known | None, announcement: Announcement) -> Verdict:
@@ -51,6 +55,15 @@ def judge(known: Known | None, announcement: Announcement) -> Verdict:
     if known.state in FINISHED:
         return Verdict.IGNORE if again and announcement.epoch else Verdict.TELL
     return Verdict.IGNORE if again else Verdict.SOURCE
+
+
+def is_overtaken(versions: Iterable[Known], announcement: Announcement) -> bool:
+    """Whether an announcement came before by another way: the same content, of the same provider, announced no earlier.
+
+    What was missed is asked for while new announcements come in, so that old ones may be heard after newer ones.
+    """
+    return any(known.key == announcement.key and known.provider == announcement.address and known.epoch == announcement.epoch
+               and known.offset >= announcement.offset and known.state != State.GIVEN_UP for known in versions)
 
 
 def _same_content(known: Known, announcement: Announcement) -> bool:

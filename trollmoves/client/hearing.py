@@ -15,7 +15,7 @@ from trollmoves import crashing
 from trollmoves.bus import Listener, Loop
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.client.asking import Asking, host_part
-from trollmoves.client.deciding import Covered, Known, Notice, Verdict, Wait, after_notice, judge, read_notice
+from trollmoves.client.deciding import Covered, Known, Notice, Verdict, Wait, after_notice, is_overtaken, judge, read_notice
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
@@ -143,12 +143,22 @@ class Hearing:
         verdict = judge(known, announcement)
         source = Source(announcement.address, announcement)
         if verdict is Verdict.NEW:
+            if known is not None and self._is_old_news(file, known, announcement):
+                return
             self._begin(source)
         elif verdict is Verdict.SOURCE:
             self._ledger.add(("add_source", [(file, source.provider, announcement.message.raw.decode())]))
             self._asking.add_source(file, source)
         elif verdict is Verdict.TELL:
             self._asking.delivering.tell(source)
+
+    def _is_old_news(self, file: int, known: Known, announcement: Announcement) -> bool:
+        """Whether what differs from the newest that is known is but older; else what was given up of it is no loss any more."""
+        if announcement.epoch and is_overtaken(self._ledger.versions(announcement.identity).values(), announcement):
+            return True
+        if known.state == State.GIVEN_UP:
+            self._ledger.step(file, State.COVERED, None, 0, "announced anew")
+        return False
 
     def _begin(self, source: Source) -> None:
         """A file that is new to us: a row in the journal, and a request at once if there is no reason to wait."""
@@ -163,7 +173,8 @@ class Hearing:
         self._ledger.add(("add_file", [(
             flight.id, flight.chain, flight.identity, announcement.key, state, now, steps, due, announcement.size, None, None,
             None, None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now)]))
-        self._ledger.remember(flight.identity, flight.id, Known(state, announcement.key, announcement.size, source.provider))
+        self._ledger.remember(flight.identity, flight.id, Known(
+            state, announcement.key, announcement.size, source.provider, announcement.epoch, announcement.offset))
 
     def _first_step(self, announcement: Announcement, now: float) -> tuple[State, float | None]:
         """The state a new file begins in, and when it is due."""

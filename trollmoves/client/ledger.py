@@ -12,7 +12,7 @@ from trollmoves.client.deciding import Known
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Message, identity_of
+from trollmoves.messages import Message, decode, identity_of
 
 
 class Ledger:
@@ -24,6 +24,8 @@ class Ledger:
         self._records: list[Operation] = []
         self._unwritten: dict[str, tuple[int, Known]] = {}
         """By identity: what is being written or asked for, which look-ups do not see, or not as it is now."""
+        self._overtaken: dict[str, dict[int, Known]] = {}
+        """The same, of content that newer content has taken the place of: by row."""
         self._on_record: dict[str, tuple[int, Known]] = {}
         """By identity: what the journal says of those in the messages at hand."""
 
@@ -47,18 +49,35 @@ class Ledger:
     def is_unwritten(self, identity: str) -> bool:
         return identity in self._unwritten
 
-    def newest(self, identity: str) -> int:
-        """The row of *identity* that is being written or asked for; 0 when none is."""
-        return self._unwritten.get(identity, (0, None))[0]
+    def versions(self, identity: str) -> dict[int, Known]:
+        """All contents of *identity* that are known: by row, what each is."""
+        found = {row["id"]: _known(row) for row in self._journal.find("files_of", (identity, self._chain))}
+        found |= self._overtaken.get(identity, {})
+        if identity in self._unwritten:
+            file, known = self._unwritten[identity]
+            found[file] = known
+        return found
 
     def remember(self, identity: str, file: int, known: Known) -> None:
         """Until it is forgotten, *identity* is known like this, whatever the journal says."""
+        before = self._unwritten.get(identity)
+        if before is not None and before[0] != file:
+            self._overtaken.setdefault(identity, {})[before[0]] = before[1]
         self._unwritten[identity] = file, known
+
+    def amend(self, identity: str, file: int, state: State) -> None:
+        """*file* has come to *state*; that is being written."""
+        if self._unwritten.get(identity, (0, None))[0] == file:
+            self._unwritten[identity] = file, self._unwritten[identity][1]._replace(state=state)
 
     def forget(self, identity: str, file: int) -> None:
         """The journal knows all there is of *file*."""
         if self._unwritten.get(identity, (0, None))[0] == file:
             del self._unwritten[identity]
+        elif identity in self._overtaken:
+            self._overtaken[identity].pop(file, None)
+            if not self._overtaken[identity]:
+                del self._overtaken[identity]
 
     def add(self, operation: Operation) -> None:
         self._records.append(operation)
@@ -73,3 +92,10 @@ class Ledger:
         """Hand what was noted to the journal; `then(*arguments)` is called when it is on the disk."""
         records, self._records = self._records, []
         self._journal.write(records, then, *arguments)
+
+
+def _known(row: Any) -> Known:
+    """What a row of the journal says, with the position of its announcement."""
+    said = decode(row["message"].encode()).extension if row["message"] else {}
+    epoch, offset = said.get("epoch", ""), said.get("offset", 0)
+    return Known(State(row["state"]), row["key"], row["size"], row["provider"], epoch, offset)
