@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.network import (  # noqa: E402
     Arrivals,
     Network,
+    discard,
     quantile,
     rsync,
     wait_for_files,
@@ -107,7 +108,7 @@ def _lsyncd(count: int) -> float:
     finally:
         process.terminate()
         process.wait()
-        shutil.rmtree(base)
+        discard(base)
 
 
 def _trickle(network: Network, count: int, interval: float) -> list[float]:

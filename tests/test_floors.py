@@ -25,6 +25,7 @@ FLOORS = (
 FREE_FLOORS = (0, 3)  # words may use words, doors may use doors; tools and roles stand alone but for the pairs below
 NEIGHBOURS = {
     ("workers", "movers"): "a worker's business is to move",
+    ("config", "movers"): "a section holds what movers are told",
     ("watchers", "bus"): "a listen chain watches messages",
     ("mirror", "client"): "a mirror is a client in front",
     ("mirror", "server"): "and a server behind",

@@ -10,12 +10,13 @@ import os
 import signal
 
 POINTS = (
-    "server.seen", "server.announced", "server.published", "server.requested", "server.put", "server.renamed", "server.moved",
-    "server.replied", "server.acknowledged", "server.removing", "server.removed",
-    "client.heard", "client.requested", "client.asked", "client.answered", "client.publishing", "client.published",
-    "client.confirmed",
+    "server.seen", "server.unpacked", "server.announced", "server.published", "server.requested", "server.put", "server.renamed",
+    "server.moved", "server.replied", "server.acknowledged", "server.removing", "server.removed",
+    "client.heard", "client.requested", "client.asked", "client.answered", "client.unpacked", "client.publishing",
+    "client.published", "client.confirmed",
 )
-"""All points: `ROLE.STEP` is passed right after that step (before the journal has it, for `seen`, `put`, `heard`, `answered`)."""
+"""All points: `ROLE.STEP` is passed right after that step (before the journal has it, for `seen`, `unpacked`, `put`, `heard`,
+`answered`)."""
 
 
 class _Armed:

@@ -27,6 +27,7 @@ text the second. Adapters translate the exceptions of their libraries into these
             +-- LoginRefused        credentials, key or host key not accepted
             +-- DestinationInvalid  the destination cannot be used as written
             +-- MissingLibrary      an optional library is not installed
+            +-- BadArchive          a packed file is damaged or hostile (defined in `unpacking`)
 """
 
 from __future__ import annotations

@@ -151,7 +151,9 @@ def _authority(authority: str, shown: str) -> tuple[str | None, str | None, str,
         port = parts.port
     except ValueError as error:
         raise DestinationInvalid(f"destination {shown!r} has a malformed host or port") from error
-    host = place if parts.hostname is None else _host_as_written(place, parts.hostname)
+    if place and not parts.hostname:
+        raise DestinationInvalid(f"destination {shown!r} has a port, but no host")
+    host = _host_as_written(place, parts.hostname) if parts.hostname else ""
     if any(mark in host for mark in "\\%<>\"'` {}|^"):
         raise DestinationInvalid(f"destination {shown!r} has a malformed host")
     return (unquote(user) if at else None), (unquote(password) if at and colon else None), host, port

@@ -11,8 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from trollmoves.movers.sessions import Sessions
 
@@ -20,14 +19,13 @@ logger = logging.getLogger(__name__)
 
 IDLE = 10.0
 """Seconds after which an idle thread closes its sessions and ends."""
-AT_ONCE = 8
+AT_ONCE = 32
 """Pieces of quick work for one host that a thread takes at a time when many wait."""
-HELD_UP = 0.005
+HELD_UP = 0.02
 """Seconds without progress after which the thread of quick work counts as held up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One thing to do in a worker."""
 
     host: Hashable

@@ -38,6 +38,7 @@ from tests.support.ports import free_port
 from tests.support.tcp_proxy import NO_FAULT, Fault, TcpProxy
 from trollmoves.errors import (
     DestinationFull,
+    DestinationInvalid,
     LoginRefused,
     MoveError,
     OriginChanged,
@@ -46,6 +47,7 @@ from trollmoves.errors import (
     Unreachable,
     VerificationFailed,
 )
+from trollmoves.movers.bandwidth import Bandwidth
 from trollmoves.movers.base import Cancelled, Mover, Origin, Progress, Receipt, Session, SessionSettings
 from trollmoves.movers.moving import RESUME_FROM, How, ignore, move, temporary_name
 from trollmoves.movers.sessions import Sessions
@@ -61,6 +63,11 @@ NAMES = [
 ]
 
 
+CONTROLS = ["new\nline.dat", "tab\tbell\a.dat"]
+NOT_UTF8 = os.fsdecode(b"latin-\xe4.dat")
+ODD_NAMES = [*CONTROLS, NOT_UTF8, " before and behind "]
+
+
 class Place(ABC):
     """A directory on a running server, empty when a test starts."""
 
@@ -74,6 +81,11 @@ class Place(ABC):
         """Host and TCP port of the server."""
         self.secret = secret
         """A password that is in use and may be seen nowhere."""
+
+    @property
+    def paced_host(self) -> str:
+        """By which bandwidth is counted; empty for this machine."""
+        return self.address[0] if self.address else parse_destination(self.uri).host
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
@@ -223,6 +235,21 @@ def deliver(place: Place, path: Path, target: str = "", *, uri: str = "", settin
         return send(place, session, path, target, uri=uri, how=how, progress=progress)
 
 
+def assert_clear(place: Place, error: BaseException, uri: str = "") -> None:
+    """The error says which destination it is about, and shows no password."""
+    destination = parse_destination(uri or place.uri)
+    assert isinstance(error, MoveError)
+    assert (destination.host or destination.path) in str(error)
+    for secret in filter(None, (place.secret, destination.password)):
+        assert secret not in everything_said(error)
+
+
+def current_umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 def everything_said(error: BaseException) -> str:
     """All that a log or a user could see of an error, causes included."""
     return "".join(traceback.format_exception(error)) + repr(error)
@@ -263,6 +290,8 @@ class Reader:
 class MoverContract:
     """Promises that need no network."""
 
+    refused_names: tuple[str, ...] = ()
+    """Odd names that this kind of server, or its protocol, cannot have."""
     many = 1000
     """How many files one session moves in a row."""
 
@@ -291,6 +320,18 @@ class MoverContract:
         assert place.read(name) == b"what is in it"
         assert place.names() == {name}
         assert receipt.uri.endswith("/" + name)
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_an_odd_name_arrives_as_it_is_or_is_refused(self, place: Place, tmp_path: Path, name: str) -> None:
+        path = make(tmp_path / "origins" / name, b"what is in it")
+        if name in self.refused_names:
+            with pytest.raises(DestinationInvalid):
+                deliver(place, path)
+            assert place.names() == set()
+        else:
+            deliver(place, path)
+            assert place.read(name) == b"what is in it"
+            assert place.names() == {name}
 
     def test_a_trailing_slash_keeps_the_name_of_the_origin(self, place: Place, tmp_path: Path) -> None:
         deliver(place, make(tmp_path / "kept.dat", b"1"), "new/")
@@ -372,8 +413,9 @@ class MoverContract:
                     file.seek(LARGE if change == "appended" else 0)
                     file.write(b"something else")
 
-        with pytest.raises((OriginChanged, VerificationFailed)):
+        with pytest.raises((OriginChanged, VerificationFailed)) as caught:
             deliver(place, path, "final.dat", progress=disturb)
+        assert_clear(place, caught.value)
         assert place.names() == set()
 
     def test_what_was_opened_is_delivered_when_the_name_means_another_file(self, place: Place, tmp_path: Path) -> None:
@@ -393,7 +435,7 @@ class MoverContract:
             for number in range(self.many):
                 send(place, session, path, f"in/{number:04d}")
         assert place.names() == {f"in/{number:04d}" for number in range(self.many)}
-        assert place.read("in/0999" if self.many > 999 else "in/0001") == content_of(500)
+        assert place.read(f"in/{self.many - 1:04d}") == content_of(500)
 
     def test_several_threads_move_at_once_into_directories_that_are_not_there(self, place: Place, tmp_path: Path) -> None:
         count = min(place.mover.abilities.parallel, 8)
@@ -411,6 +453,30 @@ class MoverContract:
         assert place.names() == {f"{turn}/deep/{number}.dat" for turn in range(5) for number in range(count)}
         for number in range(count):
             assert place.read(f"4/deep/{number}.dat") == content_of(50_000, number)
+
+    @pytest.mark.parametrize("size", [300_000, LARGE // 2])
+    def test_all_threads_keep_to_the_bandwidth_of_a_host(self, place: Place, tmp_path: Path, size: int) -> None:
+        paths = [make(tmp_path / f"{number}.dat", content_of(size, number)) for number in range(2)]
+        settings = replace(place.settings, bandwidth=Bandwidth(), section="limited")
+        settings.bandwidth.limit("limited", size)
+        started = time.monotonic()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda path: deliver(place, path, settings=settings), paths, timeout=100))
+        assert time.monotonic() - started >= 2.0
+        assert [place.read(path.name) for path in paths] == [content_of(size, number) for number in range(2)]
+
+    def test_a_lifted_limit_counts_at_once(self, place: Place, tmp_path: Path) -> None:
+        settings = replace(place.settings, bandwidth=Bandwidth(), section="limited")
+        settings.bandwidth.limit("limited", 4096)
+        paths = [make(tmp_path / f"{size}.dat", content_of(size)) for size in (2**20, LARGE)]  # minutes and hours
+        with ThreadPoolExecutor(2) as pool:
+            moves = [pool.submit(deliver, place, path, settings=settings) for path in paths]
+            time.sleep(0.5)
+            assert not any(move.done() for move in moves)
+            settings.bandwidth.limit("limited", None)
+            for path, ended in zip(paths, moves, strict=True):
+                ended.result(60)
+                assert place.read(path.name) == path.read_bytes()
 
     def test_closing_twice_is_harmless(self, place: Place, tmp_path: Path) -> None:
         session = place.mover.open(parse_destination(place.uri), place.settings)
@@ -456,6 +522,14 @@ class MoverContract:
             assert mtime // 10**9 == LONG_AGO // 10**9
             assert mode == 0o640
 
+    def test_the_mode_of_the_section_is_given(self, place: Place, tmp_path: Path) -> None:
+        if not place.mover.abilities.attributes:
+            pytest.skip("this mover keeps no attributes")
+        for size in (0, LARGE):
+            path = make(tmp_path / f"{size}.dat", content_of(size))
+            deliver(place, path, settings=replace(place.settings, file_mode=0o604))
+            assert place.status(path.name)[1] == 0o604
+
     def test_the_checksum_is_that_of_the_other_side(self, place: Place, tmp_path: Path) -> None:
         if not place.mover.abilities.checksum:
             pytest.skip("this mover cannot ask for checksums")
@@ -499,22 +573,46 @@ class MoverContract:
         with place.small_disk() as small:
             before = place.names()
             for how in (HOW, replace(HOW, resume=True)):
-                with pytest.raises(DestinationFull):
+                with pytest.raises(DestinationFull) as caught:
                     deliver(place, path, small, how=how)
+                assert_clear(place, caught.value)
                 assert place.names() == before
             deliver(place, make(tmp_path / "fits.dat", content_of(1000)), small)
             assert place.names() == before | {small + "fits.dat"}
 
 
+class DirectoryContract:
+    """Promises of movers that make directories with permissions."""
+
+    def test_directories_get_the_mode_of_the_section(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        for mode in (0o777, 0o755, 0o770, 0o2775):  # 0o777: as they come
+            deliver(place, path, f"{mode:o}/b/", settings=replace(place.settings, directory_mode=mode))
+            expected = mode if mode != 0o777 else 0o777 & ~current_umask()
+            assert place.status(f"{mode:o}/b")[1] == expected
+            assert place.status(f"{mode:o}")[1] | 0o2000 == expected | 0o2000
+
+
 class NetworkContract(MoverContract):
     """Promises of movers that connect somewhere."""
+
+    def test_many_files_go_over_one_session(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", content_of(500))
+        with place.through() as way, session_of(place, way.uri, way.settings) as session:
+            send(place, session, path, "in/0000", uri=way.uri)
+            before = way.connections
+            for number in range(1, self.many):
+                send(place, session, path, f"in/{number:04d}", uri=way.uri)
+            assert way.connections == before
+        assert place.names() == {f"in/{number:04d}" for number in range(self.many)}
+        assert place.read(f"in/{self.many - 1:04d}") == content_of(500)
 
     def test_a_host_that_does_not_answer_is_unreachable(self, place: Place) -> None:
         uri, settings = place.at("127.0.0.1", free_port())
         with pytest.raises(Unreachable) as caught:
             place.mover.open(parse_destination(uri), settings)
         assert not caught.value.permanent
-        assert not place.secret or place.secret not in everything_said(caught.value)
+        assert_clear(place, caught.value, uri)
 
     def test_a_host_that_takes_and_says_nothing_is_given_up_in_time(self, place: Place) -> None:
         with place.through() as way, way.proxy.black():
@@ -526,24 +624,56 @@ class NetworkContract(MoverContract):
         uri, settings = place.refused()
         with pytest.raises(LoginRefused) as caught:
             place.mover.open(parse_destination(uri), settings)
-        password = parse_destination(uri).password
         assert caught.value.permanent
-        assert not password or password not in everything_said(caught.value)
-        assert not place.secret or place.secret not in everything_said(caught.value)
+        assert_clear(place, caught.value, uri)
 
-    @pytest.mark.parametrize("after", [100_000, LARGE // 2, LARGE])
+    @pytest.mark.parametrize("after", [0, 1, 100_000, LARGE // 2, LARGE])
     def test_a_cut_leaves_no_final_name_and_the_next_try_succeeds(self, place: Place, tmp_path: Path, after: int) -> None:
         content = content_of(LARGE)
         path = make(tmp_path / "origin.dat", content)
         with place.through(upward=Fault(cut_after=after)) as way:
             with pytest.raises(TemporaryError) as caught:
                 deliver(place, path, "final.dat", uri=way.uri, settings=way.settings)
+            assert_clear(place, caught.value, way.uri)
             assert place.read("final.dat") is None
-            assert not place.secret or place.secret not in everything_said(caught.value)
             way.heal()
             deliver(place, path, "final.dat", uri=way.uri, settings=way.settings)
         assert place.read("final.dat") == content
         assert place.names() == {"final.dat"}
+
+    @pytest.mark.parametrize("size", [1000, LARGE])
+    def test_a_lost_answer_leaves_a_whole_file_or_none(self, place: Place, tmp_path: Path, size: int) -> None:
+        path = make(tmp_path / "origin.dat", content_of(size))
+        with place.through() as way:
+            with session_of(place, way.uri, way.settings) as session:
+                way.proxy.downward = Fault(cut_after=0)
+                with pytest.raises(TemporaryError) as caught:
+                    send(place, session, path, "final.dat", uri=way.uri)
+            assert_clear(place, caught.value, way.uri)
+            assert place.read("final.dat") in (None, content_of(size))
+            way.heal()
+            deliver(place, path, "final.dat", uri=way.uri, settings=way.settings)
+        assert place.read("final.dat") == content_of(size)
+        assert place.names() == {"final.dat"}
+
+    def test_a_slow_peer_is_waited_for_while_bytes_move(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", content_of(1_200_000))
+        with place.through(upward=Fault(rate=200_000, chunk=4096)) as way:
+            deliver(place, path, "final.dat", uri=way.uri, settings=replace(way.settings, stall_timeout=3.0))
+        assert place.read("final.dat") == content_of(1_200_000)
+
+    def test_a_pause_that_the_bandwidth_asks_for_is_no_stall(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", content_of(200_000))
+        settings = replace(place.settings, stall_timeout=1.0, bandwidth=Bandwidth(), section="limited")
+        settings.bandwidth.limit("limited", 200_000)
+        with ThreadPoolExecutor(1) as pool, session_of(place, settings=settings) as session:
+            others = pool.submit(settings.pace(place.paced_host).wait_for, 3 * 200_000)
+            started = time.monotonic()
+            time.sleep(0.2)
+            send(place, session, path, "final.dat")
+            assert time.monotonic() - started >= 3.0
+            assert others.done()
+        assert place.read("final.dat") == content_of(200_000)
 
     def test_a_cut_upload_is_resumed(self, place: Place, tmp_path: Path) -> None:
         if not place.mover.abilities.resume:
@@ -566,6 +696,7 @@ class NetworkContract(MoverContract):
             settings = replace(way.settings, stall_timeout=1.0)
             ended = self._within(60, lambda: deliver(place, path, "final.dat", uri=way.uri, settings=settings))
             assert isinstance(ended, Stalled)
+            assert_clear(place, ended, way.uri)
         assert place.read("final.dat") is None
 
     def test_an_answer_that_never_comes_is_given_up(self, place: Place, tmp_path: Path) -> None:
@@ -614,15 +745,17 @@ class NetworkContract(MoverContract):
             self._within(60, session.close)
             session.close()
 
-    def test_a_backup_target_takes_over_and_is_kept(self, place: Place, tmp_path: Path) -> None:
+    def test_a_backup_target_takes_over_and_is_kept(self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = make(tmp_path / "origin.dat", b"1")
         sessions = Sessions(mover_for=lambda scheme: place.mover)
         with place.through() as way, contextlib.closing(sessions):
-            uri, settings = place.at("127.0.0.1", free_port())
-            host, port = parse_destination(way.uri).host, parse_destination(way.uri).port
-            if parse_destination(uri).password is not None:
-                pytest.skip("the password of a uri is not for a backup target")
-            asked = parse_destination(uri)
+            there, settings = parse_destination(way.uri), way.settings
+            host, port = there.host, there.port
+            asked = replace(there, host="127.0.0.1", port=free_port())
+            if asked.password is not None:  # that of a uri is not for a backup target
+                netrc = make(tmp_path / "netrc", f'machine {host} login {asked.user} password "{asked.password}"\n'.encode())
+                netrc.chmod(0o600)
+                monkeypatch.setenv("NETRC", str(netrc))
             kept = sessions.get(asked, settings, [f"{host}:{free_port()}", f"{host}:{port}"])
             place_there = kept.at(asked.with_path(asked.path + "final.dat"))
             assert (place_there.host, place_there.port) == (host, port)

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.movers import HOW, LARGE, LocalPlace, MoverContract, Place, content_of, deliver, make, opened, session_of
+from tests.contract.movers import (
+    HOW,
+    LARGE,
+    DirectoryContract,
+    LocalPlace,
+    MoverContract,
+    Place,
+    content_of,
+    deliver,
+    make,
+    opened,
+    session_of,
+)
 from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.file import FileMover
@@ -22,7 +34,7 @@ def place(tmp_path: Path) -> Place:
     return LocalPlace(FileMover(), f"file://{root}/", SessionSettings(), root)
 
 
-class TestFileMover(MoverContract):
+class TestFileMover(DirectoryContract, MoverContract):
     def test_a_plain_path_is_a_destination(self, place: Place, tmp_path: Path) -> None:
         receipt = deliver(place, make(tmp_path / "origin.dat", b"1"), uri=place.uri.removeprefix("file://"))
         assert receipt.uri == place.uri.removeprefix("file://") + "origin.dat"
@@ -59,6 +71,12 @@ class TestFileMover(MoverContract):
             deliver(place, path, settings=settings, how=replace(HOW, overwrite=overwrite))
         assert os.path.samefile(path, tmp_path / "place" / "origin.dat")
         assert place.names() == {"origin.dat"}
+
+    def test_a_mode_that_is_asked_for_is_given_rather_than_a_link(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        path.chmod(0o640)
+        deliver(place, path, settings=SessionSettings(parameters={"link": True}, file_mode=0o604))
+        assert (place.status("origin.dat")[1], path.stat().st_mode & 0o777) == (0o604, 0o640)
 
     def test_a_link_to_an_origin_that_lost_its_name_becomes_a_copy(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", b"nameless")

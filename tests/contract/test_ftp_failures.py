@@ -405,6 +405,16 @@ def test_who_has_no_login_is_anonymous(server: ScriptedFtpServer, script: FtpScr
     assert "USER anonymous" in script.commands
 
 
+def test_a_server_that_sets_no_modes_is_asked_once(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path,
+                                                   caplog: pytest.LogCaptureFixture) -> None:
+    script.answers["SITE CHMOD"] = ["502 Not here"]
+    with FtpMover().open(destination_on(server), SessionSettings(file_mode=0o604)) as session:
+        for _ in range(3):
+            deliver(server, make(tmp_path / "origin.dat", b"content"), session=session)
+    assert caplog.text.count("could not be set") == 1
+    assert names(server) == [FINAL]
+
+
 def test_the_time_of_the_origin_is_kept(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path,
                                         caplog: pytest.LogCaptureFixture) -> None:
     path = make(tmp_path / "origin.dat", b"1")

@@ -27,6 +27,7 @@ from tests.contract.movers import (
     deliver,
     everything_said,
     make,
+    send,
     session_of,
 )
 from tests.support.http_server import HttpServer
@@ -64,15 +65,11 @@ def place_on(server: HttpServer, **parameters: object) -> LocalPlace:
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
-    with HttpServer(tmp_path_factory.mktemp("nginx")) as server:
+    with HttpServer(tmp_path_factory.mktemp("nginx"), options="keepalive_requests 100000;") as server:
         yield server
 
 
-class TestWebDav(NetworkContract):
-    @pytest.fixture
-    def place(self, nginx: HttpServer) -> Place:
-        return place_on(nginx)
-
+class WebDavContract(NetworkContract):
     def test_a_full_disk_is_said_and_nothing_is_left(self, place: Place, tmp_path: Path) -> None:
         """nginx answers 500, which may mean anything, and leaves a file of its own; for a server that says more see below."""
         path = make(tmp_path / "origin.dat", content_of(LARGE))
@@ -81,6 +78,12 @@ class TestWebDav(NetworkContract):
                 deliver(place, path, small)
             names = {name.removeprefix(small) for name in place.names()}
             assert not names & {"origin.dat", temporary_name("origin.dat", HOW.transfer)}
+
+
+class TestWebDav(WebDavContract):
+    @pytest.fixture
+    def place(self, nginx: HttpServer) -> Place:
+        return place_on(nginx)
 
     def test_the_time_of_the_origin_is_kept(self, place: LocalPlace, tmp_path: Path) -> None:
         deliver(place, make(tmp_path / "origin.dat", b"1"))
@@ -113,17 +116,17 @@ class TestWebDav(NetworkContract):
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
-    with HttpServer(tmp_path_factory.mktemp("tls"), tls=True) as server:
+    with HttpServer(tmp_path_factory.mktemp("tls"), tls=True, options="keepalive_requests 100000;") as server:
         yield server
 
 
-class TestTls:
-    def test_a_file_arrives(self, tls: HttpServer, tmp_path: Path) -> None:
-        place = place_on(tls, tls_ca_file=str(tls.authority))
-        for size in (0, 1000, LARGE):
-            assert deliver(place, make(tmp_path / f"{size}.dat", content_of(size))).verified == "size"
-            assert place.read(f"{size}.dat") == content_of(size)
+class TestWebDavOverTls(WebDavContract):
+    @pytest.fixture
+    def place(self, tls: HttpServer) -> Place:
+        return place_on(tls, tls_ca_file=str(tls.authority))
 
+
+class TestTls:
     def test_a_server_that_nobody_vouches_for_sees_no_password(self, tls: HttpServer) -> None:
         place = place_on(tls)
         with pytest.raises(LoginRefused, match="not trusted"):
@@ -355,6 +358,15 @@ class TestScripted:
             with pytest.raises(DestinationInvalid, match="413"):
                 deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)))
             assert place.names() == set()
+
+    def test_a_server_that_ends_connections_is_connected_to_again(self, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"1")
+        with HttpServer(tmp_path / "server", options="keepalive_requests 3;") as server:
+            place = place_on(server)
+            with session_of(place) as session:
+                for number in range(10):
+                    send(place, session, path, f"{number}.dat")
+            assert len(place.names()) == 10
 
     def test_a_query_is_taken_from_the_parameters_only(self, scripted: Scripted, tmp_path: Path) -> None:
         path, secret = make(tmp_path / "origin.dat", b"1"), "planted"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.movers import LARGE, LocalPlace, NetworkContract, content_of, deliver, make
-from tests.contract.test_sftp_mover import open_session, ssh_place, with_parameters
+from tests.contract.movers import CONTROLS, LARGE, DirectoryContract, LocalPlace, NetworkContract, content_of, deliver, make
+from tests.contract.test_sftp_mover import check_changed_host_key, open_session, ssh_place, with_parameters
 from tests.support.ports import free_port
 from tests.support.ssh_server import SshServer
 from trollmoves.errors import DestinationInvalid, Unreachable
@@ -53,7 +53,9 @@ class TestScpMover(NetworkContract):
             place.mover.open(parse_destination(uri), with_parameters(place, num_ssh_retries=2))
 
 
-class TestOldProtocol(NetworkContract):
+class TestOldProtocol(DirectoryContract, NetworkContract):
+    refused_names = (CONTROLS[0],)
+
     @pytest.fixture
     def place(self, server_without_sftp: SshServer) -> LocalPlace:
         return ssh_place(OldScpMover(), server_without_sftp, num_ssh_retries="1")
@@ -63,6 +65,12 @@ class TestOldProtocol(NetworkContract):
             assert isinstance(session, ShellSession)
         deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)))
         assert place.read("origin.dat") == content_of(LARGE)
+
+
+@pytest.mark.parametrize("options", [[], ["Subsystem sftp /bin/false"]])
+def test_a_host_key_that_changes(tmp_path: Path, options: list[str]) -> None:
+    with SshServer(tmp_path / "sshd", options) as server:
+        check_changed_host_key(ScpMover(), server, tmp_path)
 
 
 def test_a_server_with_neither_sftp_nor_a_shell_is_said(tmp_path: Path) -> None:

@@ -14,7 +14,19 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.contract.movers import HOW, LocalPlace, NetworkContract, content_of, deliver, everything_said, make, send, session_of
+from tests.contract.movers import (
+    HOW,
+    DirectoryContract,
+    LocalPlace,
+    NetworkContract,
+    assert_clear,
+    content_of,
+    deliver,
+    everything_said,
+    make,
+    send,
+    session_of,
+)
 from tests.support.servers import run_tool
 from tests.support.ssh_server import SshServer
 from trollmoves.errors import Denied, DestinationInvalid, LoginRefused
@@ -64,7 +76,7 @@ def open_session(place: LocalPlace, settings: SessionSettings | None = None) -> 
     return place.mover.open(parse_destination(place.uri), settings or place.settings)
 
 
-class TestSftpMover(NetworkContract):
+class TestSftpMover(DirectoryContract, NetworkContract):
     @pytest.fixture
     def place(self, server: SshServer) -> LocalPlace:
         return ssh_place(SftpMover(), server)
@@ -161,7 +173,7 @@ class TestSftpMover(NetworkContract):
         assert place.names() == {"origin.dat"}
 
 
-class TestWithoutExtensions(NetworkContract):
+class TestWithoutExtensions(DirectoryContract, NetworkContract):
     @pytest.fixture
     def place(self, bare_server: SshServer) -> LocalPlace:
         return ssh_place(SftpMover(), bare_server)
@@ -169,6 +181,28 @@ class TestWithoutExtensions(NetworkContract):
     def test_it_has_none_indeed(self, place: LocalPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         deliver(place, make(tmp_path / "origin.dat", b"1"), how=replace(HOW, sync=True))
         assert "survive a power loss" in caplog.text
+
+
+def check_changed_host_key(mover: Mover, server: SshServer, tmp_path: Path) -> None:
+    """A server that comes back with another key is not spoken to until somebody trusts the new one."""
+    place = ssh_place(mover, server, num_ssh_retries="1", known_hosts=str(server.known_hosts))
+    path = make(tmp_path / "a.dat", b"1")
+    deliver(place, path)
+    server.change_host_key()
+    server.restart()
+    with pytest.raises(LoginRefused, match="host key has changed") as caught:
+        deliver(place, path, "second.dat")
+    assert caught.value.permanent
+    assert_clear(place, caught.value)
+    assert place.names() == {"a.dat"}
+    server.trust_host_key()
+    deliver(place, path, "second.dat")
+    assert place.names() == {"a.dat", "second.dat"}
+
+
+def test_a_host_key_that_changes(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "sshd") as server:
+        check_changed_host_key(SftpMover(), server, tmp_path)
 
 
 class PasswordServer(asyncssh.SSHServer):

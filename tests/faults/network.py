@@ -54,7 +54,8 @@ class Network:
     """Servers (each with its origin), a client, one destination. Use it as a context."""
 
     def __init__(self, root: Path, *, servers: int = 1, server_options: Mapping[str, str] | None = None,
-                 client_options: Mapping[str, str] | None = None, destination: Path | None = None):
+                 client_options: Mapping[str, str] | None = None, destination: Path | None = None, killed: bool = False):
+        """*killed* says that programs will be killed: the recorder may then miss what they publish."""
         self.root = root
         self.ledger = Ledger()
         self.destination = destination or root / "destination"
@@ -74,7 +75,7 @@ class Network:
         self.client = self._client()
         self.recorder = Recorder(self.client_port)
         self.observer = Observer(self.destination, self.ledger)
-        self.killed = False
+        self.killed = killed
         self.forgetful = False
 
     # The programs.
@@ -133,8 +134,17 @@ class Network:
             program.start()
         return self
 
+    def begin(self, files: int = 5) -> None:
+        """Start all, and wait until the first *files* have gone through."""
+        self.start()
+        self.write_many(files, "before")
+        self.settle()
+
     def stop(self) -> list[int]:
-        """SIGTERM to all; the exit statuses."""
+        """SIGTERM to all, once they have started; the exit statuses."""
+        for program in (self.client, *self.servers):
+            if program.running:
+                eventually(lambda program=program: program.catches_sigterm, 20, message=f"{program.name} has started")
         return [program.stop() for program in (self.client, *self.servers)]
 
     def __enter__(self) -> Network:

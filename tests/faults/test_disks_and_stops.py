@@ -103,6 +103,29 @@ def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
         network.check()
 
 
+def test_a_limited_bandwidth_holds_up_no_stop_and_a_reload_lifts_it(tmp_path: Path) -> None:
+    network = Network(tmp_path, server_options={"bandwidth_per_host": "1k"})
+    network.killed = True
+    server = network.servers[0]
+    def begun() -> bool:
+        return any(path.stat().st_size for path in network.destination.iterdir())
+
+    with network:
+        network.start()
+        server.wait_for("watches")
+        network.write("large.bin", os.urandom(2_000_000))  # would take half an hour
+        eventually(begun, message="it has begun")
+        assert server.stop(30) == 0
+        for path in network.destination.iterdir():
+            path.unlink()
+        server.start()
+        eventually(begun, message="it has begun again")
+        network.server_options.clear()
+        network.write_server_config()
+        network.settle()
+        network.check()
+
+
 SECRETS = ["s3cr3t-in-url", "s3cr3t-in-login", "s3cr3t-parameter"]
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.checker import rows
 from tests.faults.network import Network
+from tests.support.eventually import eventually
 
 SIZES = (1000, 1000, 4000, 20_000, 100_000, 1_000_000)
 
@@ -84,46 +86,18 @@ def test_nothing_is_lost_in_many_kills(tmp_path: Path, servers: int, options: di
     kill_loop(network, kills=300, files=5000, seconds=450, deletes=bool(options))
 
 
-def test_files_announced_while_the_client_is_absent_arrive(tmp_path: Path) -> None:
-    network = Network(tmp_path)
-    network.killed = True
-    with network:
-        network.start()
-        network.write_many(5, "before")
-        network.settle()
-        network.client.kill()
+@pytest.mark.parametrize("absent", ["client", "server", "both"])
+def test_files_that_come_while_somebody_is_absent_arrive(tmp_path: Path, absent: str) -> None:
+    with Network(tmp_path, killed=True) as network:
+        network.begin()
+        missing = {"client": [network.client], "server": network.servers, "both": [*network.servers, network.client]}[absent]
+        for program in missing:
+            program.kill()
         network.write_many(50, "absent")
-        network.servers[0].wait_for("publishing on port")
-        network.client.start()
-        network.settle()
-        network.check()
-
-
-def test_files_that_come_while_the_server_is_absent_arrive(tmp_path: Path) -> None:
-    network = Network(tmp_path)
-    network.killed = True
-    with network:
-        network.start()
-        network.write_many(5, "before")
-        network.settle()
-        network.servers[0].kill()
-        network.write_many(50, "absent")
-        network.servers[0].start()
-        network.settle()
-        network.check()
-
-
-def test_files_that_come_while_both_are_absent_arrive(tmp_path: Path) -> None:
-    network = Network(tmp_path)
-    network.killed = True
-    with network:
-        network.start()
-        network.write_many(5, "before")
-        network.settle()
-        network.servers[0].kill()
-        network.client.kill()
-        network.write_many(50, "absent")
-        network.start()
+        if absent == "client":
+            network.servers[0].wait_for("publishing on port")
+        for program in missing:
+            program.start()
         network.settle()
         network.check()
 
@@ -139,11 +113,29 @@ def test_a_file_sent_again_with_new_content_arrives_again(tmp_path: Path) -> Non
         assert len({str(data["trollmoves"]["publication"]) for data in published}) == 3  # type: ignore[index]
 
 
+def test_another_file_of_the_same_size_and_time_arrives(tmp_path: Path) -> None:
+    """It takes the place of the announced one before that was asked for; its announcement looks the same."""
+    with Network(tmp_path) as network:
+        network.begin()
+        network.client.suspend()
+        network.write("twin.bin", b"1" * 1000)
+        path = network.origins[0] / "twin.bin"
+        eventually(lambda: rows(network.server_journal(), "SELECT 1 FROM files WHERE identity = 'twin.bin'"))
+        time_before = path.stat().st_mtime_ns
+        network.ledger.note("twin.bin", b"2" * 1000)
+        twin = tmp_path / "twin"
+        twin.write_bytes(b"2" * 1000)
+        os.utime(twin, ns=(time_before, time_before))
+        os.rename(twin, path)
+        eventually(lambda: len(rows(network.server_journal(), "SELECT 1 FROM files WHERE identity = 'twin.bin'")) == 2)
+        network.client.resume()
+        network.settle()
+        network.check()
+
+
 def test_new_content_under_the_same_name_wins_over_the_old_one_also_across_kills(tmp_path: Path) -> None:
     dice = seeded()
-    network = Network(tmp_path)
-    network.killed = True
-    with network:
+    with Network(tmp_path, killed=True) as network:
         network.start()
         for version in range(30):
             for number in range(10):
@@ -158,9 +150,7 @@ def test_new_content_under_the_same_name_wins_over_the_old_one_also_across_kills
 
 def stopped_client(network: Network, count: int) -> None:
     with network:
-        network.start()
-        network.write_many(5, "before")
-        network.settle()
+        network.begin()
         network.client.suspend()
         started = time.monotonic()
         network.write_many(count, "stopped", size=200)
@@ -183,9 +173,7 @@ def test_twenty_thousand_announcements_to_a_stopped_client_all_arrive(tmp_path: 
 @pytest.mark.slow
 def test_another_provider_delivers_what_a_dead_one_was_asked_for(tmp_path: Path) -> None:
     """Both providers announce; the one that was asked dies before it answers, and never comes back."""
-    network = Network(tmp_path, servers=2)
-    network.killed = True
-    with network:
+    with Network(tmp_path, servers=2, killed=True) as network:
         armed = network.arm("server.requested", 1)
         network.start()
         contents = {f"both{number}.bin": os.urandom(1000) for number in range(20)}

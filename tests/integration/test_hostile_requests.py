@@ -266,7 +266,7 @@ def test_a_parent_swapped_for_a_link_leads_nowhere(tmp_path: Path) -> None:
     announced = Announced(str(origin / "day" / "a.bin"), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     os.rename(origin / "day", tmp_path / "elsewhere" / "day")
     (origin / "day").symlink_to(tmp_path / "elsewhere" / "day")
-    with pytest.raises(MoveError), opened(str(origin), announced):
+    with pytest.raises(MoveError), opened((str(origin),), announced):
         pytest.fail("a link was followed")
 
 
@@ -294,7 +294,7 @@ def test_a_thousand_races_between_a_swap_and_the_opening_are_lost_by_the_attacke
     try:
         for _ in range(1000):
             try:
-                with opened(str(origin), announced) as descriptor:
+                with opened((str(origin),), announced) as descriptor:
                     read.append(os.read(descriptor, 100))
             except MoveError:
                 read.append(b"")

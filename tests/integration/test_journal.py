@@ -56,12 +56,8 @@ def in_one_file(path: Path) -> None:
 @pytest.mark.parametrize("victim", ["server", "client"])
 def test_a_damaged_journal_is_moved_aside_and_nothing_is_lost(tmp_path: Path, victim: str,
                                                               damage: Callable[[Path], None]) -> None:
-    network = Network(tmp_path)
-    network.killed = True
-    with network:
-        network.start()
-        network.write_many(60, "before")
-        network.settle()
+    with Network(tmp_path, killed=True) as network:
+        network.begin(60)
         assert network.stop() == [0, 0]
         network.forgetful = victim == "client"
         journal, program = ((network.server_journal(), network.servers[0]) if victim == "server"
@@ -87,12 +83,8 @@ def test_a_damaged_journal_is_moved_aside_and_nothing_is_lost(tmp_path: Path, vi
 @pytest.mark.parametrize("damage", [emptied, lone_byte])
 @pytest.mark.parametrize("victim", ["server", "client"])
 def test_a_journal_emptied_while_nobody_ran_is_begun_anew(tmp_path: Path, victim: str, damage: Callable[[Path], None]) -> None:
-    network = Network(tmp_path)
-    network.killed = True
-    with network:
-        network.start()
-        network.write_many(10, "before")
-        network.settle()
+    with Network(tmp_path, killed=True) as network:
+        network.begin(10)
         network.stop()
         network.forgetful = victim == "client"
         journal = network.server_journal() if victim == "server" else network.client_journal
@@ -107,12 +99,8 @@ def test_a_journal_emptied_while_nobody_ran_is_begun_anew(tmp_path: Path, victim
 @pytest.mark.parametrize("how", ["removed", "replaced"])
 @pytest.mark.parametrize("victim", ["server", "client"])
 def test_a_journal_that_is_taken_away_ends_the_process_and_a_restart_recovers(tmp_path: Path, victim: str, how: str) -> None:
-    network = Network(tmp_path)
-    network.killed = True
-    with network:
-        network.start()
-        network.write_many(10, "before")
-        network.settle()
+    with Network(tmp_path, killed=True) as network:
+        network.begin(10)
         network.forgetful = victim == "client"
         journal, program = ((network.server_journal(), network.servers[0]) if victim == "server"
                             else (network.client_journal, network.client))
@@ -133,8 +121,7 @@ def test_a_journal_that_is_taken_away_ends_the_process_and_a_restart_recovers(tm
 
 @pytest.mark.parametrize("victim", ["server", "client"])
 def test_a_journal_in_use_is_refused(tmp_path: Path, victim: str) -> None:
-    network = Network(tmp_path)
-    with network:
+    with Network(tmp_path) as network:
         network.start()
         (network.servers[0] if victim == "server" else network.client).wait_for("watches|listens to")
         other = network._server(0) if victim == "server" else network._client()
@@ -147,8 +134,7 @@ def test_a_journal_in_use_is_refused(tmp_path: Path, victim: str) -> None:
 
 
 def test_a_journal_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) -> None:
-    network = Network(tmp_path)
-    with network:
+    with Network(tmp_path) as network:
         network.start()
         network.write_many(1)
         network.settle()
@@ -162,9 +148,27 @@ def test_a_journal_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) 
         assert network.client_journal.read_bytes() == before
 
 
+def test_a_journal_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
+    """It gets what it lacks, what it knew stays known, and a copy of it is kept."""
+    with Network(tmp_path) as network:
+        network.start()
+        network.write_many(3, "before")
+        network.settle()
+        network.stop()
+        for journal in (network.client_journal, network.server_journal()):
+            with closing(sqlite3.connect(journal)) as connection:
+                connection.executescript("DROP TABLE packed; PRAGMA user_version = 1;")
+        network.start()
+        network.write_many(3, "after")
+        network.settle()
+        network.check()
+        for journal in (network.client_journal, network.server_journal()):
+            assert rows(journal, "SELECT count(*) FROM packed") == [(0,)]
+            assert rows(journal.with_name(journal.name + ".schema-1"), "SELECT count(*) FROM files") == [(3,)]
+
+
 def test_a_journal_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None:
-    network = Network(tmp_path)
-    with network:
+    with Network(tmp_path) as network:
         (tmp_path / "file").write_text("no directory")
         network.server_journal = lambda number=0: tmp_path / "file" / "x.journal"  # type: ignore[method-assign]
         program = network._server(0).start()

@@ -135,6 +135,13 @@ class Program:
         """SIGCONT to it and its children."""
         self._signal_group(signal.SIGCONT)
 
+    @property
+    def catches_sigterm(self) -> bool:
+        """Whether it has come so far that SIGTERM makes it drain; before that the signal just ends it."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
     def stop(self, seconds: float = 20.0) -> int:
         """SIGTERM and wait; returns the exit status. Fails (after a SIGKILL) when it does not end in time."""
         if self.running:

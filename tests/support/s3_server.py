@@ -109,6 +109,7 @@ pipeline = catch_errors proxy-logging cache bulk s3api tempauth slo dlo proxy-lo
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+error_suppression_interval = 1
 allow_account_management = true
 [filter:tempauth]
 use = egg:swift#tempauth

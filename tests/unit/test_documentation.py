@@ -17,9 +17,9 @@ from tests.support.programs import CHECKOUT, Program
 from tests.unit.cli.asking import STARTERS, ask
 from trollmoves.cli.check import guess
 from trollmoves.cli.umbrella import COMMANDS
-from trollmoves.config.documenting import MODELS, with_tables
+from trollmoves.config.documenting import MODELS, PARAMETERS, with_tables
 
-PAGES = [CHECKOUT / "README.md", CHECKOUT / "examples" / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = [CHECKOUT / "README.md", CHECKOUT / "examples" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((CHECKOUT / "examples").glob("**/*.ini"))
 OF_OTHERS = {"pip", "mkdir", "echo", "cat"}
 
@@ -35,9 +35,11 @@ def commands() -> list[str]:
 
 
 def test_the_tables_are_those_of_the_programs() -> None:
-    text = (CHECKOUT / "README.md").read_text()
-    assert re.findall(r"<!-- settings: (\w+) -->", text) == list(MODELS)
-    assert text == with_tables(text), "run python -m trollmoves.config.documenting README.md"
+    assert re.findall(r"<!-- settings: (\w+) -->", (CHECKOUT / "README.md").read_text()) == list(MODELS)
+    found = [name for page in PAGES for name in re.findall(r"<!-- parameters: (\w+) -->", page.read_text())]
+    assert sorted(found) == sorted(PARAMETERS)
+    for page in PAGES:
+        assert page.read_text() == with_tables(page.read_text()), f"run python -m trollmoves.config.documenting {page.name}"
 
 
 def test_the_tables_are_renewed_by_one_command(tmp_path: Path) -> None:

@@ -869,3 +869,17 @@ def test_the_disk_speaks_for_itself(tmp_path: Path, into: Path) -> None:
         unpack(str(tmp_path / "fifo.tar"), "tar", into=str(into))
     with pytest.raises(DestinationInvalid, match="Not a directory"):
         unpack(str(path), "tar", into=str(path))
+
+
+def test_another_file_than_the_one_that_was_meant_is_not_unpacked(into: Path) -> None:
+    packed = into / "words.bz2"
+    packed.write_bytes(bz2.compress(b"meant"))
+    meant = packed.stat().st_ino
+    packed.rename(into / "kept")
+    packed.write_bytes(bz2.compress(b"other"))
+    with pytest.raises(OriginChanged, match="another file"):
+        unpack(str(packed), "bzip2", is_meant=lambda status: status.st_ino == meant)
+    assert sorted(path.name for path in into.iterdir()) == ["kept", "words.bz2"]
+    (into / "kept").rename(packed)
+    assert unpack(str(packed), "bzip2", is_meant=lambda status: status.st_ino == meant)
+    assert (into / "words").read_bytes() == b"meant"

@@ -38,7 +38,7 @@ def test_parts(text: str, scheme: str, host: str, port: int | None, path: str, u
 @pytest.mark.parametrize("text", [
     "", None, 7, ["/a"], {"a": 1}, b"/a", "relative", "file://host", "file:relative", "/a/../b",
     "ftp://h/../x", "ftp://h:port/", "ftp://h:99999/",
-    "ftp://h:-1/", "ftp://[::1/", "ftp://h\\x/", "/a\nb", "/a\x00b", "ftp://h%20x/", "ftp://{host}/",
+    "a://:", "ftp://:21/", "ftp://h:-1/", "ftp://[::1/", "ftp://h\\x/", "/a\nb", "/a\x00b", "ftp://h%20x/", "ftp://{host}/",
 ])
 def test_refused(text: object) -> None:
     with pytest.raises(DestinationInvalid):
@@ -79,15 +79,15 @@ def test_the_four_forms(text: str, clean: str, exact: str, shown: str) -> None:
 
 
 @given(st.text(st.characters(codec="ascii", exclude_categories=("C", "Z"), exclude_characters="/?#"), min_size=8))
-def test_a_password_is_never_shown(secret: str) -> None:
+def test_a_password_is_never_shown(beginning: str) -> None:
+    secret = beginning + "7q"  # so that it is in none of the words around it
     text = f"ftp://me:{secret}@host.example/in/"
-    shown = "me at host.example in"  # words that are in the rest of the uri anyhow
     try:
         place = parse_destination(text)
         texts = [place.clean, place.exact, str(place), repr(place)]
     except DestinationInvalid as error:
         texts = [str(error)]
-    assert all(secret not in one for one in [*texts, hide_password(text)] if secret not in shown), texts
+    assert all(secret not in one for one in [*texts, hide_password(text)]), texts
 
 
 @pytest.mark.parametrize("text, hidden", [

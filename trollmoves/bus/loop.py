@@ -17,7 +17,7 @@ from trollmoves.bus.inbox import Call, Inbox
 logger = logging.getLogger(__name__)
 
 CALLS_PER_TURN = 500
-SWITCH_INTERVAL = 0.0005
+SWITCH_INTERVAL = 0.002
 """Seconds a thread may keep the interpreter: the loop gives it up at every send, and must not wait 5 ms to get it back."""
 LONGEST_POLL = 60.0
 """Seconds."""

@@ -24,8 +24,14 @@ class Publisher:
         self._loop = loop
         self._subscribed = subscribed
         self._socket, self.port = bound(zmq.XPUB, address, port, {zmq.XPUB_VERBOSE: 1})
+        self._subscriptions: set[bytes] = set()
         self._broadcaster: AddressServiceBroadcaster | None = None
         loop.register(self._socket, self._read)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody has subscribed to anything."""
+        return bool(self._subscriptions)
 
     def send(self, raw: bytes) -> None:
         """Publish one encoded message. Never blocks: a subscriber whose queue is full misses it (and asks for it later)."""
@@ -43,8 +49,12 @@ class Publisher:
                 frame = self._socket.recv(NOW)
             except zmq.Again:
                 return
-            if frame[:1] == b"\x01" and self._subscribed is not None:
-                self._subscribed(frame[1:].decode("utf-8", "replace"))
+            if frame[:1] == b"\x00":  # the last one with this subscription has gone
+                self._subscriptions.discard(frame[1:])
+            elif frame[:1] == b"\x01":
+                self._subscriptions.add(frame[1:])
+                if self._subscribed is not None:
+                    self._subscribed(frame[1:].decode("utf-8", "replace"))
 
     def close(self, linger: int = 1000) -> None:
         """Stop; *linger* milliseconds for queued messages to leave."""

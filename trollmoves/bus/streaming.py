@@ -41,9 +41,15 @@ class Stream:
         self._soon = self._closed = False
         loop.after(1.0, self._again)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens: notices that nobody would get need not be made."""
+        return self._publisher.is_heard
+
     def publish(self, raw: bytes, subject: str, position: int) -> None:
         """Send a message that stands in the journal at *position*. To be called in the order of positions."""
-        self._publisher.send(raw)
+        if self._publisher.is_heard:
+            self._publisher.send(raw)
         if position > self._head:  # not one that is sent again
             self._head = position
             self._heads[subject] = position

@@ -108,11 +108,20 @@ class Addressing:
         data["origin"] = address
         return self._replaced(data)
 
+    def local_path(self, place: Place, name: str) -> str:
+        """Where the delivered file *name* is on this machine. Looks at the disk."""
+        path = place.destination.path
+        local = os.path.abspath(os.path.join(self._settings.ftp_root, path.lstrip("/")))
+        return os.path.join(local, name) if not path or path.endswith("/") or os.path.isdir(local) else local
+
+    def published_path(self, place: Place, local: str) -> str:
+        """The uri of the file *local* beside a delivered one."""
+        return self._uri(place.destination, "/" + os.path.relpath(local, self._settings.ftp_root))
+
     def _published_uri(self, place: Destination, item: Mapping[str, Any]) -> str:
-        name = str(item.get("uid", "")) or posixpath.basename(str(item.get("uri", "")))
-        if name.startswith("/") or ".." in name.split("/"):
-            name = posixpath.basename(name)
-        path = posixpath.join(place.path, name)
+        return self._uri(place, posixpath.join(place.path, name_of(item)))
+
+    def _uri(self, place: Destination, path: str) -> str:
         if place.scheme != "s3" and is_this_machine(place.host):
             return path
         user = self._login.partition(":")[0] if self._login else None
@@ -124,6 +133,12 @@ class Addressing:
             if key in data:
                 data[key] = new.get(str(data[key]), data[key]) if isinstance(new, Mapping) else new
         return data
+
+
+def name_of(item: Mapping[str, Any]) -> str:
+    """The name that a delivered file has, as upstream tells it: its uid, which is kept from leaving the directory."""
+    name = str(item.get("uid", "")) or posixpath.basename(str(item.get("uri", "")))
+    return posixpath.basename(name) if name.startswith("/") or ".." in name.split("/") else name
 
 
 def _asked(place: Destination) -> Destination:

@@ -2,7 +2,8 @@
 
     Hearing       what providers announce and what was missed      hearing.py (bus/: Listener, CatchUp)
     -> deciding   is it news, whom to ask, when again              deciding.py (no I/O)
-    -> Asking     ask, many at a time; retry; other providers      asking.py (bus/: Requesters)
+    -> Asking     ask, many at a time; retry; other providers      asking.py, sending.py, waiting.py (bus/: Requesters)
+    -> Unpacking  where `compression` is set                       unpacking.py
     -> Delivering acknowledge and publish                          delivering.py
 
 A message is journaled (through the `Ledger`, ledger.py) before anything is done about it.

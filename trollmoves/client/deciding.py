@@ -13,14 +13,14 @@ from typing import NamedTuple
 from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement, Message
 
-FINISHED = frozenset((State.MOVED, State.PUBLISHING, State.PUBLISHED, State.COVERED))
+FINISHED = frozenset((State.PUBLISHING, State.PUBLISHED, State.COVERED))
 WAITING = frozenset((State.ANNOUNCED, State.FAILED))
 EXPIRES_AFTER = 24 * 3600.0
 """Seconds after which a file that could not be had is given up."""
-LONGEST_WAIT = 300.0
-"""Seconds between two tries of something only an operator can mend."""
+MENDABLE_WAIT = 10.0
+"""Seconds between two tries of something only an operator can mend, at least."""
 MENDABLE = frozenset(("denied", "dest_auth", "internal"))
-"""Refusals that end when somebody corrects a configuration: tried again, slowly."""
+"""Refusals that end when somebody corrects a configuration: tried again, more and more slowly."""
 PEER_PATIENCE = 60.0
 """Seconds a hot spare gives the peer that asked, at least."""
 
@@ -137,5 +137,5 @@ def after_failure(*, code: str, permanent: bool, untried: list[str], age: float,
     if age > EXPIRES_AFTER:
         return GiveUp()
     if permanent:
-        return Wait(LONGEST_WAIT) if code in MENDABLE else GiveUp()
+        return Wait(max(backoff, MENDABLE_WAIT)) if code in MENDABLE else GiveUp()
     return Wait(max(backoff, retry_after or 0.0))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -51,33 +51,38 @@ class Delivering:
         """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
         self._steps: list[tuple[Any, ...]] = []
         self._announcements: list[tuple[Any, ...]] = []
+        self._more: list[Operation] = []
         self._confirmations: dict[tuple[str, int], list[tuple[int, str]]] = {}
 
     def deliver(self, flight: Flight, reply: Message) -> None:
         """The provider says that the files of *flight* are at their destination."""
-        source, place = flight.source, flight.place
-        assert place is not None
-        data = self._addressing.published_data(reply.fields, source.announcement.address, place)
-        position, previous = self._journal.new_position(reply.subject)
+        assert flight.place is not None
+        data = self._addressing.published_data(reply.fields, flight.source.announcement.address, flight.place)
+        self.publish(flight, reply.subject, reply.type, data, receipt_line(flight, reply))
+        if reply.extension.get("confirm") is True:
+            self.confirm(flight)
+
+    def publish(self, flight: Flight, subject: str, kind: str, data: dict[str, Any], line: str = "",
+                more: Sequence[Operation] = ()) -> None:
+        """Journal the publication of *data*, with *line* in the history of the file and *more* in the same transaction; then send
+        it."""
+        position, previous = self._journal.new_position(subject)
         data[EXTENSION] = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
-                           "publication": publication_id(flight), "key": source.announcement.key}
-        raw = self._envelope.encode(reply.subject, reply.type, data)
+                           "publication": publication_id(flight), "key": flight.source.announcement.key}
+        raw = self._envelope.encode(subject, kind, data)
         now = time.time()
-        lines = (step_line(State.MOVED, now, source.announcement.address, flight.attempt, _receipt(reply))
-                 + step_line(State.PUBLISHING, now))
         if not self._delivered:
             self._loop.call(self._record_delivered)
-        self._delivered.append((flight, raw, reply.subject, position))
-        self._steps.append((State.PUBLISHING, now, flight.attempt, lines, flight.id))
-        self._announcements.append((position, flight.id, reply.subject, previous, raw.decode(), now))
-        if reply.extension.get("confirm") is True:
-            self._confirm(source, flight.request)
+        self._delivered.append((flight, raw, subject, position))
+        self._steps.append((State.PUBLISHING, now, flight.attempt, line + step_line(State.PUBLISHING, now), flight.id))
+        self._announcements.append((position, flight.id, subject, previous, raw.decode(), now))
+        self._more += more
 
     def _record_delivered(self) -> None:
         """Journal all that was delivered in this turn of the loop, then publish it."""
-        records: list[Operation] = [("step", self._steps), ("add_announcement", self._announcements)]
+        records: list[Operation] = [("step", self._steps), ("add_announcement", self._announcements), *self._more]
         self._journal.write(records, self._publish_all, self._delivered)
-        self._delivered, self._steps, self._announcements = [], [], []
+        self._delivered, self._steps, self._announcements, self._more = [], [], [], []
 
     def _publish_all(self, delivered: list[tuple[Flight, bytes, str, int]]) -> None:
         if self._closed:  # the chain that takes our place finds them in the journal
@@ -89,7 +94,8 @@ class Delivering:
         """The journal knows: tell the world, then the other providers."""
         crashing.point("client.publishing")
         announcement = flight.source.announcement
-        self._stream.send(self._envelope.encode_like(announcement.message, "ack", self._addressing.added))
+        if self._stream.is_heard:
+            self._stream.send(self._envelope.encode_like(announcement.message, "ack", self._addressing.added))
         self._stream.publish(raw, subject, position)
         crashing.point("client.published")
         self._note_published(flight.id)
@@ -131,12 +137,14 @@ class Delivering:
             lanes = self._requesters.upstream(announcement.host, announcement.port)
             lanes.ask(subject, "ack", fields, _ignore, self._settings.req_timeout)
 
-    def _confirm(self, source: Source, request: str) -> None:
-        place = source.announcement.host, source.announcement.port
+    def confirm(self, flight: Flight) -> None:
+        """Tell the provider, together with others, that its answer was taken."""
+        announcement = flight.source.announcement
+        place = announcement.host, announcement.port
         if place not in self._confirmations:
             self._confirmations[place] = []
             self._loop.after(CONFIRM_EVERY, lambda: self._send_confirmations(place))
-        self._confirmations[place].append((source.announcement.offset, request))
+        self._confirmations[place].append((announcement.offset, flight.request))
 
     def _send_confirmations(self, place: tuple[str, int]) -> None:
         requests = [] if self._closed else self._confirmations.pop(place, [])
@@ -160,6 +168,11 @@ def publication_id(flight: Flight) -> str:
     """The same for every publication of the same content by this chain."""
     text = f"{flight.chain}\n{flight.identity}\n{flight.source.announcement.key}"
     return "p:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def receipt_line(flight: Flight, reply: Message) -> str:
+    """For the history of the file: who delivered it, and how that was verified."""
+    return step_line(State.MOVED, time.time(), flight.source.announcement.address, flight.attempt, _receipt(reply))
 
 
 def _receipt(reply: Message) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from trollmoves.client.addressing import Place
 from trollmoves.messages import Announcement
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A provider that announced the file."""
 
     provider: str

@@ -15,13 +15,24 @@ from trollmoves import crashing
 from trollmoves.bus import Listener, Loop
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.client.asking import Asking, host_part
-from trollmoves.client.deciding import Covered, Known, Notice, Verdict, Wait, after_notice, is_overtaken, judge, read_notice
+from trollmoves.client.deciding import (
+    FINISHED,
+    Covered,
+    Known,
+    Notice,
+    Verdict,
+    Wait,
+    after_notice,
+    is_overtaken,
+    judge,
+    read_notice,
+)
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import JournalError, MalformedMessage
-from trollmoves.journal import Journal, Operation
+from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement, Message, identity_of, read_announcement
@@ -79,10 +90,10 @@ class Hearing:
         cursor = None if row is None else (str(row["epoch"]), int(row["position"]))
 
         def page(messages: list[Message], epoch: str, position: int, then: Callable[[], Any]) -> None:
-            self._take_in(provider, messages, ("set_cursor", [(self._settings.name, str(provider), epoch, position)]), then)
+            self._take_in(provider, messages, (self._settings.name, str(provider), epoch, position), then)
 
         def moved_on(epoch: str, position: int) -> None:
-            self._ledger.add(("set_cursor", [(self._settings.name, str(provider), epoch, position)]))
+            self._ledger.add("set_cursor", (self._settings.name, str(provider), epoch, position))
 
         self._catch_ups[provider] = CatchUp(
             self._loop, self._asking.requesters, str(provider), topics, self._client, cursor=cursor, past=self._settings.catch_up,
@@ -95,7 +106,7 @@ class Hearing:
     def _alarm(self, text: str) -> None:
         self._journal.alarm(self._settings.name, text)
 
-    def _take_in(self, provider: Provider, messages: list[Message], cursor: Operation | None = None,
+    def _take_in(self, provider: Provider, messages: list[Message], cursor: tuple[Any, ...] | None = None,
                  then: Callable[[], Any] | None = None) -> None:
         """Handle messages of one provider in one transaction; *cursor* goes with them when they are a page of a replay."""
         if not self._open:
@@ -113,7 +124,7 @@ class Hearing:
             except Exception:  # whatever one message brings about, the next one is taken
                 logger.exception("[%s] a message of %s cannot be dealt with", self._settings.name, provider)
         if cursor is not None:
-            self._ledger.add(cursor)
+            self._ledger.add("set_cursor", cursor)
         self._asking.commit(then)
 
     def _take_one(self, provider: Provider, message: Message, *, live: bool) -> None:
@@ -147,10 +158,21 @@ class Hearing:
                 return
             self._begin(source)
         elif verdict is Verdict.SOURCE:
-            self._ledger.add(("add_source", [(file, source.provider, announcement.message.raw.decode())]))
+            self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
             self._asking.add_source(file, source)
+        elif verdict is Verdict.IGNORE and known is not None and known.state not in FINISHED:
+            self._announced_again(file, source)
         elif verdict is Verdict.TELL:
             self._asking.delivering.tell(source)
+
+    def _announced_again(self, file: int, source: Source) -> None:
+        """The same content, that is under way, announced once more: with a later position it may be another file, of the same
+        size and time, and what was announced before cannot be had any more."""
+        announcement = source.announcement
+        before = self._ledger.versions(announcement.identity).get(file)
+        if before is not None and before.epoch == announcement.epoch != "" and before.offset < announcement.offset:
+            self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
+            self._asking.add_source(file, source)
 
     def _is_old_news(self, file: int, known: Known, announcement: Announcement) -> bool:
         """Whether what differs from the newest that is known is but older; else what was given up of it is no loss any more."""
@@ -170,9 +192,9 @@ class Hearing:
         steps = step_line(State.ANNOUNCED, now, source.provider)
         if state is not State.ANNOUNCED:
             steps += step_line(state, now, source.provider, flight.attempt, "a peer has it" if state is State.COVERED else "")
-        self._ledger.add(("add_file", [(
+        self._ledger.add("add_file", (
             flight.id, flight.chain, flight.identity, announcement.key, state, now, steps, due, announcement.size, None, None,
-            None, None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now)]))
+            None, None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now))
         self._ledger.remember(flight.identity, flight.id, Known(
             state, announcement.key, announcement.size, source.provider, announcement.epoch, announcement.offset))
 
@@ -185,7 +207,7 @@ class Hearing:
             wait = after_notice(notice, State.ANNOUNCED, self._delay)
             assert isinstance(wait, Wait)
             return State.ANNOUNCED, now + wait.seconds
-        if self._delay or not self._asking.has_room(announcement.address):
+        if self._delay or self._asking.room(announcement.address) <= 0:
             return State.ANNOUNCED, now + self._delay
         return State.REQUESTED, None
 
@@ -207,6 +229,7 @@ class Hearing:
         if isinstance(action, Covered):
             self._ledger.step(file, State.COVERED, None, 0, f"{message.sender} has it")
             self._ledger.forget(identity, file)
+            self._asking.waiting.drop(file)
         else:
             self._ledger.step(file, known.state, now + action.seconds, 0, f"{message.sender} asks for it")
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from trollmoves.client.deciding import Known
-from trollmoves.journal import Journal, Operation
+from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message, decode, identity_of
@@ -21,7 +21,7 @@ class Ledger:
     def __init__(self, chain: str, journal: Journal):
         self._chain = chain
         self._journal = journal
-        self._records: list[Operation] = []
+        self._records: list[tuple[str, list[tuple[Any, ...]]]] = []
         self._unwritten: dict[str, tuple[int, Known]] = {}
         """By identity: what is being written or asked for, which look-ups do not see, or not as it is now."""
         self._overtaken: dict[str, dict[int, Known]] = {}
@@ -79,14 +79,18 @@ class Ledger:
             if not self._overtaken[identity]:
                 del self._overtaken[identity]
 
-    def add(self, operation: Operation) -> None:
-        self._records.append(operation)
+    def add(self, statement: str, row: tuple[Any, ...]) -> None:
+        """Note a row for a named statement; equal statements in sequence are run as one."""
+        if self._records and self._records[-1][0] == statement:
+            self._records[-1][1].append(row)
+        else:
+            self._records.append((statement, [row]))
 
     def step(self, file: int, state: State, due: float | None, attempt: int, detail: str, peer: str = "") -> None:
         """Note that *file* has come to *state*, and when (epoch seconds) something is to be done next."""
         now = time.time()
         line = step_line(state, now, peer, attempt, detail)
-        self._records.append(("step_due", [(state, now, attempt, due, line, file)]))
+        self.add("step_due", (state, now, attempt, due, line, file))
 
     def write(self, then: Callable[..., Any], *arguments: Any) -> None:
         """Hand what was noted to the journal; `then(*arguments)` is called when it is on the disk."""

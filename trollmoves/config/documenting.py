@@ -1,25 +1,58 @@
-"""The tables of options in the manual, made from the settings themselves.
+"""The tables of options in the manual, made from the settings themselves, and those of the movers.
 
 `python -m trollmoves.config.documenting README.md` renews the tables of a file, each between `<!-- settings: server -->` (or
-`client`) and `<!-- end of settings -->`.
+`client`) and `<!-- end of settings -->`; likewise `parameters: ftp` (or another mover, `every`, `attrs`) and `abilities: movers`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
+from trollmoves.movers.parameters import BUILT_IN, COMMON, OPTIONS, Parameter
+from trollmoves.movers.registry import mover_for
 
 MODELS: dict[str, type[ChainSettings]] = {"server": ServerSettings, "client": ClientSettings}
-_TABLE = re.compile(r"(<!-- settings: (\w+) -->\n).*?(<!-- end of settings -->)", re.DOTALL)
+PARAMETERS: dict[str, tuple[Parameter, ...]] = {"every": COMMON, "attrs": OPTIONS, **BUILT_IN}
+_TABLE = re.compile(r"(<!-- (settings|parameters|abilities): (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 
 def with_tables(text: str) -> str:
-    """*text* with every table between the marks made anew. Raises `KeyError` for a program there is no table for."""
-    return _TABLE.sub(lambda found: f"{found[1]}{settings_table(MODELS[found[2]])}{found[3]}", text)
+    """*text* with every table between the marks made anew. Raises `KeyError` for what there is no table for."""
+    return _TABLE.sub(lambda found: found[1] + _table_of(found[2], found[3]) + found[4], text)
+
+
+def _table_of(kind: str, name: str) -> str:
+    if kind == "settings":
+        return settings_table(MODELS[name])
+    return abilities_table() if kind == "abilities" else parameters_table(PARAMETERS[name])
+
+
+def parameters_table(parameters: tuple[Parameter, ...]) -> str:
+    """A markdown table of the parameters that have an effect, and a sentence on the others."""
+    rows = [(f"`{parameter.name}`", f"`{parameter.default}`" if parameter.default else "", parameter.meaning)
+            for parameter in parameters if parameter.used]
+    idle = ", ".join(f"`{parameter.name}`" for parameter in parameters if not parameter.used)
+    more = f"\nTaken from upstream's configurations, without effect: {idle}.\n" if idle else ""
+    return _table(("name", "default", "meaning"), rows) + more
+
+
+def abilities_table() -> str:
+    """A markdown table of what the movers of ours can do."""
+    heads = ("mover", "schemes", "appears", "goes on after a cut", "time and mode kept", "checksum there", "fsync there",
+             "moves to a host at a time")
+    return _table(heads, [_abilities_of(name) for name in BUILT_IN])
+
+
+def _abilities_of(name: str) -> tuple[str, ...]:
+    mover = mover_for(name)
+    can, schemes = mover.abilities, ", ".join(f"`{scheme}://`" if scheme else "a path" for scheme in mover.schemes)
+    powers = ("yes" if power else "" for power in (can.resume, can.attributes, can.checksum, can.sync))
+    return f"[{name}]({name}.md)", schemes, "by rename" if can.rename else "when it is finished", *powers, str(can.parallel)
 
 
 def settings_table(model: type[ChainSettings]) -> str:
@@ -27,8 +60,12 @@ def settings_table(model: type[ChainSettings]) -> str:
     fields = sorted(((name, model.model_fields[name]) for name in model.options()),
                     key=lambda item: (not item[1].is_required(), item[0] in ChainSettings.model_fields))
     rows = [_row(name, field) for name, field in fields]
-    lines = ["| option | default | meaning |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)]) + "\n"
+    return _table(("option", "default", "meaning"), rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (heads, *rows)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]]) + "\n"
 
 
 def _row(name: str, field: Any) -> tuple[str, str, str]:

@@ -8,11 +8,13 @@ from trollmoves.config.settings import ClientSettings, ServerSettings
 def not_built_yet(settings: ServerSettings | ClientSettings) -> str:
     """What to say of a section that cannot run yet, empty when it can."""
     if isinstance(settings, ClientSettings):
-        return "`compression` comes with a later release; leave it out" if settings.compression else ""
+        if settings.compression is not None and settings.destination.reveal().lower().startswith("s3:"):
+            return "`compression` needs a destination this machine can read as files, and s3 is none; leave `compression` out"
+        return ""
     if settings.listen is not None:
         return "`listen` (announcing other publishers' messages) comes with a later release; watch a directory with `origin`"
     if settings.request_port is None:
         return "chains without `request_port` come with a later release; set request_port = 9094, for example"
-    if settings.compression is not None or settings.unpack is not None:
-        return "`compression` and `unpack` come with a later release; leave them out"
+    if settings.unpack is not None:
+        return "`unpack` is for chains without `request_port`, which come with a later release; leave it out"
     return ""

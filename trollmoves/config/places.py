@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +106,15 @@ def origin(value: Any) -> Any:
     except ConfigurationError as error:
         raise ValueError(f"is no pattern to watch: {_reason(error, value)}") from None
     return value
+
+
+def directory(value: Any) -> Any:
+    """An absolute path."""
+    if not isinstance(value, str):
+        return value
+    if not value.startswith("/") or ".." in value.split("/"):
+        raise ValueError("is not an absolute path without `..`; begin it with /")
+    return os.path.normpath(value)
 
 
 def allowed_destinations(value: Any) -> Any:

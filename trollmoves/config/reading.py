@@ -16,12 +16,13 @@ from trollmoves.config.hidden import is_secret
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 from trollmoves.config.text import Problem, in_order, near
 from trollmoves.errors import ConfigurationError
+from trollmoves.movers.parameters import IDLE, NAMES
+from trollmoves.movers.registry import known_parameters
 
 S = TypeVar("S", bound=ChainSettings)
 _SHOWN = 80
 _NUMBERS = (
     "connection_uptime", "ssh_connection_timeout", "num_ssh_retries", "scpclient_timeout_seconds", "s3_multipart_chunksize")
-_CONNECTION_PARAMETERS = (*_NUMBERS, "use_tmp_on_transfer", "tmp_prefix", "s3_use_multipart", "s3_use_copy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def _server_section(section: _Section) -> dict[str, Any]:
     known = ServerSettings.options()
     for option in [name for name in values if name not in known]:
         del values[option]
-        hint = f"; write connection_parameters__{option}" if option in _CONNECTION_PARAMETERS else near(option, known)
+        hint = f"; write connection_parameters__{option}" if option in NAMES else near(option, known)
         section.warn(option, f"is no option of a server and is ignored{hint}")
     for option in [name for name, value in values.items() if isinstance(value, dict) and name != "connection_parameters"]:
         del values[option]
@@ -174,8 +175,21 @@ def _check_server(section: _Section, values: Mapping[str, Any]) -> None:
         if name in parameters and not re.fullmatch(r"\d{1,15}(\.\d+)?", str(parameters[name]), re.ASCII):
             written = name if name in section.entries else f"connection_parameters__{name}"
             section.problem(written, "is not a number from 0; write for example 30")
+    _check_names(section, parameters)
     if values.get("allowed_destinations") == "any":
         section.warn("allowed_destinations", "allows any client to have files pushed anywhere; list the destinations instead")
+
+
+def _check_names(section: _Section, parameters: Mapping[str, Any]) -> None:
+    """Warn of connection parameters that no mover takes, and of those that change nothing."""
+    strangers = [name for name in parameters if name not in NAMES]
+    known = known_parameters() if strangers else NAMES
+    for name in strangers:
+        if known is not None and name not in known:
+            section.warn(f"connection_parameters__{name}", f"is known to no mover and is ignored{near(name, known)}")
+    for name in parameters:
+        if name in IDLE:
+            section.warn(f"connection_parameters__{name}", f"is accepted and changes nothing: {IDLE[name]}")
 
 
 def _check_shared_ports(sections: list[_Section], chains: Mapping[str, Any]) -> None:

@@ -59,7 +59,6 @@ class ChainSettings(BaseModel):
     retention: Seconds = option(7 * DAY, "how long the journal remembers a finished file", "7d")
     retention_entries: Count = option(200_000, "how many finished files the journal remembers at most")
     listen_address: Host = option("*", "address the sockets are bound to; `*` is every address, `127.0.0.1` this machine only")
-    working_directory: str | None = option(None, "where files are unpacked before they get their place")
     req_timeout: Timeout = option(1.0, "seconds to wait for the answer to a question or an ack")
     transfer_req_timeout: Timeout = option(10.0, "seconds to wait for the answer to a push")
 
@@ -106,7 +105,9 @@ class ServerSettings(ChainSettings):
     delete_after: OptionalSeconds = option(None, "age after which an announced file is removed, confirmed or not: `12h`, `7d`")
 
     compression: SingleFileUnpacker = option(None, f"unpack before announcing: {', '.join(SINGLE_FILE_COMPRESSIONS)}", "false")
-    prog: str | None = option(None, "program that unpacks xrit")
+    prog: str | None = option(None, "program that unpacks xrit; gets the packed file as its only argument")
+    working_directory: Annotated[str | None, BeforeValidator(places.directory)] = option(
+        None, "directory for unpacked files; that of the packed file if left out")
     unpack: Annotated[str | None, BeforeValidator(values.one_of_or_none("tar", "zip"))] = option(
         None, "kind of archive (tar, zip) whose members a chain without `request_port` announces")
 
@@ -129,6 +130,8 @@ class ServerSettings(ChainSettings):
         None, "transfers at a time; `auto` is 4, and 16 where files are fsynced", "auto")
     transfers_per_host: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
         None, "transfers at a time to the same host; `auto` is what suits the kind of destination", "auto")
+    bandwidth_per_host: Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))] = option(
+        None, "bytes per second to the same host, of all its transfers together: `512k`, `10M`; `none` for no limit", "none")
     queued_requests: Annotated[int, BeforeValidator(values.number_of(1, 1_000_000))] = option(
         10_000, "requests that may wait; beyond it clients are told to ask later")
     max_request_size: Annotated[int, BeforeValidator(values.bytes_of(64 * 1024, 16 * 1024**2))] = option(
@@ -160,6 +163,11 @@ class ServerSettings(ChainSettings):
     def any_destination(self) -> bool:
         """Whether files may be pushed anywhere."""
         return self.allowed_destinations == ("any",)
+
+    @property
+    def removes(self) -> bool:
+        """Whether delivered files are removed here: origins, or only the copies they were unpacked to."""
+        return self.delete is not None or self.compression is not None
 
     @property
     def trusts_any_ack(self) -> bool:
@@ -199,9 +207,10 @@ class ClientSettings(ChainSettings):
         math.inf, "what a new client asks for of the past: `all` the server remembers, `none`, or a time like `12h`", "all")
 
     compression: Unpacker = option(None, f"unpack what arrives: {', '.join(COMPRESSIONS)}", "false")
-    xritdecompressor: str | None = option(None, "program that unpacks xrit")
-    block_size: str = option("1024", "accepted, not used: upstream's block size for unpacking")
-    delete: Flag = option(False, "remove the packed file after unpacking")
+    xritdecompressor: str | None = option(None, "program that unpacks xrit; gets the packed file as its only argument")
+    block_size: Annotated[int, BeforeValidator(values.bytes_of(1, 2**24))] = option(2**20, "bytes decompressed at a time", "1M")
+    delete: Flag = option(False, "remove the packed file when what was in it is published")
+    working_directory: str | None = option(None, "accepted, not used: files are unpacked beside the packed one")
     create_target_directory: Flag = option(True, "make the directory of the destination on this machine")
     ftp_root: str = option("/", "directory on this machine that is the root of the destination's path")
     backup_targets: OptionalWords = option(None, "other hosts for the destination, tried when the first is unreachable (scp)")

@@ -82,6 +82,12 @@ def bytes_of(low: int, high: int) -> Reader:
     return read
 
 
+def bytes_or_none(low: int, high: int) -> Reader:
+    """A size as of `bytes_of`; None for `none`."""
+    read = bytes_of(low, high)
+    return lambda value: None if isinstance(value, str) and value.lower() == "none" else read(value)
+
+
 def _amount(text: str, units: Mapping[str, int]) -> float:
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]?)", text.lower(), re.ASCII)
     return float(match[1]) * units[match[2]] if match and match[2] in units else math.nan

@@ -1,4 +1,8 @@
-"""The journal of this process: one SQLite file, one writing thread, look-ups from the loop."""
+"""The journal of this process: one SQLite file, one writing thread, look-ups from the loop.
+
+Design note: architecture.md gives every commit to the writing thread. A lone file waits for five of them on its way, and each
+would wake two threads; so a few records are committed by the loop itself, as long as the disk answers within milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +23,20 @@ import orjson
 from trollmoves.errors import JournalError, JournalTooNew
 from trollmoves.journal.reader import Reader
 from trollmoves.journal.statements import schema_scripts
-from trollmoves.journal.writer import Operation, Then, Writer
+from trollmoves.journal.writer import Group, Operation, Then, Writer
 
 logger = logging.getLogger(__name__)
 
 SUBJECTS_KEPT = 10_000
 """Subjects whose last position is kept in memory."""
 CHECKPOINT_PAGES = 4000
+LOG_SIZE = 16 * 2**20
+"""Bytes the write-ahead log comes to before it is used from its beginning again; it is given them at once."""
+FEW = 24
+"""Records the loop commits itself while the writing thread is idle."""
+SLOW = 0.004
+PATIENCE = 1.0
+"""Seconds: after a commit that took longer than `SLOW` the loop leaves commits to the thread for this long."""
 
 
 def step_line(state: str, when: float, peer: str = "", attempt: int = 0, detail: str = "") -> str:
@@ -62,7 +73,12 @@ class Journal:
         self._previous: OrderedDict[str, int] = OrderedDict()
         self.reader = Reader(path)
         self._inode = os.stat(path).st_ino
+        self._call_all = call_all
+        self._pending: list[Group] = []
+        """What was recorded in this turn of the loop."""
+        self._patient_until = 0.0
         self._writer = Writer(lambda: _connect(path), call_all, died)
+        _extend_log(path)
         self._writer.start()
 
     @property
@@ -73,7 +89,7 @@ class Journal:
     @property
     def waiting(self) -> int:
         """Groups of records not committed yet."""
-        return self._writer.waiting()
+        return self._writer.waiting() + len(self._pending)
 
     @property
     def head(self) -> int:
@@ -103,7 +119,22 @@ class Journal:
 
         Transactions are committed, and their calls made, in the order of writing.
         """
-        self._writer.write(operations, None if then is None else (then, arguments))
+        self._pending.append((operations, None if then is None else (then, arguments)))
+        if len(self._pending) == 1:
+            self._call_all([(self._commit, ())])
+
+    def _commit(self) -> None:
+        """Commit what was recorded in this turn of the loop: a few records at once, else by the thread."""
+        groups, self._pending = self._pending, []
+        began = time.monotonic()
+        records = sum(len(rows) for operations, _ in groups for _, rows in operations)
+        if records <= FEW and began >= self._patient_until and self._writer.commit_now(groups):
+            now = time.monotonic()
+            if now - began > SLOW:
+                self._patient_until = now + PATIENCE
+            return
+        for group in groups:
+            self._writer.write(*group)
 
     def find(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a named query, as of the last commit."""
@@ -131,8 +162,9 @@ class Journal:
         """Commit what waits, then let go. May be called twice."""
         if self._lock >= 0:
             self.write([("put_meta", [("clean", "yes")])])
+            self._commit()
+        self.reader.close()  # the last connection tidies up, which a reading one cannot
         self._writer.stop()
-        self.reader.close()
         with suppress(OSError):
             os.close(self._lock)
             self._lock = -1
@@ -157,7 +189,8 @@ def _locked(path: Path) -> int:
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
-        connection = sqlite3.connect(path, isolation_level=None, timeout=10.0, cached_statements=256)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10.0, cached_statements=256,
+                                     check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -165,6 +198,22 @@ def _connect(path: Path) -> sqlite3.Connection:
     except (sqlite3.Error, OSError) as error:
         raise JournalError(f"cannot open the journal {path}: {error}") from error
     return connection
+
+
+def _extend_log(path: Path) -> None:
+    """Give the write-ahead log its full size, in zeros, which SQLite does not take for records.
+
+    A commit then overwrites blocks that are there. While the file grows, each commit waits for the file system's own journal too,
+    and so for all that others write meanwhile: 0.22 against 0.10 ms, beside a copy of many files (p95: 2.5 against 0.3).
+    """
+    with suppress(OSError), open(f"{path}-wal", "r+b") as log:
+        disk = os.statvfs(path)
+        size = os.fstat(log.fileno()).st_size
+        if size < LOG_SIZE < disk.f_bavail * disk.f_frsize // 20:
+            log.seek(size)
+            log.write(bytes(LOG_SIZE - size))
+            log.flush()
+            os.fsync(log.fileno())
 
 
 def _check_or_move_aside(journal: Journal) -> None:

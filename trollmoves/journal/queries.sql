@@ -1,3 +1,5 @@
+-- Statements with `VALUES (...)` are run for many rows at once; those that change a row name it last.
+
 -- name: add_file
 INSERT INTO files (id, chain, identity, key, state, time, steps, due, size, path, device, inode, mtime_ns, provider, message,
                    request, attempt, created)
@@ -6,17 +8,17 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: step
 -- One step of one file: its new state, and a line more in its history. A history that has become long (somebody asks for the same
 -- file again and again) loses its older half.
-UPDATE files SET state = ?, time = ?, attempt = ?,
+UPDATE files SET state = new.column1, time = new.column2, attempt = new.column3,
                  steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || ?
-WHERE id = ?;
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || new.column4
+FROM (VALUES (?, ?, ?, ?, ?)) AS new WHERE files.id = new.column5;
 
 -- name: step_due
 -- The same, and when something is to be done next.
-UPDATE files SET state = ?, time = ?, attempt = ?, due = ?,
+UPDATE files SET state = new.column1, time = new.column2, attempt = new.column3, due = new.column4,
                  steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || ?
-WHERE id = ?;
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || new.column5
+FROM (VALUES (?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column6;
 
 -- name: step_all
 -- The same step of many files at the same time (a list of ids in JSON).
@@ -30,10 +32,11 @@ WHERE id = :id;
 
 -- name: ask
 -- A request is about to be sent: to whom, with what id.
-UPDATE files SET state = 'requested', time = ?, attempt = ?, due = NULL, request = ?, provider = ?, message = ?,
+UPDATE files SET state = 'requested', time = new.column1, attempt = new.column2, due = NULL, request = new.column3,
+                 provider = new.column4, message = new.column5,
                  steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || ?
-WHERE id = ?;
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || new.column6
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column7;
 
 -- name: file
 SELECT * FROM files WHERE id = ?;
@@ -88,6 +91,9 @@ WHERE state = 'moving';
 
 -- name: add_source
 INSERT OR REPLACE INTO sources (file, provider, message) VALUES (?, ?, ?);
+
+-- name: any_source
+SELECT 1 FROM sources LIMIT 1;
 
 -- name: sources_of
 SELECT provider, message FROM sources WHERE file = ?;
@@ -188,7 +194,27 @@ SELECT count(*) FROM removals WHERE chain = ?;
 
 -- name: aged_files
 SELECT files.id AS file, path, device, inode, size, mtime_ns FROM files
-WHERE chain = ? AND path IS NOT NULL AND created < ? AND state <> 'given_up' AND instr(steps, '["removed"') = 0 ORDER BY id LIMIT ?;
+WHERE chain = ? AND path IS NOT NULL AND created < ? AND state NOT IN ('given_up', 'seen')
+  AND instr(steps, '["removed"') = 0 ORDER BY id LIMIT ?;
+
+-- name: row_of_path
+SELECT id FROM files WHERE chain = ? AND identity = ? AND path = ? ORDER BY id DESC LIMIT 1;
+
+-- name: add_packed
+INSERT OR REPLACE INTO packed (file, path, device, inode, size, mtime_ns) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: packed_of
+SELECT path, device, inode, size, mtime_ns FROM packed WHERE file = ?;
+
+-- name: packed_elsewhere
+-- Whether another file, still there, was unpacked from the same packed one.
+SELECT 1 FROM packed WHERE path = ? AND inode = ? AND mtime_ns = ? AND file <> ? LIMIT 1;
+
+-- name: packed_in
+SELECT packed.* FROM packed JOIN files ON files.id = packed.file WHERE files.chain = ? ORDER BY packed.file;
+
+-- name: end_packed
+DELETE FROM packed WHERE file = ?;
 
 -- name: set_cursor
 INSERT INTO cursors (chain, provider, epoch, position) VALUES (?, ?, ?, ?)

@@ -15,6 +15,14 @@ def statements() -> dict[str, str]:
     return {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
 
 
+@cache
+def for_rows(name: str, count: int) -> str | None:
+    """The statement *name* for *count* rows at once; None for one that takes its values otherwise."""
+    sql = statements()[name]
+    values = re.search(r"VALUES (\([?, ]+\))", sql)
+    return None if values is None else sql.replace(values[1], ", ".join([values[1]] * count))
+
+
 def schema_scripts() -> list[str]:
     """The scripts that make a journal, in order; number n makes schema version n."""
     folder = files("trollmoves.journal").joinpath("schema")

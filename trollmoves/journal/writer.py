@@ -2,6 +2,9 @@
 
 Nothing waits for a timer: a group is what came in while the last commit ran. Every commit is on the disk (synchronous=FULL)
 before anybody is told. A full disk is waited out: the group is kept and tried again, and `full` says so meanwhile.
+
+While the thread has nothing to do, the loop may commit a few records itself (`commit_now`): handing them over and back would wake
+two threads, which takes longer than the commit.
 """
 
 from __future__ import annotations
@@ -11,11 +14,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from trollmoves.errors import JournalError
-from trollmoves.journal.statements import statements
+from trollmoves.journal.statements import for_rows, statements
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +31,9 @@ Group = tuple[Sequence[Operation], Then | None]
 
 LARGEST_GROUP = 500
 """Records in one transaction, about."""
+ROWS_AT_ONCE = 32
+CHANGING = ("step", "step_due", "ask")
+"""Statements that change rows which are there, and name them last."""
 RETRY_FULL = 1.0
 """Seconds between two tries to commit to a full disk."""
 FULL_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_CANTOPEN", "SQLITE_READONLY")
@@ -38,13 +45,15 @@ class Writer:
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], tell: Callable[[list[Then]], Any],
                  died: Callable[[BaseException], Any]):
-        """*connect* is called in the thread. *tell* gets what to call after a commit; *died* an error that ended the thread."""
-        self._connect = connect
+        """*tell* gets what to call after a commit; *died* an error that ended the thread."""
+        self._connection = connect()
         self._tell = tell
         self._died = died
         self._queue: SimpleQueue[Group | None] = SimpleQueue()
         self._sql = statements()
         self._ended = False
+        self._put = self._told = 0
+        """Groups that were queued (counted by the loop) and whose commit was told (by the thread)."""
         self.full = False
         """The disk is full: nothing is lost, nothing is committed until there is room."""
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
@@ -54,7 +63,22 @@ class Writer:
 
     def write(self, operations: Sequence[Operation], then: Then | None = None) -> None:
         """Record *operations* in one transaction; *then* is handed to `tell` when they are on the disk."""
+        self._put += 1
         self._queue.put((operations, then))
+
+    def commit_now(self, groups: list[Group]) -> bool:
+        """Do it at once, in the loop, if the thread is idle; False when that cannot be and `write` has to do it."""
+        if self._put != self._told or self._ended:
+            return False
+        try:
+            self._commit(self._connection, groups)
+        except sqlite3.OperationalError:
+            _roll_back(self._connection)
+            return False
+        except sqlite3.Error as error:
+            raise JournalError(f"cannot write the journal: {error}") from error
+        self._tell([then for _, then in groups if then is not None])
+        return True
 
     def waiting(self) -> int:
         """How many records are queued, about."""
@@ -67,14 +91,11 @@ class Writer:
             self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
+        self._connection.close()
 
     def _run(self) -> None:
         try:
-            connection = self._connect()
-            try:
-                self._commit_groups(connection)
-            finally:
-                connection.close()
+            self._commit_groups(self._connection)
         except BaseException as error:  # the process must not go on without its journal
             self._died(error)
 
@@ -85,6 +106,7 @@ class Writer:
             if groups:
                 self._commit_until_done(connection, groups)
                 self._tell([then for _, then in groups if then is not None])
+                self._told += len(groups)
 
     def _next_groups(self) -> tuple[list[Group], bool]:
         """What is queued, at least one; and whether more will come."""
@@ -122,7 +144,7 @@ class Writer:
                 if len(rows) == 1:
                     connection.execute(self._sql[name], rows[0])
                 else:
-                    connection.executemany(self._sql[name], rows)
+                    _execute_many(connection, name, rows)
         connection.execute("COMMIT")
 
     def _wait_for_room(self, error: sqlite3.OperationalError) -> None:
@@ -143,3 +165,21 @@ def _roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
         except sqlite3.Error:  # SQLite rolled it back by itself
             logger.debug("nothing to roll back")
+
+
+def _execute_many(connection: sqlite3.Connection, name: str, rows: Sequence[Parameters]) -> None:
+    """Run a statement for all *rows*, many at a time: each call gives the interpreter away and has to get it back."""
+    sql = for_rows(name, ROWS_AT_ONCE)
+    if sql is None or not _are_different(name, rows):
+        connection.executemany(statements()[name], rows)
+        return
+    whole = len(rows) - len(rows) % ROWS_AT_ONCE
+    for start in range(0, whole, ROWS_AT_ONCE):
+        connection.execute(sql, tuple(chain.from_iterable(rows[start:start + ROWS_AT_ONCE])))
+    if rest := rows[whole:]:
+        connection.execute(for_rows(name, len(rest)) or "", tuple(chain.from_iterable(rest)))
+
+
+def _are_different(name: str, rows: Sequence[Any]) -> bool:
+    """Whether no two rows change the same file: of those only one would take effect."""
+    return name not in CHANGING or len({row[-1] for row in rows}) == len(rows)

@@ -14,6 +14,7 @@ What a session promises:
 - `rename` replaces an existing file, in one step where the server can.
 - `remove` of what is not there is no error. `close` may be called twice and never raises.
 - Nothing waits for ever: no progress for `stall_timeout` seconds raises `Stalled`; connecting has its own timeout.
+- `put` asks the `Pace` of the host before it hands bytes over: that pauses where the section limits the bandwidth.
 - Errors are those of `trollmoves.errors`, chained to the library's, with no password in the text.
 - After `Unreachable`, `ConnectionLost` or `Stalled` the session is not used again; it is closed and another is opened.
 """
@@ -28,6 +29,8 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from trollmoves.errors import PermanentError, TemporaryError
+from trollmoves.movers.bandwidth import Bandwidth, Pace
+from trollmoves.movers.parameters import Parameter
 from trollmoves.uris import Destination
 
 Progress = Callable[[int], None]
@@ -130,13 +133,25 @@ class SessionSettings:
     connection_uptime: float = 30.0
     """Seconds an idle connection is kept open."""
     directory_mode: int = 0o755
-    """Permissions of directories that are made."""
+    """Permissions of directories that are made; of the usual 0o755 and of 0o777 the umask at the destination takes its part."""
     file_mode: int | None = None
     """Permissions of delivered files; None keeps those of the origin."""
     checksum: str = "auto"
     """As in `moving.How`: `never` spares a mover the work of computing one on the way."""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    """The section's `connection_parameters`, as upstream names them; each mover documents those it reads."""
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The section's `connection_parameters`, as upstream names them; `Mover.parameters` are those a mover reads."""
+    bandwidth: Bandwidth = field(default_factory=Bandwidth, compare=False, repr=False)
+    section: str = ""
+    """By which `bandwidth` knows the limit."""
+
+    @property
+    def exact_directory_mode(self) -> int | None:
+        """The permissions to give to directories after they were made; None where the umask decides."""
+        return None if self.directory_mode in (0o755, 0o777) else self.directory_mode
+
+    def pace(self, host: str) -> Pace:
+        """How fast bytes may go to *host* (empty: this machine)."""
+        return Pace(self.bandwidth, self.section, host.lower())
 
 
 class Session(ABC):
@@ -198,6 +213,9 @@ class Mover(ABC):
     schemes: ClassVar[tuple[str, ...]]
     """The uri schemes it serves, the first being its name."""
     abilities: ClassVar[Abilities]
+    parameters: ClassVar[tuple[Parameter, ...] | None] = None
+    """What it reads of `SessionSettings.parameters`. Others are reported when a configuration is checked, unless a mover that is
+    installed leaves this None: then nobody knows."""
 
     @abstractmethod
     def open(self, destination: Destination, settings: SessionSettings) -> Session:

@@ -23,8 +23,10 @@ from trollmoves.errors import (
     OriginChanged,
     VerificationFailed,
 )
+from trollmoves.movers.bandwidth import Pace
 from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
 from trollmoves.movers.checksums import checksum_of, checksum_of_bytes
+from trollmoves.movers.parameters import FILE
 from trollmoves.uris import Destination
 
 SMALL = 2**20
@@ -58,11 +60,13 @@ def translated(error: OSError, path: str) -> MoveError:
 class FileSession(Session):
     """Holds nothing open; it exists so that local moves look like all others."""
 
-    def __init__(self, directory_mode: int = 0o755, link: bool = False, checksum: str = "auto", file_mode: int | None = None):
-        self._file_mode = file_mode
-        self._directory_mode = directory_mode
-        self._link = link
-        self._sums = checksum != "never"
+    def __init__(self, settings: SessionSettings):
+        self._file_mode = settings.file_mode
+        self._directory_mode = settings.directory_mode
+        self._exact_directory_mode = settings.exact_directory_mode
+        self._link = bool(settings.parameters.get("link")) and settings.file_mode is None  # a link has the mode of the origin
+        self._sums = settings.checksum != "never"
+        self._pace = settings.pace("")
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         try:
@@ -76,9 +80,9 @@ class FileSession(Session):
         target = _create(path)
         try:
             if origin.size <= SMALL:
-                sent = _through_memory(origin, target, path, self._sums)
+                sent = _through_memory(origin, target, path, self._sums, self._pace)
             else:
-                sent = _by_kernel(origin, target, progress)
+                sent = _by_kernel(origin, target, progress, self._pace)
             os.fchmod(target, origin.mode if self._file_mode is None else self._file_mode)
             os.utime(target, ns=(origin.mtime_ns, origin.mtime_ns))
         finally:
@@ -128,9 +132,25 @@ class FileSession(Session):
 
     def make_directories(self, path: str) -> None:
         try:
-            os.makedirs(path, mode=self._directory_mode, exist_ok=True)
+            self._make(path)
         except OSError as error:
             raise translated(error, path) from error
+
+    def _make(self, path: str) -> None:
+        try:
+            os.mkdir(path, self._directory_mode)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+            return
+        except FileNotFoundError:
+            if os.path.dirname(path) == path:
+                raise
+            self._make(os.path.dirname(path))
+            self._make(path)
+            return
+        if self._exact_directory_mode is not None:
+            os.chmod(path, self._exact_directory_mode)
 
     def sync(self, path: str) -> None:
         try:
@@ -171,27 +191,31 @@ def _linked(origin: Origin, path: str) -> bool:
     return True
 
 
-def _through_memory(origin: Origin, target: int, path: str, sums: bool) -> Sent:
+def _through_memory(origin: Origin, target: int, path: str, sums: bool, pace: Pace) -> Sent:
     data = os.pread(origin.descriptor, origin.size + 1, 0)
     if len(data) != origin.size:
         raise OriginChanged(f"{origin.path}: has {len(data)} bytes, had {origin.size} when it was opened")
     view = memoryview(data)
     while view:
-        view = view[os.write(target, view):]
+        part = view[:pace.at_once(SMALL)]
+        pace.wait_for(len(part))
+        view = view[os.write(target, part):]
     if not sums:
         return Sent(len(data), None, "size")
-    checksum = checksum_of_bytes(data)
-    if checksum_of_bytes(os.pread(target, origin.size + 1, 0)) != checksum:
+    if os.pread(target, origin.size + 1, 0) != data:
         raise VerificationFailed(f"{path}: reads back other bytes than were written")
-    return Sent(len(data), checksum, "sum")
+    return Sent(len(data), checksum_of_bytes(data), "sum")
 
 
-def _by_kernel(origin: Origin, target: int, progress: Progress) -> Sent:
+def _by_kernel(origin: Origin, target: int, progress: Progress, pace: Pace) -> Sent:
     ways: list[Callable[[int, int, int, int], int]] = [_copy_file_range, _sendfile, _read_write]
-    done = 0
+    done = paid = 0
     while done < origin.size:
+        if paid == done:
+            paid += min(pace.at_once(CHUNK), origin.size - done)
+            pace.wait_for(paid - done)
         try:
-            count = ways[0](origin.descriptor, target, done, min(CHUNK, origin.size - done))
+            count = ways[0](origin.descriptor, target, done, paid - done)
         except OSError as error:
             if len(ways) == 1 or error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF):
                 raise
@@ -223,10 +247,11 @@ def _read_write(source: int, target: int, offset: int, count: int) -> int:
 
 
 class FileMover(Mover):
-    """Files on this machine. Reads the parameters `link`."""
+    """Files on this machine."""
 
     schemes = ("file", "")
     abilities = Abilities(checksum=True, sync=True, attributes=True, parallel=16)
+    parameters = FILE
 
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
-        return FileSession(settings.directory_mode, bool(settings.parameters.get("link")), settings.checksum, settings.file_mode)
+        return FileSession(settings)

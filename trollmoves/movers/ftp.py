@@ -11,16 +11,11 @@ working directory is relied on. Servers differ, so each is asked what it offers 
 XSHA256) the receipt says `sum`, where it tells sizes (SIZE, MLST) `size`, else `none`. The modification time is set where MFMT is
 offered. Where renaming onto an existing name is refused, the old file is deleted first, with a warning: consumers may see a gap.
 
-Parameters (`connection_parameters` of the section):
+Connection parameters: see `parameters`. Unless `tls_minimum_version` is 1.3, servers that continue sessions under TLS 1.2 only
+(pure-ftpd) are spoken to in that: otherwise every file would cost both sides a full handshake. Names are utf-8 by default, as RFC
+2640 has it and as Unix servers without UTF8 take it too.
 
-- `tls_ca_file`: certificates to trust for ftps, instead of the system's; `tls_cert_file`, `tls_key_file`, `tls_key_password`: our
-  own certificate, for servers that ask for one.
-- `tls_minimum_version`: 1.2 (default) or 1.3. Unless it is 1.3, servers that continue sessions under TLS 1.2 only (pure-ftpd) are
-  spoken to in that: otherwise every file would cost both sides a full handshake.
-- `tls_verify`: false accepts any certificate for ftps, with a warning at each log-in. Default true.
-- `ftp_encoding`: encoding of names on the server. Default utf-8, as RFC 2640 has it and as Unix servers without UTF8 take it too.
-
-Directories get the permissions the server gives them, unless the section sets a mode: then SITE CHMOD asks for it.
+Files and directories get the permissions the server gives them, unless the section sets a mode: then SITE CHMOD asks for it.
 """
 
 # ruff: noqa: S321
@@ -42,6 +37,7 @@ from trollmoves.movers.credentials import Login, login_for
 from trollmoves.movers.ftp_connection import Connection, NotContinued
 from trollmoves.movers.ftp_replies import code_of
 from trollmoves.movers.ftp_session import FtpSession
+from trollmoves.movers.parameters import FTP
 from trollmoves.uris import Destination, format_endpoint
 
 logger = logging.getLogger(__name__)
@@ -51,10 +47,11 @@ LOGGING_IN = "logging in"
 
 
 class FtpMover(Mover):
-    """FTP, plain and with explicit TLS. The module says which parameters are read."""
+    """FTP, plain and with explicit TLS."""
 
     schemes = ("ftp", "ftps")
     abilities = Abilities(resume=True)
+    parameters = FTP
 
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
         if not destination.host:
@@ -111,7 +108,7 @@ class _Door:
             ftp.log_in(self.login, if_continued)
             step = "preparing transfers"
             ftp.protect()
-            session = FtpSession(ftp, self.settings, self.name)
+            session = FtpSession(ftp, self.settings, self.name, self.settings.pace(self.destination.host))
             ftp.settle()
             return session
         except ssl.SSLCertVerificationError as error:

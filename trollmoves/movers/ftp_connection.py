@@ -217,7 +217,7 @@ class Connection(ftplib.FTP):
             raise
 
     def _connected_data(self) -> socket.socket:
-        port = self.makepasv()[1]
+        port = self._passive_port()
         data = socket.socket(self.af, socket.SOCK_STREAM)
         try:
             data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -228,6 +228,15 @@ class Connection(ftplib.FTP):
             data.close()
             raise
         return data
+
+    def _passive_port(self) -> int:
+        try:
+            port = int(self.makepasv()[1])
+        except ValueError:
+            port = 0
+        if not 0 < port < 65536:
+            raise ftplib.error_proto("the server names no port for data")
+        return port
 
     def _encrypted(self, data: socket.socket) -> socket.socket:
         """*data*, with TLS where the control connection has it, continuing its session where the server takes part in that.

@@ -37,7 +37,7 @@ _FULL = re.compile(r"no space|disk (is )?full|quota|insufficient (disk|storage)|
 """What servers say when their disk does not take the bytes, some of them with a code that means something else."""
 _CUT = re.compile(r"data connection|transfer aborted", re.IGNORECASE)
 _SHA256 = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
-_SIZE_FACT = re.compile(r"[ ;]size=(\d+);", re.IGNORECASE)
+_SIZE_FACT = re.compile(r"[ ;]size=([0-9]{1,19});", re.IGNORECASE)
 _TYPE_FACT = re.compile(r"[ ;]type=([^;]+);", re.IGNORECASE)
 
 
@@ -94,7 +94,7 @@ def _is_understood(ftp: Connection, command: str) -> bool:
 def size_in_reply(reply: str) -> int:
     """The number of a reply to SIZE."""
     words = reply.split()
-    if len(words) < 2 or not (words[1].isascii() and words[1].isdigit()):
+    if len(words) < 2 or not re.fullmatch(r"[0-9]{1,19}", words[1]):
         raise ftplib.error_proto(f"no size in {reply!r}")
     return int(words[1])
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from trollmoves.errors import ConnectionLost, LoginRefused, MoveError, Stalled, VerificationFailed
+from trollmoves.movers.bandwidth import Pace
 from trollmoves.movers.base import Abilities, MissingDirectory, Origin, Progress, Sent, Session, SessionSettings
 from trollmoves.movers.ftp_connection import Connection
 from trollmoves.movers.ftp_replies import (
@@ -32,7 +33,6 @@ from trollmoves.movers.ftp_upload import Upload
 
 logger = logging.getLogger(__name__)
 
-DIRECTORY_MODE = SessionSettings().directory_mode
 SUMMING_SPEED = 50e6
 """Bytes a second that a server is given time for when it computes a checksum."""
 
@@ -40,14 +40,16 @@ SUMMING_SPEED = 50e6
 class FtpSession(Session):
     """A logged-in control connection."""
 
-    def __init__(self, connection: Connection, settings: SessionSettings, name: str):
+    def __init__(self, connection: Connection, settings: SessionSettings, name: str, pace: Pace):
         self._ftp = connection
         self._settings = settings
         self._name = name
+        self._pace = pace
         self._lost = False
         self._closed = False
         self._warned = False
         self._hidden = False
+        self._sets_modes = True
         connection.voidcmd("TYPE I")  # binary, once and for all
         self._features = features_of(connection)
 
@@ -62,6 +64,7 @@ class FtpSession(Session):
             upload, start = self._begin(path, offset)
             checksum = self._sent(upload, origin, start, progress)
             self._keep_time(origin, path)
+            self._set_mode(path, self._settings.file_mode)
             return self._compared(origin, path, checksum)
 
     def _begin(self, path: str, offset: int) -> tuple[Upload, int]:
@@ -97,7 +100,7 @@ class FtpSession(Session):
         """Send the bytes of *origin* from *start* on; returns the checksum of all of them where it can be compared."""
         digest = hashlib.sha256() if self._sums else None
         try:
-            upload.send_file(origin, start, progress, digest)
+            upload.send_file(origin, start, progress, self._pace, digest)
         except BaseException:
             self._lost = not upload.abandon()
             raise
@@ -260,14 +263,15 @@ class FtpSession(Session):
 
     def _make_one(self, path: str) -> None:
         self._ftp.voidcmd(f"MKD {path}")
-        self._set_mode(path)
+        self._set_mode(path, self._settings.exact_directory_mode)
 
-    def _set_mode(self, path: str) -> None:
-        if self._settings.directory_mode == DIRECTORY_MODE:
+    def _set_mode(self, path: str, mode: int | None) -> None:
+        if mode is None or not self._sets_modes:
             return
         try:
-            self._ftp.voidcmd(f"SITE CHMOD {self._settings.directory_mode:o} {path}")
+            self._ftp.voidcmd(f"SITE CHMOD {mode:o} {path}")
         except REFUSALS as error:
+            self._sets_modes = code_of(error) not in NOT_UNDERSTOOD
             logger.warning("%s: the mode of %s could not be set: %s", self._name, path, error)
 
     def is_alive(self) -> bool:

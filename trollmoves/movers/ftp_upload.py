@@ -1,13 +1,9 @@
-"""One FTP data connection, from the server's go-ahead to its confirmation.
-
-While sent bytes still drain to a slow server, waiting for its confirmation is not stalling: the kernel says how many are left.
-"""
+"""One FTP data connection, from the server's go-ahead to its confirmation."""
 # ruff: noqa: S321
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import ftplib  # noqa: S402
 import hashlib
 import os
@@ -15,17 +11,17 @@ import select
 import socket
 import ssl
 import struct
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from trollmoves.errors import OriginChanged, TemporaryError
+from trollmoves.movers.bandwidth import Pace
 from trollmoves.movers.base import Origin, Progress
+from trollmoves.movers.draining import unsent_of, wait_while_it_drains
 from trollmoves.movers.ftp_connection import PATIENCE, Connection
 
 CHUNK = 256 * 2**10
 """Bytes read at a time."""
-_TIOCOUTQ = 0x5411
 
 
 class Upload:
@@ -36,13 +32,14 @@ class Upload:
         self._data = control.ntransfercmd(command, rest)[0]
         self._ended = False
 
-    def send_file(self, origin: Origin, start: int, progress: Progress, digest: hashlib._Hash | None = None) -> None:
-        """Send *origin* from byte *start* on; *digest* gets all of its bytes."""
+    def send_file(self, origin: Origin, start: int, progress: Progress, pace: Pace, digest: hashlib._Hash | None = None) -> None:
+        """Send *origin* from byte *start* on, no faster than *pace* allows; *digest* gets all of its bytes."""
         if digest is not None:
-            for chunk in _chunks(origin, 0, start):
+            for chunk in _chunks(origin, 0, start, lambda: CHUNK):
                 digest.update(chunk)
         done = start
-        for chunk in _chunks(origin, start, origin.size):
+        for chunk in _chunks(origin, start, origin.size, lambda: pace.at_once(CHUNK)):
+            pace.wait_for(len(chunk))
             if digest is not None:
                 digest.update(chunk)
             while chunk:
@@ -66,7 +63,7 @@ class Upload:
         self._ended = True
         try:
             self._end_stream()
-            self._wait_while_it_drains()
+            wait_while_it_drains(self._has_replied, lambda: unsent_of(self._data), self._control.stall_timeout)
             self._control.voidresp()
         finally:
             self._data.close()
@@ -82,18 +79,12 @@ class Upload:
         except OSError:
             return
 
-    def _wait_while_it_drains(self) -> None:
-        since, unsent = time.monotonic(), -1
-        while True:
-            try:
-                self._control.wait_for_reply(min(1.0, self._control.stall_timeout))
-                return
-            except TimeoutError:
-                before, unsent = unsent, _unsent(self._data)
-                if unsent and unsent != before:
-                    since = time.monotonic()
-                elif time.monotonic() - since >= self._control.stall_timeout:
-                    raise
+    def _has_replied(self, seconds: float) -> bool:
+        try:
+            self._control.wait_for_reply(seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def abandon(self) -> bool:
         """Break the upload off; returns whether the control connection can still be used. Fine after a failure of its own."""
@@ -113,10 +104,10 @@ class Upload:
         return True
 
 
-def _chunks(origin: Origin, start: int, end: int) -> Iterator[memoryview]:
+def _chunks(origin: Origin, start: int, end: int, at_once: Callable[[], int]) -> Iterator[memoryview]:
     while start < end:
         try:
-            data = os.pread(origin.descriptor, min(CHUNK, end - start), start)
+            data = os.pread(origin.descriptor, min(at_once(), end - start), start)
         except OSError as error:
             raise TemporaryError(f"{origin.path} cannot be read: {error.strerror}") from error
         if not data:
@@ -139,13 +130,3 @@ def _say_goodbye(data: ssl.SSLSocket, seconds: float) -> None:
                 raise TimeoutError("no byte went out in time") from None
             continue
         return
-
-
-def _unsent(data: socket.socket) -> int:
-    """Bytes the other side has not acknowledged yet; always 0 where the system cannot tell."""
-    if sys.platform != "linux":
-        return 0
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(data.fileno(), _TIOCOUTQ, b"\0\0\0\0"))[0])
-    except OSError:
-        return 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import re
-import select
 import socket
 import ssl
 from base64 import b64encode
@@ -35,11 +34,11 @@ from trollmoves.errors import (
 )
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.credentials import login_for
+from trollmoves.movers.draining import is_readable, unsent_of, wait_while_it_drains
+from trollmoves.movers.http_response import LONGEST_ANSWER, Response
 from trollmoves.uris import Destination
 
 MOST_REDIRECTS = 5
-LONGEST_ANSWER = 2**16
-"""Bytes of an answer's body that are read; none that we ask for is longer."""
 LAST_WORD = 5.0
 """Seconds to wait for a server's reason when it has stopped to take bytes."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -121,6 +120,7 @@ class HttpConnection:
         if destination.connect_to:
             # http.client's own seam: the name stays the one that certificates and the Host header are about.
             self._http._create_connection = partial(_connected_to, destination.connect_to)  # type: ignore[attr-defined]
+        self._http.response_class = Response
         self._connect()
 
     def settle(self) -> None:
@@ -134,7 +134,7 @@ class HttpConnection:
     @property
     def alive(self) -> bool:
         """Whether nothing speaks against the next request."""
-        return not self._lost and (self._http.sock is None or not _is_readable(self._http.sock))
+        return not self._lost and (self._http.sock is None or not is_readable(self._http.sock))
 
     def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: Body | None = None,
             follow: bool = True) -> Answer:
@@ -160,6 +160,8 @@ class HttpConnection:
             place = (found.scheme, (found.hostname or "").lower(), found.port or _default_port(found.scheme))
         except ValueError:
             raise DestinationInvalid(f"{self.name}: the server redirects to somewhere malformed") from None
+        if not (found.path + found.query).isascii():
+            raise DestinationInvalid(f"{self.name}: the server redirects to somewhere malformed")
         if place != self._origin:
             raise DestinationInvalid(f"{self.name}: the server redirects to {place[0]}://{place[1]}:{place[2]}, which is not "
                                      "followed: make it the destination if that is right")
@@ -200,8 +202,9 @@ class HttpConnection:
             self._http.putheader("Content-Length", str(body.size if body else 0))
         self._http.endheaders()
         complete = body is None or self._sent(body)
+        wait_while_it_drains(partial(is_readable, self._http.sock), partial(unsent_of, self._http.sock), self._timeout)
         response = self._http.getresponse()
-        text = b"" if method == "HEAD" else response.read(LONGEST_ANSWER)
+        text = response.read(LONGEST_ANSWER)
         answer = Answer(response.status, _CONTROL.sub(" ", response.reason or ""), response.headers,
                         text.decode("utf-8", "replace"))
         if not complete and answer.good:
@@ -213,14 +216,14 @@ class HttpConnection:
     def _sent(self, body: Body) -> bool:
         """Send *body*; False when the server did not wait for all of it."""
         for chunk in body.chunks():
-            if self._origin[0] == "http" and _is_readable(self._http.sock):
+            if self._origin[0] == "http" and is_readable(self._http.sock):
                 return False
             try:
                 self._http.send(chunk)
             except TimeoutError:
                 raise
             except OSError:
-                if not _is_readable(self._http.sock, LAST_WORD):
+                if not is_readable(self._http.sock, LAST_WORD):
                     raise
                 return False
         return True
@@ -233,12 +236,6 @@ class HttpConnection:
         if isinstance(error, ssl.SSLError) and "certificate" in (error.reason or "").lower().replace("_", " "):
             return LoginRefused(f"{self.name}: the server does not accept our certificate, or wants one ({error.reason})")
         return ConnectionLost(f"{self.name}: the connection broke ({error or type(error).__name__})")
-
-
-def _is_readable(sock: socket.socket, seconds: float = 0.0) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 def _default_port(scheme: str) -> int:

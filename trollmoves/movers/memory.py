@@ -19,6 +19,7 @@ import threading
 from dataclasses import dataclass, field
 
 from trollmoves.errors import ConnectionLost, DestinationFull, DestinationInvalid, LoginRefused, OriginChanged, Unreachable
+from trollmoves.movers.bandwidth import Pace
 from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
 from trollmoves.uris import Destination
 
@@ -57,8 +58,10 @@ class MemoryHost:
 class MemorySession(Session):
     """A session that is lost when its host is."""
 
-    def __init__(self, host: MemoryHost, directory_mode: int = 0o755):
+    def __init__(self, host: MemoryHost, settings: SessionSettings, pace: Pace):
         self._host = host
+        self._file_mode = settings.file_mode
+        self._pace = pace
         self._lost = False
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
@@ -67,14 +70,15 @@ class MemorySession(Session):
             stored = self._created(host, path, offset)
         done = offset
         while done < origin.size:
-            chunk = os.pread(origin.descriptor, min(CHUNK, origin.size - done), done)
+            chunk = os.pread(origin.descriptor, min(self._pace.at_once(CHUNK), origin.size - done), done)
             if not chunk:
                 raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
+            self._pace.wait_for(len(chunk))
             self._write(stored, chunk)
             done += len(chunk)
             progress(done)
         with self._answering():
-            stored.mtime_ns, stored.mode = origin.mtime_ns, origin.mode
+            stored.mtime_ns, stored.mode = origin.mtime_ns, origin.mode if self._file_mode is None else self._file_mode
         return Sent(done, None, "none")
 
     def _created(self, host: MemoryHost, path: str, offset: int) -> Stored:
@@ -176,4 +180,4 @@ class MemoryMover(Mover):
         if host.password is not None and destination.password != host.password:
             raise LoginRefused(f"{destination}: wrong password")
         host.opened += 1
-        return MemorySession(host)
+        return MemorySession(host, settings, settings.pace(destination.host))

@@ -87,8 +87,24 @@ def move(origin: Origin, destination: Destination, session: Session, abilities: 
          progress: Progress = ignore) -> Receipt:
     """Deliver *origin* to *destination* (a place for the file, or a directory) and say what was verified.
 
-    Raises a `MoveError`; then nothing new is visible under the final name.
+    Raises a `MoveError` that names the destination; then nothing new is visible under the final name.
     """
+    try:
+        return _moved(origin, destination, session, abilities, how, progress)
+    except MoveError as error:
+        say_where(error, destination)
+        raise
+
+
+def say_where(error: MoveError, destination: Destination) -> None:
+    """Put *destination* before the text of *error*, unless it names it already."""
+    where = f"{destination.scheme}://{destination.host}" if destination.host else destination.path
+    if where not in str(error):
+        error.args = (f"{destination.exact}: {error}", *error.args[1:])
+
+
+def _moved(origin: Origin, destination: Destination, session: Session, abilities: Abilities, how: How,
+           progress: Progress) -> Receipt:
     started = time.monotonic()
     abilities = session.abilities(abilities)
     place = final_place(origin, destination, session)

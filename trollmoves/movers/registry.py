@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 
 from trollmoves.errors import DestinationInvalid, MissingLibrary
 from trollmoves.movers.base import Mover
+from trollmoves.movers.parameters import NAMES
 
 GROUP = "trollmoves.movers"
 
@@ -37,7 +38,7 @@ def mover_for(scheme: str) -> Mover:
     for entry in entry_points(group=GROUP, name=scheme):
         try:
             found = entry.load()()
-        except ImportError as error:
+        except Exception as error:  # their code may raise anything, and a server goes on without it
             raise MissingLibrary(f"{scheme}:// is served by {entry.value}, which cannot be imported ({error})") from error
         if not isinstance(found, Mover):
             raise DestinationInvalid(f"{entry.value} of entry point {GROUP}:{scheme} is no trollmoves.movers.base.Mover")
@@ -59,3 +60,18 @@ def _built_in(scheme: str) -> Mover:
 def known_schemes() -> list[str]:
     """All schemes that have a mover, in alphabetical order."""
     return sorted({scheme for scheme in BUILT_IN if scheme} | {entry.name for entry in entry_points(group=GROUP)})
+
+
+def known_parameters() -> frozenset[str] | None:
+    """All names that `connection_parameters` may hold. None when nobody knows, because an installed mover of others does not say
+    which it reads (or cannot be imported)."""
+    names = set(NAMES)
+    for scheme in {entry.name for entry in entry_points(group=GROUP)} - set(BUILT_IN):
+        try:
+            theirs = mover_for(scheme).parameters
+        except (MissingLibrary, DestinationInvalid):
+            return None
+        if theirs is None:
+            return None
+        names |= {parameter.name for parameter in theirs}
+    return frozenset(names)

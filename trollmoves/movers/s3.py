@@ -15,19 +15,9 @@ benchmarks/movers_s3.py against Swift on a busy machine, of boto3's `upload_file
 1.51), 200 MiB 1.2 in the median of eight (1.0 with parts of 8 MiB; another run 1.01, s3fs 1.11, obstore 1.08). obstore takes a
 seventh of the CPU, but knows neither profiles nor most options.
 
-Parameters (`connection_parameters` of the section), with the meaning they have upstream:
-
-- `key`, `secret`, `token`; else the login of the uri; else `profile` (of `~/.aws`); else what botocore finds. `anon`: nobody.
-- `endpoint_url`, `use_ssl` (default true), `client_kwargs` (`endpoint_url`, `region_name`, `verify`: certificates to trust, ...),
-  `config_kwargs` (of `botocore.config.Config`: `s3: {addressing_style: path}`, `proxies`, `retries`, ...; also
-  `request_checksum_calculation`, here `when_required` unless told otherwise, because some servers refuse AWS's newer checksums).
-- `s3_additional_kwargs` (`ServerSideEncryption`, `StorageClass`, `ACL`, ...), `requester_pays`, `session` (of boto3 or botocore).
-- `s3_multipart_chunksize`: bytes of one part, at least 5242880 (default: 8 MiB, for large files up to 32 MiB);
-  `max_concurrency`: parts at a time (10).
-- `s3_use_multipart`: any file of one part or less goes as a multipart upload too. `s3_use_copy` and `use_tmp_on_transfer`: taken
-  and not needed, see above.
-- `default_block_size`, `default_fill_cache`, `default_cache_type`, `version_aware`, `cache_regions`, `asynchronous`, `kwargs`,
-  `fixed_upload_size` concern reading, or the library upstream uses, and change nothing (parts are all of one size).
+Connection parameters: see `parameters`; they have the meaning they have upstream. Of those of botocore's `Config`,
+`request_checksum_calculation` is `when_required` unless told otherwise, because some servers refuse AWS's newer checksums.
+`use_tmp_on_transfer` and `s3_use_copy` are taken and not needed.
 """
 
 from __future__ import annotations
@@ -53,6 +43,7 @@ from trollmoves.errors import (
     VerificationFailed,
 )
 from trollmoves.movers.base import Abilities, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.parameters import S3
 from trollmoves.movers.s3_body import Body, Part, Tally, in_base64
 from trollmoves.movers.s3_client import NotThere, S3Client, flag, number
 from trollmoves.uris import Destination
@@ -72,6 +63,8 @@ LAST_WORD = 5.0
 ABANDONED = timedelta(days=1)
 """Parts without a file are taken back when they are this old."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_SHA256 = re.compile(r"[A-Za-z0-9+/]{43}=")
+"""In base64; that of an object in parts has their number behind it."""
 
 
 class WrongBytes(VerificationFailed):
@@ -95,6 +88,7 @@ class S3Session(Session):
 
     def __init__(self, client: S3Client, settings: SessionSettings):
         self._client = client
+        self._pace = settings.pace(client.host)
         self._sums = settings.checksum
         self._part_size = number(settings.parameters, "s3_multipart_chunksize", PART, LEAST_PART)
         self._size_is_set = settings.parameters.get("s3_multipart_chunksize") is not None
@@ -109,19 +103,19 @@ class S3Session(Session):
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         key = _key(path)
         if origin.size <= self._part_size and not (self._always_parts and origin.size):
-            confirmed, checksum = self._put_whole(origin, key)
+            confirmed, checksum = self._put_whole(origin, key, progress)
         else:
             confirmed, checksum = self._put_parts(origin, key, progress), None
         progress(origin.size)
         return Sent(origin.size, checksum, "sum" if confirmed else self._compared_size(origin, path))
 
-    def _put_whole(self, origin: Origin, key: str) -> tuple[bool, str | None]:
+    def _put_whole(self, origin: Origin, key: str, progress: Progress) -> tuple[bool, str | None]:
         """Upload in one request; returns whether a checksum proves that all arrived, and the sha256 where that costs little."""
         whole = Part(origin, 0, origin.size)
         sums = whole.sums("md5", "sha256") if self._sums != "never" else {}
         _refuse_changed(origin)
         try:
-            stored = self._store("put_object", key, whole, sums, Tally(), **_attributes(origin, key))
+            stored = self._store("put_object", key, whole, sums, Tally(progress), **_attributes(origin, key))
         except WrongBytes:
             with suppress(MoveError):
                 self.remove(f"/{key}")  # no one shall find them
@@ -132,7 +126,10 @@ class S3Session(Session):
         """Upload in parts; returns whether checksums prove that all arrived."""
         name = self._named(key)
         more = {"ChecksumAlgorithm": "SHA256"} if self._sums == "always" else {}
-        upload = self._client.call("create_multipart_upload", name, Key=key, **{**_attributes(origin, key), **more})["UploadId"]
+        begun = self._client.call("create_multipart_upload", name, Key=key, **{**_attributes(origin, key), **more})
+        upload = begun.get("UploadId")
+        if not upload:
+            raise ConnectionLost(f"{name}: the server does not say which upload it has begun")
         try:
             stored = self._sent_parts(origin, key, upload, progress)
             progress(origin.size)
@@ -197,7 +194,7 @@ class S3Session(Session):
             tally.add(step)
 
         try:
-            answer = self._client.once(operation, self._named(key), Key=key, Body=part.body(count), **arguments)
+            answer = self._client.once(operation, self._named(key), Key=key, Body=part.body(count, self._pace), **arguments)
         except BaseException:
             tally.add(-counted)
             raise
@@ -218,7 +215,8 @@ class S3Session(Session):
     def _take_back(self, key: str, upload: str) -> None:
         """Have the server forget the parts of an upload, without hiding why it failed."""
         try:
-            self._client.apart("abort_multipart_upload", self._named(key), LAST_WORD, Key=key, UploadId=upload)
+            self._client.patiently(
+                lambda: self._client.apart("abort_multipart_upload", self._named(key), LAST_WORD, Key=key, UploadId=upload))
         except MoveError as error:
             logger.warning("%s: the parts of a failed upload could not be taken back, that is tried again in a day: %s",
                            self._named(key), error)
@@ -236,17 +234,22 @@ class S3Session(Session):
                 return
             for entry in found:
                 if _is_old(entry) and _initiator(entry) == _initiator(ours):
-                    self._client.once("abort_multipart_upload", self._named(prefix), Key=entry["Key"], UploadId=entry["UploadId"])
+                    self._client.once("abort_multipart_upload", self._named(prefix), Key=entry.get("Key"),
+                                      UploadId=entry.get("UploadId"))
 
     def size(self, path: str) -> int | None:
         answer = self._head(_key(path))
-        return None if answer is None else int(answer["ContentLength"])
+        if answer is None:
+            return None
+        if "ContentLength" not in answer:
+            raise ConnectionLost(f"{self._named(_key(path))}: the server does not say how large it is")
+        return int(answer["ContentLength"])
 
     def checksum(self, path: str) -> str | None:
         """A sha256 of the whole object, where the server keeps one."""
         answer = self._head(_key(path), ChecksumMode="ENABLED") or {}
         value = str(answer.get("ChecksumSHA256", ""))
-        if not value or "-" in value or answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+        if not _SHA256.fullmatch(value) or answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
             return None
         return f"sha256:{base64.b64decode(value).hex()}"
 
@@ -287,8 +290,9 @@ def _watch(parts: list[Future[Stored]], tally: Tally, progress: Progress) -> Non
 
 
 def _sending(request: Any, **_: object) -> None:
-    if isinstance(request.body, Body):
-        request.body.sending()
+    body = getattr(request.body, "_raw", request.body)  # botocore wraps a body that it sends a checksum behind
+    if isinstance(body, Body):
+        body.sending()
 
 
 def _key(path: str) -> str:
@@ -331,10 +335,11 @@ def _is_old(upload: dict[str, Any]) -> bool:
 
 
 class S3Mover(Mover):
-    """Uploads to S3; see the module for the parameters."""
+    """Uploads to S3."""
 
     schemes = ("s3",)
     abilities = Abilities(rename=False, atomic_put=True, parallel=8)
+    parameters = S3
 
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
         """Raises `DestinationInvalid` for a bucket that is not there too."""

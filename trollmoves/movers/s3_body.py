@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trollmoves.errors import ConnectionLost, OriginChanged
-from trollmoves.movers.base import Origin
+from trollmoves.movers.bandwidth import Pace
+from trollmoves.movers.base import Origin, Progress
 
 AT_ONCE = 128 * 2**10
 """Bytes; a smaller part is handed over whole. A larger one goes in steps, each with the whole stall timeout."""
@@ -47,18 +48,22 @@ class Part:
                 digest.update(data)
         return {name: digest.digest() for name, digest in digests.items()}
 
-    def body(self, report: Callable[[int], None]) -> bytes | Body:
-        """What botocore sends; *report* is called with the number of bytes of each step."""
-        data = self.read(0, self.size) if self.size <= AT_ONCE else b""
-        return data if len(data) == self.size else Body(self, report)
+    def body(self, report: Callable[[int], None], pace: Pace) -> bytes | Body:
+        """What botocore sends, at *pace*; *report* is called with the number of bytes of each step."""
+        if self.size > pace.at_once(AT_ONCE):
+            return Body(self, report, pace)
+        pace.wait_for(self.size)
+        data = self.read(0, self.size)
+        return data if len(data) == self.size else Body(self, report, pace)
 
 
 class Body:
     """A part as the file that botocore wants: read once where it has to be signed, then once more to be sent."""
 
-    def __init__(self, part: Part, report: Callable[[int], None]):
+    def __init__(self, part: Part, report: Callable[[int], None], pace: Pace):
         self._part = part
         self._report = report
+        self._pace = pace
         self._position = 0
         self._sending = False
 
@@ -70,8 +75,12 @@ class Body:
         self._sending = True
 
     def read(self, size: int | None = -1) -> bytes:
-        data = self._part.read(self._position, self._part.size if size is None or size < 0 else max(size, STEP))
-        if self._sending:
+        wanted = self._part.size if size is None or size < 0 else max(size, STEP)
+        if not self._sending:
+            data = self._part.read(self._position, wanted)
+        else:
+            data = self._part.read(self._position, self._pace.at_once(wanted))
+            self._pace.wait_for(len(data))
             self._report(len(data))
         self._position += len(data)
         return data
@@ -92,7 +101,9 @@ def in_base64(digest: bytes) -> str:
 class Tally:
     """Counts bytes that several threads send, and lets them be stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress = lambda done: None) -> None:
+        """*progress* is told in the thread that sends."""
+        self._progress = progress
         self._lock = threading.Lock()
         self._stopped = False
         self._sent = 0
@@ -105,6 +116,7 @@ class Tally:
         with self._lock:
             self._sent += count
             self._highest = max(self._highest, self._sent)
+        self._progress(self._highest)
 
     def stop(self) -> None:
         """Whoever counts next gets an error."""

@@ -11,12 +11,15 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import botocore
 import botocore.session
 from botocore import exceptions
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from trollmoves.errors import (
     Busy,
@@ -32,6 +35,8 @@ from trollmoves.errors import (
     VerificationFailed,
 )
 from trollmoves.movers.base import SessionSettings
+from trollmoves.movers.draining import is_readable, unsent_of, wait_while_it_drains
+from trollmoves.movers.parameters import COMMON, IDLE, S3
 from trollmoves.uris import Destination
 
 logger = logging.getLogger(__name__)
@@ -42,12 +47,6 @@ PAUSES = (0.2, 0.6, 1.5)
 """Seconds before a busy server is asked again; drawn between half of it and all of it."""
 OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "HeadObject",
               "CopyObject", "DeleteObject", "ListObjectsV2", "ListMultipartUploads")
-UPLOADING = ("s3_use_multipart", "s3_multipart_chunksize", "s3_use_copy", "use_tmp_on_transfer", "tmp_prefix")
-CONNECTING = ("anon", "endpoint_url", "key", "secret", "token", "use_ssl", "s3_additional_kwargs", "client_kwargs",
-              "requester_pays", "config_kwargs", "session", "max_concurrency", "profile")
-READING = ("default_block_size", "default_fill_cache", "default_cache_type", "version_aware", "cache_regions", "asynchronous",
-           "kwargs", "fixed_upload_size")
-"""What upstream lets through to s3fs and has no meaning for an upload as it is done here."""
 
 
 class NotThere(DestinationInvalid):
@@ -143,9 +142,9 @@ class S3Client:
         return f"<S3Client {self.bucket}>"
 
     @property
-    def where(self) -> str:
-        """The server, for messages."""
-        return str(self._client.meta.endpoint_url)
+    def host(self) -> str:
+        """The server's name."""
+        return urlsplit(str(self._client.meta.endpoint_url)).hostname or ""
 
     def on_send(self, function: Any) -> None:
         """Call *function* with `request` when it has been signed and is about to be sent."""
@@ -211,6 +210,8 @@ class S3Client:
             yield
         except (exceptions.ClientError, exceptions.BotoCoreError, ValueError) as error:
             raise translated(error, subject) from error
+        except ResponseParserError as error:
+            raise ConnectionLost(f"{subject}: the server's answer makes no sense") from error
 
     def _created(self, connect_timeout: float, stall_timeout: float) -> Any:
         options: dict[str, Any] = {
@@ -229,9 +230,12 @@ class S3Client:
             given["s3"] = {"payload_signing_enabled": False, **_mapping(given, "s3")}
         try:
             config = Config(**{**options, **given})
-            return self._session.create_client("s3", config=config, **self._arguments)
+            client = self._session.create_client("s3", config=config, **self._arguments)
         except TypeError as error:  # an unknown word, or a wrong kind of value
             raise DestinationInvalid(f"s3://{self.bucket}: client_kwargs or config_kwargs: {error}") from None
+
+        _make_patient(client, stall_timeout)
+        return client
 
     def _client_arguments(self, destination: Destination) -> dict[str, Any]:
         parameters = self._parameters
@@ -264,12 +268,25 @@ class S3Client:
         return {name: {key: value for key, value in given.items() if key in members} for name, members in known.items()}
 
     def _check(self) -> None:
-        others = sorted(set(self._parameters) - {*UPLOADING, *CONNECTING, *READING})
+        others = sorted(set(self._parameters) - {parameter.name for parameter in (*COMMON, *S3)})
         if others:
             logger.debug("s3://%s: not for s3: %s", self.bucket, ", ".join(others))
-        idle = sorted(set(self._parameters) & {*READING, "use_tmp_on_transfer", "s3_use_copy"})
+        idle = sorted(set(self._parameters) & {*IDLE, "use_tmp_on_transfer"})
         if idle:
             logger.debug("s3://%s: without effect, a finished upload appears whole at once: %s", self.bucket, ", ".join(idle))
+
+
+def _make_patient(client: Any, seconds: float) -> None:
+    """Have connections of *client* not count the time in which sent bytes drain to a slow server. botocore has no option for it;
+    where it changed inside, its own time limit holds alone."""
+    pools: dict[str, Any] = getattr(client._endpoint.http_session, "_pool_classes_by_scheme", {})
+    for scheme, pool in pools.items():
+        def getresponse(connection: Any, inner: Any = pool.ConnectionCls) -> Any:
+            wait_while_it_drains(partial(is_readable, connection.sock), partial(unsent_of, connection.sock), seconds)
+            return inner.getresponse(connection)
+
+        kind = type("PatientConnection", (pool.ConnectionCls,), {"getresponse": getresponse})
+        pools[scheme] = type("PatientPool", (pool,), {"ConnectionCls": kind})
 
 
 def _session(parameters: Mapping[str, Any]) -> Any:

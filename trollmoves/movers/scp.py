@@ -1,4 +1,4 @@
-"""Moves by scp (`scp://user@host:22/path`). Connection parameters: see `ssh_login`.
+"""Moves by scp (`scp://user@host:22/path`). Connection parameters: see `parameters`.
 
 As OpenSSH's `scp` since 9.0, it speaks SFTP wherever the server does (then it is the sftp mover with scp's own defaults), and
 the old protocol where it does not, or where `scp_protocol = legacy` asks for it (as `scp -O`). In the old protocol bytes go to
@@ -28,7 +28,9 @@ from trollmoves.errors import (
     OriginChanged,
     TemporaryError,
 )
+from trollmoves.movers.bandwidth import Pace
 from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.parameters import SCP
 from trollmoves.movers.sftp import CHECKSUM_WITHIN, SftpSession
 from trollmoves.movers.ssh_command import CommandChannel, start_command
 from trollmoves.movers.ssh_connections import Connections, Lease
@@ -65,10 +67,13 @@ class ShellSession(Session):
     """For servers without SFTP: bytes go to `scp -t`, which stays open for the directory it was started in; the rest is done by
     a shell that stays open too."""
 
-    def __init__(self, lease: Lease, settings: SessionSettings, patience: float):
+    def __init__(self, lease: Lease, settings: SessionSettings, pace: Pace, patience: float):
         self._lease = lease
         self._patience = patience
         self._directory_mode = settings.directory_mode
+        self._exact_directory_mode = settings.exact_directory_mode
+        self._file_mode = settings.file_mode
+        self._pace = pace
         self._shell: CommandChannel | None = None
         self._sink: CommandChannel | None = None
         self._directory = ""
@@ -90,10 +95,13 @@ class ShellSession(Session):
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         directory, name = posixpath.split(path)
+        if "\n" in name:
+            raise DestinationInvalid(f"{path}: the old protocol of scp has no names with line ends")
         sink = self._sink_in(directory)
         try:
             seconds = max(0, origin.mtime_ns // 10**9)
-            sink.write(b"T%d 0 %d 0\nC%04o %d %s\n" % (seconds, seconds, origin.mode, origin.size, _bytes(name)))
+            mode = origin.mode if self._file_mode is None else self._file_mode
+            sink.write(b"T%d 0 %d 0\nC%04o %d %s\n" % (seconds, seconds, mode, origin.size, _bytes(name)))
             self._acknowledged(sink, path)
             self._acknowledged(sink, path)
             self._send(sink, origin, progress)
@@ -127,13 +135,13 @@ class ShellSession(Session):
         if sink.read_byte():
             raise translated(path, sink.read_line())
 
-    @staticmethod
-    def _send(sink: CommandChannel, origin: Origin, progress: Progress) -> None:
+    def _send(self, sink: CommandChannel, origin: Origin, progress: Progress) -> None:
         done = 0
         while done < origin.size:
-            data = os.pread(origin.descriptor, min(CHUNK, origin.size - done), done)
+            data = os.pread(origin.descriptor, min(self._pace.at_once(CHUNK), origin.size - done), done)
             if not data:
                 raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
+            self._pace.wait_for(len(data))
             done += len(data)
             sink.write(data if done < origin.size else data + b"\0")
             progress(done)
@@ -150,10 +158,10 @@ class ShellSession(Session):
             said = b""
             while not (line := self._shell.read_line()).startswith(mark):
                 said = line or said
+            return _number(line[len(mark):]), said
         except BaseException:
             self._shell.close()
             raise
-        return int(line[len(mark):]), said
 
     def _do(self, command: str, path: str) -> None:
         status, said = self._run(command)
@@ -165,7 +173,7 @@ class ShellSession(Session):
         status, said = self._run(f"if [ -f {quoted} ]; then wc -c < {quoted}; fi")
         if status:
             raise translated(path, said)
-        return int(said) if said.strip().isdigit() else None
+        return _number(said.strip()) if said.strip() else None
 
     def is_directory(self, path: str) -> bool:
         return self._run(f"[ -d {shlex.quote(path)} ]")[0] == 0
@@ -178,7 +186,10 @@ class ShellSession(Session):
         self._do(f"rm -f -- {shlex.quote(path)}", path)
 
     def make_directories(self, path: str) -> None:
-        self._do(f"( umask {0o777 & ~self._directory_mode:03o}; mkdir -p -- {shlex.quote(path)} )", path)
+        mode = self._directory_mode
+        umask = "" if mode == 0o777 else f"umask {0o777 & ~mode:03o}; "
+        exact = "" if self._exact_directory_mode is None else f"-m {self._exact_directory_mode:o} "
+        self._do(f"( {umask}mkdir -p {exact}-- {shlex.quote(path)} )", path)
 
     def sync(self, path: str) -> None:
         self._do(f"sync -- {shlex.quote(path)} || sync", path)
@@ -202,15 +213,22 @@ class ShellSession(Session):
         self._lease.release()
 
 
+def _number(said: bytes) -> int:
+    if not said.isdigit() or len(said) > 19:
+        raise ConnectionLost("what the shell at the other end says makes no sense")
+    return int(said)
+
+
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
 class ScpMover(Mover):
-    """Holds the connections its sessions share. Reads the parameters of `ssh_login`."""
+    """Holds the connections its sessions share."""
 
     schemes = ("scp",)
     abilities = Abilities(sync=True, resume=True, attributes=True, parallel=32)
+    parameters = SCP
 
     def __init__(self) -> None:
         self._connections = Connections()
@@ -219,14 +237,15 @@ class ScpMover(Mover):
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
         login = login_of(destination, settings, ATTEMPTS)
         patience = number(settings.parameters, "scpclient_timeout_seconds", settings.stall_timeout)
+        pace = settings.pace(destination.host)
         if settings.parameters.get("scp_protocol") != "legacy":
             lease = self._connections.lease(login)
             if lease.connection.sftp is not None:
-                return SftpSession(lease, lease.connection.sftp, settings, patience)
+                return SftpSession(lease, lease.connection.sftp, settings, pace, patience)
             lease.release()
         # Each with a connection of its own: a server allows some ten commands on one, and a session needs two.
         lease = self._connections.lease(replace(login, alone=next(self._numbers)), want_sftp=False)
-        session = ShellSession(lease, settings, patience)
+        session = ShellSession(lease, settings, pace, patience)
         try:
             session.look(destination)
         except BaseException:

@@ -50,6 +50,10 @@ class Sessions:
         self._mover_for = mover_for
         self._kept: dict[Key, Kept] = {}
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._kept)
+
     def get(self, destination: Destination, settings: SessionSettings, backups: Sequence[str] = ()) -> Kept:
         """An open session to the host of *destination* or to the first backup target that answers."""
         key = _key(destination, settings)

@@ -1,14 +1,15 @@
-"""Moves by SFTP (`sftp://user@host:22/path`, alias `ssh://`). Connection parameters: see `ssh_login`.
+"""Moves by SFTP (`sftp://user@host:22/path`, alias `ssh://`). Connection parameters: see `parameters`.
 
 asyncssh makes the connection, in one thread for all sessions of all hosts; the packets of SFTP are our own (`sftp_protocol`,
 `sftp_channel`), so that a session costs nothing, many share a connection, and no task is made for a request. A small file takes
 three round trips: open; write, time and mode, size and close together; rename. A new file is opened exclusively, renames replace
 in one step where the server has OpenSSH's extension for it, and `Session.sync` uses its fsync.
 
-Measured with `benchmarks/movers_ssh.py` on two busy cores, beside OpenSSH 9.2's `sftp` in the same run, medians: 512 MiB at 1.0
-to 1.6 times its speed for 1.1 to 1.2 times its processor time; 1,000 files of 20 KiB over 16 sessions at 1.0 to 1.7 times its
-put + rename; at 20 ms round trip 32 sessions are 14 times as fast as one. asyncssh's own SFTP client took 1.4 times the processor
-time of this one for large files and twice for small ones; paramiko (167 MB/s against OpenSSH's 224) was slower than both.
+Measured with `benchmarks/movers_ssh.py` on two busy cores, beside OpenSSH 9.2's `sftp` in the same run, medians of three (several
+runs): 512 MiB at 1.2 (1.0 to 1.6) times its speed for 1.1 (1.1 to 1.2) times its processor time; 1,000 files of 20 KiB over 16
+sessions at 1.6 (1.0 to 1.7) times its put + rename; at 20 ms round trip 32 sessions are 13 (13 to 14) times as fast as one.
+asyncssh's own SFTP client took 1.4 times the processor time of this one for large files and twice for small ones. paramiko, in an
+earlier comparison, sent a large file at 167 MB/s where OpenSSH sent 224, and small ones as fast as OpenSSH.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from trollmoves.errors import (
     VerificationFailed,
 )
 from trollmoves.movers import sftp_protocol as protocol
+from trollmoves.movers.bandwidth import Pace
 from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.parameters import SFTP
 from trollmoves.movers.sftp_channel import Exchange, SftpChannel, ask
 from trollmoves.movers.sftp_protocol import Reply
 from trollmoves.movers.ssh_connections import Connections, Lease
@@ -58,14 +61,18 @@ ERRORS: dict[int, type[MoveError]] = {
 class SftpSession(Session):
     """A light handle on a connection that others use too."""
 
-    def __init__(self, lease: Lease, channel: SftpChannel, settings: SessionSettings, patience: float | None = None):
+    def __init__(self, lease: Lease, channel: SftpChannel, settings: SessionSettings, pace: Pace,
+                 patience: float | None = None):
         self._lease = lease
         self._channel = channel
         self._patience = settings.stall_timeout if patience is None else patience
         self._directory_mode = settings.directory_mode
+        self._exact_directory_mode = settings.exact_directory_mode
+        self._file_mode = settings.file_mode
+        self._pace = pace
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
-        handle, start = self._resumed(path, offset) if offset else (self._created(path, origin.mode), 0)
+        handle, start = self._resumed(path, offset) if offset else (self._created(path), 0)
         exchange = Exchange(self._channel, self._patience)
         try:
             self._write(exchange, handle, origin, path, progress, start)
@@ -82,13 +89,13 @@ class SftpSession(Session):
             raise VerificationFailed(f"{path}: {arrived} bytes arrived of {origin.size}")
         return Sent(origin.size, None, "none" if arrived is None else "size")
 
-    def _created(self, path: str, mode: int) -> bytes:
+    def _created(self, path: str) -> bytes:
         """The handle of a new file; what an earlier attempt (or a stranger's link) left there goes first."""
         flags = protocol.WRITE_FLAG | protocol.CREATE_FLAG | protocol.EXCLUSIVE_FLAG
-        reply = self._open(path, flags, mode & 0o600)
+        reply = self._open(path, flags, 0o600)
         if reply.status == protocol.FAILURE:
             self.remove(path)
-            reply = self._open(path, flags, mode & 0o600)
+            reply = self._open(path, flags, 0o600)
         if reply.kind != protocol.HANDLE:
             self._raise(reply, path)
         return reply.body
@@ -109,18 +116,21 @@ class SftpSession(Session):
         """Send all blocks; a small file's goes out with the requests of `_finish`."""
         block, done, acknowledged = self._channel.block, start, start
         while done < origin.size:
-            count = exchange.write(handle, origin.descriptor, done, min(block, origin.size - done))
+            wanted = min(self._pace.at_once(block), origin.size - done)
+            self._pace.wait_for(wanted)
+            count = exchange.write(handle, origin.descriptor, done, wanted)
             if not count:
                 raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
             done += count
-            while exchange.outstanding >= IN_FLIGHT // block:
+            while exchange.outstanding >= max(1, self._pace.at_once(IN_FLIGHT) // block):
                 _check(exchange.answer(), path)
-                acknowledged = min(acknowledged + block, done)
+                acknowledged = max(acknowledged, done - exchange.outstanding * block)
                 progress(acknowledged)
 
     def _finish(self, exchange: Exchange, handle: bytes, origin: Origin, path: str) -> int | None:
         """Set time and mode, ask for the size, close; all at once. The size that arrived, None when the server does not say."""
-        exchange.ask(protocol.FSETSTAT, handle, protocol.attributes(origin.mode, origin.mtime_ns // 10**9))
+        mode = origin.mode if self._file_mode is None else self._file_mode
+        exchange.ask(protocol.FSETSTAT, handle, protocol.attributes(mode, origin.mtime_ns // 10**9))
         exchange.ask(protocol.FSTAT, handle)
         exchange.ask(protocol.CLOSE, handle)
         arrived = None
@@ -202,7 +212,13 @@ class SftpSession(Session):
             self._raise(reply, path)
 
     def _make_directory(self, path: str) -> Reply:
-        return self._ask(protocol.MKDIR, protocol.path_bytes(path), protocol.attributes(self._directory_mode))
+        name = protocol.path_bytes(path)
+        reply = self._ask(protocol.MKDIR, name, protocol.attributes(self._directory_mode))
+        if reply.status == protocol.OK and self._exact_directory_mode is not None:
+            changed = self._ask(protocol.SETSTAT, name, protocol.attributes(self._exact_directory_mode))
+            if changed.status != protocol.OK:
+                logger.warning("%s: its mode could not be set (%s)", path, changed.message)
+        return reply
 
     def sync(self, path: str) -> None:
         """Where the server has OpenSSH's fsync; a server without it is named in a warning."""
@@ -259,10 +275,11 @@ def _check(answer: tuple[int, Reply], path: str) -> None:
 
 
 class SftpMover(Mover):
-    """Holds the connections its sessions share. Reads the parameters of `ssh_login`."""
+    """Holds the connections its sessions share."""
 
     schemes = ("sftp", "ssh")
     abilities = Abilities(sync=True, resume=True, attributes=True, parallel=32)
+    parameters = SFTP
 
     def __init__(self) -> None:
         self._connections = Connections()
@@ -272,4 +289,4 @@ class SftpMover(Mover):
         if lease.connection.sftp is None:
             lease.release()
             raise DestinationInvalid(f"{destination}: the server offers no sftp")
-        return SftpSession(lease, lease.connection.sftp, settings)
+        return SftpSession(lease, lease.connection.sftp, settings, settings.pace(destination.host))

@@ -95,6 +95,11 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         answers = self._waiting.pop(reply.number, None)
         if answers is None:
             raise protocol.ProtocolBroken("an answer to nothing")
+        try:
+            protocol.check(reply)
+        except protocol.ProtocolBroken:
+            answers.put(None)
+            raise
         answers.put(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-INIT, VERSION, OPEN, CLOSE, WRITE, FSTAT, FSETSTAT = 1, 2, 3, 4, 6, 8, 10
+INIT, VERSION, OPEN, CLOSE, WRITE, FSTAT, SETSTAT, FSETSTAT = 1, 2, 3, 4, 6, 8, 9, 10
 REMOVE, MKDIR, REALPATH, STAT, RENAME, EXTENDED = 13, 14, 16, 17, 18, 200
 STATUS, HANDLE, NAME, ATTRIBUTES, EXTENDED_REPLY = 101, 102, 104, 105, 201
 
@@ -20,6 +20,8 @@ OK, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 0, 2, 3
 NO_SPACE, QUOTA_EXCEEDED = 14, 15
 """Of later versions, but some servers use them."""
 
+LONGEST_HANDLE = 256
+"""Bytes, as the draft has it."""
 LONGEST_PACKET = 2**20
 """Bytes; a server that sends more is not one."""
 
@@ -48,9 +50,9 @@ class Reply:
     @property
     def message(self) -> str:
         """What the server says in a STATUS; may be empty. Control characters are gone: the text comes from a stranger."""
-        if self.kind != STATUS or len(self.body) < 8:
+        if self.kind != STATUS:
             return ""
-        text = string_at(self.body, 4)[:200].decode("utf-8", "replace")
+        text = self.body[8:208][:int.from_bytes(self.body[4:8], "big")].decode("utf-8", "replace")
         return "".join(character for character in text if character.isprintable())
 
 
@@ -153,6 +155,16 @@ def attributes_of(body: bytes) -> Attributes:
     if flags & 0x4:
         mode = number_at(body, offset)
     return Attributes(size, mode)
+
+
+def check(reply: Reply) -> None:
+    """Raise `ProtocolBroken` when *reply* does not hold what its kind says."""
+    if reply.kind == STATUS:
+        number_at(reply.body, 0)
+    elif reply.kind == ATTRIBUTES:
+        attributes_of(reply.body)
+    elif reply.kind == HANDLE and len(string_at(reply.body, 0)) != min(len(reply.body) - 4, LONGEST_HANDLE):
+        raise ProtocolBroken("a handle is too long")
 
 
 def extensions_of(body: bytes) -> set[bytes]:

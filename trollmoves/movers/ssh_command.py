@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 
 from trollmoves.errors import ConnectionLost, Stalled
+from trollmoves.movers.draining import LOOK, wait_while_it_drains
 from trollmoves.movers.sftp_channel import SAFE_BLOCK
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BUFFERED = 2 * 2**20
 """Bytes that are handed over before the writer waits for the network to take them."""
+MOST_SAID = 2**20
+"""Bytes that a command may answer to what was written to it."""
 UNREAD = 100
 """Pieces of output that may wait to be read: commands here say little, one that floods us is ended."""
 START_WITHIN = 10.0
@@ -35,6 +37,7 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
         self._received: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._buffer = bytearray()
         self._may_write = threading.Event()
+        self._said = 0
         self._handed = 0
         self._taken = 0
         self._paused = False
@@ -83,6 +86,7 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
                 raise Stalled(f"nothing could be sent for {self._patience:g} seconds")
         if self._lost:
             raise ConnectionLost("the command at the other end has ended")
+        self._said = 0
         self._handed += len(data)
         self._call(self._write, data)
 
@@ -110,18 +114,35 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
         return bytes(line)
 
     def _fill(self, enough: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + self._patience
         while not enough():
             try:
-                data = self._received.get(timeout=max(0.01, deadline - time.monotonic()))
-            except queue.Empty:
+                wait_while_it_drains(self._has_more, self._unsent, self._patience)
+            except TimeoutError:
                 self.close()
                 raise Stalled(f"no answer for {self._patience:g} seconds") from None
-            if data is None:
-                self._received.put(None)
-                raise ConnectionLost("the command at the other end has ended")
-            self._buffer += data
-            deadline = time.monotonic() + self._patience
+
+    def _has_more(self, seconds: float) -> bool:
+        try:
+            data = self._received.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        if data is None:
+            self._received.put(None)
+            raise ConnectionLost("the command at the other end has ended")
+        self._said += len(data)
+        if self._said > MOST_SAID:
+            self.close()
+            raise ConnectionLost("the command at the other end does not stop talking")
+        self._buffer += data
+        return True
+
+    def _unsent(self) -> int:
+        """Bytes that are still on this side, wherever they wait."""
+        found: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._call(lambda: found.put(self._channel.get_write_buffer_size() + self._channel.get_extra_info("unsent", 0)))
+        with suppress(queue.Empty):
+            return found.get(timeout=LOOK)
+        return 0
 
     def close(self) -> None:
         """End it; may be called twice, never raises."""

@@ -30,6 +30,8 @@ Value = TypeVar("Value")
 
 BETWEEN_ATTEMPTS = 2.0
 """Seconds."""
+LONGEST_OUTPUT = 2**16
+"""Bytes of a command's output; one that says more is ended, and counts as one that cannot be run."""
 CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """These first: half the processor time of the others."""
 
@@ -284,12 +286,20 @@ def _known_hosts(login: SshLogin) -> Any:
 
 async def _ran(ssh: Any, command: str) -> tuple[int | None, bytes]:
     try:
-        done = await ssh.run(command.encode("utf-8", "surrogateescape"), encoding=None, stdin=asyncssh.DEVNULL)
+        async with ssh.create_process(command.encode("utf-8", "surrogateescape"), encoding=None, stdin=asyncssh.DEVNULL,
+                                      stderr=asyncssh.DEVNULL) as process:
+            output = b""
+            while (more := await process.stdout.read(LONGEST_OUTPUT)) and len(output) <= LONGEST_OUTPUT:
+                output += more
+            if more:
+                process.channel.abort()
+                return None, b""
+            await process.wait_closed()
+            return process.exit_status, output
     except asyncssh.ChannelOpenError:
         return None, b""
     except (asyncssh.Error, OSError) as error:
         raise ConnectionLost(f"a command could not be run ({error})") from error
-    return done.exit_status, done.stdout
 
 
 async def open_sftp(ssh: Any) -> SftpChannel | None:

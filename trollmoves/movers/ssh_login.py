@@ -1,26 +1,11 @@
 """What a section's `connection_parameters` say about logging in by ssh, read once into frozen values.
 
-=============================================  ==================================================================================
-parameter                                      meaning
-=============================================  ==================================================================================
-`ssh_key_filename`, `ssh_private_key_file`     a private key (or a list); without it the agent's keys and those in `~/.ssh`
-`passphrase`                                   of an encrypted key; without it the agent is asked for that key
-`password`                                     where the uri holds none
-`username`                                     where the uri holds none; without it the name of who runs this process
-`known_hosts`                                  a file (or a list) used instead of the user's and the system's `known_hosts`
-`ssh_connection_timeout`                       seconds for connecting and logging in; else the section's `connect_timeout`
-`num_ssh_retries`                              attempts to connect, two seconds apart (scp 3, sftp 1)
-`scpclient_timeout_seconds`                    scp only: seconds without a byte moving; else the section's `stall_timeout`
-`scp_protocol`                                 scp only: `legacy` never uses SFTP, as `scp -O`
-=============================================  ==================================================================================
-
-Any other parameter is named in a warning. A host key that is not in a known_hosts file is refused, always.
+The names are listed in `parameters`. A host key that is not in a known_hosts file is refused, always.
 """
 
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,12 +15,7 @@ from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.base import SessionSettings
 from trollmoves.uris import Destination, format_endpoint
 
-logger = logging.getLogger(__name__)
-
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
-PARAMETERS = frozenset({"ssh_key_filename", "ssh_private_key_file", "passphrase", "password", "username", "known_hosts",
-                        "ssh_connection_timeout", "num_ssh_retries", "scpclient_timeout_seconds", "scp_protocol",
-                        "connection_uptime"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +44,6 @@ class SshLogin:
 def login_of(destination: Destination, settings: SessionSettings, attempts: int = 1) -> SshLogin:
     """Who logs in where. Raises `DestinationInvalid` naming the parameter that cannot be read."""
     parameters = settings.parameters
-    unknown = sorted(set(parameters) - PARAMETERS)
-    if unknown:
-        logger.warning("%s: connection parameters that ssh does not know are not used: %s", destination, ", ".join(unknown))
     keys = paths(parameters, "ssh_key_filename") or paths(parameters, "ssh_private_key_file")
     if not destination.host:
         raise DestinationInvalid(f"{destination} names no host")

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from trollmoves.movers.draining import unsent_of
+
 GATHERED = 2**18
 """Bytes that are sent without waiting for the end of the turn."""
 
@@ -63,6 +65,9 @@ class GatheringTransport(asyncio.Transport):
         return self._inner.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Also `unsent`: the bytes that the other side has not acknowledged yet."""
+        if name == "unsent":
+            return self.get_write_buffer_size() + unsent_of(self._inner.get_extra_info("socket"))
         return self._inner.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:

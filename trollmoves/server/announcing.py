@@ -15,11 +15,12 @@ from trollmoves import crashing
 from trollmoves.bus.streaming import Stream
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage
-from trollmoves.journal import Journal
+from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, content_key
 from trollmoves.patterns import Pattern
+from trollmoves.server.recent import Recent
 from trollmoves.watchers.base import Arrival
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ Content = tuple[int, int, int]
 class Fresh:
     """What will be written and told about one new arrival."""
 
+    file: int
     position: int
     path: bytes
     raw: bytes
@@ -44,25 +46,57 @@ class Announcing:
     """Announces the arrivals of one chain; belongs to the loop."""
 
     def __init__(self, settings: ServerSettings, pattern: Pattern, request_address: str | None, journal: Journal,
-                 envelope: Envelope, stream: Stream):
+                 envelope: Envelope, stream: Stream, recent: Recent):
         self._settings = settings
         self._pattern = pattern
         self._address = request_address
         self._journal = journal
         self._envelope = envelope
         self._stream = stream
+        self._recent = recent
         self._unwritten: dict[bytes, Arrival] = {}
         """Arrivals that are being written: look-ups do not see them yet."""
 
     def announce(self, arrivals: Sequence[Arrival], then: Callable[[], Any] | None = None) -> None:
         """Journal and publish what is new among *arrivals*; *then* is called when that is done."""
         crashing.point("server.seen")
-        known = self._known(arrivals)
+        known = self.known(arrivals)
         fresh = [item for arrival in arrivals if (item := self._examine(arrival, known)) is not None]
         self._journal.write([
             ("add_file", [item.file_row for item in fresh]),
             ("add_announcement", [item.announcement_row for item in fresh]),
         ] if fresh else [], self._tell, fresh, then)
+
+    def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
+                          then: Callable[[], Any]) -> None:
+        """Journal and publish what is new among *members*, unpacked from *packed*, whose path tells their metadata. *records* are
+        written in the same transaction."""
+        known = self.known(members)
+        fresh = [item for member in members if (item := self._examine(member, known, packed.path)) is not None]
+        files = [item.file for item in fresh]
+        for member in members:
+            if known.get(os.fsencode(member.path)) == (member.size, member.mtime_ns, member.inode):
+                uid, path = os.path.basename(member.path), os.fsencode(member.path)
+                files.append(self._journal.find_one("row_of_path", (self._settings.name, uid, path))["id"])
+        origin = (os.fsencode(packed.path), packed.device, packed.inode, packed.size, packed.mtime_ns)
+        self._journal.write([
+            ("add_file", [item.file_row for item in fresh]), ("add_announcement", [item.announcement_row for item in fresh]),
+            ("add_packed", [(file, *origin) for file in files]), *records,
+        ], self._tell, fresh, then)
+
+    def announce_known(self, arrival: Arrival, file: int, records: Sequence[Operation], then: Callable[[], Any]) -> None:
+        """Publish *arrival*, which has the row *file* in the journal already. *records* are written in the same transaction."""
+        found = self._examine(arrival, {}, file=file)
+        fresh = [] if found is None else [found]
+        self._journal.write([("add_announcement", [item.announcement_row for item in fresh]), *records], self._tell, fresh, then)
+
+    def can_announce(self, path: str) -> bool:
+        """Whether *path* has a name we can write and metadata we can read."""
+        return _is_utf8(path) and self._pattern.parse(path) is not None
+
+    def is_unwritten(self, path: str) -> bool:
+        """Whether an arrival at *path* is on its way into the journal."""
+        return os.fsencode(path) in self._unwritten
 
     def _tell(self, fresh: list[Fresh], then: Callable[[], Any] | None) -> None:
         """The journal has them: publish, in the order of their positions."""
@@ -70,39 +104,42 @@ class Announcing:
             crashing.point("server.announced")
         for item in fresh:
             self._unwritten.pop(item.path, None)
+            if self._settings.request_port is not None:
+                self._recent.add(item.position, item.file_row)
             self._stream.publish(item.raw, self._settings.topic, item.position)
         if fresh:
             crashing.point("server.published")
         if then is not None:
             then()
 
-    def _known(self, arrivals: Sequence[Arrival]) -> dict[bytes, Content]:
+    def known(self, arrivals: Sequence[Arrival]) -> dict[bytes, Content]:
         """What the journal has of these arrivals: by path, the content that was announced last."""
         names = orjson.dumps([name for name in (os.path.basename(arrival.path) for arrival in arrivals) if _is_utf8(name)])
         rows = self._journal.find("announced_files", (self._settings.name, names))
         return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
 
-    def _examine(self, arrival: Arrival, known: dict[bytes, Content]) -> Fresh | None:
-        """What to announce, or None for what is empty, known, or cannot be announced."""
+    def _examine(self, arrival: Arrival, known: dict[bytes, Content], named: str = "", file: int = 0) -> Fresh | None:
+        """What to announce, or None for what is empty, known, or cannot be announced. Metadata are read from the path *named*
+        where it is another one; *file* is the row in the journal where there is one already."""
         if arrival.size == 0:
             logger.debug("%s is empty: not announced", arrival.path)
             return None
         path = os.fsencode(arrival.path)
         if self._unwritten.get(path) == arrival or known.get(path) == (arrival.size, arrival.mtime_ns, arrival.inode):
             return None
-        fields = self._pattern.parse(arrival.path)
+        fields = self._pattern.parse(named or arrival.path)
         if fields is None:
             logger.warning("%s matches the wildcards of origin, but its fields cannot be read: not announced", arrival.path)
             return None
         try:
-            fresh = self._composed(arrival, path, fields)
+            fresh = self._composed(arrival, path, fields, file)
         except (UnicodeEncodeError, MalformedMessage) as error:
             logger.error("%r cannot be announced (%s): give it a name in UTF-8", path, error)
             return None
         self._unwritten[path] = arrival
         return fresh
 
-    def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any]) -> Fresh:
+    def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any], file: int) -> Fresh:
         topic = self._settings.topic
         uid = os.path.basename(arrival.path)
         uid.encode("utf-8")
@@ -117,10 +154,10 @@ class Announcing:
         }
         raw = self._envelope.encode(topic, "file", data)
         now = time.time()
-        file = self._journal.new_file()
+        file = file or self._journal.new_file()
         row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
                path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
-        return Fresh(position, path, raw, row, (position, file, topic, previous, raw.decode(), now))
+        return Fresh(file, position, path, raw, row, (position, file, topic, previous, raw.decode(), now))
 
 
 def _is_utf8(text: str) -> bool:

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from trollmoves.errors import MoveError, NotAnnounced, OriginChanged, OriginGone, TemporaryError
 
@@ -16,8 +16,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: opening a FIFO must not wait
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(NamedTuple):
     """A file as it was when it was announced."""
 
     path: str
@@ -34,12 +33,13 @@ class Announced:
 
 
 @contextmanager
-def parent_beneath(root: str, path: str) -> Iterator[int]:
-    """A descriptor of the directory that holds *path*, reached from *root* one component at a time without following links."""
-    top = root.rstrip("/") + "/"
-    parts = path[len(top):].split("/")
-    if not path.startswith(top) or any(part in ("", ".", "..") for part in parts):
-        raise NotAnnounced(f"{path} is not below {root}")
+def parent_beneath(roots: tuple[str, ...], path: str) -> Iterator[int]:
+    """A descriptor of the directory that holds *path*, reached from the nearest of *roots* one component at a time, without
+    following links."""
+    root = max((root for root in roots if path.startswith(root.rstrip("/") + "/")), key=len, default="")
+    parts = path[len(root.rstrip("/")) + 1:].split("/")
+    if not root or any(part in ("", ".", "..") for part in parts):
+        raise NotAnnounced(f"{path} is not below {' or '.join(roots)}")
     descriptor = _open_directory(root, None, path)
     try:
         for part in parts[:-1]:
@@ -59,9 +59,9 @@ def _open_directory(name: str, above: int | None, path: str) -> int:
 
 
 @contextmanager
-def opened(root: str, announced: Announced) -> Iterator[int]:
+def opened(roots: tuple[str, ...], announced: Announced) -> Iterator[int]:
     """A descriptor of the announced file. Raises `OriginGone` or `OriginChanged` when it is not there any more as announced."""
-    with parent_beneath(root, announced.path) as parent:
+    with parent_beneath(roots, announced.path) as parent:
         try:
             descriptor = os.open(os.path.basename(announced.path), _FILE, dir_fd=parent)
         except OSError as error:
@@ -74,10 +74,10 @@ def opened(root: str, announced: Announced) -> Iterator[int]:
         os.close(descriptor)
 
 
-def remove(root: str, announced: Announced) -> bool:
+def remove(roots: tuple[str, ...], announced: Announced) -> bool:
     """Remove the announced file; False when it is gone or another file has its name. Raises `OSError` when that fails."""
     try:
-        with parent_beneath(root, announced.path) as parent:
+        with parent_beneath(roots, announced.path) as parent:
             name = os.path.basename(announced.path)
             if not announced.is_still(os.stat(name, dir_fd=parent, follow_symlinks=False)):
                 return False

@@ -1,6 +1,7 @@
 """One section of a server: watch -> announce -> serve -> remove. This is the life of a file on one screen.
 
     watcher (its own thread)  yields arrivals          watchers/
+    -> Unpacking              where `compression` is set unpacking.py
     -> Announcing             journals and publishes   announcing.py
     -> Serving                answers who asks         serving.py (one per request port, shared by chains)
        -> Pushing             moves, in a worker       pushing.py
@@ -23,9 +24,12 @@ from trollmoves.patterns import Pattern
 from trollmoves.server.announcing import Announcing
 from trollmoves.server.moves import Served
 from trollmoves.server.pushing import Pushing
+from trollmoves.server.recent import Recent
 from trollmoves.server.removing import Removing
+from trollmoves.server.unpacking import Unpacking
 from trollmoves.watchers.base import Arrival, Watcher
 from trollmoves.watchers.directory import watch
+from trollmoves.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ class Chain:
     """A configured section that runs; belongs to the loop."""
 
     def __init__(self, settings: ServerSettings, request_address: str | None, journal: Journal, loop: Loop, envelope: Envelope,
-                 stream: Stream, *, polling: bool = False, backlog: bool = True):
+                 stream: Stream, recent: Recent, workers: Workers, *, polling: bool = False, backlog: bool = True):
         assert settings.origin is not None  # sections that listen are another kind of chain
         self.settings = settings
         self.restarts = 0
@@ -49,12 +53,15 @@ class Chain:
         self._backlog = backlog
         self._room = threading.BoundedSemaphore(BATCHES_UNDER_WAY)
         self._stopped = threading.Event()
-        self._announcing = Announcing(settings, pattern, request_address, journal, envelope, stream)
-        removing = Removing(settings, pattern.directory, journal, loop)
-        self.served = Served(settings, Pushing(settings, pattern.directory), removing)
+        self._announcing = Announcing(settings, pattern, request_address, journal, envelope, stream, recent)
+        self._unpacking = Unpacking(settings, pattern.directory, self._announcing, journal, loop, workers)
+        self._take = self._announcing.announce if settings.compression is None else self._unpacking.take
+        roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
+        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop))
         self._watcher = self._new_watcher()
 
     def start(self) -> None:
+        self._unpacking.take_up()
         self._watcher.start()
 
     def announce_backlog(self) -> None:
@@ -65,6 +72,7 @@ class Chain:
     def stop_feeding(self) -> None:
         """Take in no more files; requests are still served."""
         self._stopped.set()
+        self._unpacking.stop()
         self._watcher.stop()
 
     def stop(self) -> None:
@@ -97,4 +105,4 @@ class Chain:
         while not self._room.acquire(timeout=0.2):
             if self._stopped.is_set():
                 return
-        self._loop.call(self._announcing.announce, arrivals, self._room.release)
+        self._loop.call(self._take, arrivals, self._room.release)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import DestinationInvalid, TemporaryError, VerificationFailed
+from trollmoves.errors import DestinationInvalid, MoveError, PermanentError, TemporaryError, VerificationFailed
+from trollmoves.movers.bandwidth import of_this_process
 from trollmoves.movers.base import Origin, Receipt, SessionSettings
 from trollmoves.movers.file import SMALL
-from trollmoves.movers.moving import How, move
+from trollmoves.movers.moving import How, move, say_where
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Kept, Sessions, at_backup
 from trollmoves.server.beneath import Announced, opened
@@ -19,16 +20,14 @@ from trollmoves.server.rights import Rights
 from trollmoves.uris import Destination
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One file of a push, and its relative path below the destination when the request names one."""
 
     file: Announced
     relative: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     """One push request that was found to be about announced files."""
 
     transfer: str
@@ -43,20 +42,23 @@ class Push:
 class Pushing:
     """How one chain moves files."""
 
-    def __init__(self, settings: ServerSettings, root: str):
-        self.root = root
+    def __init__(self, settings: ServerSettings, roots: tuple[str, ...]):
+        """*roots* are the directories above all files that may be announced."""
+        self._roots = roots
         self.rights = Rights(settings.name, settings.allowed_destinations, settings.allow_inline_credentials)
         self._settings = settings
         parameters = dict(settings.connection_parameters.plain())
         self._prefix = _prefix(parameters)
         self.names_files = self._prefix is not None
         """Whether replies have the name of the file in a destination that is a directory: upstream's do with temporary names."""
-        self._sync = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.delete is not None)
+        self._sync = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.removes)
+        bandwidth = of_this_process()
+        bandwidth.limit(settings.name, settings.bandwidth_per_host)
         self._session = SessionSettings(
             connect_timeout=settings.connect_timeout, stall_timeout=settings.stall_timeout,
             connection_uptime=float(parameters.get("connection_uptime", 30.0)),
             directory_mode=settings.directory_mode if settings.directory_mode is not None else 0o777,
-            file_mode=settings.file_mode, checksum=settings.checksum,
+            file_mode=settings.file_mode, checksum=settings.checksum, bandwidth=bandwidth, section=settings.name,
             parameters=parameters | ({"link": True} if settings.link else {}))
 
     def limit(self, destination: Destination) -> int:
@@ -65,7 +67,7 @@ class Pushing:
 
     def is_quick(self, destination: Destination, size: int) -> bool:
         """Whether a move of *size* bytes only copies from memory to memory."""
-        return destination.is_local and not self._sync and size <= SMALL
+        return destination.is_local and not self._sync and size <= SMALL and self._settings.bandwidth_per_host is None
 
     def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
         """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
@@ -77,9 +79,9 @@ class Pushing:
     def _push_one(self, push: Push, member: Member, destination: Destination, sessions: Sessions,
                   progress: Callable[[int], None]) -> Receipt:
         place = destination if member.relative is None else _below(destination, member.relative)
-        with opened(self.root, member.file) as descriptor:
+        with opened(self._roots, member.file) as descriptor:
             origin = Origin.of(member.file.path, descriptor)
-            kept = sessions.get(place, self._session, push.backups)
+            kept = self._session_to(place, sessions, push.backups)
             how = How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
                       temporary_prefix=self._prefix, resume=push.attempt > 1)
             receipt = self._moved(origin, place, kept, sessions, how, progress)
@@ -87,16 +89,25 @@ class Pushing:
                 raise VerificationFailed(f"{member.file.path} changed while it was moved")
             return receipt
 
+    def _session_to(self, place: Destination, sessions: Sessions, backups: tuple[str, ...]) -> Kept:
+        try:
+            return sessions.get(place, self._session, backups)
+        except MoveError as error:
+            say_where(error, place)
+            raise
+
     def _moved(self, origin: Origin, place: Destination, kept: Kept, sessions: Sessions, how: How,
                progress: Callable[[int], None]) -> Receipt:
         try:
             return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
-        except TemporaryError:
-            sessions.discard(kept)
+        except PermanentError:
             raise
         except OSError as error:
             sessions.discard(kept)
             raise TemporaryError(f"{place}: {error.strerror or error}") from error
+        except BaseException:
+            sessions.discard(kept)
+            raise
         finally:
             sessions.release(kept)
 

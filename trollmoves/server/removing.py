@@ -1,8 +1,12 @@
-"""Remove delivered origins: after `remove_delay`, once all who must confirm have, and only the very file that was delivered."""
+"""Remove delivered origins: after `remove_delay`, once all who must confirm have, and only the very file that was delivered.
+
+What a file was unpacked from goes together with it, if origins are removed at all; the unpacked file, being a copy, goes anyhow.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import Any
 
@@ -27,13 +31,16 @@ RETRY = 60.0
 class Removing:
     """Removes the origins of one chain; belongs to the loop."""
 
-    def __init__(self, settings: ServerSettings, root: str, journal: Journal, loop: Loop):
+    def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop):
+        """*roots* are the directories above all files that may be announced."""
         self._chain = settings.name
         self._delay = settings.remove_delay
-        self._everyone = settings.delete == "all"
+        self._everyone = settings.delete != "first"
         self._after = settings.delete_after
-        self._enabled = settings.delete is not None
-        self._root = root
+        self._deletes = settings.delete is not None
+        self._unpacks = settings.compression is not None
+        self._enabled = settings.removes
+        self._roots = roots
         self._journal = journal
         self._loop = loop
         self._open = True
@@ -62,7 +69,9 @@ class Removing:
         due = self._journal.find("due_removals", (self._chain, now, AT_ONCE))
         consumers = self._consumers(now) if due and self._everyone else []
         for row in due:
-            if any(not self._has(consumer, row["file"]) for consumer in consumers):
+            if not self._deletes and not self._packed_of(row["file"]):
+                self._journal.write([("end_removal", [(row["file"],)])])  # an origin, which stays
+            elif any(not self._has(consumer, row["file"]) for consumer in consumers):
                 self._journal.write([("delay_removal", [(now + self._delay, row["file"])])])
             else:
                 self._remove(row, now, "delivered")
@@ -81,11 +90,12 @@ class Removing:
                 self._remove(row, now, "delete_after")
 
     def _remove(self, row: Any, now: float, why: str) -> None:
-        path = row["path"].decode("utf-8", "surrogateescape")
-        announced = Announced(path, row["device"], row["inode"], row["size"], row["mtime_ns"])
+        path = os.fsdecode(row["path"])
         crashing.point("server.removing")
         try:
-            removed = remove(self._root, announced)
+            removed = self._remove_file(row)
+            if self._deletes:
+                self._remove_packed(row["file"])
         except OSError as error:
             logger.error("%s cannot be removed (%s); tried again in %d s", path, error.strerror, RETRY)
             self._journal.write([("delay_removal", [(now + RETRY, row["file"])])])
@@ -95,6 +105,18 @@ class Removing:
         logger.info("%s %s", path, detail)
         self._journal.write([
             ("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
-            ("end_removal", [(row["file"],)]),
+            ("end_removal", [(row["file"],)]), *([("end_packed", [(row["file"],)])] if self._unpacks else []),
         ])
+
+    def _remove_file(self, row: Any) -> bool:
+        return remove(self._roots, Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"]))
+
+    def _packed_of(self, file: int) -> list[Any]:
+        return self._journal.find("packed_of", (file,)) if self._unpacks else []
+
+    def _remove_packed(self, file: int) -> None:
+        """Remove what *file* was unpacked from, unless another file that came from it is still there."""
+        for row in self._packed_of(file):
+            if self._journal.find_one("packed_elsewhere", (row["path"], row["inode"], row["mtime_ns"], file)) is None:
+                self._remove_file(row)
 

@@ -9,11 +9,14 @@ from typing import Any
 
 from trollmoves.bus import Asker
 from trollmoves.errors import DestinationInvalid
+from trollmoves.lifecycle import State
 from trollmoves.messages import LARGEST_WHOLE, Message, values_of
 from trollmoves.server.beneath import Announced
 from trollmoves.server.pushing import Member
 from trollmoves.uris import Destination, check_relative, local_path
 
+UNANNOUNCED = (State.SEEN, State.COVERED)
+"""States of packed files, which wait to be unpacked or are announced as what they were unpacked to."""
 GROUP = "pushes"
 """Key in the extension of a push that holds many requests: pairs of a position and the id of a request."""
 MOST_GROUPED = 1000
@@ -57,7 +60,7 @@ def is_confirmation(pair: Any) -> bool:
 
 def is_about(row: Any, uris: tuple[str, ...]) -> bool:
     """Whether the uris of a request are those that were announced. They are compared, never opened."""
-    return bool(uris) and all(os.fsencode(local_path(uri)) == row["path"] for uri in uris)
+    return bool(uris) and row["state"] not in UNANNOUNCED and all(os.fsencode(local_path(uri)) == row["path"] for uri in uris)
 
 
 def transfer_id(row: Any, consumer: Consumer, destination: Destination, request: str, message: Message) -> str:

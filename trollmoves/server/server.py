@@ -18,6 +18,7 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal.journal import step_line
 from trollmoves.server.chain import Chain
+from trollmoves.server.recent import Recent
 from trollmoves.server.serving import Serving
 from trollmoves.server.verifying import Verifying
 from trollmoves.service import RETRY_START, Service
@@ -49,6 +50,7 @@ class Server(Service):
         self._started = time.monotonic()
         self._chains: dict[str, Chain] = {}
         self._wanted: dict[str, ServerSettings] = {}
+        self._recent = Recent()
         self._serving: dict[int, Serving] = {}
         self._stream: Stream | None = None
         self._backlog_waits: set[str] = set()
@@ -93,7 +95,7 @@ class Server(Service):
             return
         try:
             chain = Chain(settings, self._address_of(settings), self.journal, self.loop, self.envelope, self._stream,
-                          polling=self._polling, backlog=self._backlog)
+                          self._recent, self.workers, polling=self._polling, backlog=self._backlog)
             if settings.request_port is not None:
                 self._serving_on(settings).chains[settings.name] = chain.served
         except ConfigurationError as error:
@@ -125,7 +127,7 @@ class Server(Service):
         assert port is not None
         if port not in self._serving:
             self._serving[port] = Serving(port, settings.listen_address, settings.max_request_size, self.loop, self.journal,
-                                          self.envelope, self.workers, self._started)
+                                          self.envelope, self.workers, self._recent, self._started)
         return self._serving[port]
 
     def _close_ports(self, wanted: Mapping[str, ServerSettings]) -> None:
@@ -144,7 +146,7 @@ class Server(Service):
     def _workers_for(self, settings: ServerSettings) -> int:
         if settings.workers is not None:
             return settings.workers
-        syncs = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.delete is not None)
+        syncs = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.removes)
         return WORKERS_FSYNC if syncs else WORKERS
 
     # The backlog waits a little, because what is published before anybody has connected is heard by nobody.

@@ -25,6 +25,7 @@ from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Me
 from trollmoves.movers.base import Receipt
 from trollmoves.server.moves import Moves, Moving, Served, Waiter
 from trollmoves.server.pushing import Push
+from trollmoves.server.recent import Recent
 from trollmoves.server.replaying import Replaying
 from trollmoves.server.replies import LONGEST_TEXT, Replies, result, shown, without_credentials
 from trollmoves.server.requests import (
@@ -53,10 +54,11 @@ class Serving:
     """Answers on one port; belongs to the loop."""
 
     def __init__(self, port: int, address: str, largest: int, loop: Loop, journal: Journal, envelope: Envelope, workers: Workers,
-                 started: float):
+                 recent: Recent, started: float):
         self.chains: dict[str, Served] = {}
         self._journal = journal
         self._envelope = envelope
+        self._recent = recent
         self._started = started
         self._rows: dict[int, Any] = {}
         """By position: what the journal has of the pushes at hand, and (below) of their transfers."""
@@ -103,11 +105,14 @@ class Serving:
     def _look_up(self, requests: list[tuple[Asker, Message]]) -> None:
         """Ask the journal once for all pushes that came together."""
         positions = [offset for _, message in requests if message.type == "push" for offset in self._offsets_of(message)]
-        rows = self._journal.find("announced_among", (orjson.dumps(positions),)) if positions else []
-        self._rows = {row["position"]: row for row in rows}
+        self._rows = {position: row for position in positions if (row := self._recent.take(position)) is not None}
+        self._looked_up = {row["id"] for row in self._rows.values()}
+        others = [position for position in positions if position not in self._rows]
+        rows = self._journal.find("announced_among", (orjson.dumps(others),)) if others else []
         found = self._journal.find("transfers_among", (orjson.dumps([row["id"] for row in rows]),)) if rows else []
         self._transfers = {row["transfer"]: row for row in found}
-        self._looked_up = {row["id"] for row in rows}
+        self._rows |= {row["position"]: row for row in rows}
+        self._looked_up |= {row["id"] for row in rows}
 
     def _offsets_of(self, message: Message) -> list[int]:
         if GROUP in message.extension:

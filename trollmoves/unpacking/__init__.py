@@ -23,7 +23,7 @@ import difflib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -113,11 +113,12 @@ def is_packed(path: str, name: str) -> bool:
 
 
 def unpack(path: str, name: str, *, into: str | None = None, limits: Limits | None = None, options: Options | None = None,
-           sync: bool = False) -> list[Unpacked]:
+           sync: bool = False, is_meant: Callable[[os.stat_result], bool] | None = None) -> list[Unpacked]:
     """Unpack the file at *path* with the unpacker *name* into the directory *into* and return its members in their places.
 
     *into* is the section's working directory or the file's own directory unless given. Returns an empty list, having done
-    nothing, for a file whose name has none of the unpacker's endings. With *sync* the members survive a power loss.
+    nothing, for a file whose name has none of the unpacker's endings. With *sync* the members survive a power loss. *is_meant*
+    says whether the opened file is the one that was meant; `OriginChanged` is raised when it is not.
 
     Raises `BadArchive` for what is damaged, hostile or over the *limits*; `OriginGone` and `OriginChanged` for the packed file;
     `DestinationFull`, `Busy` (another process unpacks the same file), `Stalled`, and other errors of the disk. Then no member
@@ -126,7 +127,7 @@ def unpack(path: str, name: str, *, into: str | None = None, limits: Limits | No
     if not is_packed(path, name):
         return []
     options = options or Options()
-    job = _Unpacking(os.path.abspath(path), unpacker_for(name), limits or Limits(), options, sync or options.delete)
+    job = _Unpacking(os.path.abspath(path), unpacker_for(name), limits or Limits(), options, sync or options.delete, is_meant)
     try:
         return job.run(os.path.abspath(into or options.working_directory or os.path.dirname(job.path)))
     except MoveError as error:
@@ -151,11 +152,14 @@ class _Unpacking:
     limits: Limits
     options: Options
     sync: bool
+    is_meant: Callable[[os.stat_result], bool] | None
 
     def run(self, into: str) -> list[Unpacked]:
         """All of it."""
         with ExitStack() as stack:
             packed = stack.enter_context(_opened(self.path))
+            if self.is_meant is not None and not self.is_meant(os.fstat(packed.descriptor)):
+                raise OriginChanged("another file has taken its place")
             top = stack.enter_context(closing(os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
             name = hidden_name(self.path)
             hidden = stack.enter_context(hidden_directory(top, name))

@@ -7,8 +7,8 @@ import pytest
 
 from trollmoves.client.deciding import (
     EXPIRES_AFTER,
-    LONGEST_WAIT,
     MENDABLE,
+    MENDABLE_WAIT,
     PEER_PATIENCE,
     Ask,
     Covered,
@@ -19,6 +19,7 @@ from trollmoves.client.deciding import (
     Wait,
     after_failure,
     after_notice,
+    is_overtaken,
     judge,
     read_notice,
 )
@@ -46,8 +47,8 @@ def known(state: State, key: str = "k:1", size: int | None = 10, provider: str =
     return Known(state, key, size, provider)
 
 
-FINISHED_STATES = (State.MOVED, State.PUBLISHING, State.PUBLISHED, State.COVERED)
-UNDER_WAY = (State.ANNOUNCED, State.REQUESTED, State.FAILED)
+FINISHED_STATES = (State.PUBLISHING, State.PUBLISHED, State.COVERED)
+UNDER_WAY = (State.ANNOUNCED, State.REQUESTED, State.MOVED, State.FAILED)
 
 
 @pytest.mark.parametrize("before, comes, verdict", [
@@ -118,6 +119,22 @@ def test_what_a_notice_means(notice: Notice, state: State, delay: float, action:
     assert after_notice(notice, state, delay) == action
 
 
+NEWER = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 9)
+
+
+@pytest.mark.parametrize("versions, expected", [
+    ([NEWER], False),  # content that was never heard of
+    ([NEWER, Known(State.PUBLISHED, "k:1", 10, HERE, "e:1", 7)], True),  # the same announcement again
+    ([NEWER, Known(State.REQUESTED, "k:1", 10, HERE, "e:1", 8)], True),  # announced once more since
+    ([NEWER, Known(State.PUBLISHED, "k:1", 10, HERE, "e:1", 6)], False),  # the old content was put back
+    ([NEWER, Known(State.GIVEN_UP, "k:1", 10, HERE, "e:1", 7)], False),
+    ([NEWER, Known(State.PUBLISHED, "k:1", 10, HERE, "e:0", 7)], False),  # of another journal: positions tell nothing
+    ([NEWER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 7)], False),
+])
+def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expected: bool) -> None:
+    assert is_overtaken(versions, announcement()) is expected
+
+
 @pytest.mark.parametrize("event, action", [
     ({"code": "gone", "permanent": True, "untried": [THERE, HERE]}, Ask(THERE)),
     ({"code": "dest_unreachable", "permanent": False, "untried": [THERE]}, Ask(THERE)),
@@ -127,7 +144,8 @@ def test_what_a_notice_means(notice: Notice, state: State, delay: float, action:
     ({"code": "busy", "permanent": False, "backoff": 40.0, "retry_after": 10.0}, Wait(40.0)),
     ({"code": "stalled", "permanent": False, "age": EXPIRES_AFTER - 1}, Wait(1.0)),
     ({"code": "stalled", "permanent": False, "age": EXPIRES_AFTER + 1}, GiveUp()),
-    *(({"code": code, "permanent": True}, Wait(LONGEST_WAIT)) for code in sorted(MENDABLE)),
+    *(({"code": code, "permanent": True}, Wait(MENDABLE_WAIT)) for code in sorted(MENDABLE)),
+    *(({"code": code, "permanent": True, "backoff": 200.0}, Wait(200.0)) for code in sorted(MENDABLE)),
     *(({"code": code, "permanent": True, "age": EXPIRES_AFTER + 1}, GiveUp()) for code in sorted(MENDABLE)),
     *(({"code": code, "permanent": True}, GiveUp()) for code in ("gone", "changed", "not_announced", "bad_request")),
 ])

@@ -1,0 +1,146 @@
+"""What waits in the journal to be asked for: beyond `in_flight` requests to a provider, and until another try is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from trollmoves.bus import Loop
+from trollmoves.client.flight import Flight, Source
+from trollmoves.client.ledger import Ledger
+from trollmoves.journal import Journal
+from trollmoves.lifecycle import State
+from trollmoves.messages import decode, read_announcement
+
+REFILL_BUSY = 0.02
+REFILL_EVERY = 0.5
+"""Seconds between two looks for what is due."""
+DETOURS_EVERY = 2.0
+"""Seconds between two looks for what waits for a provider that does not answer and could be had from another one."""
+KEPT = 3000
+"""Files whose announcements are kept in memory as well; the first ones, which are the next to be asked for."""
+
+
+class Requests(Protocol):
+    """What is known of the requests under way."""
+
+    def room(self, provider: str) -> int:
+        """How many files more *provider* may be asked for; 0 while it does not answer."""
+
+    def is_resting(self, provider: str) -> bool:
+        """Whether *provider* did not answer lately."""
+
+    def is_under_way(self, file: int) -> bool: ...
+
+    def ask(self, flight: Flight, source: Source) -> None: ...
+
+    def commit(self) -> None:
+        """Have the journal write what was noted."""
+
+
+class Waiting:
+    """The queue of one client chain, of which the journal is the keeper; belongs to the loop."""
+
+    def __init__(self, chain: str, in_flight: int, ledger: Ledger, journal: Journal, loop: Loop, requests: Requests,
+                 is_busy: Callable[[], bool]):
+        """*is_busy* tells whether room is likely to come soon."""
+        self._chain = chain
+        self._most = in_flight
+        self._ledger = ledger
+        self._journal = journal
+        self._loop = loop
+        self._requests = requests
+        self._is_busy = is_busy
+        self._kept: dict[int, Flight] = {}
+        self._next_detour = 0.0
+        self._has_sources = True
+        """Whether the journal has files that several providers announced."""
+        self._open = True
+
+    def start(self) -> None:
+        """Look for what is due, now and again and again."""
+        self._loop.after(0.0, self._refill)
+
+    def stop(self) -> None:
+        """Ask for nothing more."""
+        self._open = False
+
+    def keep(self, flight: Flight) -> None:
+        """*flight* is in the journal and was never asked for: remember it, if there is room."""
+        if len(self._kept) < KEPT:
+            self._kept[flight.id] = flight
+
+    def add_source(self, file: int, source: Source) -> None:
+        """Another provider of *file*."""
+        if file in self._kept:
+            flight = self._kept[file]
+            flight.sources[source.provider] = source
+            flight.source = flight.sources[flight.source.provider]
+
+    def drop(self, file: int) -> None:
+        """*file* need not be asked for any more."""
+        self._kept.pop(file, None)
+
+    def flight_of(self, row: Any) -> Flight:
+        """What a row of the journal says."""
+        kept = self._kept.pop(row["id"], None)
+        if kept is not None:
+            return kept
+        announcement = read_announcement(decode(row["message"].encode()))
+        source = Source(announcement.address, announcement)
+        flight = Flight(row["id"], row["chain"], row["identity"], row["created"], source, {source.provider: source},
+                        attempt=row["attempt"])
+        if self._has_sources:
+            for other in self._journal.find("sources_of", (row["id"],)):
+                also = read_announcement(decode(other["message"].encode()))
+                flight.sources[other["provider"]] = Source(other["provider"], also)
+            flight.source = flight.sources[source.provider]  # what was announced last
+        return flight
+
+    def _refill(self) -> None:
+        if not self._open:
+            return
+        self._requests.commit()
+        if not self._journal.full:
+            self._ask_due()
+        self._loop.after(REFILL_BUSY if self._is_busy() else REFILL_EVERY, self._refill)
+
+    def _ask_due(self) -> None:
+        """Ask for what is due, of each provider as much as it has room for."""
+        now = time.monotonic()
+        self._has_sources = self._journal.find_one("any_source") is not None
+        detour = now >= self._next_detour
+        if detour:
+            self._next_detour = now + DETOURS_EVERY
+        for row in self._journal.find("providers_due", {"chain": self._chain}):
+            provider = row["provider"]
+            if self._requests.is_resting(provider):
+                if detour:
+                    self._ask_elsewhere(provider)
+                continue
+            room = self._requests.room(provider)
+            if room >= (self._most + 3) // 4:  # a quarter at a time, so that look-ups are few
+                for due in self._journal.find("files_due", (self._chain, provider, time.time(), room)):
+                    self._ask_row(due)
+        self._requests.commit()
+
+    def _ask_elsewhere(self, provider: str) -> None:
+        """*provider* does not answer: ask others for what waits for it, where they announced the same."""
+        for row in self._journal.find("files_elsewhere", (self._chain, provider, time.time(), self._most)):
+            if self._requests.room(row["other"]) > 0 and self._is_free(row):
+                flight = self.flight_of(row)
+                self._requests.ask(flight, flight.sources[row["other"]])
+
+    def _ask_row(self, row: Any) -> None:
+        if not self._is_free(row):
+            return
+        flight = self.flight_of(row)
+        flight.request = row["request"] or ""
+        # Only what was never answered is asked for under its old id: the provider may know the outcome.
+        flight.repeats = bool(flight.request and flight.source.announcement.epoch and row["state"] == State.FAILED
+                              and "does not answer" in row["steps"].rstrip("\n").rpartition("\n")[2])
+        self._requests.ask(flight, flight.source)
+
+    def _is_free(self, row: Any) -> bool:
+        return not self._requests.is_under_way(row["id"]) and not self._ledger.is_unwritten(row["identity"])

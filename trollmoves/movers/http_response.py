@@ -1,0 +1,47 @@
+"""Answers of an HTTP server that end, whatever the server does.
+
+http.client waits for ever for a server that says one byte now and then, or `100 Continue` again and again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from typing import Any
+
+LONGEST_ANSWER = 2**16
+"""Bytes of an answer's body that are read; none that we ask for is longer."""
+
+
+class _Bytes(io.RawIOBase):
+    """What comes from *connection*, for as long as its time limit says in all, and no more than an answer needs."""
+
+    def __init__(self, connection: socket.socket):
+        self._connection = connection
+        self._ends = time.monotonic() + (connection.gettimeout() or 0.0)
+        self._room = 4 * LONGEST_ANSWER
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer does not come to its end")
+        self._connection.settimeout(left)
+        count = self._connection.recv_into(buffer)
+        self._room -= count
+        if self._room < 0:
+            raise http.client.HTTPException("the answer does not end")
+        return count
+
+
+class Response(http.client.HTTPResponse):
+    """A response that has to come within the time limit of its connection."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **more: Any):
+        super().__init__(sock, *arguments, **more)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Bytes(sock))
