@@ -360,7 +360,7 @@ class MoverContract:
 
     @pytest.mark.parametrize("overwrite", ["identical", "replace"])
     def test_the_same_move_twice_succeeds(self, place: Place, tmp_path: Path, overwrite: str) -> None:
-        path, how = make(tmp_path / "origin.dat", b"twice"), replace(HOW, overwrite=overwrite)
+        path, how = make(tmp_path / "origin.dat", b"twice"), HOW._replace(overwrite=overwrite)
         deliver(place, path, "final.dat", how=how)
         receipt = deliver(place, path, "final.dat", how=how)
         assert receipt.size == 5
@@ -446,7 +446,7 @@ class MoverContract:
             with session_of(place) as session:
                 together.wait(60)
                 for turn in range(5):
-                    send(place, session, paths[number], f"{turn}/deep/{number}.dat", how=replace(HOW, transfer=f"{number:016x}"))
+                    send(place, session, paths[number], f"{turn}/deep/{number}.dat", how=HOW._replace(transfer=f"{number:016x}"))
 
         with ThreadPoolExecutor(count) as pool:
             list(pool.map(run, range(count)))
@@ -534,7 +534,7 @@ class MoverContract:
         if not place.mover.abilities.checksum:
             pytest.skip("this mover cannot ask for checksums")
         content = content_of(LARGE)
-        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=replace(HOW, checksum="always"))
+        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=HOW._replace(checksum="always"))
         assert receipt.verified == "sum"
         with session_of(place) as session:
             path = parse_destination(place.uri).path + "final.dat"
@@ -543,7 +543,7 @@ class MoverContract:
     def test_a_synced_file_arrives(self, place: Place, tmp_path: Path) -> None:
         if not place.mover.abilities.sync:
             pytest.skip("this mover cannot sync")
-        deliver(place, make(tmp_path / "origin.dat", b"safe"), "new/final.dat", how=replace(HOW, sync=True))
+        deliver(place, make(tmp_path / "origin.dat", b"safe"), "new/final.dat", how=HOW._replace(sync=True))
         assert place.read("new/final.dat") == b"safe"
 
     def test_a_partial_file_is_gone_on_with(self, place: Place, tmp_path: Path) -> None:
@@ -551,7 +551,7 @@ class MoverContract:
             pytest.skip("this mover cannot resume")
         content, steps = content_of(LARGE), list[int]()
         place.write(temporary_name("final.dat", HOW.transfer), content[:LARGE - 2**20])
-        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=replace(HOW, resume=True),
+        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=HOW._replace(resume=True),
                           progress=steps.append)
         assert place.read("final.dat") == content
         assert place.names() == {"final.dat"}
@@ -572,7 +572,7 @@ class MoverContract:
         path = make(tmp_path / "origin.dat", content_of(LARGE))
         with place.small_disk() as small:
             before = place.names()
-            for how in (HOW, replace(HOW, resume=True)):
+            for how in (HOW, HOW._replace(resume=True)):
                 with pytest.raises(DestinationFull) as caught:
                     deliver(place, path, small, how=how)
                 assert_clear(place, caught.value)
@@ -678,7 +678,7 @@ class NetworkContract(MoverContract):
     def test_a_cut_upload_is_resumed(self, place: Place, tmp_path: Path) -> None:
         if not place.mover.abilities.resume:
             pytest.skip("this mover cannot resume")
-        content, how, steps = content_of(2 * LARGE), replace(HOW, resume=True), list[int]()
+        content, how, steps = content_of(2 * LARGE), HOW._replace(resume=True), list[int]()
         path = make(tmp_path / "origin.dat", content)
         with place.through(upward=Fault(cut_after=2 * LARGE - 2**20)) as way:
             with pytest.raises(TemporaryError):

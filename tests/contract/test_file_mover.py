@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ class TestFileMover(DirectoryContract, MoverContract):
         assert place.read("origin.dat") == b"1"
 
     def test_an_identical_file_is_left_as_it_is(self, place: Place, tmp_path: Path) -> None:
-        path, how = make(tmp_path / "origin.dat", content_of(3 * 2**20)), replace(HOW, overwrite="identical")
+        path, how = make(tmp_path / "origin.dat", content_of(3 * 2**20)), HOW._replace(overwrite="identical")
         assert deliver(place, path, how=how).copied
         assert not deliver(place, path, how=how).copied
         make(path, content_of(3 * 2**20, seed=1))
@@ -49,7 +48,7 @@ class TestFileMover(DirectoryContract, MoverContract):
         assert place.read("origin.dat") == content_of(3 * 2**20, seed=1)
 
     def test_another_file_is_not_overwritten_where_that_was_ruled_out(self, place: Place, tmp_path: Path) -> None:
-        how = replace(HOW, overwrite="never")
+        how = HOW._replace(overwrite="never")
         deliver(place, make(tmp_path / "origin.dat", b"old"), how=how)
         with pytest.raises(DestinationInvalid):
             deliver(place, make(tmp_path / "origin.dat", b"new"), how=how)
@@ -61,14 +60,14 @@ class TestFileMover(DirectoryContract, MoverContract):
         (tmp_path / "detour").symlink_to(tmp_path / "place")
         for uri in (place.uri, f"{tmp_path}/detour/"):
             with pytest.raises(DestinationInvalid):
-                deliver(place, path, uri=uri, how=replace(HOW, overwrite=overwrite))
+                deliver(place, path, uri=uri, how=HOW._replace(overwrite=overwrite))
         assert place.read("origin.dat") == b"precious"
 
     def test_links_are_made_where_asked_for_and_may_be_made_again(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", b"shared")
         settings = SessionSettings(parameters={"link": True})
         for overwrite in ("replace", "replace", "identical"):
-            deliver(place, path, settings=settings, how=replace(HOW, overwrite=overwrite))
+            deliver(place, path, settings=settings, how=HOW._replace(overwrite=overwrite))
         assert os.path.samefile(path, tmp_path / "place" / "origin.dat")
         assert place.names() == {"origin.dat"}
 
@@ -97,7 +96,7 @@ class TestFileMover(DirectoryContract, MoverContract):
         seen: set[str] = set()
         for prefix, expected in (("tmp_", "tmp_final.dat"), ("", f".final.dat.{HOW.transfer}.part")):
             deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)), "final.dat",
-                    how=replace(HOW, temporary_prefix=prefix), progress=lambda done: seen.update(place.names()))
+                    how=HOW._replace(temporary_prefix=prefix), progress=lambda done: seen.update(place.names()))
             assert expected in seen
             assert place.names() == {"final.dat"}
 

@@ -8,7 +8,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -207,7 +206,7 @@ def test_checksums_are_compared_where_the_server_can(tmp_path: Path, checksum: s
     path = make(tmp_path / "origin.dat", content_of(300_000))
     settings = SessionSettings(checksum=checksum)
     with serving(tmp_path, FtpScript(sums=True)) as server, FtpMover().open(destination_on(server), settings) as session:
-        receipt = deliver(server, path, how=replace(HOW, checksum=checksum), session=session)
+        receipt = deliver(server, path, how=HOW._replace(checksum=checksum), session=session)
         assert receipt.verified == ("size" if checksum == "never" else "sum")
 
 
@@ -221,7 +220,7 @@ def test_a_wrong_checksum_is_noticed(tmp_path: Path) -> None:
 
 
 def test_an_identical_file_is_not_sent_again(tmp_path: Path) -> None:
-    script, how = FtpScript(sums=True), replace(HOW, overwrite="identical")
+    script, how = FtpScript(sums=True), HOW._replace(overwrite="identical")
     path = make(tmp_path / "origin.dat", b"content")
     with serving(tmp_path, script) as server:
         assert deliver(server, path, how=how).copied
@@ -279,7 +278,7 @@ def test_a_partial_upload_is_gone_on_with_as_the_server_allows(server: ScriptedF
     (server.root / temporary_name(FINAL, HOW.transfer)).write_bytes(content[:RESUME_FROM])
     script.answers |= answers
     with session_on(server) as session, opened(path) as origin:
-        move(origin, destination_on(server).with_path(f"/{FINAL}"), session, FtpMover.abilities, replace(HOW, resume=True),
+        move(origin, destination_on(server).with_path(f"/{FINAL}"), session, FtpMover.abilities, HOW._replace(resume=True),
              steps.append)
     assert (server.root / FINAL).read_bytes() == content
     assert (steps[0] > RESUME_FROM) is resumed

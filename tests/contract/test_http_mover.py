@@ -9,7 +9,6 @@ import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -98,7 +97,7 @@ class TestWebDav(WebDavContract):
     def test_a_server_that_refuses_ranges_gets_the_whole_file(self, place: Place, tmp_path: Path) -> None:
         content = content_of(LARGE)
         place.write(temporary_name("final.dat", HOW.transfer), content[:-1000])
-        deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=replace(HOW, resume=True))
+        deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=HOW._replace(resume=True))
         assert place.read("final.dat") == content
         assert place.names() == {"final.dat"}
 
@@ -108,7 +107,7 @@ class TestWebDav(WebDavContract):
         with pytest.raises(DestinationInvalid, match="inplace"):
             deliver(place, path)
         assert place.names() == set()
-        assert deliver(place, path, how=replace(HOW, inplace=True)).verified == "size"
+        assert deliver(place, path, how=HOW._replace(inplace=True)).verified == "size"
         trusted = place_on(nginx, webdav=False, atomic_put="true")
         assert deliver(trusted, path).verified == "size"
         assert place.read("origin.dat") == trusted.read("origin.dat") == b"1"
@@ -297,7 +296,7 @@ class TestScripted:
         assert place.names() == set()
         scripted.answers.clear()
         scripted.digest = lambda content: hashlib.sha256(content).digest()
-        receipt = deliver(place, path, how=replace(HOW, checksum="always"))
+        receipt = deliver(place, path, how=HOW._replace(checksum="always"))
         assert (receipt.verified, receipt.checksum) == ("sum", f"sha256:{hashlib.sha256(content_of(1000)).hexdigest()}")
         scripted.digest = lambda content: hashlib.sha256(b"damaged").digest()
         with pytest.raises(VerificationFailed, match="checksum"):
@@ -319,7 +318,7 @@ class TestScripted:
         if way == "sabredav-partialupdate":
             scripted.offer = {"DAV": f"1, 3, {way}"}
         place = ScriptedPlace(scripted)
-        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=replace(HOW, resume=True),
+        receipt = deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=HOW._replace(resume=True),
                           progress=steps.append)
         assert place.read("final.dat") == content
         assert place.names() == {"final.dat"}
@@ -331,7 +330,7 @@ class TestScripted:
     def test_a_complete_partial_file_is_only_renamed(self, scripted: Scripted, tmp_path: Path) -> None:
         content = content_of(LARGE)
         scripted.files[temporary_name("/in/final.dat", HOW.transfer)] = content
-        deliver(ScriptedPlace(scripted), make(tmp_path / "origin.dat", content), "final.dat", how=replace(HOW, resume=True))
+        deliver(ScriptedPlace(scripted), make(tmp_path / "origin.dat", content), "final.dat", how=HOW._replace(resume=True))
         assert scripted.asked("PUT") == []
         assert scripted.files == {"/in/final.dat": content}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ def place() -> MemoryPlace:
 
 class TestMemoryMover(MoverContract):
     def test_a_cut_put_can_be_resumed(self, place: MemoryPlace, tmp_path: Path) -> None:
-        content, how, steps = content_of(20 * 2**20), replace(HOW, resume=True), list[int]()
+        content, how, steps = content_of(20 * 2**20), HOW._replace(resume=True), list[int]()
         path = make(tmp_path / "origin.dat", content)
         place.host.cut_after = 15 * 2**20
         with pytest.raises(ConnectionLost):

@@ -397,7 +397,7 @@ class TestScripted:
     @pytest.mark.parametrize(("checksum", "verified"), [("auto", "sum"), ("always", "sum"), ("never", "size")])
     def test_the_section_says_how_much_is_compared(self, place: S3Place, front: Front, tmp_path: Path, size: int, checksum: str,
                                                    verified: str) -> None:
-        settings, how = replace(place.settings, checksum=checksum), replace(HOW, checksum=checksum)
+        settings, how = replace(place.settings, checksum=checksum), HOW._replace(checksum=checksum)
         receipt = deliver(place, make(tmp_path / "origin.dat", content_of(size)), "final.dat", settings=settings, how=how)
         assert receipt.verified == verified
         assert all(bool(value) is (checksum != "never") for value in front.headers("PUT", "Content-MD5"))

@@ -154,7 +154,7 @@ class TestSftpMover(DirectoryContract, NetworkContract):
         assert "ssh_colour" in caplog.text
 
     def test_the_account_may_compute_checksums(self, place: LocalPlace, tmp_path: Path) -> None:
-        receipt = deliver(place, make(tmp_path / "ori gin's.dat", content_of(2**21)), how=replace(HOW, checksum="always"))
+        receipt = deliver(place, make(tmp_path / "ori gin's.dat", content_of(2**21)), how=HOW._replace(checksum="always"))
         assert receipt.verified == "sum"
 
     def test_a_child_process_opens_its_own_connection(self, place: LocalPlace, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ class TestWithoutExtensions(DirectoryContract, NetworkContract):
         return ssh_place(SftpMover(), bare_server)
 
     def test_it_has_none_indeed(self, place: LocalPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        deliver(place, make(tmp_path / "origin.dat", b"1"), how=replace(HOW, sync=True))
+        deliver(place, make(tmp_path / "origin.dat", b"1"), how=HOW._replace(sync=True))
         assert "survive a power loss" in caplog.text
 
 

@@ -26,7 +26,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from trollmoves.errors import PermanentError, TemporaryError
 from trollmoves.movers.bandwidth import Bandwidth, Pace
@@ -47,8 +47,7 @@ class Cancelled(PermanentError):
     code = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """A file to be moved, opened: sessions read the descriptor and never the path, which may mean another file by now."""
 
     path: str
@@ -92,8 +91,7 @@ class Abilities:
     """How many moves to one host make sense at a time, unless the section says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What a finished put knows."""
 
     size: int

@@ -12,7 +12,7 @@ import logging
 import os
 import posixpath
 import time
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from trollmoves import crashing
 from trollmoves.errors import (
@@ -39,8 +39,7 @@ RESUMABLE = (Unreachable, ConnectionLost, Stalled)
 """After these errors a partial file is worth keeping."""
 
 
-@dataclass(frozen=True, slots=True)
-class How:
+class How(NamedTuple):
     """How one move shall be done."""
 
     transfer: str
@@ -108,9 +107,8 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
     started = time.monotonic()
     abilities = session.abilities(abilities)
     place = final_place(origin, destination, session)
-    if place.is_local:
-        _refuse_itself(origin, place.path)
-    present = _already_there(origin, place.path, session, abilities, how)
+    is_free = place.is_local and not _is_other(origin, place.path)
+    present = None if is_free else _already_there(origin, place.path, session, abilities, how)
     if present is not None:
         return Receipt(place.exact, origin.size, present, "sum", seconds=time.monotonic() - started, copied=False)
     direct = how.inplace or (abilities.atomic_put and not abilities.rename)
@@ -128,14 +126,15 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
     return Receipt(place.exact, sent.size, sent.checksum, sent.verified, seconds=time.monotonic() - started)
 
 
-def _refuse_itself(origin: Origin, path: str) -> None:
-    """A file moved onto itself would be gone once its origin is removed."""
+def _is_other(origin: Origin, path: str) -> bool:
+    """Whether something is at the local *path*. No file is moved onto itself: it would be gone once its origin is removed."""
     try:
         there = os.stat(path)
     except OSError:
-        return
+        return False
     if os.path.samestat(there, os.fstat(origin.descriptor)) and os.path.realpath(path) == os.path.realpath(origin.path):
         raise DestinationInvalid(f"{path} is the file that was to be moved")
+    return True
 
 
 def _already_there(origin: Origin, path: str, session: Session, abilities: Abilities, how: How) -> str | None:
@@ -193,7 +192,7 @@ def _verified(sent: Sent, origin: Origin, path: str, session: Session, abilities
     arrived = session.size(path)
     if arrived != origin.size:
         raise VerificationFailed(f"{path}: {arrived} bytes arrived of {origin.size}")
-    return replace(sent, verified="size")
+    return sent._replace(verified="size")
 
 
 def _compare_checksums(sent: Sent, origin: Origin, path: str, session: Session) -> Sent:
@@ -203,7 +202,7 @@ def _compare_checksums(sent: Sent, origin: Origin, path: str, session: Session) 
     ours = sent.checksum or checksum_of(origin.descriptor)
     if theirs != ours:
         raise VerificationFailed(f"{path}: checksum {theirs} arrived, {ours} was sent")
-    return replace(sent, checksum=ours, verified="sum")
+    return sent._replace(checksum=ours, verified="sum")
 
 
 def _put_in_place(temporary: str, path: str, session: Session, abilities: Abilities, how: How) -> None:
