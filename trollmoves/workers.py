@@ -21,6 +21,8 @@ IDLE = 10.0
 """Seconds after which an idle thread closes its sessions and ends."""
 AT_ONCE = 32
 """Pieces of quick work for one host that a thread takes at a time when many wait."""
+SPARE = 16
+"""Threads beyond the number asked for, for hosts for which nothing runs while slow ones have all the others."""
 HELD_UP = 0.02
 """Seconds without progress after which the thread of quick work counts as held up."""
 
@@ -46,13 +48,14 @@ class Workers:
     """Threads that do `Work`."""
 
     def __init__(self, tell: Callable[[list[Call]], Any], died: Callable[[BaseException], Any], most: int):
-        """*tell* gets the calls to make in the loop; *most* is the number of threads."""
+        """*tell* gets the calls to make in the loop; *most* is the number of threads (but see `SPARE`)."""
         self._tell = tell
         self._died = died
         self.most = most
         self._condition = threading.Condition()
         self._queues: dict[Hashable, deque[Work]] = {}
         self._running: dict[Hashable, int] = {}
+        self._busy = 0
         self._ready: deque[Hashable] = deque()
         """Hosts with work and room, each at most once."""
         self._threads: set[threading.Thread] = set()
@@ -81,9 +84,11 @@ class Workers:
             self._wake()
 
     def _wake(self) -> None:
-        wanted = min(len(self._ready), self.most)
+        starving = sum(host not in self._running for host in self._ready)
+        wanted = min(starving, self.most + SPARE - self._busy)
+        wanted = max(wanted, min(len(self._ready), self.most - self._busy))
         self._condition.notify(min(wanted, self._idle))
-        for _ in range(min(wanted - self._idle, self.most - len(self._threads))):
+        for _ in range(wanted - self._idle):
             self._start_thread()
 
     def _offer(self, host: Hashable) -> None:
@@ -138,7 +143,7 @@ class Workers:
         """The next pieces for one host; empty when the thread shall end."""
         idle_until = time.monotonic() + IDLE
         with self._condition:
-            while not self._ready:
+            while (host := self._next_host()) is None:
                 left = idle_until - time.monotonic()
                 if not self._open or left <= 0:
                     return []
@@ -146,7 +151,17 @@ class Workers:
                 self._condition.wait(min(left, 1.0))
                 self._idle -= 1
                 sessions.close_idle()
-            return self._taken(self._ready.popleft())
+            self._ready.remove(host)
+            return self._taken(host)
+
+    def _next_host(self) -> Hashable | None:
+        """Whose turn it is: first those for which nothing runs, whatever the number of threads; else who came first."""
+        if not self._ready:
+            return None
+        first = next((host for host in self._ready if host not in self._running), None)
+        if first is not None:
+            return first
+        return self._ready[0] if self._busy < self.most else None
 
     def _taken(self, host: Hashable) -> list[Work]:
         queue = self._queues[host]
@@ -154,6 +169,7 @@ class Workers:
         pieces = [queue.popleft() for _ in range(count)]
         self.waiting -= count
         self._running[host] = self._running.get(host, 0) + 1
+        self._busy += 1
         self._progress[host] = time.monotonic()
         if queue:
             self._offer(host)
@@ -166,14 +182,16 @@ class Workers:
     def _release(self, pieces: list[Work]) -> None:
         host = pieces[0].host
         with self._condition:
+            self._busy -= 1
             self._running[host] -= 1
             if not self._running[host]:
                 del self._running[host]
             if host in self._queues:
                 self._offer(host)
-                self._wake()
             elif host not in self._running:
                 self._progress.pop(host, None)
+            if self._ready:
+                self._wake()
 
 
 def _outcome(piece: Work, sessions: Sessions) -> Any:

@@ -149,10 +149,6 @@ class TestSftpMover(DirectoryContract, NetworkContract):
         with pytest.raises(DestinationInvalid, match="ssh_connection_timeout"):
             open_session(place, with_parameters(place, ssh_connection_timeout="soon"))
 
-    def test_unknown_parameters_are_named(self, place: LocalPlace, caplog: pytest.LogCaptureFixture) -> None:
-        open_session(place, with_parameters(place, ssh_colour="green")).close()
-        assert "ssh_colour" in caplog.text
-
     def test_the_account_may_compute_checksums(self, place: LocalPlace, tmp_path: Path) -> None:
         receipt = deliver(place, make(tmp_path / "ori gin's.dat", content_of(2**21)), how=HOW._replace(checksum="always"))
         assert receipt.verified == "sum"

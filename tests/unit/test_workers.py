@@ -66,6 +66,18 @@ def test_a_host_that_hangs_holds_up_no_other(pool: Pool) -> None:
     eventually(lambda: len(pool.results) == 12, message="the slow ones")
 
 
+def test_slow_hosts_that_have_all_threads_hold_up_no_other(pool: Pool) -> None:
+    go = threading.Event()
+    pool.submit(*((host, go.wait) for host in "ab" for _ in range(10)), limit=16)
+    eventually(lambda: pool.workers.waiting == 16, message="four threads busy")
+    for number in range(3):
+        pool.submit(("c", lambda number=number: number), limit=16)
+        eventually(lambda number=number: number in pool.results, 10, message="done beside the slow ones")
+    assert pool.workers.waiting == 16, "no more than four for those that hang"
+    go.set()
+    eventually(lambda: len(pool.results) == 23)
+
+
 def test_quick_work_that_hangs_gets_another_thread(pool: Pool) -> None:
     go = threading.Event()
     pool.submit(("here", go.wait), quick=True)

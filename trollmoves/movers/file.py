@@ -83,8 +83,9 @@ class FileSession(Session):
                 sent = _through_memory(origin, target, path, self._sums, self._pace)
             else:
                 sent = _by_kernel(origin, target, progress, self._pace)
-            os.fchmod(target, origin.mode if self._file_mode is None else self._file_mode)
-            os.utime(target, ns=(origin.mtime_ns, origin.mtime_ns))
+            if self._file_mode is not None:
+                os.fchmod(target, self._file_mode)
+            _keep_attributes(origin, target, mode=self._file_mode is None)
         finally:
             os.close(target)
         progress(sent.size)
@@ -164,6 +165,17 @@ class FileSession(Session):
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _keep_attributes(origin: Origin, target: int, *, mode: bool) -> None:
+    """Give the copy the time of the origin, and its *mode*; file systems of others (vfat, a mounted share) may not take them."""
+    try:
+        if mode:
+            os.fchmod(target, origin.mode)
+        os.utime(target, ns=(origin.mtime_ns, origin.mtime_ns))
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def _create(path: str) -> int:
