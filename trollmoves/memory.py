@@ -13,8 +13,7 @@ from contextlib import suppress
 GROWN = 16 * 2**20
 """Bytes of growth after which it is worth asking."""
 WORTHWHILE = 2**20
-"""Bytes that must come back for the next try to come soon."""
-MOST_SKIPPED = 7
+"""Bytes that must come back for the next try to come at once."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -24,24 +23,23 @@ class Trimming:
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
         self._lowest = _resident()
-        self._skipped = self._to_skip = 0
+        self._in_vain = False
 
     def trim(self) -> None:
         """Return what is free, if the process has grown since it was smallest; called every few seconds.
 
-        Where that brings nothing, because the memory is in use, the next tries come later and later.
+        Where that brought nothing, because the memory is in use, every other call does nothing.
         """
         before = _resident()
         self._lowest = min(self._lowest, before)
         if before <= self._lowest + GROWN:
             return
-        if self._skipped < self._to_skip:
-            self._skipped += 1
+        if self._in_vain:
+            self._in_vain = False
             return
         with suppress(AttributeError):
             self._library.malloc_trim(0)
-        self._skipped = 0
-        self._to_skip = 0 if before - _resident() >= WORTHWHILE else min(2 * self._to_skip + 1, MOST_SKIPPED)
+        self._in_vain = before - _resident() < WORTHWHILE
 
 
 def _resident() -> int:

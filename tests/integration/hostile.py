@@ -131,7 +131,7 @@ class Victim:
         self.healthy()
         assert tree([self.outside]) == self._before, "something outside the origin changed"
         assert "crown jewels" not in _all_text([self.allowed])
-        eventually(lambda: self.resident() <= self._resident + slack, 20,
+        eventually(lambda: self.resident() <= self._resident + slack, 60,
                    message=f"memory back below {(self._resident + slack) >> 20} MiB")
         assert self.threads() <= 30
 
