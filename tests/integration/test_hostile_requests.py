@@ -294,8 +294,8 @@ def test_a_thousand_races_between_a_swap_and_the_opening_are_lost_by_the_attacke
     try:
         for _ in range(1000):
             try:
-                with opened((str(origin),), announced) as descriptor:
-                    read.append(os.read(descriptor, 100))
+                with opened((str(origin),), announced) as found:
+                    read.append(os.read(found.descriptor, 100))
             except MoveError:
                 read.append(b"")
     finally:

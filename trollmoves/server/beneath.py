@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from trollmoves.errors import MoveError, NotAnnounced, OriginChanged, OriginGone, TemporaryError
+from trollmoves.movers.base import Origin
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: opening a FIFO must not wait
@@ -36,10 +37,7 @@ class Announced(NamedTuple):
 def parent_beneath(roots: tuple[str, ...], path: str) -> Iterator[int]:
     """A descriptor of the directory that holds *path*, reached from the nearest of *roots* one component at a time, without
     following links."""
-    root = max((root for root in roots if path.startswith(root.rstrip("/") + "/")), key=len, default="")
-    parts = path[len(root.rstrip("/")) + 1:].split("/")
-    if not root or any(part in ("", ".", "..") for part in parts):
-        raise NotAnnounced(f"{path} is not below {' or '.join(roots)}")
+    root, parts = _divided(roots, path)
     descriptor = _open_directory(root, None, path)
     try:
         for part in parts[:-1]:
@@ -51,6 +49,15 @@ def parent_beneath(roots: tuple[str, ...], path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _divided(roots: tuple[str, ...], path: str) -> tuple[str, list[str]]:
+    """The nearest of *roots*, and what leads from there to *path*."""
+    root = max((root for root in roots if path.startswith(root.rstrip("/") + "/")), key=len, default="")
+    parts = path[len(root.rstrip("/")) + 1:].split("/")
+    if not root or any(part in ("", ".", "..") for part in parts):
+        raise NotAnnounced(f"{path} is not below {' or '.join(roots)}")
+    return root, parts
+
+
 def _open_directory(name: str, above: int | None, path: str) -> int:
     try:
         return os.open(name, _DIRECTORY if above is None else _DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
@@ -59,19 +66,28 @@ def _open_directory(name: str, above: int | None, path: str) -> int:
 
 
 @contextmanager
-def opened(roots: tuple[str, ...], announced: Announced) -> Iterator[int]:
-    """A descriptor of the announced file. Raises `OriginGone` or `OriginChanged` when it is not there any more as announced."""
-    with parent_beneath(roots, announced.path) as parent:
-        try:
-            descriptor = os.open(os.path.basename(announced.path), _FILE, dir_fd=parent)
-        except OSError as error:
-            raise _translated(error, announced.path) from error
+def opened(roots: tuple[str, ...], announced: Announced) -> Iterator[Origin]:
+    """The announced file, open. Raises `OriginGone` or `OriginChanged` when it is not there any more as announced."""
+    descriptor = _open_file(roots, announced.path)
     try:
-        if not announced.is_still(os.fstat(descriptor)):
+        status = os.fstat(descriptor)
+        if not announced.is_still(status):
             raise OriginChanged(f"{announced.path} is not the file that was announced")
-        yield descriptor
+        name = os.path.basename(announced.path)
+        yield Origin(announced.path, name, descriptor, status.st_size, status.st_mtime_ns, status.st_mode & 0o777)
     finally:
         os.close(descriptor)
+
+
+def _open_file(roots: tuple[str, ...], path: str) -> int:
+    _, parts = _divided(roots, path)
+    try:
+        if len(parts) == 1:  # directly in the root: there is no directory in between that could be a link
+            return os.open(path, _FILE)
+        with parent_beneath(roots, path) as parent:
+            return os.open(parts[-1], _FILE, dir_fd=parent)
+    except OSError as error:
+        raise _translated(error, path) from error
 
 
 def remove(roots: tuple[str, ...], announced: Announced) -> bool:

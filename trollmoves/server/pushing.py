@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import DestinationInvalid, MoveError, PermanentError, TemporaryError, VerificationFailed
+from trollmoves.errors import DestinationInvalid, MoveError, PermanentError, TemporaryError
 from trollmoves.movers.bandwidth import of_this_process
 from trollmoves.movers.base import Origin, Receipt, SessionSettings
 from trollmoves.movers.file import SMALL
@@ -79,15 +78,11 @@ class Pushing:
     def _push_one(self, push: Push, member: Member, destination: Destination, sessions: Sessions,
                   progress: Callable[[int], None]) -> Receipt:
         place = destination if member.relative is None else _below(destination, member.relative)
-        with opened(self._roots, member.file) as descriptor:
-            origin = Origin.of(member.file.path, descriptor)
+        with opened(self._roots, member.file) as origin:
             kept = self._session_to(place, sessions, push.backups)
             how = How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
                       temporary_prefix=self._prefix, resume=push.attempt > 1)
-            receipt = self._moved(origin, place, kept, sessions, how, progress)
-            if not member.file.is_still(os.fstat(descriptor)):
-                raise VerificationFailed(f"{member.file.path} changed while it was moved")
-            return receipt
+            return self._moved(origin, place, kept, sessions, how, progress)
 
     def _session_to(self, place: Destination, sessions: Sessions, backups: tuple[str, ...]) -> Kept:
         try:
