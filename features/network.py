@@ -10,6 +10,7 @@ from typing import Any
 
 import zmq
 
+from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 from tests.support.programs import CHECKOUT, Program, clean_environment
 
@@ -61,6 +62,8 @@ class Network:
         began = program.mark()
         program.start()
         program.wait_for(READY[role], seconds=20, since=began)
+        if name in self._sockets:  # what is published before the subscription has come is heard by nobody
+            eventually(lambda: self._sockets[name].poll(0), 20, message=f"the first beat of {name}")
 
     def logs(self) -> str:
         return "\n".join(f"--- {name}\n{program.output()[-4000:]}" for name, program in self.programs.items())
@@ -82,6 +85,7 @@ class Network:
         """Hear from now on what the client *name* publishes on *port*, also after its restarts."""
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)
         socket.setsockopt(zmq.SUBSCRIBE, b"pytroll:/")
         socket.connect(f"tcp://127.0.0.1:{port}")
         self._sockets[name], self._heard[name] = socket, []

@@ -48,8 +48,7 @@ class Stream:
 
     def publish(self, raw: bytes, subject: str, position: int) -> None:
         """Send a message that stands in the journal at *position*. To be called in the order of positions."""
-        if self._publisher.is_heard:
-            self._publisher.send(raw)
+        self._publisher.send(raw)
         if position > self._head:  # not one that is sent again
             self._head = position
             self._heads[subject] = position
