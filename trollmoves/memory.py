@@ -7,6 +7,7 @@ megabytes for good; now and then we ask it to return what it does not need. Else
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from contextlib import suppress
 
@@ -37,6 +38,7 @@ class Trimming:
         if self._in_vain:
             self._in_vain = False
             return
+        gc.collect()  # an error and its traceback hold each other, and the message they are about
         with suppress(AttributeError):
             self._library.malloc_trim(0)
         self._in_vain = before - _resident() < WORTHWHILE

@@ -194,7 +194,8 @@ class _LoopThread:
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.loop.run_until_complete(asyncio.sleep(0))
-            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            with suppress(RuntimeError):  # from Python 3.12 on nothing that needs a thread can be done while the interpreter ends
+                self.loop.run_until_complete(self.loop.shutdown_default_executor())
         finally:
             self.loop.close()
 
