@@ -56,8 +56,8 @@ class Workers:
         self._queues: dict[Hashable, deque[Work]] = {}
         self._running: dict[Hashable, int] = {}
         self._busy = 0
-        self._ready: deque[Hashable] = deque()
-        """Hosts with work and room, each at most once."""
+        self._ready: dict[Hashable, None] = {}
+        """Hosts with work and room, in the order they came."""
         self._threads: set[threading.Thread] = set()
         self._idle = 0
         self._open = True
@@ -95,7 +95,7 @@ class Workers:
         """Make *host* ready for one more thread, if it has work and room."""
         queue = self._queues.get(host)
         if queue and host not in self._ready and self._running.get(host, 0) < self._room(host, queue[0]):
-            self._ready.append(host)
+            self._ready[host] = None
 
     def _room(self, host: Hashable, piece: Work) -> int:
         """How many threads may work for *host* now. Quick work goes faster through one thread than through several, which would
@@ -105,6 +105,8 @@ class Workers:
         return piece.limit
 
     def _start_thread(self) -> None:
+        if len(self._threads) >= self.most + SPARE:  # some have just been made, and did not take their work yet
+            return
         thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}", daemon=True)
         self._threads.add(thread)
         thread.start()
@@ -138,6 +140,8 @@ class Workers:
             sessions.close()
             with self._condition:
                 self._threads.discard(threading.current_thread())
+                if self._ready:
+                    self._wake()
 
     def _take(self, sessions: Sessions) -> list[Work]:
         """The next pieces for one host; empty when the thread shall end."""
@@ -151,7 +155,7 @@ class Workers:
                 self._condition.wait(min(left, 1.0))
                 self._idle -= 1
                 sessions.close_idle()
-            self._ready.remove(host)
+            del self._ready[host]
             return self._taken(host)
 
     def _next_host(self) -> Hashable | None:
@@ -161,7 +165,7 @@ class Workers:
         first = next((host for host in self._ready if host not in self._running), None)
         if first is not None:
             return first
-        return self._ready[0] if self._busy < self.most else None
+        return next(iter(self._ready)) if self._busy < self.most else None
 
     def _taken(self, host: Hashable) -> list[Work]:
         queue = self._queues[host]

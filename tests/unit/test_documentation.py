@@ -20,7 +20,7 @@ from trollmoves.cli.umbrella import COMMANDS
 from trollmoves.config.documenting import MODELS, PARAMETERS, with_tables
 
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "examples" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
-EXAMPLES = sorted((CHECKOUT / "examples").glob("**/*.ini"))
+EXAMPLES = sorted(path for ending in ("ini", "yaml") for path in (CHECKOUT / "examples").glob(f"**/*.{ending}"))
 OF_OTHERS = {"pip", "mkdir", "echo", "cat"}
 
 
@@ -35,7 +35,8 @@ def commands() -> list[str]:
 
 
 def test_the_tables_are_those_of_the_programs() -> None:
-    assert re.findall(r"<!-- settings: (\w+) -->", (CHECKOUT / "README.md").read_text()) == list(MODELS)
+    found = [name for page in PAGES for name in re.findall(r"<!-- settings: (\w+) -->", page.read_text())]
+    assert sorted(found) == sorted(MODELS)
     found = [name for page in PAGES for name in re.findall(r"<!-- parameters: (\w+) -->", page.read_text())]
     assert sorted(found) == sorted(PARAMETERS)
     for page in PAGES:
@@ -56,6 +57,14 @@ def test_every_configuration_is_right(page: str, text: str, tmp_path: Path) -> N
     path = tmp_path / "x.ini"
     path.write_text(text)
     answer = ask(f"move_it_{guess(path)}.py", "--check-config", path, state=tmp_path)
+    assert (answer.status, answer.err) == (0, "")
+
+
+@pytest.mark.parametrize("page, text", [block for block in blocks("yaml") if "dispatch_configs" in block[1]])
+def test_every_dispatcher_configuration_is_right(page: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    answer = ask("dispatcher.py", "--check-config", path, state=tmp_path)
     assert (answer.status, answer.err) == (0, "")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
-from trollmoves.workers import Work, Workers
+from trollmoves.workers import SPARE, Work, Workers
 
 
 class Pool:
@@ -89,6 +89,17 @@ def test_quick_work_that_hangs_gets_another_thread(pool: Pool) -> None:
         return "done" in pool.results
     eventually(nudged, message="done beside the one that hangs")
     go.set()
+
+
+def test_many_hosts_that_hang_get_no_more_threads_than_there_are(pool: Pool) -> None:
+    go = threading.Event()
+    for number in range(300):
+        pool.submit((f"{number}", go.wait), (f"{number} again", go.wait))
+        pool.workers.nudge()
+    eventually(lambda: pool.workers.waiting == 600 - 4 - SPARE, message="all threads busy")
+    assert sum(thread.name.startswith("worker-") for thread in threading.enumerate()) <= 4 + SPARE
+    go.set()
+    eventually(lambda: len(pool.results) == 600, message="all done")
 
 
 def test_an_error_is_a_result(pool: Pool) -> None:

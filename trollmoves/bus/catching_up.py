@@ -88,12 +88,11 @@ class CatchUp:
             self._new_epoch(epoch, head)
         if head <= self._position:
             return
-        if self._is_complete(said.get("heads"), since):
-            if not self._asking:
-                self._position = head
-                self._moved_on(epoch, head)
-        else:
+        if self._wanted > self._position or not self._is_complete(said.get("heads"), since):
             self._want(head)
+        elif not self._asking:
+            self._position = head
+            self._moved_on(epoch, head)
 
     def _is_complete(self, heads: Any, since: int) -> bool:
         """Whether everything up to the head of this beat is here."""

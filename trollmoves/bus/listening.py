@@ -58,6 +58,14 @@ class Listener:
             logger.warning("%s:%d published something that is no message (%s; %d so far): %r",
                            self.host, self.port, error, self.malformed, raw[:60])
 
+    def change_topics(self, topics: Iterable[str]) -> None:
+        """From now on hear these; nothing of those that stay is missed."""
+        before, self.topics = self.topics, tuple(topics)
+        for topic in set(self.topics) - set(before):
+            self._socket.setsockopt(zmq.SUBSCRIBE, (MAGIC + topic).encode())
+        for topic in set(before) - set(self.topics):
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, (MAGIC + topic).encode())
+
     def pause(self) -> None:
         """Let messages wait in the queue."""
         self._loop.unregister(self._socket)

@@ -15,6 +15,9 @@ from trollmoves.bus.sockets import NOW, bound, close
 
 logger = logging.getLogger(__name__)
 
+LONGEST_SUBSCRIPTION = 4096
+"""Bytes; ZeroMQ keeps a node in memory for each, and cuts off a peer that sends more."""
+
 
 class Publisher:
     """Sends messages to whoever subscribed; belongs to the loop."""
@@ -23,7 +26,7 @@ class Publisher:
         """Listen on *port* (0: a free one). *subscribed* is called with the text of each new subscription."""
         self._loop = loop
         self._subscribed = subscribed
-        self._socket, self.port = bound(zmq.XPUB, address, port, {zmq.XPUB_VERBOSE: 1})
+        self._socket, self.port = bound(zmq.XPUB, address, port, {zmq.XPUB_VERBOSE: 1, zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION})
         self._subscriptions: set[bytes] = set()
         self._broadcaster: AddressServiceBroadcaster | None = None
         loop.register(self._socket, self._read)

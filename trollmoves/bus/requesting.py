@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -57,6 +57,8 @@ class Outstanding:
     """What a grouped request is about."""
     polling: bool = field(default=False)
     """The peer said `pending`; its id is enough to ask again."""
+    since: float = field(default_factory=time.monotonic)
+    """Monotonic time at which it was sent, or the peer last said that it is busy with it."""
 
 
 _PREFIX = secrets.token_hex(12)
@@ -71,10 +73,11 @@ def new_request() -> str:
 class Requester:
     """Requests to one provider that speaks our extension; belongs to the loop."""
 
-    def __init__(self, loop: Loop, envelope: Envelope, host: str, port: int):
+    def __init__(self, loop: Loop, envelope: Envelope, host: str, port: int, silence: float = SILENCE):
         self._loop = loop
         self._envelope = envelope
         self._place = host, port
+        self._silence = silence
         self._outstanding: dict[str, Outstanding] = {}
         self._heard = time.monotonic()
         self._socket: Socket | None = None
@@ -109,20 +112,24 @@ class Requester:
         self._send(raw)
 
     def sweep(self) -> None:
-        """Give up what is over its time, and everything when the provider has been silent for too long."""
+        """Give up what is over its time, and everything when the provider has been silent for too long. What it did not answer
+        while it answered others got lost on the way."""
         now = time.monotonic()
         for request, waiting in list(self._outstanding.items()):
             if waiting.deadline is not None and waiting.deadline <= now:
                 del self._outstanding[request]
                 waiting.answered(None)
-        if self._outstanding and now - self._heard > SILENCE:
+        if self._outstanding and now - self._heard > self._silence:
             self._give_up()
+        else:
+            self._send_again([waiting for waiting in self._outstanding.values()
+                              if waiting.deadline is None and now - waiting.since > self._silence])
 
     def _give_up(self) -> None:
         """The provider is dead, or hangs: who asked decides what next. A request of the same id may be made again."""
         outstanding, self._outstanding = self._outstanding, {}
         logger.warning("%s:%d has not answered for %d s: connecting anew, %d requests are given up",
-                       *self._place, SILENCE, len(outstanding))
+                       *self._place, self._silence, len(outstanding))
         self.repeat()
         for waiting in outstanding.values():
             waiting.answered(None)
@@ -132,7 +139,14 @@ class Requester:
         self._heard = time.monotonic()
         self._disconnect()
         self._connect()
-        for raw in dict.fromkeys(waiting.raw for waiting in self._outstanding.values()):  # a group is sent once
+        self._send_again(self._outstanding.values())
+
+    def _send_again(self, outstanding: Iterable[Outstanding]) -> None:
+        raws: dict[bytes, None] = {}
+        for waiting in outstanding:
+            waiting.since = time.monotonic()
+            raws[waiting.raw] = None  # a group is sent once
+        for raw in raws:
             self._send(raw)
 
     def _send(self, raw: bytes) -> None:
@@ -202,7 +216,7 @@ class Requester:
 
     def _poll(self, request: str, waiting: Outstanding) -> None:
         """The move takes long: ask for the outcome by its id alone."""
-        waiting.polling = True
+        waiting.polling, waiting.since = True, time.monotonic()
         question = {EXTENSION: {"version": PROTOCOL, "request": request, "wait": WAIT}}
         self._send(self._envelope.encode(waiting.subject, "status", question))
 
@@ -354,6 +368,12 @@ class Requesters:
             _make_room(self._upstream)
             self._upstream[place] = Lanes(self._loop, self._envelope, host, port)
         return self._upstream[place]
+
+    def has_room(self, host: str, port: int) -> bool:
+        """Whether that place can be asked without more connections than are good for us."""
+        place = host, port
+        return place in self._ours or place in self._upstream or len(self._ours) + len(self._upstream) < MOST_PLACES \
+            or any(not len(requests) for requests in self._all())
 
     def _sweep(self) -> None:
         if not self._open:

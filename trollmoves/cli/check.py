@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from trollmoves.cli.clean import read_cleaner_or_explain
 from trollmoves.cli.common import read_or_explain, run_program
 from trollmoves.config import ini
 from trollmoves.config.reading import Configuration, read_client_config, read_server_config
+from trollmoves.dispatcher.reading import read_dispatcher_config
 
-READERS: dict[str, Callable[[Path], Configuration[Any]]] = {"server": read_server_config, "client": read_client_config}
+READERS: dict[str, Callable[[Path], Configuration[Any]]] = {
+    "server": read_server_config, "client": read_client_config, "dispatcher": read_dispatcher_config}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="trollmoves check", description="Say all that is wrong with configuration files.")
     parser.add_argument("config_file", type=Path, nargs="+")
-    parser.add_argument("--as", dest="kind", choices=sorted(READERS),
+    parser.add_argument("--as", dest="kind", choices=sorted([*READERS, "clean"]),
                         help="the program it is for (default: told from its options)")
     options = parser.parse_args(arguments)
     return max(run_program("trollmoves check", lambda path=path: _check(path, options.kind))  # type: ignore[misc]
@@ -26,12 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(path: Path, kind: str | None) -> int:
     kind = kind or guess(path)
-    configuration = read_or_explain(READERS[kind], path, check=True)
-    print(f"{path}: {kind}, {len(configuration.chains)} section(s), all well")
+    if kind == "clean":
+        count = len(read_cleaner_or_explain(path, check=True).sections)
+    else:
+        count = len(read_or_explain(READERS[kind], path, check=True).chains)
+    print(f"{path}: {kind}, {count} section(s), all well")
     return 0
 
 
 def guess(path: Path) -> str:
-    """Which program a file is for: clients have providers. Raises `ConfigurationError` when it cannot be read."""
-    sections = ini.load(path).sections
-    return "client" if any("providers" in options for options in sections.values()) else "server"
+    """Which program a file is for: dispatchers have YAML, clients have providers, cleaners have templates. Raises
+    `ConfigurationError` when it cannot be read."""
+    if path.suffix in (".yaml", ".yml"):
+        return "dispatcher"
+    options = {option for section in ini.load(path).sections.values() for option in section}
+    return "client" if "providers" in options else "clean" if "templates" in options else "server"

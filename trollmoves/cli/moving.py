@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trollmoves.config.settings import ClientSettings, ServerSettings
+from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
+from trollmoves.config.targets import TargetSettings
 from trollmoves.errors import DestinationInvalid, MissingLibrary
 from trollmoves.movers.parameters import BUILT_IN, COMMON, Parameter
 from trollmoves.movers.registry import mover_for
@@ -27,16 +28,21 @@ class MissingMover:
         return f"[{self.section}] {self.option}: {self.text}"
 
 
-def missing_movers(settings: ServerSettings | ClientSettings) -> list[MissingMover]:
+def missing_movers(settings: ChainSettings) -> list[MissingMover]:
     """All that a section speaks of: in its destinations, or by parameters that the movers of one library only take."""
     if isinstance(settings, ClientSettings):
         scheme = host_of(settings.destination.reveal())[0]
         found = [("destination", scheme, " (which concerns the server, if it is on another machine)")]
-    else:
+    elif isinstance(settings, TargetSettings):
+        hosts = [item.host for item in settings.dispatch_configs if item.host is not None]
+        found = [("host", host_of(host.reveal())[0], "") for host in hosts]
+    elif isinstance(settings, ServerSettings):
         found = [("allowed_destinations", host_of(place)[0], "") for place in settings.allowed_destinations]
         named = {scheme for _, scheme, _ in found}
         found += [("connection_parameters", scheme, "") for scheme in _schemes_by(settings.connection_parameters) - named]
-    missing = [MissingMover(settings.name, option, complaint + more, isinstance(settings, ServerSettings))
+    else:
+        return []
+    missing = [MissingMover(settings.name, option, complaint + more, not isinstance(settings, ClientSettings))
                for option, scheme, more in found if (complaint := _complaint(scheme))]
     return list(dict.fromkeys(missing))
 

@@ -11,6 +11,9 @@ from trollmoves import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("trollmoves.cli.server", "announce the files that arrive, and move them (move_it_server.py)"),
     "client": ("trollmoves.cli.client", "ask for announced files, and publish them (move_it_client.py)"),
+    "clean": ("trollmoves.cli.clean", "remove old files, but nothing that waits to be delivered (remove_it.py)"),
+    "req": ("trollmoves.cli.req", "ask a server something: ping, info, replay, status (move_it_req.py)"),
+    "dispatcher": ("trollmoves.cli.dispatcher", "send files to targets when messages speak of them (dispatcher.py)"),
     "check": ("trollmoves.cli.check", "say all that is wrong with a configuration file"),
     "status": ("trollmoves.cli.status", "what every chain has done, and what waits"),
     "trace": ("trollmoves.cli.trace", "what happened to one file, step by step"),
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """The list of commands."""
-    lines = [f"  {name:<8} {help_text}" for name, (_, help_text) in COMMANDS.items()]
+    lines = [f"  {name:<10} {help_text}" for name, (_, help_text) in COMMANDS.items()]
     return "usage: trollmoves COMMAND ...\n\n" + "\n".join(lines) + "\n\n`trollmoves COMMAND --help` says more."
 
 

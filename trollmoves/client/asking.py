@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 REST = 60.0
 """Seconds for which a provider that did not answer is asked nothing, unless it is heard of before."""
+MOST_PROVIDERS = 100
+"""Asked at a time; an announcement may name any address, and sockets are not endless."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
 SUPERSEDED = ("changed", "gone")
@@ -108,8 +110,9 @@ class Asking:
             if flight.asked:
                 self._sending.send(flight)
                 continue
+            waits = not flight.attempt and self._ledger.is_waiting(flight.identity, flight.id)
             self._forget(flight)
-            if not flight.attempt:
+            if waits:
                 self.waiting.keep(flight)
         if then is not None:
             then()
@@ -135,6 +138,8 @@ class Asking:
     def room(self, provider: str) -> int:
         """How many files more *provider* may be asked for; 0 while it does not answer."""
         if not self._feeding or self.is_resting(provider):
+            return 0
+        if len(self._in_flight) >= MOST_PROVIDERS and provider not in self._in_flight:
             return 0
         return self._settings.in_flight - self._in_flight[provider]
 
@@ -226,6 +231,7 @@ class Asking:
     def _unanswered(self, flight: Flight) -> None:
         """The provider is dead or hangs: another one, or the same with the same id when it is heard of again, however late."""
         provider, now = flight.source.provider, time.time()
+        self._resting = {known: until for known, until in self._resting.items() if until > time.monotonic()}
         self._resting[provider] = time.monotonic() + REST
         untried = [other for other in flight.sources if other not in flight.tried and not self.is_resting(other)]
         if untried:
@@ -285,6 +291,7 @@ class Asking:
         self._unpacking.start()
         for row in self._journal.find("unpublished", (self._settings.name,)):
             self.delivering.publish_again(row["file"], row["message"].encode())
+        self.delivering.start()
 
     def _take_up_one(self, row: Any) -> Flight:
         flight = self.waiting.flight_of(row)

@@ -34,18 +34,25 @@ class Chain:
         self.settings = settings
         who = {"client": client, "group": settings.group, "priority": 1 if settings.processing_delay else 0}
         ledger = Ledger(settings.name, journal)
+        self._journal = journal
+        self._loop = loop
         self._stream = _new_stream(settings, journal, loop, envelope)
         self._asking = Asking(settings, who, ledger, journal, loop, envelope, workers, self._stream)
         self._hearing = Hearing(settings, client, ledger, journal, loop, self._asking)
-        self._open = True
+        self._feeding = self._open = True
 
     def start(self) -> None:
-        """Take up what the last process left, then listen."""
-        self._asking.start()
-        self._hearing.start()
+        """Take up what was left, then listen; when all is in the journal that an earlier chain of this name noted."""
+        self._loop.call(self._journal.write, [], self._begin)
+
+    def _begin(self) -> None:
+        if self._feeding:
+            self._asking.start()
+            self._hearing.start()
 
     def stop_feeding(self) -> None:
         """Take in and ask for nothing new; what is under way goes on."""
+        self._feeding = False
         self._hearing.stop()
         self._asking.stop_feeding()
 

@@ -28,6 +28,9 @@ CONFIRM_EVERY = 0.2
 """Seconds between two confirmations to one provider."""
 CONFIRM_AT_ONCE = 500
 CONFIRM_TIMEOUT = 60.0
+LISTENERS_WAIT = 3.0
+"""Seconds after the start within which subscribers are expected to connect; the first one that does ends the waiting."""
+AFTER_FIRST_LISTENER = 0.25
 
 
 class Delivering:
@@ -46,6 +49,10 @@ class Delivering:
         self._who = who
         self._landed = landed
         self._closed = False
+        self._again: list[tuple[int, bytes]] = []
+        """What the last process journaled and perhaps did not publish."""
+        self._held: list[tuple[Flight, bytes, str, int]] | None = []
+        """What is journaled while subscribers are expected; None when it is published at once."""
         self._published: list[int] = []
         self._delivered: list[tuple[Flight, bytes, str, int]] = []
         """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
@@ -53,6 +60,26 @@ class Delivering:
         self._announcements: list[tuple[Any, ...]] = []
         self._more: list[Operation] = []
         self._confirmations: dict[tuple[str, int], list[tuple[int, str]]] = {}
+
+    def start(self) -> None:
+        """Publish, once somebody listens: what is sent before anybody has connected is heard by nobody."""
+        self._await_listeners(time.monotonic() + LISTENERS_WAIT)
+
+    def _await_listeners(self, latest: float) -> None:
+        if self._stream.is_heard:
+            self._loop.after(AFTER_FIRST_LISTENER, self._publish_held)
+        elif time.monotonic() < latest:
+            self._loop.after(LISTENERS_WAIT / 60, lambda: self._await_listeners(latest))
+        else:
+            self._publish_held()
+
+    def _publish_held(self) -> None:
+        if self._closed or self._held is None:
+            return
+        again, held, self._again, self._held = self._again, self._held, [], None
+        for file, raw in again:
+            self._publish_again(file, raw)
+        self._publish_all(held)
 
     def deliver(self, flight: Flight, reply: Message) -> None:
         """The provider says that the files of *flight* are at their destination."""
@@ -87,6 +114,9 @@ class Delivering:
     def _publish_all(self, delivered: list[tuple[Flight, bytes, str, int]]) -> None:
         if self._closed:  # the chain that takes our place finds them in the journal
             return
+        if self._held is not None:
+            self._held += delivered
+            return
         for flight, raw, subject, position in delivered:
             self._publish(flight, raw, subject, position)
 
@@ -105,7 +135,10 @@ class Delivering:
         self._landed(flight)
 
     def publish_again(self, file: int, raw: bytes) -> None:
-        """A publication that was journaled before the last stop, and perhaps sent: send it, marked."""
+        """A publication that was journaled before the last stop, and perhaps sent: send it, marked, when somebody listens."""
+        self._again.append((file, raw))
+
+    def _publish_again(self, file: int, raw: bytes) -> None:
         message = decode(raw)
         data = {**message.fields, EXTENSION: {**message.extension, "redelivered": True}}
         self._stream.send(self._envelope.encode(message.subject, message.type, data))
@@ -124,9 +157,9 @@ class Delivering:
 
     def tell(self, source: Source) -> None:
         """Tell a provider that we have what it announced."""
-        if self._closed:
-            return
         announcement = source.announcement
+        if self._closed or not self._requesters.has_room(announcement.host, announcement.port):
+            return
         fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
         if announcement.epoch:
             request = new_request()

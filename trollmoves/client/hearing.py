@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
 CLIENT_BEATS = "/heartbeat/move_it_"
+PAUSE = 1.0
+"""Seconds between two looks whether the journal can be written again."""
 NOTICES_KEPT = 20_000
 NOTICES_VALID = 600.0
 """Seconds; a peer's notice that came before the announcement it is about counts for this long."""
@@ -65,6 +67,7 @@ class Hearing:
         self._heard: dict[Provider, float] = {}
         self._interval: dict[Provider, float] = {}
         self._open = True
+        self._paused = False
 
     def start(self) -> None:
         for provider in self._settings.providers:
@@ -126,6 +129,26 @@ class Hearing:
         if cursor is not None:
             self._ledger.add("set_cursor", cursor)
         self._asking.commit(then)
+        if self._journal.full and not self._paused:
+            self._pause()
+
+    def _pause(self) -> None:
+        """The journal cannot be written: messages wait where they are, in queues of bounded length."""
+        self._paused = True
+        for listener in self._listeners.values():
+            listener.pause()
+        self._loop.after(PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if not self._open:
+            return
+        if self._journal.full:
+            self._loop.after(PAUSE, self._resume)
+            return
+        self._paused = False
+        for provider, listener in self._listeners.items():
+            self._heard[provider] = time.monotonic()
+            listener.resume()
 
     def _take_one(self, provider: Provider, message: Message, *, live: bool) -> None:
         if message.type == "beat":
@@ -245,7 +268,7 @@ class Hearing:
         """Connect anew to providers that have been silent for longer than the alarm scale allows."""
         if not self._open:
             return
-        for provider, listener in self._listeners.items():
+        for provider, listener in () if self._paused else self._listeners.items():
             silence = time.monotonic() - self._heard[provider]
             if silence > self._settings.heartbeat_alarm_scale * self._interval.get(provider, 30.0):
                 logger.error("[%s] nothing heard from %s for %d s: connecting anew", self._settings.name, provider, silence)

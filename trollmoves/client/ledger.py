@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from trollmoves.client.deciding import Known
+from trollmoves.client.deciding import WAITING, Known
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -36,18 +36,25 @@ class Ledger:
 
     def look_up(self, messages: list[Message]) -> None:
         """Ask the journal once for all files that *messages* speak of."""
-        identities = [identity for message in messages if message.type != "beat"
-                      and (identity := identity_of(message.fields)) not in self._unwritten]
+        identities = [identity_of(message.fields) for message in messages if message.type != "beat"]
         rows = self._journal.find("known_files", (self._chain, orjson.dumps(identities))) if identities else []
         self._on_record = {row["identity"]: (row["id"], Known(State(row["state"]), row["key"], row["size"], row["provider"]))
                            for row in rows}
 
     def known(self, identity: str) -> tuple[int, Known | None]:
-        """The row and the state of a file of the messages looked up last."""
-        return self._unwritten.get(identity) or self._on_record.get(identity) or (0, None)
+        """The row and the state of a file of the messages looked up last: of its newest content."""
+        unwritten, on_record = self._unwritten.get(identity), self._on_record.get(identity)
+        if unwritten is not None and on_record is not None and on_record[0] > unwritten[0]:
+            return on_record
+        return unwritten or on_record or (0, None)
 
     def is_unwritten(self, identity: str) -> bool:
         return identity in self._unwritten
+
+    def is_waiting(self, identity: str, file: int) -> bool:
+        """Whether *file* is being written as one that waits to be asked for."""
+        noted, known = self._unwritten.get(identity, (0, None))
+        return noted == file and known is not None and known.state in WAITING
 
     def versions(self, identity: str) -> dict[int, Known]:
         """All contents of *identity* that are known: by row, what each is."""
@@ -60,8 +67,11 @@ class Ledger:
 
     def remember(self, identity: str, file: int, known: Known) -> None:
         """Until it is forgotten, *identity* is known like this, whatever the journal says."""
-        before = self._unwritten.get(identity)
-        if before is not None and before[0] != file:
+        before = self._unwritten.get(identity, (file, known))
+        if before[0] > file:
+            self._overtaken.setdefault(identity, {})[file] = known
+            return
+        if before[0] < file:
             self._overtaken.setdefault(identity, {})[before[0]] = before[1]
         self._unwritten[identity] = file, known
 
@@ -74,7 +84,7 @@ class Ledger:
         """The journal knows all there is of *file*."""
         if self._unwritten.get(identity, (0, None))[0] == file:
             del self._unwritten[identity]
-        elif identity in self._overtaken:
+        if identity in self._overtaken:
             self._overtaken[identity].pop(file, None)
             if not self._overtaken[identity]:
                 del self._overtaken[identity]

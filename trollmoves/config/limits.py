@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from trollmoves.config.settings import ClientSettings, ServerSettings
+from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 
 
-def not_built_yet(settings: ServerSettings | ClientSettings) -> str:
+def not_built_yet(settings: ChainSettings) -> str:
     """What to say of a section that cannot run yet, empty when it can."""
     if isinstance(settings, ClientSettings):
         if settings.compression is not None and settings.destination.reveal().lower().startswith("s3:"):
             return "`compression` needs a destination this machine can read as files, and s3 is none; leave `compression` out"
+        return ""
+    if not isinstance(settings, ServerSettings):
         return ""
     if settings.listen is not None:
         return "`listen` (announcing other publishers' messages) comes with a later release; watch a directory with `origin`"

@@ -76,6 +76,14 @@ SELECT files.*, sources.provider AS other FROM files JOIN sources ON sources.fil
 WHERE chain = ? AND files.provider = ? AND due IS NOT NULL AND due <= ? AND sources.provider <> files.provider
 GROUP BY files.id ORDER BY files.id LIMIT ?;
 
+-- name: hurry_files
+-- What waits for one provider need wait no longer.
+UPDATE files SET due = ? WHERE chain = ? AND provider = ? AND due > ?;
+
+-- name: overdue_files
+-- What waits for one provider and could have been tried since long ago.
+SELECT * FROM files WHERE chain = ? AND provider = ? AND due < ? ORDER BY due LIMIT ?;
+
 -- name: files_in_state
 SELECT * FROM files WHERE chain = ? AND state = ? ORDER BY id;
 
@@ -291,3 +299,25 @@ INSERT INTO meta (name, value) VALUES ('position', ?) ON CONFLICT (name) DO UPDA
 -- Publications that are in the journal and were perhaps not sent.
 SELECT announcements.file AS file, announcements.message AS message FROM announcements JOIN files ON files.id = announcements.file
 WHERE files.chain = ? AND files.state = 'publishing' ORDER BY position;
+
+-- name: files_with_names
+-- What is known, in any chain, of files with the names in a list; and whether their origin is waiting to be removed.
+SELECT id, chain, identity, state, path, inode, size, mtime_ns,
+       EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id) AS removal
+FROM files WHERE identity IN (SELECT value FROM json_each(?));
+
+-- name: unfinished_sets
+-- What is under way and is not known by the name of one file.
+SELECT path, message FROM files WHERE state NOT IN ('published', 'covered', 'given_up')
+  AND (identity LIKE 'md5:%' OR instr(identity, '/') > 0 OR instr(message, '/' || identity || '"') = 0);
+
+-- name: unpacked_from
+-- The files that came out of a packed one.
+SELECT files.id, chain, state, files.path, EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id) AS removal
+FROM packed JOIN files ON files.id = packed.file WHERE packed.path = ?;
+
+-- name: all_consumers
+-- Of every chain the primaries of our kind that were served since a time, and the first file each of them got.
+SELECT chain, client, consumer_group, min(file) AS first FROM transfers
+WHERE consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged')
+GROUP BY chain, client, consumer_group HAVING max(time) > ?;

@@ -72,8 +72,10 @@ class Writer:
             return False
         try:
             self._commit(self._connection, groups)
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             _roll_back(self._connection)
+            if getattr(error, "sqlite_errorname", "") not in (*FULL_ERRORS, *BUSY_ERRORS):  # such as a failed fsync
+                raise JournalError(f"cannot write the journal: {error}") from error
             return False
         except sqlite3.Error as error:
             raise JournalError(f"cannot write the journal: {error}") from error

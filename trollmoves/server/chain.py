@@ -61,7 +61,8 @@ class Chain:
         self._watcher = self._new_watcher()
 
     def start(self) -> None:
-        self._unpacking.take_up()
+        # After what an earlier chain of this name recorded: what is not in the journal yet would be taken up by nobody.
+        self._loop.call(self._journal.write, [], self._unpacking.take_up)
         self._watcher.start()
 
     def announce_backlog(self) -> None:

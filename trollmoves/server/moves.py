@@ -7,7 +7,9 @@ the loop are journaled together, and answers to requests that came together go o
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +37,12 @@ LONGEST_HOLD = 10.0
 """Seconds a reply is held back before a peer that knows our extension gets `pending`."""
 MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
+LIGHT = 200
+"""Bytes, about, of what is held where the message is held already, or shared with others."""
+
+
+Place = tuple[str, str | None, str]
+"""Where a file goes: the destination, the path below it, the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +65,6 @@ class Waiter:
     """Empty for upstream clients, whose reply is held back until the end."""
     grouped: bool = False
     """The request came together with others, and so go the answers."""
-
-    @property
-    def weight(self) -> int:
-        """Bytes that are held in memory for it, about."""
-        return 200 if self.grouped else len(self.message.raw)
 
 
 @dataclass(slots=True)
@@ -87,6 +90,20 @@ class Moving:
     noted: bool = False
     """The journal has it."""
 
+    @property
+    def weight(self) -> int:
+        """Bytes that are held in memory for it until it is over, about."""
+        return LIGHT if self.grouped else len(self.message.raw)
+
+    def weight_of(self, waiter: Waiter) -> int:
+        """Bytes that are held in memory for one who waits, about."""
+        return LIGHT if waiter.grouped or waiter.message is self.message else len(waiter.message.raw)
+
+    @property
+    def place(self) -> Place:
+        member = self.push.members[0]
+        return self.push.destination.exact, member.relative, os.path.basename(member.file.path)
+
 
 class Moves:
     """Belongs to the loop."""
@@ -102,6 +119,9 @@ class Moves:
         self._held = 0
         """Bytes of the requests that wait for the outcome of a move."""
         self._new_work: list[Work] = []
+        self._behind: dict[Place, deque[Work]] = {}
+        """By place, for those where a move is queued or running: the moves that come after it. Of two contents of one name the
+        newer must come last, and it is often the smaller."""
         self._ended: list[tuple[Moving, list[Receipt] | MoveError]] = []
         """Moves that are over, and (below) what the journal will have of them."""
         self._ended_transfers: list[Any] = []
@@ -148,26 +168,40 @@ class Moves:
 
     def wait(self, moving: Moving, waiter: Waiter) -> None:
         moving.waiters.append(waiter)
-        self._held += waiter.weight
+        self._held += moving.weight_of(waiter)
 
     def start(self, moving: Moving, waiter: Waiter) -> None:
         """Queue a move, with the first who waits for it; `submit` sets it off."""
         push = moving.push
         limit = moving.served.pushing.limit(push.destination)
         self._moving[push.transfer] = moving
+        self._held += moving.weight
         self.join(moving, waiter)
+
         def progress(done: int) -> None:
             moving.done = done
 
         # Small files queue apart from large ones, for which they must not wait.
         quick = moving.served.pushing.is_quick(push.destination, moving.total)
-        self._new_work.append(Work((*push.destination.address[:3], quick), limit,
-                                   lambda sessions: moving.served.pushing.push(push, sessions, progress),
-                                   lambda outcome: self._finish(moving, outcome), quick))
+        work = Work((*push.destination.address[:3], quick), limit,
+                    lambda sessions: moving.served.pushing.push(push, sessions, progress),
+                    lambda outcome: self._finish(moving, outcome), quick)
+        if moving.place in self._behind:
+            self._behind[moving.place].append(work)
+        else:
+            self._behind[moving.place] = deque()
+            self._new_work.append(work)
 
     # A move is over.
 
+    def _make_way(self, place: Place) -> None:
+        if self._behind[place]:
+            self._workers.submit([self._behind[place].popleft()])
+        else:
+            del self._behind[place]
+
     def _finish(self, moving: Moving, outcome: Any) -> None:
+        self._make_way(moving.place)
         now = time.time()
         if isinstance(outcome, OriginGone) and moving.before:
             # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
@@ -239,7 +273,7 @@ class Moves:
         del self._moving[moving.push.transfer]
         for request in moving.requests:
             self._by_request.pop(request, None)
-        self._held -= sum(waiter.weight for waiter in moving.waiters)
+        self._held -= moving.weight + sum(map(moving.weight_of, moving.waiters))
         return moving.waiters
 
     # Long moves: a reply within ten seconds, whatever happens.
@@ -254,7 +288,7 @@ class Moves:
             late = [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]
             for waiter in late:
                 moving.waiters.remove(waiter)
-                self._held -= waiter.weight
+                self._held -= moving.weight_of(waiter)
                 self._reply(waiter.asker, self._replies.pending(waiter.message, waiter.request, moving.done, moving.total))
         self._loop.after(1.0, self._every_second)
 

@@ -17,7 +17,7 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
-from trollmoves.errors import JournalError, MoveError, NotAnnounced
+from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 MOST_FILES_LISTED = 2256
 """Names in one answer to `info`, as upstream."""
 MOST_CONFIRMED = 1000
+FAILED_HERE = "the server failed on this request; its log says why"
 
 
 class Serving:
@@ -141,6 +142,8 @@ class Serving:
             raise
         except Exception:  # whatever a request brings about, the next one is served
             logger.exception("%s request of %s failed", message.type, asker.address)
+            if request_id(message):  # without its id the answer would not be known for one
+                return self._replies.error(message, MoveError(FAILED_HERE))
             return self._envelope.encode(message.subject, "error")
 
     def _ping(self, asker: Asker, message: Message) -> bytes:
@@ -185,6 +188,11 @@ class Serving:
             except MoveError as error:
                 self._log_refusal(asker, message, error)
                 self._moves.tell_error(waiter, error)
+            except JournalError:
+                raise
+            except Exception:
+                logger.exception("request %s of %s failed", request, asker.address)
+                self._moves.tell_error(waiter, MoveError(FAILED_HERE))
 
     def _push_one(self, row: Any, served: Served, message: Message, waiter: Waiter, consumer: Consumer) -> bytes | None:
         destination, request = parse_destination(message.fields.get("destination")), waiter.request
@@ -269,6 +277,8 @@ class Serving:
 
     def _confirm(self, asker: Asker, message: Message) -> bytes:
         """Our clients confirm many deliveries at once, each by its position and the id of its request."""
+        if self._journal.full:
+            raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
         now = time.time()
         crashing.point("server.acknowledged")
         asked = orjson.dumps([pair for pair in message.extension["requests"][:MOST_CONFIRMED] if is_confirmation(pair)])

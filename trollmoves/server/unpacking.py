@@ -90,10 +90,16 @@ class Unpacking:
         self._stopped = False
 
     def take_up(self) -> None:
-        """Go on with what the last process left."""
+        """Go on with what the last process, or an earlier chain of this name, left."""
+        if self._stopped:
+            return
+        ours = {item.file for item in self._items.values()}
         for row in self._journal.find("files_in_state", (self._chain, State.SEEN)):
+            if row["id"] in ours:
+                continue
             arrival = Arrival(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
-            item = self._items[arrival.path] = Item(arrival, row["id"], row["created"])
+            item = Item(arrival, row["id"], row["created"])
+            self._items.setdefault(arrival.path, item)
             if arrival.path.endswith(self._endings):
                 self._submit([item])
             else:

@@ -1,0 +1,70 @@
+"""Two contents of one name at once, a reload while the journal waits, and publications that nobody could hear."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import content_at, rows
+from tests.faults.network import Network
+from tests.support.eventually import eventually
+
+
+@pytest.mark.slow
+def test_new_content_is_not_replaced_by_old_content_that_took_longer(tmp_path: Path) -> None:
+    network = Network(tmp_path, server_options={"bandwidth_per_host": "1000000"})
+    with network:
+        network.begin()
+        network.write("twice.bin", os.urandom(4_000_000))
+        eventually(lambda: any(path.name.startswith(".") for path in network.destination.iterdir()), 30, message="it is moved")
+        network.write("twice.bin", b"the new content, which is much smaller")
+
+        def over() -> bool:
+            states = [state for (state,) in rows(network.client_journal, "SELECT state FROM files WHERE identity = 'twice.bin'")]
+            return len(states) == 2 and set(states) <= {"published", "covered"}
+        eventually(over, 60, message="both are done with")
+        assert content_at(network.destination / "twice.bin") == network.ledger.latest()["twice.bin"]
+        assert network.stop() == [0, 0]
+        network.check()
+
+
+@pytest.mark.slow
+def test_a_reload_while_the_journal_cannot_be_written_forgets_nothing(tmp_path: Path) -> None:
+    network = Network(tmp_path, killed=True)  # a new chain publishes what the old one could not, so that some are marked
+    with network:
+        network.begin()
+        mark = network.client.mark()
+        with closing(sqlite3.connect(network.client_journal, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            network.write_many(5, "meanwhile")
+            network.client_options["in_flight"] = "300"
+            network.write_client_config()
+            network.client.wait_for("reloading", 60, since=mark)
+            network.client.wait_for("listens to", 60, since=mark)
+            other.execute("ROLLBACK")
+        network.write("after.bin", b"after the reload")
+        network.settle(90)
+        assert network.stop() == [0, 0]
+        network.check()
+
+
+@pytest.mark.slow
+def test_a_publication_that_was_about_to_be_sent_waits_for_subscribers(tmp_path: Path) -> None:
+    network = Network(tmp_path, killed=True)
+    with network:
+        armed = network.arm("client.publishing", 1)
+        network.start()
+        network.write("one.bin", os.urandom(1000))
+        eventually(lambda: not armed.running, 40, message="the client crashed before it published")
+        assert not network.recorder.files()
+        network.disarm()
+        network.client.start()
+        eventually(network.recorder.files, 30, message="the recorder heard it")
+        assert [data["uid"] for data in network.recorder.files()] == ["one.bin"]
+        network.settle()
+        assert network.stop() == [0, 0]
+        network.check()

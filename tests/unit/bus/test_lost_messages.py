@@ -1,0 +1,141 @@
+"""What gets lost on the way between a client and a provider that lives: it is noticed, and asked for again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import zmq
+
+from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.catching_up import CatchUp
+from trollmoves.bus.publishing import LONGEST_SUBSCRIPTION, Publisher
+from trollmoves.bus.requesting import Requester
+from trollmoves.messages import EXTENSION, Announcement, Envelope, Message, decode, read_announcement
+
+ENVELOPE = Envelope("somebody@here")
+EPOCH = "e:0123456789abcdef"
+
+
+class Provider:
+    """A request port that answers as it is told, when it is told."""
+
+    def __init__(self, context: zmq.Context[Any]):
+        self.socket = context.socket(zmq.ROUTER)
+        self.port = self.socket.bind_to_random_port("tcp://127.0.0.1")
+
+    def answer(self, kind: str, **said: Any) -> Message | None:
+        """Take one request, if there is one, and answer it."""
+        if not self.socket.poll(0):
+            return None
+        identity, _, raw = self.socket.recv_multipart()
+        asked = decode(raw)
+        if kind:
+            data = {EXTENSION: {"request": asked.extension["request"], **said}}
+            self.socket.send_multipart([identity, b"", ENVELOPE.encode(asked.subject, kind, data)])
+        return asked
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    context: zmq.Context[Any] = zmq.Context()
+    found = Provider(context)
+    yield found
+    found.socket.close(0)
+    context.term()
+
+
+def turning(loop: Loop, check: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Let *loop* work until *check* returns something true."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, "not in time"
+        loop.turn(0.02)
+    return found
+
+
+def announcement(offset: int, previous: int, port: int) -> Announcement:
+    address = f"127.0.0.1:{port}"
+    data = {"uid": f"f{offset}", "uri": f"/f{offset}", "request_address": address,
+            EXTENSION: {"epoch": EPOCH, "offset": offset, "previous": previous, "address": address}}
+    return read_announcement(decode(ENVELOPE.encode("/a", "file", data)))
+
+
+def beat(head: int, since: int, port: int) -> Message:
+    said = {"epoch": EPOCH, "head": head, "since": since, "heads": {"/a": head}, "address": f"127.0.0.1:{port}", "started": 1}
+    return decode(ENVELOPE.encode("/heartbeat/move_it_server", "beat", {EXTENSION: said}))
+
+
+def test_a_heartbeat_does_not_close_a_gap_that_could_not_be_asked_for(provider: Provider) -> None:
+    loop = Loop()
+    requesters = Requesters(loop, ENVELOPE)
+    cursors: list[int] = []
+
+    def page(messages: list[Message], epoch: str, position: int, then: Callable[[], Any]) -> None:
+        cursors.append(position)
+        then()
+    following = CatchUp(loop, requesters, "provider", ["/a"], "client", cursor=(EPOCH, 100), past=0.0, page=page,
+                        moved_on=lambda epoch, position: cursors.append(position), restarted=lambda address: None,
+                        alarm=lambda text: None)
+    answered = requesters.ours("127.0.0.1", provider.port)
+    following.announced(announcement(102, 101, provider.port))  # 101 got lost
+    turning(loop, lambda: provider.answer("err"))
+    turning(loop, lambda: len(answered) == 0)
+    following.beat(beat(102, 100, provider.port))
+    assert not cursors, "101 was never here"
+    asked = turning(loop, lambda: provider.answer("replay", epoch=EPOCH, to=102, messages=[], more=False))
+    assert asked.extension["since"] == 100
+    turning(loop, lambda: cursors == [102])
+    requesters.close()
+    loop.close()
+
+
+def test_a_request_that_got_lost_is_asked_again_while_others_are_answered(provider: Provider) -> None:
+    loop = Loop()
+    requester = Requester(loop, ENVELOPE, "127.0.0.1", provider.port, silence=0.5)
+    outcomes: list[Message | None] = []
+
+    def ask(request: str, answered: Callable[[Message | None], Any]) -> None:
+        requester.ask(request, "/a", "push", {EXTENSION: {"request": request}}, answered)
+    ask("r:lost", outcomes.append)
+    turning(loop, lambda: provider.answer(""))  # taken, and never answered
+    others = 0
+
+    def served() -> bool:
+        nonlocal others
+        others += 1
+        ask(f"r:{others}", lambda reply: None)
+        while provider.answer("file"):
+            pass
+        requester.sweep()
+        return bool(outcomes)
+    turning(loop, served)
+    assert outcomes[0] is not None
+    assert outcomes[0].type == "file"
+    requester.close()
+    loop.close()
+
+
+def test_nobody_makes_us_keep_an_endless_subscription() -> None:
+    loop, context = Loop(), zmq.Context()
+    publisher = Publisher(loop, 0, address="127.0.0.1")
+    sockets = []
+    for topic in (b"x" * (LONGEST_SUBSCRIPTION + 1), b"pytroll://good"):
+        socket = context.socket(zmq.SUB)
+        socket.connect(f"tcp://127.0.0.1:{publisher.port}")
+        socket.setsockopt(zmq.SUBSCRIBE, topic)
+        sockets.append(socket)
+        if len(sockets) == 1:
+            for _ in range(20):
+                loop.turn(0.02)
+            assert not publisher.is_heard
+    turning(loop, lambda: publisher.is_heard)
+    publisher.send(b"pytroll://good news")
+    assert sockets[1].poll(10_000)
+    for socket in sockets:
+        socket.close(0)
+    publisher.close(0)
+    context.term()
+    loop.close()

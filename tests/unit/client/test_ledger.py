@@ -1,0 +1,78 @@
+"""What a client chain knows of a file whose name was given to new content while the old one is on its way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trollmoves.client.deciding import Known
+from trollmoves.client.ledger import Ledger
+from trollmoves.journal import Journal
+from trollmoves.lifecycle import State
+from trollmoves.messages import Envelope, Message, decode
+
+OLD = Known(State.REQUESTED, "k:old", 10, "127.0.0.1:1", "e:1", 1)
+NEW = Known(State.REQUESTED, "k:new", 20, "127.0.0.1:1", "e:1", 2)
+MESSAGE: Message = decode(Envelope("somebody@here").encode("/a", "file", {"uid": "x", "uri": "/x"}))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    died: list[BaseException] = []
+
+    def call_all(calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
+        for function, arguments in calls:
+            function(*arguments)
+    journal = Journal(tmp_path / "j", call_all, died.append)
+    yield Ledger("chain", journal)
+    journal.close()
+    assert not died
+
+
+def write(ledger: Ledger, file: int, known: Known) -> None:
+    """Have the journal keep *known*."""
+    done = threading.Event()
+    ledger.add("add_file", (file, "chain", "x", known.key, known.state, 1.0, "", None, known.size, None, None, None, None,
+                            known.provider, MESSAGE.raw.decode(), None, 1, 1.0))
+    ledger.write(done.set)
+    assert done.wait(10)
+
+
+def test_the_old_content_being_asked_for_again_does_not_hide_the_new_one(ledger: Ledger) -> None:
+    ledger.remember("x", 1, OLD)
+    ledger.remember("x", 2, NEW)
+    ledger.remember("x", 1, OLD)
+    ledger.look_up([MESSAGE])
+    assert ledger.known("x") == (2, NEW)
+
+
+def test_nor_when_the_new_one_is_published_already(ledger: Ledger) -> None:
+    write(ledger, 1, OLD)
+    write(ledger, 2, NEW._replace(state=State.PUBLISHED))
+    ledger.remember("x", 1, OLD)
+    ledger.look_up([MESSAGE])
+    file, known = ledger.known("x")
+    assert (file, known and known.state) == (2, State.PUBLISHED)
+
+
+def test_what_is_forgotten_is_not_kept_anywhere(ledger: Ledger) -> None:
+    ledger.remember("x", 1, OLD)
+    ledger.remember("x", 2, NEW)
+    ledger.forget("x", 2)
+    ledger.remember("x", 1, OLD)
+    ledger.forget("x", 1)
+    assert not ledger.versions("x")
+    assert not ledger.is_unwritten("x")
+
+
+def test_only_what_waits_is_worth_keeping(ledger: Ledger) -> None:
+    ledger.remember("x", 1, OLD._replace(state=State.ANNOUNCED))
+    assert ledger.is_waiting("x", 1)
+    ledger.remember("x", 1, OLD._replace(state=State.COVERED))
+    assert not ledger.is_waiting("x", 1)
+    ledger.forget("x", 1)
+    assert not ledger.is_waiting("x", 1)

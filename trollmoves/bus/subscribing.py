@@ -1,0 +1,174 @@
+"""Subscribing as posttroll does it: to publishers named by address, and to those a name server knows and goes on to tell of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import zmq
+from posttroll.address_receiver import get_configured_address_port
+from posttroll.ns import get_configured_nameserver_port
+
+from trollmoves.bus.addresses import is_own_address
+from trollmoves.bus.listening import Listener
+from trollmoves.bus.loop import Loop
+from trollmoves.bus.sockets import NOW, Socket, close, connected, send_frames
+from trollmoves.errors import MalformedMessage
+from trollmoves.messages import Envelope, Message, decode
+from trollmoves.uris import format_endpoint, parse_endpoint
+
+logger = logging.getLogger(__name__)
+
+ASK_UNTIL_ANSWERED = 5.0
+"""Seconds between two questions to a name server that did not answer."""
+ASK_AGAIN = 60.0
+"""Seconds between two questions to one that does: what it publishes meanwhile may get lost."""
+MOST_PUBLISHERS = 500
+"""A name server that tells of more is not believed."""
+
+Received = Callable[[list[Message]], Any]
+
+
+class Subscribing:
+    """Listens to publishers that come and go; belongs to the loop."""
+
+    def __init__(self, loop: Loop, envelope: Envelope, topics: Iterable[str], received: Received, *,
+                 addresses: Sequence[tuple[str, int]], nameserver: str | None, services: Sequence[str], own_port: int | None):
+        """*nameserver* is a host, or None for none. *services* are the names of the publishers to take from it; none given
+        means all. The publisher of this process, on *own_port*, is never listened to."""
+        self._loop = loop
+        self._envelope = envelope
+        self._topics = tuple(topics)
+        self._received = received
+        self._fixed = frozenset(addresses)
+        self._nameserver = nameserver
+        self._services = frozenset(services)
+        self._own_port = own_port
+        self._listeners: dict[tuple[str, int], Listener] = {}
+        self._news: Listener | None = None
+        self._question: Socket | None = None
+        self._closed = self._paused = False
+        for place in self._fixed:
+            self._add(place)
+        if nameserver is not None:
+            self._news = Listener(loop, nameserver, get_configured_address_port(), ("/address",), self._told)
+            self._ask()
+
+    @property
+    def publishers(self) -> frozenset[tuple[str, int]]:
+        """Host and port of all that are listened to."""
+        return frozenset(self._listeners)
+
+    def change_topics(self, topics: Iterable[str]) -> None:
+        """From now on hear these; nothing of those that stay is missed."""
+        self._topics = tuple(topics)
+        for listener in self._listeners.values():
+            listener.change_topics(self._topics)
+
+    def pause(self) -> None:
+        """Let messages wait in the queues of the sockets."""
+        self._paused = True
+        for listener in self._listeners.values():
+            listener.pause()
+
+    def resume(self) -> None:
+        if self._paused and not self._closed:
+            self._paused = False
+            for listener in self._listeners.values():
+                listener.resume()
+
+    def close(self) -> None:
+        """Hear no more; may be called twice."""
+        self._closed = True
+        self._end_question()
+        for listener in (*self._listeners.values(), *filter(None, (self._news,))):
+            listener.close()
+        self._listeners.clear()
+        self._news = None
+
+    # Publishers come and go.
+
+    def _add(self, place: tuple[str, int]) -> None:
+        if place in self._listeners or len(self._listeners) >= MOST_PUBLISHERS or self._is_this_process(place):
+            return
+        try:
+            self._listeners[place] = Listener(self._loop, *place, self._topics, self._received)
+        except zmq.ZMQError as error:
+            logger.warning("cannot connect to %s: %s", format_endpoint(*place), error)
+            return
+        if self._paused:
+            self._listeners[place].pause()
+        logger.info("listening to %s", format_endpoint(*place))
+
+    def _is_this_process(self, place: tuple[str, int]) -> bool:
+        return place[1] == self._own_port and is_own_address(place[0])
+
+    def _remove(self, place: tuple[str, int]) -> None:
+        if place in self._listeners and place not in self._fixed:
+            self._listeners.pop(place).close()
+            logger.info("%s is gone", format_endpoint(*place))
+
+    def _told(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._follow(message.fields)
+
+    def _follow(self, said: Any) -> None:
+        """What a name server says of one publisher."""
+        services = said.get("service") if isinstance(said, dict) else None
+        names = [services] if isinstance(services, str) else services if isinstance(services, list) else []
+        if not isinstance(said, dict) or (self._services and not self._services.intersection(map(str, names))):
+            return
+        uri = said.get("URI")
+        try:
+            place = parse_endpoint(uri.removeprefix("tcp://") if isinstance(uri, str) else uri)
+        except ValueError as error:
+            logger.warning("the name server tells of a publisher without a usable address: %s", error)
+            return
+        if said.get("status", True):
+            self._add(place)
+        else:
+            self._remove(place)
+
+    # Those that were there before us.
+
+    def _ask(self) -> None:
+        """Ask the name server for all it knows, now and again."""
+        if self._closed or self._nameserver is None:
+            return
+        unanswered = self._question is not None
+        self._end_question()
+        try:
+            self._question = connected(zmq.DEALER, self._nameserver, get_configured_nameserver_port())
+            self._loop.register(self._question, self._answered)
+            send_frames(self._question, b"", self._envelope.encode("/oper/ns", "request", {"service": ""}))
+        except zmq.ZMQError as error:
+            logger.warning("cannot ask the name server %s: %s", self._nameserver, error)
+        if unanswered:
+            logger.debug("the name server %s does not answer", self._nameserver)
+        self._loop.after(ASK_UNTIL_ANSWERED, self._ask_again)
+
+    def _ask_again(self) -> None:
+        if self._question is not None:
+            self._ask()
+        else:
+            self._loop.after(ASK_AGAIN - ASK_UNTIL_ANSWERED, self._ask)
+
+    def _answered(self) -> None:
+        assert self._question is not None
+        try:
+            said = decode(self._question.recv_multipart(NOW)[-1]).data
+        except zmq.Again:
+            return
+        except MalformedMessage as error:
+            logger.warning("the name server %s answered with something that is no message: %s", self._nameserver, error)
+            return
+        self._end_question()
+        for publisher in said if isinstance(said, list) else []:
+            self._follow(publisher)
+
+    def _end_question(self) -> None:
+        if self._question is not None:
+            self._loop.unregister(self._question)
+            close(self._question)
+            self._question = None

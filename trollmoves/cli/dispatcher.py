@@ -1,0 +1,70 @@
+"""dispatcher.py: hear messages, and send the files they speak of to where the configuration says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from trollmoves.cli.common import (
+    add_common_arguments,
+    default_journal,
+    read_or_explain,
+    run_program,
+    set_up_logging,
+    whole_number,
+)
+from trollmoves.config.reading import Configuration
+from trollmoves.config.targets import TargetSettings
+from trollmoves.dispatcher.explaining import explain, read_sample
+from trollmoves.dispatcher.reading import read_dispatcher_config
+
+PORT = whole_number(0, 65535, "a port, a number from 0 (any free one) to 65535")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="dispatcher.py", description="Hear messages, and send the files they speak of to where the configuration says.")
+    add_common_arguments(parser)
+    parser.add_argument("-p", "--publish-port", type=PORT, nargs="?", const=0, default=None, metavar="PORT",
+                        help="publish what was dispatched on this port; without a number on a free one (default: do not publish)")
+    parser.add_argument("-n", "--publish-nameserver", nargs="*", default=None, metavar="HOST",
+                        help="name servers to tell of that port (default: those that hear multicast; `false`: none)")
+    parser.add_argument("--explain", metavar="FILE-OR-MESSAGE",
+                        help="say where this file, or the file of this message (or of a file with messages), would go and which "
+                             "condition decided, and end")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    return run_program("dispatcher.py", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    configuration = read_or_explain(read_dispatcher_config, options.config_file, check=options.check_config)
+    if options.check_config:
+        print(f"{options.config_file}: {len(configuration.chains)} target(s), all well")
+        return 0
+    if options.explain is not None:
+        return _explain(options.explain, configuration)
+    set_up_logging(options.log_config, options.log)
+    from trollmoves.dispatcher.dispatcher import Dispatcher  # after the cheap checks: a wrong option answers at once
+    hosts = options.publish_nameserver
+    dispatcher = Dispatcher(options.config_file, options.journal or default_journal("dispatcher", options.config_file),
+                            options.publish_port, False if hosts and hosts[0].lower() == "false" else hosts)
+    dispatcher.run(configuration)
+    print("Thank you for using pytroll/dispatcher. See you soon on pytroll.org!")
+    return 0
+
+
+def _explain(sample: str, configuration: Configuration[TargetSettings]) -> int:
+    triggers, with_subject = read_sample(sample)
+    for trigger in triggers:
+        for line in explain(trigger, configuration.chains, with_subject=with_subject):
+            print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

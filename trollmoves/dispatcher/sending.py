@@ -1,0 +1,121 @@
+"""Sending: what a worker does for one file of one route, from opening it to the receipt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Callable
+
+from trollmoves.bus.addresses import is_this_machine
+from trollmoves.config.targets import TargetSettings
+from trollmoves.dispatcher.destinations import Route
+from trollmoves.dispatcher.triggers import Trigger
+from trollmoves.errors import (
+    ConfigurationError,
+    Denied,
+    DestinationInvalid,
+    MoveError,
+    OriginChanged,
+    PermanentError,
+    TemporaryError,
+)
+from trollmoves.movers.attributes import how_to_move
+from trollmoves.movers.bandwidth import of_this_process
+from trollmoves.movers.base import Origin, Receipt, SessionSettings
+from trollmoves.movers.ends import opened
+from trollmoves.movers.moving import How, move, say_where
+from trollmoves.movers.registry import mover_for
+from trollmoves.movers.sessions import Kept, Sessions
+from trollmoves.uris import Destination, host_of
+
+HERE = ("", "file", "ssh", "sftp", "scp")
+"""Schemes of uris whose path is a file on the machine they name."""
+
+
+class Sending:
+    """How the files of one route of a target are moved. Made once for a configuration."""
+
+    def __init__(self, target: TargetSettings, route: Route):
+        self.route = route
+        parameters = dict(route.settings.connection_parameters.plain())
+        self._target = target
+        self._attributes = parameters | {"checksum": target.checksum, "overwrite": target.overwrite, "fsync": target.fsync}
+        self._roots = tuple(os.path.realpath(directory) for directory in target.allowed_origins)
+        bandwidth = of_this_process()
+        bandwidth.limit(target.name, target.bandwidth_per_host)
+        self._session = SessionSettings(
+            connect_timeout=target.connect_timeout, stall_timeout=target.stall_timeout,
+            connection_uptime=float(parameters.get("connection_uptime", 30.0)),
+            directory_mode=target.directory_mode if target.directory_mode is not None else 0o777, file_mode=target.file_mode,
+            checksum=target.checksum, parameters=parameters, bandwidth=bandwidth, section=target.name)
+
+    def limit(self) -> int:
+        """How many files may go to the host at a time. Raises `DestinationInvalid`, `MissingLibrary`."""
+        return self._target.transfers_per_host or mover_for(self.route.host.scheme).abilities.parallel
+
+    def send(self, trigger: Trigger, attempt: int, sessions: Sessions) -> Receipt:
+        """Deliver the file of *trigger*. Raises a `MoveError`."""
+        with opened(_local(trigger)) as origin:
+            self._check_origin(origin)
+            place = self._place(trigger, origin)
+            how = how_to_move(self._attributes, origin, place.exact, deleting=False)
+            how = how._replace(transfer=_transfer(trigger, self.route), resume=how.resume or attempt > 1)
+            return self._moved(origin, place, how, sessions)
+
+    def _check_origin(self, origin: Origin) -> None:
+        """Raise `Denied` for a file that is not in one of the `allowed_origins`, wherever links on the way to it led."""
+        if self._roots:
+            real = os.readlink(f"/proc/self/fd/{origin.descriptor}")
+            if not any(real.startswith(root.rstrip("/") + "/") for root in self._roots):
+                raise Denied(f"{origin.path} is in none of the allowed_origins of {self._target.name}")
+
+    def _place(self, trigger: Trigger, origin: Origin) -> Destination:
+        try:
+            return self.route.destination(trigger.fields, origin.name, os.fstat(origin.descriptor).st_ctime)
+        except ConfigurationError as error:
+            raise DestinationInvalid(str(error)) from error
+
+    def _moved(self, origin: Origin, place: Destination, how: How, sessions: Sessions) -> Receipt:
+        kept = self._session_to(place, sessions)
+        try:
+            return move(origin, kept.at(place), kept.session, kept.mover.abilities, how)
+        except OriginChanged as error:  # whoever writes to it may be done the next time
+            raise TemporaryError(str(error)) from error
+        except PermanentError:
+            raise
+        except OSError as error:
+            sessions.discard(kept)
+            raise TemporaryError(f"{place}: {error.strerror or error}") from error
+        except BaseException:
+            sessions.discard(kept)
+            raise
+        finally:
+            sessions.release(kept)
+
+    def _session_to(self, place: Destination, sessions: Sessions) -> Kept:
+        try:
+            return sessions.get(place, self._session, self._target.backup_targets)
+        except MoveError as error:
+            say_where(error, place)
+            raise
+
+
+def runner(sending: Sending, trigger: Trigger, attempt: int) -> Callable[[Sessions], Receipt]:
+    """`Sending.send` as a worker runs it."""
+    return lambda sessions: sending.send(trigger, attempt, sessions)
+
+
+def _local(trigger: Trigger) -> str:
+    """The path of the file on this machine. Raises `Denied` when the uri means another one."""
+    scheme, host = host_of(trigger.uri)
+    if scheme.lower() not in HERE or not is_this_machine(host):
+        raise Denied("the uri is not that of a file on this machine")
+    if not posixpath.isabs(trigger.path):
+        raise Denied("the uri is no absolute path")
+    return trigger.path
+
+
+def _transfer(trigger: Trigger, route: Route) -> str:
+    """The same for every attempt to send this file there."""
+    return hashlib.sha256(f"{trigger.key}|{route.label}".encode("utf-8", "replace")).hexdigest()[:32]
