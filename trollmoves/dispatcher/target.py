@@ -29,6 +29,7 @@ from trollmoves.workers import Work, Workers
 logger = logging.getLogger(__name__)
 
 OVERDUE_AT_ONCE = 500
+REROUTED_AT_ONCE = 200
 TOO_LONG = "it waited for longer than give_up_after"
 Publish = Callable[[int, bytes], Any]
 
@@ -71,10 +72,10 @@ class Target:
             self._sendings.setdefault(route.label, Sending(settings, route))
         self._routes = [Route(item) for item in settings.dispatch_configs]
         self._warned.clear()
-        places = {sending.route.place for sending in self._sendings.values()}
-        for place in [place for place, queue in self._queues.items() if place not in places and not queue.in_flight]:
+        self._places = {sending.route.place for sending in self._sendings.values()}
+        for place in [place for place, queue in self._queues.items() if place not in self._places and not queue.in_flight]:
             del self._queues[place]
-        for place in places:
+        for place in self._places:
             self._configure_queue(place)
         self.hurry()
 
@@ -147,10 +148,9 @@ class Target:
             self._pump_host(place)
 
     def _pump_host(self, place: str) -> None:
-        queue = self._queues.get(place)
-        if queue is None:  # a host that is configured no more
-            queue = self._queues[place] = HostQueue(1, is_local=False)
-        room = queue.room if self._open else 0
+        queue = self._queues.setdefault(place, HostQueue(1, is_local=False))
+        # Files for a host that is configured no more only have to be told where else to go.
+        room = (queue.room if place in self._places else REROUTED_AT_ONCE) if self._open else 0
         if room <= 0:
             return
         now = time.time()
