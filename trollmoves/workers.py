@@ -134,6 +134,7 @@ class Workers:
                     self._progress[piece.host] = time.monotonic()
                 self._release(pieces)
                 self._tell(calls)
+                del pieces, piece, calls  # nothing is held on to while there is nothing to do
         except BaseException as error:  # a thread that dies ends the process
             self._died(error)
         finally:

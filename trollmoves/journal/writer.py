@@ -102,13 +102,18 @@ class Writer:
             self._died(error)
 
     def _commit_groups(self, connection: sqlite3.Connection) -> None:
-        more = True
-        while more:
-            groups, more = self._next_groups()
-            if groups:
-                self._commit_until_done(connection, groups)
-                self._tell([then for _, then in groups if then is not None])
-                self._told += len(groups)
+        while self._commit_next(connection):
+            pass
+
+    def _commit_next(self, connection: sqlite3.Connection) -> bool:
+        """Wait for groups and commit them; whether more will come. A function of its own, which holds on to nothing while it
+        waits for the next ones."""
+        groups, more = self._next_groups()
+        if groups:
+            self._commit_until_done(connection, groups)
+            self._tell([then for _, then in groups if then is not None])
+            self._told += len(groups)
+        return more
 
     def _next_groups(self) -> tuple[list[Group], bool]:
         """What is queued, at least one; and whether more will come."""
