@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import zmq
+from posttroll import config as posttroll_config
 from posttroll.address_receiver import get_configured_address_port
-from posttroll.ns import get_configured_nameserver_port
 
 from trollmoves.bus.addresses import is_own_address
 from trollmoves.bus.listening import Listener
@@ -24,6 +25,7 @@ ASK_UNTIL_ANSWERED = 5.0
 """Seconds between two questions to a name server that did not answer."""
 ASK_AGAIN = 60.0
 """Seconds between two questions to one that does: what it publishes meanwhile may get lost."""
+NAMESERVER_PORT = 5557
 MOST_PUBLISHERS = 500
 """A name server that tells of more is not believed."""
 
@@ -139,7 +141,7 @@ class Subscribing:
         unanswered = self._question is not None
         self._end_question()
         try:
-            self._question = connected(zmq.DEALER, self._nameserver, get_configured_nameserver_port())
+            self._question = connected(zmq.DEALER, self._nameserver, _nameserver_port())
             self._loop.register(self._question, self._answered)
             send_frames(self._question, b"", self._envelope.encode("/oper/ns", "request", {"service": ""}))
         except zmq.ZMQError as error:
@@ -172,3 +174,8 @@ class Subscribing:
             self._loop.unregister(self._question)
             close(self._question)
             self._question = None
+
+
+def _nameserver_port() -> int:
+    """As posttroll is configured; its own function for that has another name in each release."""
+    return int(posttroll_config.get("nameserver_port", os.environ.get("NAMESERVER_PORT", NAMESERVER_PORT)))
