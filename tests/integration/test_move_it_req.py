@@ -222,7 +222,8 @@ def test_what_strangers_write_is_not_sent_to_the_terminal_as_it_is() -> None:
 
 def test_again_and_again(tmp_path: Path) -> None:
     with answering(lambda asked: ENVELOPE.encode(asked.subject, "pong", {"station": "x"})) as server:
-        program = Program.ours("req", "--ping", "--spam", "0.1", "--timeout", "10", f"tcp://{HOST}:{server.port}", log=tmp_path / "log")
+        program = Program.ours("req", "--ping", "--spam", "0.1", "--timeout", "10", f"tcp://{HOST}:{server.port}",
+                               log=tmp_path / "log")
         with program:
             eventually(lambda: program.output().count("is there") >= 3, PATIENCE, message="three answers")
             program.signal(signal.SIGINT)
