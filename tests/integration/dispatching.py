@@ -118,6 +118,6 @@ class Dispatching:
         self.source.close()
 
 
-def arrives(path: Path, origin: Path, seconds: float = 30) -> None:
+def arrives(path: Path, origin: Path, seconds: float = 120) -> None:
     """The file *path* gets the content of *origin*."""
     eventually(lambda: path.read_bytes() == origin.read_bytes(), seconds, message=f"{path} arrives")

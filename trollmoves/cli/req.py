@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,16 +103,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _again_and_again(ask: Callable[[], int], pause: float) -> int:
-    """Until Ctrl-C; whether all went well."""
-    worst = 0
-    try:
-        while True:
-            worst = max(worst, run_program("move_it_req.py", ask))
-            if worst == 130:  # Ctrl-C while waiting for an answer
-                return 130
-            time.sleep(pause)
-    except KeyboardInterrupt:
-        return worst
+    """Until Ctrl-C (which a second time does not wait for the answer); whether all went well."""
+    worst, ending = 0, threading.Event()
+
+    def end_soon(*_: object) -> None:  # an exception raised here could get lost in a destructor
+        ending.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, end_soon)
+    while not ending.is_set():
+        worst = max(worst, run_program("move_it_req.py", ask))
+        ending.wait(pause)
+    return worst
 
 
 def _as_json(lines: list[str], answer: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ LONGEST_HOLD = 10.0
 """Seconds a reply is held back before a peer that knows our extension gets `pending`."""
 MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
+SMALL_REQUEST = 16 * 2**10
 LIGHT = 200
 """Bytes, about, of what is held where the message is held already, or shared with others."""
 
@@ -155,9 +156,10 @@ class Moves:
         if len(self._moving) >= settings.queued_requests:
             raise Busy(f"{len(self._moving)} requests are waiting (queued_requests in section [{settings.name}])", 5.0)
 
-    def refuse_when_held_up(self) -> None:
-        """Raise `Busy` while too much memory is held by requests that wait."""
-        if self._held > MOST_HELD:
+    def refuse_when_held_up(self, weight: int) -> None:
+        """Raise `Busy` while too much memory is held by requests that wait, for one of *weight* bytes. Small ones have room left
+        when large ones have taken theirs."""
+        if self._held > (MOST_HELD if weight > SMALL_REQUEST else 2 * MOST_HELD):
             raise Busy("too many large requests are waiting", 5.0)
 
     def join(self, moving: Moving, waiter: Waiter) -> None:

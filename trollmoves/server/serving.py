@@ -199,7 +199,7 @@ class Serving:
         transfer = transfer_id(row, consumer, destination, request, message)
         running = self._moves.get(transfer)
         if running is not None:
-            self._moves.refuse_when_held_up()
+            self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw))
             self._moves.join(running, waiter)
             return None
         known = self._transfers.get(transfer)
@@ -212,7 +212,7 @@ class Serving:
             self._moves.say(waiter, result(request, before[-1]))
             return None
         self._moves.refuse_when_busy(served.settings)
-        self._moves.refuse_when_held_up()
+        self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw))
         attempt = 1 if known is None else known["attempt"] + 1
         push = Push(transfer, members(message, row), destination, backups(message), waiter.asker.address, attempt)
         moving = Moving(push, row["id"], served, row["size"], message, request, waiter.grouped, consumer, before)
@@ -246,7 +246,7 @@ class Serving:
         moving = self._moves.of_request(request)
         if moving is None:
             return self._replies.unknown_request(message)
-        self._moves.refuse_when_held_up()
+        self._moves.refuse_when_held_up(len(message.raw))
         self._moves.wait(moving, Waiter(asker, moving.message, time.monotonic(), request, moving.grouped))
         return None
 
