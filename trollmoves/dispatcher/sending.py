@@ -15,18 +15,16 @@ from trollmoves.errors import (
     ConfigurationError,
     Denied,
     DestinationInvalid,
-    MoveError,
     OriginChanged,
-    PermanentError,
     TemporaryError,
 )
 from trollmoves.movers.attributes import how_to_move
 from trollmoves.movers.bandwidth import of_this_process
 from trollmoves.movers.base import Origin, Receipt, SessionSettings
 from trollmoves.movers.ends import opened
-from trollmoves.movers.moving import How, move, say_where
+from trollmoves.movers.moving import How, move
 from trollmoves.movers.registry import mover_for
-from trollmoves.movers.sessions import Kept, Sessions
+from trollmoves.movers.sessions import Sessions
 from trollmoves.uris import Destination, host_of
 
 HERE = ("", "file", "ssh", "sftp", "scp")
@@ -77,28 +75,11 @@ class Sending:
             raise DestinationInvalid(str(error)) from error
 
     def _moved(self, origin: Origin, place: Destination, how: How, sessions: Sessions) -> Receipt:
-        kept = self._session_to(place, sessions)
         try:
-            return move(origin, kept.at(place), kept.session, kept.mover.abilities, how)
+            with sessions.lent(place, self._session, self._target.backup_targets) as kept:
+                return move(origin, kept.at(place), kept.session, kept.mover.abilities, how)
         except OriginChanged as error:  # whoever writes to it may be done the next time
             raise TemporaryError(str(error)) from error
-        except PermanentError:
-            raise
-        except OSError as error:
-            sessions.discard(kept)
-            raise TemporaryError(f"{place}: {error.strerror or error}") from error
-        except BaseException:
-            sessions.discard(kept)
-            raise
-        finally:
-            sessions.release(kept)
-
-    def _session_to(self, place: Destination, sessions: Sessions) -> Kept:
-        try:
-            return sessions.get(place, self._session, self._target.backup_targets)
-        except MoveError as error:
-            say_where(error, place)
-            raise
 
 
 def runner(sending: Sending, trigger: Trigger, attempt: int) -> Callable[[Sessions], Receipt]:

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 from urllib.parse import ParseResult
 
-from trollmoves.errors import DestinationInvalid, PermanentError, TemporaryError, TrollmovesError
+from trollmoves.errors import DestinationInvalid, TrollmovesError
 from trollmoves.movers.attributes import how_to_move, session_settings
 from trollmoves.movers.base import Receipt, Session
 from trollmoves.movers.ends import as_parsed, opened, read_destination, remove
@@ -26,8 +26,6 @@ from trollmoves.movers.lending import Lender
 from trollmoves.movers.moving import move
 from trollmoves.movers.parameters import COMMON, S3
 from trollmoves.movers.registry import known_schemes, mover_for
-from trollmoves.movers.sessions import Kept, Sessions
-from trollmoves.uris import Destination
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +87,8 @@ class Mover:
         settings = self.lender.settings(session_settings(self.attrs, link=self._deleting and place.is_local))
         with opened(self.origin) as origin, self.lender.sessions() as sessions:
             how = how_to_move(self.attrs, origin, place.exact, deleting=self._deleting)
-            kept = sessions.get(place, settings, tuple(self.backup_targets or ()))
-            place = kept.at(place)
-            with _in_use(kept, sessions, place):
+            with sessions.lent(place, settings, tuple(self.backup_targets or ())) as kept:
+                place = kept.at(place)
                 receipt = move(origin, place, kept.session, kept.mover.abilities, how)
         if how.temporary_prefix is not None and receipt.uri != place.exact:
             place = place.with_path(posixpath.join(place.path, origin.name))
@@ -149,10 +146,9 @@ class Mover:
     @contextmanager
     def _session(self) -> Iterator[Session]:
         place = read_destination(self.destination)
-        with self.lender.sessions() as sessions:
-            kept = sessions.get(place, self.lender.settings(session_settings(self.attrs)), tuple(self.backup_targets or ()))
-            with _in_use(kept, sessions, place):
-                yield kept.session
+        settings = self.lender.settings(session_settings(self.attrs))
+        with self.lender.sessions() as sessions, sessions.lent(place, settings, tuple(self.backup_targets or ())) as kept:
+            yield kept.session
 
 
 class FileMover(Mover):
@@ -222,20 +218,3 @@ def move_it(pathname: Path, destination: str | ParseResult, attrs: Mapping[str, 
     if hook is not None:
         hook(os.fspath(pathname), final)
     return final
-
-
-@contextmanager
-def _in_use(kept: Kept, sessions: Sessions, place: Destination) -> Iterator[None]:
-    """A session that may have to be discarded: after any error that says nothing of the state it is in."""
-    try:
-        yield
-    except PermanentError:
-        raise
-    except OSError as error:
-        sessions.discard(kept)
-        raise TemporaryError(f"{place}: {error.strerror or error}") from error
-    except BaseException:
-        sessions.discard(kept)
-        raise
-    finally:
-        sessions.release(kept)

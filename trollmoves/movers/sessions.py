@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from trollmoves.errors import LoginRefused, TemporaryError, Unreachable
+from trollmoves.errors import LoginRefused, MoveError, PermanentError, TemporaryError, Unreachable
 from trollmoves.movers.base import Mover, Session, SessionSettings
+from trollmoves.movers.moving import say_where
 from trollmoves.movers.registry import mover_for
 from trollmoves.uris import Destination, is_address, parse_endpoint
 
@@ -66,6 +68,28 @@ class Sessions:
             self._kept[key] = kept
         kept.used = self._clock()
         return kept
+
+    @contextmanager
+    def lent(self, destination: Destination, settings: SessionSettings, backups: Sequence[str] = ()) -> Iterator[Kept]:
+        """An open session, for as long as the block lasts. After any error that says nothing of the state it is in, it is not
+        used again. Errors of opening it name *destination*; an `OSError` becomes a `TemporaryError`."""
+        try:
+            kept = self.get(destination, settings, backups)
+        except MoveError as error:
+            say_where(error, destination)
+            raise
+        try:
+            yield kept
+        except PermanentError:
+            raise
+        except OSError as error:
+            self.discard(kept)
+            raise TemporaryError(f"{kept.at(destination)}: {error.strerror or error}") from error
+        except BaseException:
+            self.discard(kept)
+            raise
+        finally:
+            self.release(kept)
 
     def _usable(self, kept: Kept) -> bool:
         idle = self._clock() - kept.used

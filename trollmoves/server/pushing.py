@@ -7,13 +7,13 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import DestinationInvalid, MoveError, PermanentError, TemporaryError
+from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.bandwidth import of_this_process
-from trollmoves.movers.base import Origin, Receipt, SessionSettings
+from trollmoves.movers.base import Receipt, SessionSettings
 from trollmoves.movers.file import SMALL
-from trollmoves.movers.moving import How, move, say_where
+from trollmoves.movers.moving import How, move
 from trollmoves.movers.registry import mover_for
-from trollmoves.movers.sessions import Kept, Sessions, at_backup
+from trollmoves.movers.sessions import Sessions, at_backup
 from trollmoves.server.beneath import Announced, opened
 from trollmoves.server.rights import Rights
 from trollmoves.uris import Destination
@@ -79,32 +79,10 @@ class Pushing:
                   progress: Callable[[int], None]) -> Receipt:
         place = destination if member.relative is None else _below(destination, member.relative)
         with opened(self._roots, member.file) as origin:
-            kept = self._session_to(place, sessions, push.backups)
             how = How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
                       temporary_prefix=self._prefix, resume=push.attempt > 1)
-            return self._moved(origin, place, kept, sessions, how, progress)
-
-    def _session_to(self, place: Destination, sessions: Sessions, backups: tuple[str, ...]) -> Kept:
-        try:
-            return sessions.get(place, self._session, backups)
-        except MoveError as error:
-            say_where(error, place)
-            raise
-
-    def _moved(self, origin: Origin, place: Destination, kept: Kept, sessions: Sessions, how: How,
-               progress: Callable[[int], None]) -> Receipt:
-        try:
-            return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
-        except PermanentError:
-            raise
-        except OSError as error:
-            sessions.discard(kept)
-            raise TemporaryError(f"{place}: {error.strerror or error}") from error
-        except BaseException:
-            sessions.discard(kept)
-            raise
-        finally:
-            sessions.release(kept)
+            with sessions.lent(place, self._session, push.backups) as kept:
+                return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
 
 
 def _prefix(parameters: dict[str, object]) -> str | None:

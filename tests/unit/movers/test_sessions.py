@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.clock import Clock
-from trollmoves.errors import LoginRefused, Unreachable
+from trollmoves.errors import LoginRefused, TemporaryError, Unreachable
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.memory import MemoryMover
 from trollmoves.movers.sessions import ASK_WHEN_IDLE, Sessions, at_backup
@@ -173,3 +173,23 @@ def test_a_backup_on_the_same_host_has_its_own_port(sessions: Sessions) -> None:
 ])
 def test_how_a_backup_target_is_written(backup: str, expected: str) -> None:
     assert at_backup(ASKED, backup).with_credentials == expected
+
+
+@pytest.mark.parametrize(("error", "raised", "lives"), [
+    (LoginRefused("no"), LoginRefused, True),  # says nothing about the connection
+    (Unreachable("gone"), Unreachable, False),
+    (OSError(5, "broken"), TemporaryError, False),
+    (KeyboardInterrupt(), KeyboardInterrupt, False),
+])
+def test_a_lent_session_is_not_used_again_when_its_state_is_unknown(sessions: Sessions, error: BaseException,
+                                                                    raised: type[BaseException], lives: bool) -> None:
+    with pytest.raises(raised), sessions.lent(ASKED, SETTINGS) as kept:
+        raise error
+    assert kept.session.is_alive() is lives
+    assert (sessions.get(ASKED, SETTINGS) is kept) is lives
+
+
+def test_an_error_of_opening_names_the_destination(sessions: Sessions, mover: MemoryMover) -> None:
+    mover.host("primary").reachable = False
+    with pytest.raises(Unreachable, match="primary"), sessions.lent(ASKED, SETTINGS):
+        pytest.fail("nothing was lent")
