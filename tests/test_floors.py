@@ -20,7 +20,7 @@ FLOORS = (
     {"", "errors", "messages", "lifecycle", "uris", "patterns", "crashing"},
     {"config", "journal", "movers", "watchers", "bus", "workers", "memory", "unpacking"},
     {"service", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher", "s3_downloader", "explaining"},
-    {"cli", "metrics", "web"},
+    {"cli", "metrics", "web", "faults"},
 )
 FREE_FLOORS = (0, 3)  # words may use words, doors may use doors; tools and roles stand alone but for the pairs below
 NEIGHBOURS = {
@@ -31,7 +31,8 @@ NEIGHBOURS = {
     ("mirror", "server"): "and a server behind",
 }
 SHARED = {"service"}  # what every role may use on its own floor
-ROOMS = {"zmq": ("bus",), "posttroll": ("bus",), "sqlite3": ("journal",), "trollsift": ("patterns",)}
+ROOMS = {"zmq": ("bus", "faults"), "posttroll": ("bus",), "sqlite3": ("journal", "faults"), "trollsift": ("patterns",)}
+"""The fault kit examines bus and journal, so it looks with a socket and with statements of its own."""
 NEVER_IMPORTED = {"pickle", "marshal", "shelve", "dill", "cPickle"}
 NEVER_CALLED = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}
 FOREIGN_PATHS = re.compile(r"(?<![\w.}~$)-])/" + r"(?:root|work|opt/pypi[\w-]*|opt/wheels)(?![\w.-])")
@@ -198,9 +199,9 @@ BAD = {
     "a relative import above": ("movers/file.py", "from ..client import deciding", "points up"),
     "a neighbour": ("journal/writer.py", "from trollmoves.bus import inbox", "points sideways"),
     "a neighbour role": ("server/chain.py", "import trollmoves.client.deciding", "points sideways"),
-    "zmq outside the bus": ("client/chain.py", "import zmq.asyncio", "only bus may"),
+    "zmq outside the bus": ("client/chain.py", "import zmq.asyncio", "only bus and faults may"),
     "posttroll outside the bus": ("messages.py", "from posttroll.message import Message", "only bus may"),
-    "sqlite outside the journal": ("web/pages.py", "import sqlite3", "only journal may"),
+    "sqlite outside the journal": ("web/pages.py", "import sqlite3", "only journal and faults may"),
     "trollsift outside patterns": ("watchers/directory.py", "from trollsift import parse", "only patterns may"),
     "pickle": ("bus/loop.py", "import pickle", "never"),
     "eval": ("dispatcher/conditions.py", "eval('1')", "calls eval"),

@@ -1,76 +1,7 @@
-"""Free ports of 127.0.0.1, kept apart between the processes of a test run."""
+"""Free ports of 127.0.0.1, kept apart between the processes of a test run. The fault kit's own."""
 
 from __future__ import annotations
 
-import fcntl
-import functools
-import os
-import random
-import socket
-import tempfile
-from pathlib import Path
+from trollmoves.faults.ports import Reservations, free_port, free_port_range, free_ports
 
-FIRST, LAST = 20_000, 32_000  # below the range from which Linux takes the ports of outgoing connections
-
-
-class Reservations:
-    """Ports this process holds: one byte of a shared file is locked for each, so the kernel lets go of them when we end."""
-
-    def __init__(self, path: Path):
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._held: set[int] = set()
-
-    def take(self) -> int:
-        """A port nobody listens on and no other test process holds."""
-        for port in random.sample(range(FIRST, LAST), LAST - FIRST):
-            if port not in self._held and is_free(port) and self._lock(port):
-                self._held.add(port)
-                return port
-        raise RuntimeError("no free port left")
-
-    def take_range(self, count: int) -> range:
-        """*count* ports in a row."""
-        for first in random.sample(range(FIRST, LAST - count), LAST - FIRST - count):
-            ports = range(first, first + count)
-            if self._held.isdisjoint(ports) and all(is_free(port) for port in ports) and all(map(self._lock, ports)):
-                self._held.update(ports)
-                return ports
-        raise RuntimeError(f"no {count} free ports in a row left")
-
-    def _lock(self, port: int) -> bool:
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-        except OSError:
-            return False
-        return True
-
-
-def is_free(port: int) -> bool:
-    """Whether one could listen on *port*, on every interface and on the loopback one."""
-    for host in ("127.0.0.1", "0.0.0.0"):
-        with socket.socket() as candidate:
-            try:
-                candidate.bind((host, port))
-            except OSError:
-                return False
-    return True
-
-
-@functools.cache
-def _reservations() -> Reservations:
-    return Reservations(Path(tempfile.gettempdir()) / f"trollmoves-test-ports-{os.getuid()}")
-
-
-def free_port() -> int:
-    """A free port, reserved for this process until it ends."""
-    return _reservations().take()
-
-
-def free_ports(count: int) -> list[int]:
-    """*count* different free ports."""
-    return [free_port() for _ in range(count)]
-
-
-def free_port_range(count: int) -> range:
-    """*count* free ports in a row, for servers that want a range."""
-    return _reservations().take_range(count)
+__all__ = ["Reservations", "free_port", "free_port_range", "free_ports"]

@@ -72,7 +72,7 @@ def test_ports_are_different_and_free() -> None:
 
 
 def test_two_processes_do_not_get_the_same_port(tmp_path: Path) -> None:
-    script = ("import sys, pathlib\nimport tests.support.ports as p\np.LAST = p.FIRST + 40\n"
+    script = ("import sys, pathlib\nimport trollmoves.faults.ports as p\np.LAST = p.FIRST + 40\n"
               "r = p.Reservations(pathlib.Path(sys.argv[1]))\nprint(*[r.take() for _ in range(10)], flush=True)\n"
               "sys.stdin.read()")
     others = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "ports")], cwd=CHECKOUT, text=True,

@@ -1,0 +1,167 @@
+"""The invariant checker: reads origin, destination, journals, logs and what was published, and says which promise was broken.
+
+It imports nothing of the programs it examines, and reads their journals with statements of its own, so that a mistake there
+cannot hide itself here. The numbers are those of the promises: I1 delivered, I2 published, I3 never partial, I4 deleted only when
+delivered, I5 no leftovers, I6 bounded, I7 no secrets, I8 nothing elsewhere, I9 sound journals, I10 nothing waits for ever.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trollmoves.faults.contents import Ledger, content_at
+from trollmoves.faults.observing import is_hidden
+
+FINISHED = ("published", "covered")
+"""States of a file at a client in which nothing more will be done for it."""
+
+
+@dataclass
+class Scene:
+    """Everything the checker looks at after a run."""
+
+    ledger: Ledger
+    origins: list[Path]
+    destination: Path
+    client_journals: list[Path]
+    server_journals: list[Path]
+    logs: list[Path] = field(default_factory=list)
+    published: list[dict[str, object]] = field(default_factory=list)
+    """The data of recorded `file` messages of the clients."""
+    notices: list[str] = field(default_factory=list)
+    """All recorded messages of the clients as text."""
+    secrets: list[str] = field(default_factory=list)
+    deletes: bool = False
+    forgetful: bool = False
+    """Whether the client lost its journal, and with it the knowledge of what it published."""
+    killed: bool = True
+    """Whether processes were killed, so that the recorder may have missed publications and some come twice."""
+    chain: str = ""
+    """The client's section that is looked at; empty: all of them."""
+    bystanders: Mapping[Path, object] = field(default_factory=dict)
+    """Files that nobody may touch, and the content they had."""
+
+    def violations(self) -> list[str]:
+        """All broken promises, in words; empty when all is well."""
+        found: list[str] = []
+        for check in (self._delivered, self._published, self._kept, self._leftovers, self._secrets, self._elsewhere,
+                      self._journals, self._waiting):
+            found.extend(check())
+        return found
+
+    def places(self) -> dict[str, list[Path]]:
+        """Where files are under their final names, by name."""
+        found: dict[str, list[Path]] = {}
+        for path in self.destination.rglob("*"):
+            if not is_hidden(path.relative_to(self.destination)) and not path.is_dir():
+                found.setdefault(path.name, []).append(path)
+        return found
+
+    def missing(self, among: Iterable[str] | None = None) -> list[str]:
+        """Names whose last content is not at the destination (yet); of all names, or *among* some."""
+        places, latest = self.places(), self.ledger.latest()
+        return [name for name in (latest if among is None else among)
+                if latest[name] not in (content_at(path) for path in places.get(name, []))]
+
+    def unfinished(self) -> dict[str, int]:
+        """How many files the clients' journals hold in states that are not final."""
+        counts: Counter[str] = Counter()
+        for path in self.client_journals:
+            for state, count in rows(path, "SELECT state, count(*) FROM files WHERE ? IN ('', chain) GROUP BY state", self.chain):
+                if state not in FINISHED:
+                    counts[str(state)] += int(str(count))
+        return dict(counts)
+
+    def removals(self) -> int:
+        """How many origins are still to be removed, say the servers' journals."""
+        return sum(int(str(count)) for path in self.server_journals for (count,) in rows(path, "SELECT count(*) FROM removals"))
+
+    def _delivered(self) -> Iterable[str]:
+        for name in self.missing():
+            yield f"I1: {name} is not at the destination as it was last written"
+
+    def _published(self) -> Iterable[str]:
+        journaled = Counter(str(row[0]) for path in self.client_journals
+                            for row in rows(path, "SELECT identity FROM files WHERE state = 'published' AND ? IN ('', chain)",
+                                         self.chain))
+        for name in self.ledger.latest():
+            if not journaled[name]:
+                yield f"I2: {name} was never published, say the clients' journals"
+        recorded = {str(data.get("uid")) for data in self.published}
+        if not self.killed:
+            for name in self.ledger.latest().keys() - recorded:
+                yield f"I2: {name} was not among the messages of the client"
+        for publication, count in self.unflagged().items():
+            if count > 1 and not self.forgetful:
+                yield f"I2: {publication} was published {count} times without a mark"
+
+    def unflagged(self) -> Counter[str]:
+        """How often each publication was heard without the mark of a repetition."""
+        counts: Counter[str] = Counter()
+        for data in self.published:
+            extension = data.get("trollmoves")
+            said = extension if isinstance(extension, dict) else {}
+            if not said.get("redelivered"):
+                counts[str(said.get("publication", data.get("uid")))] += 1
+        return counts
+
+    def flagged(self) -> int:
+        """How many publications were heard that say they are repetitions."""
+        return len(self.published) - sum(self.unflagged().values())
+
+    def _kept(self) -> Iterable[str]:
+        present = {path.name for origin in self.origins for path in origin.rglob("*")}
+        absent = self.ledger.latest().keys() - present
+        missing = set(self.missing(absent))
+        for name in absent:
+            if not self.deletes:
+                yield f"I4: {name} was deleted at the origin, and nobody asked for that"
+            if name in missing:
+                yield f"I4: {name} was deleted at the origin before it was delivered"
+
+    def _leftovers(self) -> Iterable[str]:
+        for path in self.destination.rglob("*"):
+            if path.name.startswith(".") or path.name.endswith(".part"):
+                yield f"I5: {path.name} was left at the destination"
+
+    def _secrets(self) -> Iterable[str]:
+        journals = [Path(f"{path}{suffix}") for path in (*self.client_journals, *self.server_journals) for suffix in ("", "-wal")]
+        for path in (*self.logs, *journals) if self.secrets else ():
+            text = path.read_bytes() if path.exists() else b""
+            for secret in self.secrets:
+                if secret.encode() in text:
+                    yield f"I7: a secret is in {path.name}"
+        for secret in self.secrets:
+            if any(secret in notice for notice in self.notices):
+                yield "I7: a secret is in a published message"
+
+    def _elsewhere(self) -> Iterable[str]:
+        expected = self.ledger.latest().keys()
+        for name in self.places().keys() - expected:
+            yield f"I8: {name} is at the destination, and nobody wrote it"
+        for path, content in self.bystanders.items():
+            if content_at(path) != content:
+                yield f"I8: {path} was changed, and is none of our business"
+
+    def _journals(self) -> Iterable[str]:
+        for path in (*self.client_journals, *self.server_journals):
+            for (answer,) in rows(path, "PRAGMA quick_check"):
+                if answer != "ok":
+                    yield f"I9: {path.name}: {answer}"
+
+    def _waiting(self) -> Iterable[str]:
+        for state, count in self.unfinished().items():
+            yield f"I10: {count} files are still {state}, say the clients' journals"
+        if self.deletes and self.removals():
+            yield f"I10: {self.removals()} origins are still to be removed, say the servers' journals"
+
+
+def rows(path: Path, query: str, *parameters: object) -> list[tuple[object, ...]]:
+    """What *query* finds in the SQLite file at *path*."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as connection:
+        return list(connection.execute(query, parameters))
