@@ -134,3 +134,9 @@ class DestinationInvalid(PermanentError):
 
 class MissingLibrary(PermanentError):
     code = "internal"
+
+
+def error_of(code: str, text: str) -> MoveError:
+    """The permanent error that a peer means by *code*; for a code that none has, one that is tried again."""
+    kinds = (OriginGone, OriginChanged, NotAnnounced, Denied, LoginRefused, DestinationInvalid)
+    return next((kind(text) for kind in kinds if kind.code == code), MoveError(text))

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
@@ -25,7 +25,7 @@ from trollmoves.client.sending import Sending
 from trollmoves.client.unpacking import Unpacking
 from trollmoves.client.waiting import Waiting
 from trollmoves.config.settings import ClientSettings
-from trollmoves.errors import JournalError, TrollmovesError
+from trollmoves.errors import JournalError, MoveError, TrollmovesError, error_of
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 REST = 60.0
 """Seconds for which a provider that did not answer is asked nothing, unless it is heard of before."""
+SOON = 0.05
 MOST_PROVIDERS = 100
 """Asked at a time; an announcement may name any address, and sockets are not endless."""
 LONGEST_RETRY = 300.0
@@ -47,12 +48,23 @@ SUPERSEDED = ("changed", "gone")
 DELIVERED = ("file", "dataset", "collection")
 
 
+class Arriving(Protocol):
+    """What a mirror does with files that were asked for, in place of unpacking and publishing them."""
+
+    def deliver(self, flight: Flight, reply: Message) -> None:
+        """The provider says that the files of *flight* are at their destination. To be ended by `landed` or `not_delivered`."""
+
+    def failed(self, file: int, error: MoveError) -> None:
+        """No provider could deliver *file*: it is asked for again later, or never."""
+
+
 class Asking:
     """The requests of one client chain; belongs to the loop."""
 
     def __init__(self, settings: ClientSettings, who: Mapping[str, Any], ledger: Ledger, journal: Journal, loop: Loop,
-                 envelope: Envelope, workers: Workers, stream: Stream):
+                 envelope: Envelope, workers: Workers, stream: Stream, arriving: Arriving | None = None):
         """*who* says to providers who we are."""
+        self._arriving = arriving
         self._settings = settings
         self._ledger = ledger
         self._journal = journal
@@ -60,11 +72,13 @@ class Asking:
         self._addressing = Addressing(settings)
         self.requesters = Requesters(loop, envelope)
         self.delivering = Delivering(settings, self._addressing, journal, loop, envelope, stream, self.requesters, who,
-                                     self._forget)
+                                     self.landed)
         self._sending = Sending(settings, self._addressing, who, loop, envelope, workers, stream, self.requesters,
-                                self._answered, self._not_delivered)
-        self._unpacking = Unpacking(settings, self._addressing, self.delivering, journal, loop, workers, self._not_delivered)
+                                self._answered, self.not_delivered)
+        self._unpacking = Unpacking(settings, self._addressing, self.delivering, journal, loop, workers, self.not_delivered)
         self._deliver_first = self.delivering.deliver if settings.compression is None else self._unpacking.deliver
+        if arriving is not None:
+            self._deliver_first = arriving.deliver
         self._flights: dict[int, Flight] = {}
         self._to_send: list[Flight] = []
         """Flights to be sent, or to be forgotten, when what was noted with them is in the journal."""
@@ -111,7 +125,7 @@ class Asking:
                 self._sending.send(flight)
                 continue
             waits = not flight.attempt and self._ledger.is_waiting(flight.identity, flight.id)
-            self._forget(flight)
+            self.landed(flight)
             if waits:
                 self.waiting.keep(flight)
         if then is not None:
@@ -122,6 +136,15 @@ class Asking:
         if now:
             self._mark_asked(flight, flight.source)
         self._to_send.append(flight)
+
+    def fetch(self, file: int) -> None:
+        """Somebody waits for *file*, which is in the journal: ask for it as soon as one of its providers has room."""
+        flight = self._flights.get(file)
+        if flight is None:
+            self.waiting.ask_now(self._journal.find_one("file", (file,)))
+            self.commit()
+        elif not flight.asked:  # given up a moment ago, which is being written
+            self._loop.after(SOON, lambda: self.fetch(file) if self._open else None)
 
     def add_source(self, file: int, source: Source) -> None:
         """Another provider of a file that may be under way."""
@@ -189,7 +212,8 @@ class Asking:
         self._ledger.remember(flight.identity, flight.id, known)
         self._to_send.append(flight)
 
-    def _not_delivered(self, flight: Flight, code: str, permanent: bool, detail: str) -> None:
+    def not_delivered(self, flight: Flight, code: str, permanent: bool, detail: str) -> None:
+        """What the provider says it delivered cannot be used."""
         if self._open and flight.id in self._flights:
             self._failed(flight, code, permanent, detail)
             self.commit()
@@ -239,8 +263,7 @@ class Asking:
             return
         flight.repeats = bool(flight.source.announcement.epoch)
         self._ledger.step(flight.id, State.FAILED, now, flight.attempt, f"{provider} does not answer", provider)
-        flight.asked = False
-        self._to_send.append(flight)  # forgotten when that is written
+        self._lay_down(flight, MoveError(f"{provider} does not answer"))
 
     def _failed(self, flight: Flight, code: str, permanent: bool, detail: str, retry_after: Any = None) -> None:
         """A provider could not deliver: the next one, later, or never."""
@@ -248,8 +271,7 @@ class Asking:
         detail = hide_password(detail)[:500]
         if code in SUPERSEDED and self._is_superseded(flight):
             self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
-            flight.asked = False
-            self._to_send.append(flight)  # forgotten when that is written
+            self._lay_down(flight, error_of(code, detail))
             return
         untried = [provider for provider in flight.sources if provider not in flight.tried]
         action = after_failure(code=code, permanent=permanent, untried=untried, age=now - flight.created,
@@ -264,8 +286,14 @@ class Asking:
         state, due = (State.GIVEN_UP, None) if isinstance(action, GiveUp) else (State.FAILED, now + action.seconds)
         self._ledger.step(flight.id, state, due, flight.attempt, detail, flight.source.provider)
         self._ledger.amend(flight.identity, flight.id, state)
+        self._lay_down(flight, error_of(code, detail) if isinstance(action, GiveUp) else MoveError(detail))
+
+    def _lay_down(self, flight: Flight, error: MoveError) -> None:
+        """It is not asked for any more (now): forgotten when that is written."""
         flight.asked = False
-        self._to_send.append(flight)  # forgotten when that is written
+        self._to_send.append(flight)
+        if self._arriving is not None:
+            self._arriving.failed(flight.id, error)
 
     def _is_superseded(self, flight: Flight) -> bool:
         """Whether newer content of the same name was announced meanwhile: then the old one is nobody's loss."""
@@ -274,7 +302,7 @@ class Asking:
         return any(file > flight.id if known.epoch != announcement.epoch else known.offset > announcement.offset
                    for file, known in versions.items() if file != flight.id)
 
-    def _forget(self, flight: Flight) -> None:
+    def landed(self, flight: Flight) -> None:
         """The journal knows all there is: nothing more is kept in memory."""
         self._land(flight)
         self._ledger.forget(flight.identity, flight.id)
@@ -286,6 +314,8 @@ class Asking:
         for row in self._journal.find("files_in_state", (self._settings.name, State.REQUESTED)):
             self._to_send.append(self._take_up_one(row))
         self.commit()
+        if self._arriving is not None:
+            return
         for row in self._journal.find("files_in_state", (self._settings.name, State.MOVED)):
             self._take_up_delivered(self._take_up_one(row))
         self._unpacking.start()
@@ -306,7 +336,7 @@ class Asking:
         try:
             self._unpacking.take_up(flight, self._addressing.place(flight.source.announcement.message.fields))
         except TrollmovesError as error:
-            self._not_delivered(flight, "bad_request", True, str(error))
+            self.not_delivered(flight, "bad_request", True, str(error))
 
 
 def _seconds(value: Any) -> float | None:

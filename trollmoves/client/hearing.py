@@ -9,7 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Listener, Loop
@@ -48,11 +48,26 @@ NOTICES_VALID = 600.0
 """Seconds; a peer's notice that came before the announcement it is about counts for this long."""
 
 
+class Relay(Protocol):
+    """What a mirror does with announcements, in place of asking for their files. What peers say of files is nothing to it."""
+
+    def is_welcome(self, announcement: Announcement) -> bool:
+        """Whether it is to be looked at at all."""
+
+    def begin(self, source: Source) -> None:
+        """A file that is new to us: what is noted is written together with the other messages at hand."""
+
+    def also_from(self, file: int, source: Source) -> None:
+        """Another provider announces what we know already."""
+
+
 class Hearing:
     """The providers of one client chain; belongs to the loop."""
 
-    def __init__(self, settings: ClientSettings, client: str, ledger: Ledger, journal: Journal, loop: Loop, asking: Asking):
+    def __init__(self, settings: ClientSettings, client: str, ledger: Ledger, journal: Journal, loop: Loop, asking: Asking,
+                 relay: Relay | None = None):
         """*client* names us in questions for what was missed."""
+        self._relay = relay
         self._settings = settings
         self._client = client
         self._ledger = ledger
@@ -156,13 +171,15 @@ class Hearing:
             return
         notice = read_notice(message)
         if notice is not None:
-            self._take_notice(notice, message)
+            if self._relay is None:
+                self._take_notice(notice, message)
             return
         announcement = read_announcement(message)
         if live:
             self._asking.wake(address=announcement.address)
             self._catch_ups[provider].announced(announcement)
-        self._take_announcement(announcement)
+        if self._relay is None or self._relay.is_welcome(announcement):
+            self._take_announcement(announcement)
 
     def _beat(self, provider: Provider, message: Message) -> None:
         interval = message.fields.get("min_interval")
@@ -179,7 +196,9 @@ class Hearing:
         if verdict is Verdict.NEW:
             if known is not None and self._is_old_news(file, known, announcement):
                 return
-            self._begin(source)
+            (self._begin if self._relay is None else self._relay.begin)(source)
+        elif self._relay is not None and verdict is not Verdict.IGNORE:
+            self._relay.also_from(file, source)
         elif verdict is Verdict.SOURCE:
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
             self._asking.add_source(file, source)

@@ -98,6 +98,18 @@ class Waiting:
             flight.source = flight.sources[source.provider]  # what was announced last
         return flight
 
+    def ask_now(self, row: Any) -> None:
+        """Somebody waits for what *row* of the journal is about: ask for it, at the latest when a provider has room."""
+        self._has_sources = True
+        flight, now = self._flight_to_ask(row), time.time()
+        flight.created = now
+        source = next((source for source in (flight.source, *flight.sources.values())
+                       if self._requests.room(source.provider) > 0), None)
+        if source is not None and self._is_free(row):
+            self._requests.ask(flight, source)
+        elif row["due"] is None or row["due"] > now:
+            self._ledger.step(row["id"], State.ANNOUNCED, now, row["attempt"], "waits for a provider that has room")
+
     def _refill(self) -> None:
         if not self._open:
             return
@@ -133,14 +145,17 @@ class Waiting:
                 self._requests.ask(flight, flight.sources[row["other"]])
 
     def _ask_row(self, row: Any) -> None:
-        if not self._is_free(row):
-            return
+        if self._is_free(row):
+            flight = self._flight_to_ask(row)
+            self._requests.ask(flight, flight.source)
+
+    def _flight_to_ask(self, row: Any) -> Flight:
         flight = self.flight_of(row)
         flight.request = row["request"] or ""
         # Only what was never answered is asked for under its old id: the provider may know the outcome.
         flight.repeats = bool(flight.request and flight.source.announcement.epoch and row["state"] == State.FAILED
                               and "does not answer" in row["steps"].rstrip("\n").rpartition("\n")[2])
-        self._requests.ask(flight, flight.source)
+        return flight
 
     def _is_free(self, row: Any) -> bool:
         return not self._requests.is_under_way(row["id"]) and not self._ledger.is_unwritten(row["identity"])

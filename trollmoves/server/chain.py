@@ -60,6 +60,11 @@ class Chain:
         self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop))
         self._watcher = self._new_watcher()
 
+    @property
+    def does(self) -> str:
+        """What it does, for the log."""
+        return f"watches {self.settings.origin} and announces under {self.settings.topic}"
+
     def start(self) -> None:
         # After what an earlier chain of this name recorded: what is not in the journal yet would be taken up by nobody.
         self._loop.call(self._journal.write, [], self._unpacking.take_up)

@@ -12,23 +12,24 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Asker, Loop
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import Busy, MoveError, OriginGone
+from trollmoves.errors import Busy, MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
-from trollmoves.server.pushing import Push, Pushing
+from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.replies import Replies, result, shown, verdict
-from trollmoves.server.requests import Consumer
+from trollmoves.server.requests import Consumer, members
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -38,12 +39,27 @@ LONGEST_HOLD = 10.0
 MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
 SMALL_REQUEST = 16 * 2**10
+MOST_BROUGHT = 3
+"""Times the files of one move are brought here; between that and the move somebody may take them away."""
 LIGHT = 200
 """Bytes, about, of what is held where the message is held already, or shared with others."""
 
 
 Place = tuple[str, str | None, str]
 """Where a file goes: the destination, the path below it, the name."""
+
+
+class Supply(Protocol):
+    """Where the files of a chain come from that are not here yet when somebody asks for them."""
+
+    def members(self, message: Message, row: Any) -> tuple[Member, ...]:
+        """The files a request is about, as they were announced."""
+
+    def bring(self, moving: Moving, then: Brought) -> None:
+        """Call *then* with the files of *moving* when they are here, or with why they are not."""
+
+
+Brought = Callable[[tuple[Member, ...] | MoveError], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,12 @@ class Served:
     settings: ServerSettings
     pushing: Pushing
     removing: Removing
+    supply: Supply | None = None
+    """None where the files are here when they are announced."""
+
+    def members(self, message: Message, row: Any) -> tuple[Member, ...]:
+        """The files that a request, found to be about *row* of the journal, wants."""
+        return members(message, row) if self.supply is None else self.supply.members(message, row)
 
 
 @dataclass(slots=True)
@@ -90,6 +112,8 @@ class Moving:
     began: float = field(default_factory=time.time)
     noted: bool = False
     """The journal has it."""
+    brought: int = 0
+    """How often its files were brought here for it."""
 
     @property
     def weight(self) -> int:
@@ -120,7 +144,7 @@ class Moves:
         self._held = 0
         """Bytes of the requests that wait for the outcome of a move."""
         self._new_work: list[Work] = []
-        self._behind: dict[Place, deque[Work]] = {}
+        self._behind: dict[Place, deque[Moving]] = {}
         """By place, for those where a move is queued or running: the moves that come after it. Of two contents of one name the
         newer must come last, and it is often the smaller."""
         self._ended: list[tuple[Moving, list[Receipt] | MoveError]] = []
@@ -174,31 +198,57 @@ class Moves:
 
     def start(self, moving: Moving, waiter: Waiter) -> None:
         """Queue a move, with the first who waits for it; `submit` sets it off."""
-        push = moving.push
-        limit = moving.served.pushing.limit(push.destination)
-        self._moving[push.transfer] = moving
+        moving.served.pushing.limit(moving.push.destination)  # which refuses what nothing can be moved to
+        self._moving[moving.push.transfer] = moving
         self._held += moving.weight
         self.join(moving, waiter)
+        if moving.place in self._behind:
+            self._behind[moving.place].append(moving)
+        else:
+            self._behind[moving.place] = deque()
+            self._set_off(moving)
+
+    def _set_off(self, moving: Moving) -> None:
+        if moving.served.supply is None:
+            self._new_work.append(self._work_for(moving))
+        else:
+            moving.brought += 1
+            moving.served.supply.bring(moving, partial(self._brought, moving))
+
+    def _brought(self, moving: Moving, outcome: tuple[Member, ...] | MoveError) -> None:
+        if isinstance(outcome, MoveError):
+            self._finish(moving, outcome)
+            return
+        moving.push = moving.push._replace(members=outcome)
+        moving.total = sum(member.file.size for member in outcome)
+        self._workers.submit([self._work_for(moving)])
+
+    def _work_for(self, moving: Moving) -> Work:
+        push = moving.push
+        limit = moving.served.pushing.limit(push.destination)
 
         def progress(done: int) -> None:
             moving.done = done
 
         # Small files queue apart from large ones, for which they must not wait.
         quick = moving.served.pushing.is_quick(push.destination, moving.total)
-        work = Work((*push.destination.address[:3], quick), limit,
+        return Work((*push.destination.address[:3], quick), limit,
                     lambda sessions: moving.served.pushing.push(push, sessions, progress),
-                    lambda outcome: self._finish(moving, outcome), quick)
-        if moving.place in self._behind:
-            self._behind[moving.place].append(work)
-        else:
-            self._behind[moving.place] = deque()
-            self._new_work.append(work)
+                    lambda outcome: self._tried(moving, outcome), quick)
 
     # A move is over.
 
+    def _tried(self, moving: Moving, outcome: Any) -> None:
+        taken_away = moving.served.supply is not None and isinstance(outcome, OriginGone | OriginChanged)
+        if taken_away and moving.brought < MOST_BROUGHT:
+            self._set_off(moving)
+        else:
+            self._finish(moving, outcome)
+
     def _make_way(self, place: Place) -> None:
         if self._behind[place]:
-            self._workers.submit([self._behind[place].popleft()])
+            self._set_off(self._behind[place].popleft())
+            self.submit()
         else:
             del self._behind[place]
 

@@ -68,11 +68,18 @@ class Pushing:
         """Whether a move of *size* bytes only copies from memory to memory."""
         return destination.is_local and not self._sync and size <= SMALL and self._settings.bandwidth_per_host is None
 
-    def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
-        """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
+    def check(self, push: Push) -> Destination:
+        """Where the files of *push* go, if its peer may have them there. Raises `Denied`. Belongs into a worker."""
         destination = self.rights.check(push.destination, push.peer)
         for backup in push.backups:
             self.rights.check(at_backup(destination, backup), push.peer)
+        return destination
+
+    def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
+        """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
+        destination = self.check(push)
+        if len(push.members) > 1 and not destination.path.endswith("/"):
+            destination = destination.with_path(destination.path + "/")  # several files go into a directory
         return [self._push_one(push, member, destination, sessions, progress) for member in push.members]
 
     def _push_one(self, push: Push, member: Member, destination: Destination, sessions: Sessions,

@@ -69,12 +69,16 @@ class Removing:
         due = self._journal.find("due_removals", (self._chain, now, AT_ONCE))
         consumers = self._consumers(now) if due and self._everyone else []
         for row in due:
-            if not self._deletes and not self._packed_of(row["file"]):
-                self._journal.write([("end_removal", [(row["file"],)])])  # an origin, which stays
+            if self._stays(row["file"]):
+                self._journal.write([("end_removal", [(row["file"],)])])
             elif any(not self._has(consumer, row["file"]) for consumer in consumers):
                 self._journal.write([("delay_removal", [(now + self._delay, row["file"])])])
             else:
                 self._remove(row, now, "delivered")
+
+    def _stays(self, file: int) -> bool:
+        """Whether it is an origin of a chain that does not remove them."""
+        return not self._deletes and not self._packed_of(file)
 
     def _consumers(self, now: float) -> list[Any]:
         """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""
@@ -86,8 +90,11 @@ class Removing:
     def _remove_aged(self, now: float) -> None:
         """`delete_after`: the backstop against a consumer that never comes back."""
         if self._after is not None:
-            for row in self._journal.find("aged_files", (self._chain, now - self._after, AT_ONCE)):
+            for row in self._aged(now - self._after):
                 self._remove(row, now, "delete_after")
+
+    def _aged(self, before: float) -> list[Any]:
+        return self._journal.find("aged_files", (self._chain, before, AT_ONCE))
 
     def _remove(self, row: Any, now: float, why: str) -> None:
         path = os.fsdecode(row["path"])

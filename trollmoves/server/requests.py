@@ -60,7 +60,13 @@ def is_confirmation(pair: Any) -> bool:
 
 def is_about(row: Any, uris: tuple[str, ...]) -> bool:
     """Whether the uris of a request are those that were announced. They are compared, never opened."""
-    return bool(uris) and row["state"] not in UNANNOUNCED and all(os.fsencode(local_path(uri)) == row["path"] for uri in uris)
+    return bool(uris) and row["state"] not in UNANNOUNCED and announced_path(uris) == row["path"]
+
+
+def announced_path(uris: tuple[str, ...]) -> bytes:
+    """What stands in the journal as the path of files announced together: that of the only one, or a digest of all paths."""
+    paths = sorted({os.fsencode(local_path(uri)) for uri in uris})
+    return paths[0] if len(paths) == 1 else b"sha256:" + hashlib.sha256(b"\0".join(paths)).hexdigest().encode()
 
 
 def transfer_id(row: Any, consumer: Consumer, destination: Destination, request: str, message: Message) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from trollmoves.bus import Publisher
 from trollmoves.bus.addresses import own_address
@@ -18,6 +18,7 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal.journal import step_line
 from trollmoves.server.chain import Chain
+from trollmoves.server.moves import Served
 from trollmoves.server.recent import Recent
 from trollmoves.server.serving import Serving
 from trollmoves.server.verifying import Verifying
@@ -36,21 +37,49 @@ WORKERS_FSYNC = 16
 ANNOUNCED_AGAIN = 500
 
 
+class RunningChain(Protocol):
+    """A section of a program that serves: of a server, or of a mirror."""
+
+    @property
+    def settings(self) -> ServerSettings: ...
+
+    @property
+    def served(self) -> Served: ...
+
+    @property
+    def does(self) -> str:
+        """What it does, for the log."""
+
+    def start(self) -> None: ...
+
+    def announce_backlog(self) -> None:
+        """Announce what was there before we started."""
+
+    def stop_feeding(self) -> None: ...
+
+    def check_health(self, most_restarts: int) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Server(Service):
     """Runs the sections of one configuration file."""
 
     def __init__(self, config_file: Path, journal: Path, port: int, *, disable_backlog: bool = False, polling: bool = False,
-                 check_interval: float = 30.0, most_restarts: int = 10):
-        super().__init__(config_file, read_server_config, journal, WORKERS)
+                 check_interval: float = 30.0, most_restarts: int = 10, name: str = NAME,
+                 read_config: Callable[[Path], Configuration[Any]] = read_server_config):
+        """*name* is that of the heartbeats."""
+        super().__init__(config_file, read_config, journal, WORKERS)
+        self._name = name
         self._port = port
         self._backlog = not disable_backlog
         self._polling = polling
         self._check_interval = check_interval
         self._most_restarts = most_restarts
         self._started = time.monotonic()
-        self._chains: dict[str, Chain] = {}
+        self._chains: dict[str, RunningChain] = {}
         self._wanted: dict[str, ServerSettings] = {}
-        self._recent = Recent()
+        self.recent = Recent()
         self._serving: dict[int, Serving] = {}
         self._stream: Stream | None = None
         self._backlog_waits: set[str] = set()
@@ -82,22 +111,21 @@ class Server(Service):
         address = next((settings.listen_address for settings in chains.values()), "*")
         publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
         logger.info("publishing on port %d", publisher.port)
-        self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher,
+        self._stream = Stream(self._name, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher,
                               self._request_address)
         self.loop.every(self._check_interval, self._check_health)
 
     def _start_chain(self, settings: ServerSettings, complaint: str = "") -> None:
         """Start it, now or as soon as its port is free; *complaint* is what was said of it already."""
-        assert self._stream is not None
         missing = not_built_yet(settings)
         if missing:
             logger.error("section [%s] is not started: %s", settings.name, missing)
             return
         try:
-            chain = Chain(settings, self._address_of(settings), self.journal, self.loop, self.envelope, self._stream,
-                          self._recent, self.workers, polling=self._polling, backlog=self._backlog)
-            if settings.request_port is not None:
-                self._serving_on(settings).chains[settings.name] = chain.served
+            serving = None if settings.request_port is None else self._serving_on(settings)
+            chain = self.new_chain(settings)
+            if serving is not None:
+                serving.chains[settings.name] = chain.served
         except ConfigurationError as error:
             said = str(error)
             if said != complaint:
@@ -105,10 +133,22 @@ class Server(Service):
             self.loop.after(RETRY_START, lambda: self._start_again(settings, said))
             return
         self._chains[settings.name] = chain
+        chain.start()
+        logger.info("[%s] %s", settings.name, chain.does)
+
+    @property
+    def stream(self) -> Stream:
+        """Where all chains announce."""
+        assert self._stream is not None
+        return self._stream
+
+    def new_chain(self, settings: Any) -> RunningChain:
+        """The chain of a section, not started. Raises `ConfigurationError`."""
+        chain = Chain(settings, self.address_of(settings), self.journal, self.loop, self.envelope, self.stream,
+                      self.recent, self.workers, polling=self._polling, backlog=self._backlog)
         if self.journal.unclean_boot and settings.fsync != "always":
             Verifying(settings.name, chain.served.pushing, self.journal, self.workers).start()
-        chain.start()
-        logger.info("[%s] watches %s and announces under %s", settings.name, settings.origin, settings.topic)
+        return chain
 
     def _start_again(self, settings: ServerSettings, complaint: str) -> None:
         if self._wanted.get(settings.name) is settings and settings.name not in self._chains and not self.draining:
@@ -127,7 +167,7 @@ class Server(Service):
         assert port is not None
         if port not in self._serving:
             self._serving[port] = Serving(port, settings.listen_address, settings.max_request_size, self.loop, self.journal,
-                                          self.envelope, self.workers, self._recent, self._started)
+                                          self.envelope, self.workers, self.recent, self._started)
         return self._serving[port]
 
     def _close_ports(self, wanted: Mapping[str, ServerSettings]) -> None:
@@ -135,13 +175,13 @@ class Server(Service):
         for port in [port for port in self._serving if port not in used]:
             self._serving.pop(port).close()
 
-    def _address_of(self, settings: ServerSettings) -> str | None:
+    def address_of(self, settings: ServerSettings) -> str | None:
         if settings.request_port is None:
             return None
         return format_endpoint(settings.request_address or own_address(), settings.request_port)
 
     def _request_address(self) -> str | None:
-        return next((address for chain in self._chains.values() if (address := self._address_of(chain.settings))), None)
+        return next((address for chain in self._chains.values() if (address := self.address_of(chain.settings))), None)
 
     def _workers_for(self, settings: ServerSettings) -> int:
         if settings.workers is not None:

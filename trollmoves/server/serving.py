@@ -35,7 +35,6 @@ from trollmoves.server.requests import (
     group,
     is_about,
     is_confirmation,
-    members,
     request_id,
     transfer_id,
 )
@@ -214,8 +213,8 @@ class Serving:
         self._moves.refuse_when_busy(served.settings)
         self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw))
         attempt = 1 if known is None else known["attempt"] + 1
-        push = Push(transfer, members(message, row), destination, backups(message), waiter.asker.address, attempt)
-        moving = Moving(push, row["id"], served, row["size"], message, request, waiter.grouped, consumer, before)
+        push = Push(transfer, served.members(message, row), destination, backups(message), waiter.asker.address, attempt)
+        moving = Moving(push, row["id"], served, row["size"] or 0, message, request, waiter.grouped, consumer, before)
         self._moves.start(moving, waiter)
         return None
 
