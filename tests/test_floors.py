@@ -19,7 +19,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FLOORS = (
     {"", "errors", "messages", "lifecycle", "uris", "patterns", "crashing"},
     {"config", "journal", "movers", "watchers", "bus", "workers", "memory", "unpacking"},
-    {"service", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher", "s3_downloader", "explaining"},
+    {"service", "queueing", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher", "s3_downloader",
+     "explaining"},
     {"cli", "metrics", "web", "faults"},
 )
 FREE_FLOORS = (0, 3)  # words may use words, doors may use doors; tools and roles stand alone but for the pairs below
@@ -30,7 +31,7 @@ NEIGHBOURS = {
     ("mirror", "client"): "a mirror is a client in front",
     ("mirror", "server"): "and a server behind",
 }
-SHARED = {"service"}  # what every role may use on its own floor
+SHARED = {"service", "queueing"}  # what every role may use on its own floor
 ROOMS = {"zmq": ("bus", "faults"), "posttroll": ("bus",), "sqlite3": ("journal", "faults"), "trollsift": ("patterns",)}
 """The fault kit examines bus and journal, so it looks with a socket and with statements of its own."""
 NEVER_IMPORTED = {"pickle", "marshal", "shelve", "dill", "cPickle"}

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import time
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from trollmoves import crashing
 from trollmoves.bus import Publisher
 from trollmoves.bus.subscribing import Subscribing
 from trollmoves.config.reading import Configuration
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.targets import SubscriberSettings, TargetSettings
 from trollmoves.dispatcher.reading import DispatcherConfiguration, read_dispatcher_config
-from trollmoves.dispatcher.reporting import report_again
-from trollmoves.dispatcher.target import Target, given_up, overdue
+from trollmoves.dispatcher.target import Target
 from trollmoves.dispatcher.triggers import triggers_of
-from trollmoves.errors import MalformedMessage
-from trollmoves.journal.journal import step_line
-from trollmoves.lifecycle import State
-from trollmoves.messages import Message, decode
+from trollmoves.messages import Message
+from trollmoves.queueing.deliveries import ended, overdue
+from trollmoves.queueing.hearing import Hearing
+from trollmoves.queueing.results import Results
 from trollmoves.service import Service
 
 logger = logging.getLogger(__name__)
@@ -37,10 +32,6 @@ FORGOTTEN_AFTER = 86400.0
 SUBSCRIBERS_WAIT = 3.0
 """Seconds after the start within which those who want to hear of results are expected; the first one ends the waiting."""
 AFTER_FIRST_SUBSCRIBER = 0.25
-MESSAGES_KEPT = 10_000
-"""Digests of messages heard last: who is heard in two ways is heard once."""
-MUCH, LITTLE = 2000, 200
-"""Groups of records that wait for the disk: no more messages are taken in above the first number, until below the second."""
 
 
 class Dispatcher(Service):
@@ -55,9 +46,9 @@ class Dispatcher(Service):
         self._retired: dict[str, Target] = {}
         """Targets that are configured no more."""
         self._subscriber: SubscriberSettings | None = None
-        self._subscribing: Subscribing | None = None
-        self._heard: OrderedDict[bytes, None] = OrderedDict()
+        self._hearing = Hearing("dispatcher", self.journal, self._rows, self._pump_targets)
         self._publisher: Publisher | None = None
+        self._results: Results | None = None
         self._publish_port = publish_port
         self._publish_nameservers = publish_nameservers
         self._ready = self._started = False
@@ -92,6 +83,7 @@ class Dispatcher(Service):
         self._started = True
         if self._publish_port is not None:
             self._publisher = Publisher(self.loop, self._publish_port, subscribed=self._subscribed)
+            self._results = Results("dispatcher", self.journal, self.envelope, self._publisher.send)
             logger.info("publishing on port %d", self._publisher.port)
             if self._publish_nameservers is not False or self._publish_port == 0:
                 hosts = self._publish_nameservers
@@ -106,9 +98,7 @@ class Dispatcher(Service):
             target.configure(settings)
             target.open()
             return target
-        heard = self._publisher is not None
-        return Target(settings, self.journal, self.workers, self.envelope, self._publish if heard else None,
-                      self._publisher.send if self._publisher is not None else None)
+        return Target(settings, self.journal, self.workers, self.envelope, self._results)
 
     def _introduce(self, settings: TargetSettings) -> None:
         topics = dict.fromkeys(topic for item in settings.dispatch_configs for topic in item.topics)
@@ -119,54 +109,19 @@ class Dispatcher(Service):
     def _subscribe(self, settings: SubscriberSettings) -> None:
         topics = tuple(dict.fromkeys(topic for target in self._targets.values() for item in target.settings.dispatch_configs
                                      for topic in item.topics))
-        if self._subscribing is not None and settings == self._subscriber:
-            self._subscribing.change_topics(topics)
+        if self._hearing.subscribing is not None and settings == self._subscriber:
+            self._hearing.subscribing.change_topics(topics)
             return
-        if self._subscribing is not None:
-            self._subscribing.close()
+        self._hearing.close()
         self._subscriber = settings
-        self._subscribing = Subscribing(
-            self.loop, self.envelope, topics, self._received, addresses=settings.subscribe_addresses,
+        self._hearing.subscribing = Subscribing(
+            self.loop, self.envelope, topics, self._hearing.received, addresses=settings.subscribe_addresses,
             nameserver=settings.nameserver or None, services=settings.subscribe_services,
             own_port=self._publisher.port if self._publisher is not None else None)
 
-    # Hearing.
-
-    def _received(self, messages: list[Message]) -> None:
-        rows = [row for message in messages if self._is_news(message) for row in self._records(message)]
-        if not rows:
-            return
-        crashing.point("dispatcher.heard")
-        self.journal.write([("add_file", rows)], self._journaled, {row[1] for row in rows})
-        if self.journal.waiting > MUCH and self._subscribing is not None:
-            self._subscribing.pause()
-
-    def _is_news(self, message: Message) -> bool:
-        digest = hashlib.sha256(message.raw).digest()
-        if digest in self._heard:
-            return False
-        self._heard[digest] = None
-        if len(self._heard) > MESSAGES_KEPT:
-            self._heard.popitem(last=False)
-        return True
-
-    def _records(self, message: Message) -> list[tuple[Any, ...]]:
-        try:
-            targets = self._targets.values()
-            return [row for trigger in triggers_of(message) for target in targets for row in target.records(trigger)]
-        except MalformedMessage as error:
-            logger.warning("%s %s from %s is not dispatched: %s", message.subject, message.type, message.sender, error)
-        except Exception:  # whatever we overlooked: a message must not stop those that come after it
-            logger.exception("%s %s from %s is not dispatched", message.subject, message.type, message.sender)
-        return []
-
-    def _journaled(self, names: set[str]) -> None:
-        crashing.point("dispatcher.journaled")
-        if self._subscribing is not None and self.journal.waiting < LITTLE:
-            self._subscribing.resume()
-        for name in names:
-            if self._ready and name in self._targets:
-                self._targets[name].pump()
+    def _rows(self, message: Message) -> Iterable[tuple[Any, ...]]:
+        targets = self._targets.values()
+        return (row for trigger in triggers_of(message) for target in targets for row in target.records(trigger))
 
     # Working.
 
@@ -178,10 +133,14 @@ class Dispatcher(Service):
         if self._ready or self.draining:
             return
         self._ready = True
-        for name in [row["chain"] for row in self.journal.find("chains")]:
-            for row in self.journal.find("unpublished", (name,)):
-                self._publish_again(row["file"], row["message"])
+        if self._results is not None:
+            self._results.publish_again()
         self._pump()
+
+    def _pump_targets(self, names: Iterable[str]) -> None:
+        for name in names:
+            if self._ready and name in self._targets:
+                self._targets[name].pump()
 
     def _pump(self) -> None:
         if self._ready and not self.journal.full:
@@ -195,29 +154,13 @@ class Dispatcher(Service):
         for name in [row["chain"] for row in self.journal.find("chains") if row["chain"] not in known]:
             rows = overdue(self.journal, name, FORGOTTEN_AFTER)
             if rows:
-                self.journal.write(given_up(rows, "its target is configured no more"))
-
-    def _publish(self, file: int, raw: bytes) -> None:
-        """Send what the journal has as the publication of *file*."""
-        if self._publisher is not None:
-            self._publisher.send(raw)
-        crashing.point("dispatcher.published")
-        now = time.time()
-        self.journal.write([("step_all", [(State.PUBLISHED, now, step_line(State.PUBLISHED, now), f"[{file}]")])])
-
-    def _publish_again(self, file: int, text: str) -> None:
-        """A result that was journaled before the last stop, and perhaps sent."""
-        try:
-            self._publish(file, report_again(self.envelope, decode(text.encode())))
-        except MalformedMessage as error:
-            logger.error("a result in the journal cannot be published: %s", error)
+                self.journal.write(ended(rows, "its target is configured no more"))
 
     # Stopping.
 
     def stop_feeding(self) -> None:
         self._ready = False
-        if self._subscribing is not None:
-            self._subscribing.close()
+        self._hearing.close()
         for target in self._targets.values():
             target.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 from trollmoves.dispatcher.destinations import Route
 from trollmoves.dispatcher.triggers import Trigger
 from trollmoves.errors import ConfigurationError, MalformedMessage
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, moment
+from trollmoves.messages import Envelope, moment
 from trollmoves.movers.base import Receipt
 from trollmoves.patterns import Template
 from trollmoves.uris import hide_password, local_path
@@ -28,12 +28,6 @@ def report_failure(envelope: Envelope, target: str, route: Route, trigger: Trigg
     """The same about a file that could not be dispatched: what was said of it, and what went wrong. *final*: it is given up."""
     data = {**trigger.fields, "target": target, "destination": route.place, "error": hide_password(error), "final": final}
     return _message(envelope, route.settings.failure_topic, "err", data)
-
-
-def report_again(envelope: Envelope, message: Any) -> bytes:
-    """A message that was perhaps sent before, saying so."""
-    return envelope.encode(message.subject, message.type,
-                           {**message.fields, EXTENSION: {"version": PROTOCOL, "redelivered": True}})
 
 
 def _message(envelope: Envelope, topic: str | None, kind: str, data: Mapping[str, Any]) -> tuple[str, bytes] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.support.clock import Clock
-from trollmoves.dispatcher.queue import HostQueue, wait_after
 from trollmoves.errors import (
     Denied,
     DestinationInvalid,
@@ -17,6 +16,7 @@ from trollmoves.errors import (
     Unreachable,
 )
 from trollmoves.movers.retrying import LONGEST
+from trollmoves.queueing.host_queue import HostQueue, wait_after
 
 
 def test_room_is_given_in_portions() -> None:

@@ -1,4 +1,4 @@
-"""The queue of one host of one target: how many of its files may be under way, and whether it is worth trying now.
+"""The queue of one host of one section: how many of its files may be under way, and whether it is worth trying now.
 
 The files themselves wait in the journal. A host that cannot be used is left alone for a while, then tried with a single file.
 """
