@@ -21,7 +21,7 @@ from trollmoves.config.documenting import MODELS, PARAMETERS, with_tables
 
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "examples" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 EXAMPLES = sorted(path for ending in ("ini", "yaml") for path in (CHECKOUT / "examples").glob(f"**/*.{ending}"))
-OF_OTHERS = {"pip", "mkdir", "echo", "cat"}
+OF_OTHERS = {"pip", "mkdir", "echo", "cat", "kill"}
 
 
 def blocks(kind: str) -> list[tuple[str, str]]:
@@ -36,7 +36,7 @@ def commands() -> list[str]:
 
 def test_the_tables_are_those_of_the_programs() -> None:
     found = [name for page in PAGES for name in re.findall(r"<!-- settings: (\w+) -->", page.read_text())]
-    assert sorted(found) == sorted(MODELS)
+    assert set(found) == set(MODELS)
     found = [name for page in PAGES for name in re.findall(r"<!-- parameters: (\w+) -->", page.read_text())]
     assert sorted(found) == sorted(PARAMETERS)
     for page in PAGES:
@@ -83,6 +83,7 @@ def test_every_command_and_its_options_exist(line: str, tmp_path: Path) -> None:
     if program in OF_OTHERS:
         return
     options = [word for word in words if word.startswith("-")]
+    program = re.sub(r"^(\.venv/bin/|bin/(?=.*\.py$))", "", program)
     if program.startswith("bin/"):
         script = CHECKOUT / program
         assert os.access(script, os.X_OK)

@@ -172,7 +172,7 @@ def test_positions_do_not_repeat_after_everything_was_forgotten(journal: Journal
 def test_a_long_history_loses_its_older_half_at_a_line(journal: Journal) -> None:
     file = add(journal, None, age=0, state="announced")
     for number in range(800):
-        journal.write([("note", [(step_line("note", 1.0, detail=f"{number} " + "x" * 80), file)])])
+        journal.write([("note", [{"line": step_line("note", 1.0, detail=f"{number} " + "x" * 80), "id": file}])])
     committed(journal)
     steps = journal.find_one("file", (file,))["steps"]
     assert len(steps) < 40_000
