@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import zmq
@@ -82,3 +83,21 @@ class Listener:
     def close(self) -> None:
         self._loop.unregister(self._socket)
         close(self._socket)
+
+
+@contextmanager
+def overheard(host: str, port: int) -> Iterator[Callable[[], list[Message]]]:
+    """For somebody without a loop: a function that gives what a publisher has sent since the last call."""
+    socket = connected(zmq.SUB, host, port)
+    socket.setsockopt(zmq.SUBSCRIBE, MAGIC.encode())
+
+    def heard() -> list[Message]:
+        messages = []
+        while socket.poll(0):
+            messages.append(decode(socket.recv(NOW)))
+        return messages
+
+    try:
+        yield heard
+    finally:
+        close(socket)

@@ -7,88 +7,33 @@ import contextlib
 import hashlib
 import os
 import secrets
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
+from trollmoves.bus.listening import overheard
 from trollmoves.cli.common import run_program, whole_number
+from trollmoves.cli.demo_network import PATIENCE, Member, Network, umbrella
 from trollmoves.cli.watching import Display, new_display
-from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
+from trollmoves.messages import Message
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-EXAMPLE_DIRECTORY = "/tmp/trollmoves-example"  # noqa: S108 - the one the example configurations name
-PROGRAMS = ("server", "client")
-EXAMPLE_PORTS = ("9010", "9011", "9094")
+SERVER = Member("server", "trollmoves.cli.server", "server.ini", "watches", ("-p", "9010"))
+CLIENT = Member("client", "trollmoves.cli.client", "client.ini", "listens to")
+PUBLISH_PORT = "9011"
+EXAMPLE_PORTS = ("9010", PUBLISH_PORT, "9094")
 FILE_SIZE = 10 * 1024
 ONE_BY_ONE = 10
-PATIENCE = 60.0
-"""Seconds the demo waits for anything."""
 LAST_STEPS = 5.0
 """Seconds it waits for the acknowledgements once every file is published."""
 FINISHED = ("published", "covered")
-
-
-@dataclass(slots=True)
-class Network:
-    """The scratch directory, the configurations in it, and the two processes."""
-
-    directory: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    @property
-    def outgoing(self) -> Path:
-        return self.directory / "outgoing"
-
-    @property
-    def incoming(self) -> Path:
-        return self.directory / "incoming"
-
-    def journal(self, program: str) -> Path:
-        return self.directory / f"{program}.journal"
-
-    def log(self, program: str) -> Path:
-        return self.directory / f"{program}.log"
-
-    def start(self, program: str, *options: str) -> None:
-        """Start one of our programs with its configuration, and wait until its journal is there."""
-        command = [sys.executable, "-m", f"trollmoves.cli.{program}", "--journal", str(self.journal(program)), *options,
-                   str(self.directory / f"{program}.ini")]
-        with self.log(program).open("wb") as log:
-            self.processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL))
-        self._wait_for(program, "watches" if program == "server" else "listens to")
-
-    def _wait_for(self, program: str, text: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.log(program).read_text(errors="replace"):
-            if self.processes[-1].poll() is not None or time.monotonic() > deadline:
-                raise TrollmovesError(f"the {program} did not start:\n{self.log(program).read_text(errors='replace')}")
-            time.sleep(0.05)
-
-    def check(self) -> None:
-        """Raise `TrollmovesError` when a program ended by itself."""
-        for program, process in zip(PROGRAMS, self.processes, strict=True):
-            if process.poll() is not None:
-                end = "\n".join(self.log(program).read_text(errors="replace").splitlines()[-5:])
-                raise TrollmovesError(f"the {program} ended with status {process.returncode}; see {self.log(program)}:\n{end}")
-
-    def stop(self) -> None:
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-            process.kill()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,16 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if not EXAMPLES.is_dir():
-        raise TrollmovesError("the demo uses the configurations in examples/ of a checkout, and this is an installed package: "
-                              "run bin/demo in a clone of the repository")
     directory = options.directory or Path(tempfile.mkdtemp(prefix="trollmoves-demo-"))
-    network = Network(directory.resolve())
-    port = _write_configurations(network)
+    network = Network(directory.resolve(), (SERVER, CLIENT), EXAMPLE_PORTS)
+    network.prepare("outgoing", "incoming")
     kept = False
     try:
-        network.start("server", "-p", str(port))
-        network.start("client")
+        network.start(SERVER)
+        network.start(CLIENT)
         lost = _show(network, options.files)
         kept = options.keep and not lost
         if kept:
@@ -124,77 +66,59 @@ def _run(options: argparse.Namespace) -> int:
             network.stop()
 
 
-def _write_configurations(network: Network) -> int:
-    """The example configurations, with this demo's directory and ports; returns the port of the announcements."""
-    if network.directory.exists() and any(network.directory.iterdir()):
-        raise TrollmovesError(f"{network.directory} is not empty: name a new directory, so that no files of yours are sent")
-    network.outgoing.mkdir(parents=True)
-    network.incoming.mkdir()
-    ports = dict(zip(EXAMPLE_PORTS, _free_ports(len(EXAMPLE_PORTS)), strict=True))
-    for program in PROGRAMS:
-        text = (EXAMPLES / f"{program}.ini").read_text(encoding="utf-8").replace(EXAMPLE_DIRECTORY, str(network.directory))
-        for old, new in ports.items():
-            text = text.replace(old, str(new))
-        (network.directory / f"{program}.ini").write_text(text, encoding="utf-8")
-    return ports[EXAMPLE_PORTS[0]]
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 def _show(network: Network, burst: int) -> int:
     """Send files and watch them; returns how many were lost."""
-    print(f"A server watches {network.outgoing}, a client asks it for files and has them put into {network.incoming}.")
-    written: dict[str, str] = {}
-    with Reader(network.journal("server")) as server, Reader(network.journal("client")) as client, new_display() as display:
-        total = ONE_BY_ONE + burst
+    outgoing, incoming = network.directory / "outgoing", network.directory / "incoming"
+    print(f"A server watches {outgoing}, a client asks it for files and has them put into {incoming}.")
+    port = int(network.ports[PUBLISH_PORT])
+    with (Reader(network.journal("server")) as server, Reader(network.journal("client")) as client, new_display() as display,
+          overheard("127.0.0.1", port) as heard):
+        show = Show(network, server, client, display, heard, ONE_BY_ONE + burst)
         for number in range(ONE_BY_ONE):
-            _write(network, number, written)
-            _watch(network, server, client, display, total, until=number + 1, seconds=0.3)
+            show.write(number)
+            show.watch(0.3)
         began = time.monotonic()
-        for number in range(ONE_BY_ONE, total):
-            _write(network, number, written)
-        _watch(network, server, client, display, total, until=total, seconds=PATIENCE)
+        for number in range(ONE_BY_ONE, show.total):
+            show.write(number)
+        show.watch(PATIENCE, "published")
         took = time.monotonic() - began
-        _watch_last_steps(network, server, client, display, total)
+        show.watch(LAST_STEPS)  # the client confirms in bunches: the last acknowledgements come a moment later
         latencies = _latencies(network, client)
-    return _summary(network, written, burst / took, latencies)
+    return _summary(network, show, burst / took, latencies)
 
 
-def _write(network: Network, number: int, written: dict[str, str]) -> None:
-    name = f"demo_{datetime.now(UTC):%Y%m%d%H%M%S}_{number:05d}.dat"
-    content = secrets.token_bytes(FILE_SIZE)
-    (network.outgoing / name).write_bytes(content)
-    written[name] = hashlib.sha256(content).hexdigest()
+@dataclass(slots=True)
+class Show:
+    """Files on their way, and who looks at them."""
 
+    network: Network
+    server: Reader
+    client: Reader
+    display: Display
+    hear: Callable[[], list[Message]]
+    total: int
+    written: dict[str, str] = field(default_factory=dict)
+    """Checksums by name."""
+    heard: set[str] = field(default_factory=set)
+    """What a listener was told of by the client."""
 
-def _watch(network: Network, server: Reader, client: Reader, display: Display, total: int, *, until: int, seconds: float) -> None:
-    """Show the counts for at least a moment, until so many files are published or the time is over."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        counts = reached(server, client)
-        display.show(counts, total)
-        if counts["published"] >= until and seconds > 1:
-            return
-        network.check()
-        time.sleep(0.05)
+    def write(self, number: int) -> None:
+        name = f"demo_{datetime.now(UTC):%Y%m%d%H%M%S}_{number:05d}.dat"
+        content = secrets.token_bytes(FILE_SIZE)
+        (self.network.directory / "outgoing" / name).write_bytes(content)
+        self.written[name] = hashlib.sha256(content).hexdigest()
 
-
-def _watch_last_steps(network: Network, server: Reader, client: Reader, display: Display, total: int) -> None:
-    """The client confirms in bunches, so the server's last acknowledgements come a moment after the last publication."""
-    deadline = time.monotonic() + LAST_STEPS
-    while time.monotonic() < deadline:
-        counts = reached(server, client)
-        display.show(counts, total)
-        if all(count >= total for count in counts.values()):
-            return
-        network.check()
-        time.sleep(0.05)
+    def watch(self, seconds: float, step: str = "") -> None:
+        """Show the counts so long, at most until all files have come as far as *step* (or all steps)."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            counts = reached(self.server, self.client)
+            self.display.show(counts, self.total)
+            self.heard.update(str(message.fields.get("uid")) for message in self.hear() if message.type == "file")
+            if all(count >= self.total for name, count in counts.items() if step in (name, "")):
+                return
+            self.network.check()
+            time.sleep(0.05)
 
 
 def reached(server: Reader, client: Reader) -> dict[str, int]:
@@ -208,27 +132,30 @@ def reached(server: Reader, client: Reader) -> dict[str, int]:
 
 
 def _latencies(network: Network, client: Reader) -> list[float]:
-    """Seconds from the last byte written at the origin to the publication, sorted."""
-    found = []
+    """Seconds from the last byte written at the origin to the publication, in the order of writing."""
+    found = {}
     for row in client.find("files_in_state", ("example", "published")):
         published = orjson.loads(row["steps"].splitlines()[-1])[1]
         with contextlib.suppress(FileNotFoundError):
-            found.append(published - os.stat(network.outgoing / row["identity"]).st_mtime)
-    return sorted(found)
+            written = os.stat(network.directory / "outgoing" / row["identity"]).st_mtime
+            found[written, row["identity"]] = published - written
+    return [found[key] for key in sorted(found)]
 
 
-def _summary(network: Network, written: dict[str, str], rate: float, latencies: list[float]) -> int:
-    arrived = {path.name: path for path in _files_below(network.incoming)}
+def _summary(network: Network, show: Show, rate: float, latencies: list[float]) -> int:
+    written = show.written
+    arrived = {path.name: path for path in _files_below(network.directory / "incoming")}
     good = sum(name in arrived and hashlib.sha256(arrived[name].read_bytes()).hexdigest() == checksum
                for name, checksum in written.items())
     single = statistics.median(latencies[:ONE_BY_ONE]) * 1000 if latencies else float("nan")
-    p50, p95 = (_quantile(latencies, share) * 1000 for share in (0.5, 0.95))
+    p50, p95 = (_quantile(sorted(latencies), share) * 1000 for share in (0.5, 0.95))
     lost = len(written) - good
     print(f"""
   files      {len(written)}  ({ONE_BY_ONE} one by one, then {len(written) - ONE_BY_ONE} at once)
   rate       {rate:.0f} files/s in the burst, the writing of the files included
   latency    one by one {single:.1f} ms; all: p50 {p50:.1f} ms, p95 {p95:.1f} ms  (written to published)
   verified   {good} of {len(written)} by sha256
+  published  {len(show.heard & set(written))} of {len(written)}, as heard by a listener
   lost       {lost}
 
   logs       {network.log('server')}
@@ -250,15 +177,14 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 
 def _how_to_use(network: Network) -> str:
-    own = Path(sys.executable).with_name("trollmoves")
-    program = shutil.which("trollmoves") or (str(own) if own.is_file() else f"{sys.executable} -m trollmoves.cli.umbrella")
     journals = f"--journal {network.journal('server')} --journal {network.journal('client')}"
-    numbers = " ".join(str(process.pid) for process in network.processes)
+    numbers = " ".join(str(process.pid) for process in network.processes.values())
     return f"""The network goes on running. Try:
 
-  echo hello > {network.outgoing}/mine_20260101120000_00001.dat; sleep 1; cat {network.incoming}/mine/*
-  {program} trace mine_20260101120000_00001.dat {journals}
-  {program} status {journals}
+  cd {network.directory}
+  echo hello > outgoing/mine_20260101120000_00001.dat; sleep 1; cat incoming/mine/*
+  {umbrella()} trace mine_20260101120000_00001.dat {journals}
+  {umbrella()} status {journals}
   kill {numbers}        # ends it
 """
 
