@@ -22,6 +22,7 @@ from trollmoves.config.reloading import ConfigWatch
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal import Journal
 from trollmoves.journal.cleaning import Cleaning
+from trollmoves.journal.leaps import Leaps
 from trollmoves.memory import Trimming
 from trollmoves.messages import Envelope
 from trollmoves.workers import Work, Workers
@@ -34,6 +35,7 @@ LAST_RESORT = 4.0
 """Seconds after which a process that was closed and still has not ended is ended: some library's thread may hang."""
 CHECK_JOURNAL = 5.0
 TRIM_EVERY = 5.0
+CHECK_CLOCK = 1.0
 NUDGE_BUSY = 0.01
 NUDGE_IDLE = 0.1
 RETRY_START = 1.0
@@ -70,6 +72,9 @@ class Service:
     def stop_feeding(self) -> None:
         """Take in nothing new; what is under way goes on."""
 
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set; the journal has taken it into account."""
+
     def _in_worker(self, run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
         self.workers.submit([Work("cleaning", 1, lambda _: run(), done)])
 
@@ -87,6 +92,7 @@ class Service:
             self._config_watch.start()
             self._cleaning.start()
             self.loop.every(CHECK_JOURNAL, self.journal.check)
+            self.loop.every(CHECK_CLOCK, Leaps(self.journal, self.clock_leapt).check)
             self.loop.every(TRIM_EVERY, Trimming().trim)
             self.loop.after(NUDGE_IDLE, self._nudge)
             _spare_collector()

@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import random
 import shutil
 import subprocess
 import threading
@@ -642,6 +643,40 @@ class NetworkContract(MoverContract):
         assert place.names() == {"final.dat"}
 
     @pytest.mark.parametrize("size", [1000, LARGE])
+    @pytest.mark.nightly
+    @pytest.mark.timeout(1200)
+    def test_any_cut_is_recovered_from(self, place: Place, tmp_path: Path) -> None:
+        """Two hundred connections, each cut at a random byte of either direction; the seed is printed."""
+        seed = int(os.environ.get("TROLLMOVES_TEST_SEED") or random.randrange(10**9))
+        print(f"TROLLMOVES_TEST_SEED={seed}")
+        dice, content = random.Random(seed), content_of(300_000)
+        path = make(tmp_path / "origin.dat", content)
+        for number in range(200):
+            fault = Fault(cut_after=dice.randrange(dice.choice((100, 5000, 310_000))), connections=1)
+            with place.through(**{dice.choice(("upward", "downward")): fault}) as way:
+                with contextlib.suppress(TemporaryError):
+                    deliver(place, path, f"final{number}.dat", uri=way.uri, settings=way.settings)
+                assert place.read(f"final{number}.dat") in (None, content), f"partial after {fault}"
+                way.heal()
+                deliver(place, path, f"final{number}.dat", uri=way.uri, settings=way.settings)
+            assert place.read(f"final{number}.dat") == content
+        assert place.names() == {f"final{number}.dat" for number in range(200)}
+
+    @pytest.mark.nightly
+    @pytest.mark.timeout(600)
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99, 1.0])
+    def test_silence_at_any_share_is_given_up_and_recovered_from(self, place: Place, tmp_path: Path, share: float) -> None:
+        content = content_of(LARGE)
+        path = make(tmp_path / "origin.dat", content)
+        with place.through(upward=Fault(blackhole_after=int(share * LARGE))) as way:
+            settings = replace(way.settings, connect_timeout=2.0, stall_timeout=2.0)
+            ended = self._within(75, lambda: deliver(place, path, "final.dat", uri=way.uri, settings=settings))
+            assert isinstance(ended, TemporaryError)
+            assert place.read("final.dat") in (None, content)
+        deliver(place, path, "final.dat")
+        assert place.read("final.dat") == content
+        assert place.names() == {"final.dat"}
+
     def test_a_lost_answer_leaves_a_whole_file_or_none(self, place: Place, tmp_path: Path, size: int) -> None:
         path = make(tmp_path / "origin.dat", content_of(size))
         with place.through() as way:

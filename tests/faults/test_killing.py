@@ -18,6 +18,7 @@ import pytest
 from tests.faults.checker import rows
 from tests.faults.network import Network
 from tests.support.eventually import eventually
+from trollmoves.faults.observing import Sampler
 
 SIZES = (1000, 1000, 4000, 20_000, 100_000, 1_000_000)
 
@@ -46,11 +47,14 @@ def writing(network: Network, dice: random.Random, count: int, seconds: float, p
 
 
 def kill_loop(network: Network, *, kills: int, files: int, seconds: float, deletes: bool = False) -> None:
+    """Kill programs at random; none may lose anything, double anything unflagged, or take much memory."""
     dice = seeded()
     network.killed = True
-    victims = [*network.servers, network.client]
+    victims = [*network.servers, network.client, *network.spares]
+    sampler = Sampler(lambda: {program.name: program.pid for program in victims if program.running})
     with network:
         network.start()
+        sampler.start()
         with writing(network, random.Random(dice.random()), files, seconds, len(network.servers)):
             for _ in range(kills):
                 time.sleep(dice.uniform(0.2, max(0.4, 1.6 * seconds / kills)))
@@ -60,11 +64,16 @@ def kill_loop(network: Network, *, kills: int, files: int, seconds: float, delet
                 time.sleep(dice.choice((0.0, 0.0, 0.3)))
                 for program in hit:
                     program.start()
+        began = time.monotonic()
         network.settle(90, deletes=deletes)
         for program in victims:
             assert program.running, f"{program.name} ended by itself\n{program.output()[-3000:]}"
+        sampler.stop()
         assert network.stop() == [0] * len(victims)
         network.check(deletes=deletes)
+        assert sampler.violations() == []
+        print(f"{kills} kills, {files} files: settled {time.monotonic() - began:.1f} s after the last, "
+              f"{network.scene().flagged()} marked repetitions, growth {sampler.growth / 2**20:.0f} MiB")
 
 
 DELETING = {"delete": "true", "remove_delay": "1"}

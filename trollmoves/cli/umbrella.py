@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("trollmoves.cli.status", "what every chain has done, and what waits"),
     "trace": ("trollmoves.cli.trace", "what happened to one file, step by step"),
     "demo": ("trollmoves.cli.demo", "run a small network and watch it"),
+    "faults": ("trollmoves.cli.faults", "break a network on purpose, and count what was lost"),
 }
 
 

@@ -204,7 +204,7 @@ class Asking:
         self._mark_asked(flight, source)
         now = time.time()
         line = step_line(State.REQUESTED, now, source.provider, flight.attempt)
-        self._ledger.add("ask", (now, flight.attempt, flight.request, source.provider,
+        self._ledger.add("ask", (now, flight.attempt, flight.request, source.provider, source.announcement.key,
                                  source.announcement.message.raw.decode(), line, flight.id))
         announcement = source.announcement
         known = Known(State.REQUESTED, announcement.key, announcement.size, source.provider, announcement.epoch,
@@ -217,6 +217,11 @@ class Asking:
         if self._open and flight.id in self._flights:
             self._failed(flight, code, permanent, detail)
             self.commit()
+
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set: what was asked for keeps its age."""
+        for flight in self._flights.values():
+            flight.created += seconds
 
     def repeat(self, address: str) -> None:
         """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""

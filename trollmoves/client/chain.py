@@ -56,6 +56,10 @@ class Chain:
         self._hearing.stop()
         self._asking.stop_feeding()
 
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set: no file is older for it."""
+        self._asking.clock_leapt(seconds)
+
     def under_way(self) -> int:
         """How many files were asked for and are not published yet."""
         return len(self._asking)

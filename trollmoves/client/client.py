@@ -61,6 +61,10 @@ class Client(Service):
         if self._wanted.get(settings.name) is settings and settings.name not in self._chains and not self.draining:
             self._start_chain(settings, complaint)
 
+    def clock_leapt(self, seconds: float) -> None:
+        for chain in self._chains.values():
+            chain.clock_leapt(seconds)
+
     def stop_feeding(self) -> None:
         for chain in self._chains.values():
             chain.stop_feeding()

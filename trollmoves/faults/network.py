@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from trollmoves.faults.checking import Scene, rows
-from trollmoves.faults.contents import Ledger
+from trollmoves.faults.contents import Content, Ledger, content_at
 from trollmoves.faults.observing import Observer, Recorder
 from trollmoves.faults.ports import free_port
 from trollmoves.faults.programs import Program
@@ -57,6 +57,16 @@ class Network:
         self.observer = Observer(self.destination, self.ledger)
         self.killed = killed
         self.forgetful = False
+        self.secrets: list[str] = []
+        self.bystanders: dict[Path, Content | None] = {}
+
+    def plant(self, *secrets: str) -> None:
+        """Note *secrets* that are in the configurations and may be nowhere else, and put a file there that nobody may touch."""
+        self.secrets += secrets
+        theirs = self.root / "elsewhere" / "f00000.bin"
+        theirs.parent.mkdir()
+        theirs.write_bytes(b"nobody's business")
+        self.bystanders[theirs] = content_at(theirs)
 
     def _proxies(self, number: int) -> Iterator[TcpProxy]:
         """Requests are sent to another address of this machine, where a proxy has the same port."""
@@ -179,15 +189,28 @@ class Network:
         for number in range(count):
             self.write(f"{prefix}{number:05}.bin", os.urandom(size), server)
 
+    def feed(self, number: int, data: bytes) -> None:
+        """Write file *number* to all servers."""
+        for server in range(len(self.servers)):
+            self.write(f"f{number:05}.bin", data, server)
+
     # What must hold.
+
+    @property
+    def observers(self) -> list[Observer]:
+        return [self.observer]
+
+    def scenes(self) -> list[Scene]:
+        """What there is to check: one group of clients."""
+        return [self.scene(deletes="delete" in self.server_options)]
 
     def scene(self, *, deletes: bool = False, secrets: list[str] | None = None) -> Scene:
         spares = [self.spare_journal(number) for number in range(len(self.spares))]
         return Scene(self.ledger, self.origins, self.destination, [self.client_journal, *spares],
                      [self.server_journal(number) for number in range(len(self.origins))],
                      logs=[program.log for program in self.programs], published=self.recorder.files(),
-                     notices=list(self.recorder.texts), secrets=secrets or [], deletes=deletes, killed=self.killed,
-                     forgetful=self.forgetful)
+                     notices=list(self.recorder.texts), secrets=secrets or self.secrets, deletes=deletes,
+                     killed=self.killed, forgetful=self.forgetful, bystanders=self.bystanders)
 
     def settle(self, seconds: float = 60.0, *, deletes: bool = False) -> None:
         """Wait until everything written is at the destination and published (and removed, where that is wanted)."""

@@ -51,7 +51,7 @@ class Program:
         self.argv = [str(word) for word in argv]
         self.log = log
         self.name = name or Path(self.argv[0]).name
-        self._environment = clean_environment(environment)
+        self.environment = clean_environment(environment)
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,7 +72,7 @@ class Program:
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as output:
             return subprocess.Popen(_leash() + self.argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                    env=self._environment, cwd=self._directory, start_new_session=True)
+                                    env=self.environment, cwd=self._directory, start_new_session=True)
 
     @property
     def running(self) -> bool:

@@ -31,12 +31,13 @@ UPDATE files SET steps = CASE WHEN length(steps) < 32768 THEN steps
 WHERE id = :id;
 
 -- name: ask
--- A request is about to be sent: to whom, with what id.
+-- A request is about to be sent: to whom, with what id. The key becomes that of the provider that is asked: by it the provider's
+-- announcement is recognised when it is heard again.
 UPDATE files SET state = 'requested', time = new.column1, attempt = new.column2, due = NULL, request = new.column3,
-                 provider = new.column4, message = new.column5,
+                 provider = new.column4, key = new.column5, message = new.column6,
                  steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || new.column6
-FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column7;
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || new.column7
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column8;
 
 -- name: file
 SELECT * FROM files WHERE id = ?;
@@ -190,6 +191,13 @@ INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);
 -- name: due_removals
 SELECT removals.file, removals.tries, files.path, files.device, files.inode, files.size, files.mtime_ns
 FROM removals JOIN files ON files.id = removals.file WHERE removals.chain = ? AND removals.due <= ? ORDER BY removals.due LIMIT ?;
+
+-- name: move_removals
+-- The clock was set.
+UPDATE removals SET due = due + :leap;
+
+-- name: move_files
+UPDATE files SET created = created + :leap, time = time + :leap, due = due + :leap;
 
 -- name: delay_removal
 UPDATE removals SET due = ?, tries = tries + 1 WHERE file = ?;

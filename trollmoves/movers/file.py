@@ -33,6 +33,9 @@ SMALL = 2**20
 """Bytes; files up to this go through memory and are compared by checksum."""
 CHUNK = 64 * 2**20
 """Bytes the kernel copies per call; the progress and a cancellation have this resolution."""
+DIRECTORIES_KEPT = 1000
+CANNOT_SYNC = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL)
+"""What a directory answers in which nobody has made anything that could be lost."""
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 ERRORS: dict[int, type[MoveError]] = {
@@ -67,6 +70,8 @@ class FileSession(Session):
         self._link = bool(settings.parameters.get("link")) and settings.file_mode is None  # a link has the mode of the origin
         self._sums = settings.checksum != "never"
         self._pace = settings.pace("")
+        self._lasting: set[tuple[str, int, int]] = set()
+        """Directories that were synced with all above them: path, device, inode."""
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         try:
@@ -155,16 +160,40 @@ class FileSession(Session):
 
     def sync(self, path: str) -> None:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            status = _sync(path)
+            if stat.S_ISDIR(status.st_mode):
+                self._sync_above(path, status)
         except OSError as error:
             raise translated(error, path) from error
 
+    def _sync_above(self, path: str, status: os.stat_result) -> None:
+        """Once for each directory, those above it too: whoever made it, its name must last as well as the names in it."""
+        place = path, status.st_dev, status.st_ino
+        if place in self._lasting:
+            return
+        if len(self._lasting) >= DIRECTORIES_KEPT:
+            self._lasting.clear()
+        above = path
+        while above != os.path.dirname(above):
+            above = os.path.dirname(above)
+            try:
+                _sync(above)
+            except OSError as error:
+                if error.errno not in CANNOT_SYNC:
+                    raise
+        self._lasting.add(place)
+
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _sync(path: str) -> os.stat_result:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _keep_attributes(origin: Origin, target: int, *, mode: bool) -> None:

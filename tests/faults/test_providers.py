@@ -1,0 +1,79 @@
+"""Two providers of the same files: one of them fails, is heard again, or comes and goes (T24, T30)."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import rows
+from tests.faults.network import Network
+from tests.faults.test_killing import seeded
+from tests.support.eventually import eventually
+from trollmoves.faults.breaking import wait_until_ready
+
+
+def publications(network: Network) -> int:
+    (count,), = rows(network.client_journal, "SELECT count(*) FROM announcements")
+    return int(str(count))
+
+
+@pytest.mark.slow
+def test_what_another_provider_delivered_is_recognised_when_it_is_announced_again(tmp_path: Path) -> None:
+    with Network(tmp_path, servers=2, killed=True) as network:
+        for server in network.servers:
+            server.start()
+        for number in range(10):
+            for server in range(2):
+                network.write(f"f{number:05}.bin", b"%d" % number * 1000, server)
+        for server in range(2):
+            eventually(lambda server=server: len(rows(network.server_journal(server), "SELECT 1 FROM files")) == 10,  # type: ignore[misc]
+                       message="all announced")
+        for number in range(10):
+            (network.origins[number % 2] / f"f{number:05}.bin").unlink()  # whoever is asked first lacks half
+        network.client.start()
+        network.settle()
+        assert network.client.stop() == 0
+        assert publications(network) == 10
+        with closing(sqlite3.connect(network.client_journal)) as journal, journal:
+            journal.execute("DELETE FROM cursors")  # so that all is replayed
+        mark = network.client.mark()
+        network.client.start()
+        for _ in network.servers:
+            network.client.wait_for("asking for (all that|what) was announced", since=mark)
+        for server in range(2):
+            network.write("after.bin", b"after", server)
+        network.settle()
+        assert network.client.stop() == 0
+        assert publications(network) == 11
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("times", [4, pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
+def test_programs_that_come_and_go_in_any_order_lose_nothing(tmp_path: Path, times: int) -> None:
+    """T24: client first, server first, one without the other, while files are written."""
+    dice = seeded()
+    with Network(tmp_path, servers=2, killed=True) as network:
+        for round_number in range(times):
+            programs = list(network.programs)
+            dice.shuffle(programs)
+            for program in programs:
+                if not program.running:
+                    program.start()
+                network.feed(round_number * 10 + programs.index(program), dice.randbytes(2000))
+                time.sleep(dice.choice((0.0, 0.3, 1.0)))
+            for program in dice.sample(programs, 2):
+                if dice.random() < 0.5:
+                    program.kill()
+                elif wait_until_ready(program):
+                    assert program.stop() == 0
+        for program in network.programs:
+            if not program.running:
+                program.start()
+        network.settle(90)
+        assert network.stop() == [0, 0, 0]
+        network.check()

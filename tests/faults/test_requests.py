@@ -1,0 +1,65 @@
+"""Requests and replies that get lost (T32), and a transfer that takes longer than anybody waits for an answer (T33)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import rows
+from tests.faults.network import Network
+from trollmoves.faults.proxy import Fault
+
+ATTEMPTS = "SELECT identity, transfers.attempt, steps FROM transfers JOIN files ON files.id = file"
+
+
+def moves(network: Network) -> dict[str, int]:
+    """How often the server moved each file."""
+    return {str(identity): str(steps).count('["moved"') for identity, _, steps in rows(network.server_journal(), ATTEMPTS)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(("direction", "after"), [
+    ("upward", 0), ("upward", 300), ("upward", 900), ("downward", 0), ("downward", 70), ("downward", 300), ("downward", 700)])
+def test_a_lost_request_or_reply_costs_no_second_move(tmp_path: Path, direction: str, after: int, times: int) -> None:
+    """The connection is cut after so many bytes, which is in the greeting, in a request or in a reply."""
+    with Network(tmp_path, proxied=True, killed=True) as network:
+        proxy = network.proxies[1]
+        setattr(proxy, direction, Fault(cut_after=after, connections=times))
+        network.start()
+        network.write_many(5)
+        network.settle()
+        assert proxy.connections > 1, "nothing was cut"
+        assert set(moves(network).values()) == {1}
+        assert network.stop() == [0, 0]
+        network.check()
+
+
+@pytest.mark.slow
+def test_replies_that_are_held_back_cost_no_second_move(tmp_path: Path) -> None:
+    """Neither does the server answer within the time a client waits, nor is a connection closed."""
+    with Network(tmp_path, proxied=True, killed=True, client_options={"transfer_req_timeout": "1"}) as network:
+        network.begin(1)
+        network.proxies[1].downward = Fault(delay=4.0)
+        network.write_many(3, "late")
+        network.settle(90)
+        assert set(moves(network).values()) == {1}
+        assert network.stop() == [0, 0]
+        network.check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [
+    16, pytest.param(900, marks=[pytest.mark.nightly, pytest.mark.timeout(1100)])])
+def test_a_long_transfer_is_one_move_and_is_published_once(tmp_path: Path, seconds: int) -> None:
+    with Network(tmp_path, server_options={"bandwidth_per_host": "20k"}, client_options={"transfer_req_timeout": "2"}) as network:
+        network.start()
+        network.write("long.bin", os.urandom(20 * 1024 * seconds))
+        network.settle(seconds * 2 + 60)
+        assert moves(network) == {"long.bin": 1}
+        (attempt,), = rows(network.client_journal, "SELECT attempt FROM files WHERE identity = 'long.bin'")
+        assert int(str(attempt)) <= 1
+        assert network.stop() == [0, 0]
+        network.check()

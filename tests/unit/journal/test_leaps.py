@@ -1,0 +1,40 @@
+"""A clock that is set moves what waits with it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.clock import Clock
+from trollmoves.journal import Journal
+from trollmoves.journal.leaps import Leaps
+
+
+def run_now(pending: list[tuple[object, tuple[object, ...]]]) -> None:
+    for function, arguments in pending:
+        function(*arguments)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("seconds", "moved"), [(3600.0, 3600.0), (-86400.0, -86400.0), (3.0, 0.0)])
+def test_what_waits_moves_with_the_clock(tmp_path: Path, seconds: float, moved: float) -> None:
+    path, told = tmp_path / "journal", []
+    journal = Journal(path, run_now, lambda error: None)
+    clock, steady = Clock(1000.0), Clock(50.0)
+    leaps = Leaps(journal, told.append, clock, steady)
+    place = None, None, None, None, "provider", None, None, 0
+    row = (journal.new_file(), "chain", "a", "", "failed", 900.0, "", 1100.0, 1, *place, 800.0)
+    journal.write([("add_file", [row]), ("add_removal", [(row[0], "chain", 1200.0)])])
+    clock.advance(seconds)
+    leaps.check()
+    clock.advance(1)
+    steady.advance(1)
+    leaps.check()  # it leapt once
+    journal.close()
+    assert told == ([moved] if moved else [])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT created, time, due FROM files").fetchall() == [
+            (800.0 + moved, 900.0 + moved, 1100.0 + moved)]
+        assert connection.execute("SELECT due FROM removals").fetchall() == [(1200.0 + moved,)]
