@@ -85,3 +85,26 @@ class Stream:
         """No more beats, and the socket goes."""
         self._closed = True
         self._publisher.close()
+
+
+class Unheard(Stream):
+    """The stream of one who publishes nothing."""
+
+    def __init__(self) -> None:
+        """No socket, and no beats."""
+
+    @property
+    def is_heard(self) -> bool:
+        return False
+
+    def publish(self, raw: bytes, subject: str, position: int) -> None:
+        pass
+
+    def send(self, raw: bytes) -> None:
+        pass
+
+    def beat_soon(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

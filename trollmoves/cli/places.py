@@ -9,7 +9,7 @@ from pathlib import Path
 from trollmoves.cli.common import default_journal, state_directory
 from trollmoves.errors import ConfigurationError
 
-PROGRAMS = ("server", "client", "dispatcher")
+PROGRAMS = ("server", "client", "mirror", "dispatcher")
 
 
 def add_journal_arguments(parser: argparse.ArgumentParser) -> None:

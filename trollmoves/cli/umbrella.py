@@ -11,6 +11,7 @@ from trollmoves import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("trollmoves.cli.server", "announce the files that arrive, and move them (move_it_server.py)"),
     "client": ("trollmoves.cli.client", "ask for announced files, and publish them (move_it_client.py)"),
+    "mirror": ("trollmoves.cli.mirror", "announce what servers elsewhere announce, and pass the files on (move_it_mirror.py)"),
     "clean": ("trollmoves.cli.clean", "remove old files, but nothing that waits to be delivered (remove_it.py)"),
     "req": ("trollmoves.cli.req", "ask a server something: ping, info, replay, status (move_it_req.py)"),
     "dispatcher": ("trollmoves.cli.dispatcher", "send files to targets when messages speak of them (dispatcher.py)"),

@@ -25,7 +25,7 @@ from trollmoves.client.sending import Sending
 from trollmoves.client.unpacking import Unpacking
 from trollmoves.client.waiting import Waiting
 from trollmoves.config.settings import ClientSettings
-from trollmoves.errors import JournalError, MoveError, TrollmovesError, error_of
+from trollmoves.errors import JournalError, MoveError, NotAnnounced, TrollmovesError, error_of
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -140,10 +140,13 @@ class Asking:
     def fetch(self, file: int) -> None:
         """Somebody waits for *file*, which is in the journal: ask for it as soon as one of its providers has room."""
         flight = self._flights.get(file)
-        if flight is None:
-            self.waiting.ask_now(self._journal.find_one("file", (file,)))
+        row = self._journal.find_one("file", (file,)) if flight is None else None
+        if row is not None:
+            self.waiting.ask_now(row)
             self.commit()
-        elif not flight.asked:  # given up a moment ago, which is being written
+        elif flight is None and self._arriving is not None:
+            self._arriving.failed(file, NotAnnounced("the journal has forgotten it"))
+        elif flight is not None and not flight.asked:  # given up a moment ago, which is being written
             self._loop.after(SOON, lambda: self.fetch(file) if self._open else None)
 
     def add_source(self, file: int, source: Source) -> None:

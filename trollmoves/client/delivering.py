@@ -14,7 +14,7 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
-from trollmoves.bus.requesting import new_request
+from trollmoves.bus.requesting import Answered, new_request
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.flight import Flight, Source
@@ -31,6 +31,10 @@ CONFIRM_TIMEOUT = 60.0
 LISTENERS_WAIT = 3.0
 """Seconds after the start within which subscribers are expected to connect; the first one that does ends the waiting."""
 AFTER_FIRST_LISTENER = 0.25
+
+
+def _ignore(reply: Message | None) -> None:
+    """An ack that gets lost costs the provider a file it keeps too long, nothing else."""
 
 
 class Delivering:
@@ -155,20 +159,21 @@ class Delivering:
         files, self._published = orjson.dumps(self._published), []
         self._journal.write([("step_all", [(State.PUBLISHED, now, step_line(State.PUBLISHED, now), files)])])
 
-    def tell(self, source: Source) -> None:
+    def tell(self, source: Source, answered: Answered = _ignore) -> None:
         """Tell a provider that we have what it announced."""
         announcement = source.announcement
         if self._closed or not self._requesters.has_room(announcement.host, announcement.port):
+            self._loop.call(answered, None)
             return
         fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
         if announcement.epoch:
             request = new_request()
             data = {**fields, EXTENSION: {**announcement.message.extension, "request": request, **self._who}}
             requester = self._requesters.ours(announcement.host, announcement.port)
-            requester.ask(request, subject, "ack", data, _ignore, CONFIRM_TIMEOUT)
+            requester.ask(request, subject, "ack", data, answered, CONFIRM_TIMEOUT)
         else:
             lanes = self._requesters.upstream(announcement.host, announcement.port)
-            lanes.ask(subject, "ack", fields, _ignore, self._settings.req_timeout)
+            lanes.ask(subject, "ack", fields, answered, self._settings.req_timeout)
 
     def confirm(self, flight: Flight) -> None:
         """Tell the provider, together with others, that its answer was taken."""
@@ -182,10 +187,15 @@ class Delivering:
     def _send_confirmations(self, place: tuple[str, int]) -> None:
         requests = [] if self._closed else self._confirmations.pop(place, [])
         for start in range(0, len(requests), CONFIRM_AT_ONCE):
-            request = new_request()
-            data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests[start:start + CONFIRM_AT_ONCE]}}
-            self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, _ignore, CONFIRM_TIMEOUT)
+            self.acknowledge(place, requests[start:start + CONFIRM_AT_ONCE])
             crashing.point("client.confirmed")
+
+    def acknowledge(self, place: tuple[str, int], requests: Sequence[tuple[int, str]], answered: Answered = _ignore) -> None:
+        """Confirm what the provider at *place* delivered: for each file the position of its announcement and the id of its
+        request."""
+        request = new_request()
+        data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests}}
+        self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, answered, CONFIRM_TIMEOUT)
 
     def close(self) -> None:
         """Publish nothing more: what is journaled is published by whoever takes up the journal."""
@@ -213,7 +223,3 @@ def _receipt(reply: Message) -> str:
     if "verified" not in said:
         return f"delivered by upstream server {reply.sender}"
     return f"verified: {said.get('verified')} {said.get('checksum') or ''}".strip()
-
-
-def _ignore(reply: Message | None) -> None:
-    """An ack that gets lost costs the provider a file it keeps too long, nothing else."""

@@ -60,6 +60,9 @@ class Relay(Protocol):
     def also_from(self, file: int, source: Source) -> None:
         """Another provider announces what we know already."""
 
+    def committing(self, then: Callable[[], Any] | None) -> Callable[[], Any]:
+        """What to call when the messages at hand are in the journal, which then calls *then*."""
+
 
 class Hearing:
     """The providers of one client chain; belongs to the loop."""
@@ -143,7 +146,7 @@ class Hearing:
                 logger.exception("[%s] a message of %s cannot be dealt with", self._settings.name, provider)
         if cursor is not None:
             self._ledger.add("set_cursor", cursor)
-        self._asking.commit(then)
+        self._asking.commit(then if self._relay is None else self._relay.committing(then))
         if self._journal.full and not self._paused:
             self._pause()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from trollmoves.config import ini
 from trollmoves.config.hidden import is_secret
+from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 from trollmoves.config.text import Problem, in_order, near
 from trollmoves.errors import ConfigurationError
@@ -57,6 +58,11 @@ def read_client_config(path: str | os.PathLike[str]) -> Configuration[ClientSett
     return _read(path, ClientSettings, _client_section)
 
 
+def read_mirror_config(path: str | os.PathLike[str]) -> Configuration[MirrorSettings]:
+    """Read a mirror's file. Raises as `read_server_config` does."""
+    return _read(path, MirrorSettings, _mirror_section)
+
+
 class _Section:
     """One section on its way from text to settings."""
 
@@ -90,7 +96,7 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     file = ini.load(path)
     sections = [_Section(file, name) for name in file.sections]
     chains = {section.name: _settings(section, model, read_section(section)) for section in sections}
-    if model is ServerSettings:
+    if issubclass(model, ServerSettings):
         _check_shared_ports(sections, chains)
     problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
     if file.unreadable:
@@ -129,17 +135,21 @@ def _shown(option: str, value: Any) -> str:
     return f"{value if len(value) <= _SHOWN else value[:_SHOWN] + '...'!r} "
 
 
-def _server_section(section: _Section) -> dict[str, Any]:
+def _mirror_section(section: _Section) -> dict[str, Any]:
+    return {"group": section.name} | _server_section(section, MirrorSettings, "a mirror")
+
+
+def _server_section(section: _Section, model: type[ServerSettings] = ServerSettings, what: str = "a server") -> dict[str, Any]:
     values, problems = ini.nested(section.text())
     for option, text in problems.items():
         section.problem(option, text)
-    _rename(section, values)
+    known = model.options()
+    _rename(section, values, known)
     _move_deprecated(section, values)
-    known = ServerSettings.options()
     for option in [name for name in values if name not in known]:
         del values[option]
         hint = f"; write connection_parameters__{option}" if option in NAMES else near(option, known)
-        section.warn(option, f"is no option of a server and is ignored{hint}")
+        section.warn(option, f"is no option of {what} and is ignored{hint}")
     for option in [name for name, value in values.items() if isinstance(value, dict) and name != "connection_parameters"]:
         del values[option]
         section.problem(option, f"has no parts; write {option} = value")
@@ -147,8 +157,10 @@ def _server_section(section: _Section) -> dict[str, Any]:
     return values
 
 
-def _rename(section: _Section, values: dict[str, Any]) -> None:
+def _rename(section: _Section, values: dict[str, Any], known: Collection[str]) -> None:
     for old, new in ServerSettings.RENAMED.items():
+        if new not in known:
+            continue
         if old in values and new in values:
             if section.entries[old].section == section.entries[new].section:
                 section.problem(old, f"is another name of {new}, which is given as well; keep one")

@@ -232,6 +232,25 @@ SELECT packed.* FROM packed JOIN files ON files.id = packed.file WHERE files.cha
 -- name: end_packed
 DELETE FROM packed WHERE file = ?;
 
+-- name: put_copy
+INSERT OR REPLACE INTO copies (file, announced, chain, path, device, inode, size, mtime_ns, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: copies_of
+SELECT announced, path, device, inode, size, mtime_ns FROM copies WHERE file = ?;
+
+-- name: aged_copies
+SELECT DISTINCT copies.file AS file, identity FROM copies JOIN files ON files.id = copies.file
+WHERE copies.chain = ? AND copies.time < ? ORDER BY copies.file LIMIT ?;
+
+-- name: end_copies
+DELETE FROM copies WHERE file = ?;
+
+-- name: is_released
+-- Whether all consumers of a mirrored file have it, and nothing more is to be done for it.
+SELECT 1 FROM files WHERE id = ? AND state IN ('moved', 'acknowledged')
+  AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.file = files.id)
+  AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id);
+
 -- name: set_cursor
 INSERT INTO cursors (chain, provider, epoch, position) VALUES (?, ?, ?, ?)
 ON CONFLICT (chain, provider) DO UPDATE SET epoch = excluded.epoch, position = excluded.position;
@@ -275,6 +294,7 @@ SELECT * FROM files WHERE identity = ? OR key = ? ORDER BY id;
 SELECT id, path, device, inode, size, mtime_ns FROM files WHERE chain = ? AND due IS NULL
   AND (state IN ('published', 'covered', 'given_up') OR (path IS NOT NULL AND state NOT IN ('moving', 'requested')))
   AND (time < ? OR id <= (SELECT id FROM files WHERE chain = ? ORDER BY id DESC LIMIT 1 OFFSET ?))
+  AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.file = files.id)
 ORDER BY id LIMIT ?;
 
 -- name: kept_files

@@ -109,3 +109,23 @@ def _translated(error: OSError, path: str) -> MoveError:
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
         return OriginChanged(f"{path} is a link or no regular file")
     return TemporaryError(f"{path} cannot be read: {error.strerror}")
+
+
+def examined(roots: tuple[str, ...], path: str, *, sync: bool) -> Announced:
+    """The regular file at *path* as it is now; with *sync* it and its name survive a power loss. Raises as `opened` does."""
+    _, parts = _divided(roots, path)
+    try:
+        with parent_beneath(roots, path) as parent:
+            descriptor = os.open(parts[-1], _FILE, dir_fd=parent)
+            try:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise OriginChanged(f"{path} is no regular file")
+                if sync:
+                    os.fsync(descriptor)
+                    os.fsync(parent)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        raise _translated(error, path) from error
+    return Announced(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

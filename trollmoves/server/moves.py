@@ -112,6 +112,8 @@ class Moving:
     began: float = field(default_factory=time.time)
     noted: bool = False
     """The journal has it."""
+    wanted: tuple[Member, ...] = ()
+    """Its files as they were announced."""
     brought: int = 0
     """How often its files were brought here for it."""
 
@@ -199,6 +201,7 @@ class Moves:
     def start(self, moving: Moving, waiter: Waiter) -> None:
         """Queue a move, with the first who waits for it; `submit` sets it off."""
         moving.served.pushing.limit(moving.push.destination)  # which refuses what nothing can be moved to
+        moving.wanted = moving.push.members
         self._moving[moving.push.transfer] = moving
         self._held += moving.weight
         self.join(moving, waiter)

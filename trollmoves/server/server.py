@@ -204,8 +204,12 @@ class Server(Service):
     def _announce_backlogs(self) -> None:
         waiting, self._backlog_waits = self._backlog_waits, set()
         for name in waiting & self._chains.keys():
-            self._announce_unasked(name, 0)
+            self._announce_unasked(name, self.first_unasked())
             self._chains[name].announce_backlog()
+
+    def first_unasked(self) -> int:
+        """The position after which announcements that nobody asked for are published again."""
+        return 0
 
     def _announce_unasked(self, name: str, after: int) -> None:
         """Publish again what was announced before the last stop and never asked for: upstream clients cannot ask for a replay."""

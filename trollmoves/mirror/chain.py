@@ -1,0 +1,91 @@
+"""One section of a mirror: hear -> relay; asked -> fetch -> serve -> release. This is the life of a file on one screen.
+
+    Hearing      what providers announce and what was missed    client/hearing.py
+    -> Relaying  announces it behind, under our address         relaying.py
+    Serving      answers who asks for it                        server/serving.py (one per request port, shared by sections)
+    -> Fetching  has it brought here when it is not             fetching.py
+       -> Asking     asks the providers; retries                client/asking.py
+    -> Pushing   moves it on, in a worker                       server/pushing.py
+    -> Releasing removes it when all have it; tells providers   releasing.py
+"""
+
+from __future__ import annotations
+
+from trollmoves.bus import Loop
+from trollmoves.bus.streaming import Stream, Unheard
+from trollmoves.client.asking import Asking
+from trollmoves.client.hearing import Hearing
+from trollmoves.client.ledger import Ledger
+from trollmoves.config.mirrors import MirrorSettings
+from trollmoves.journal import Journal
+from trollmoves.messages import Envelope
+from trollmoves.mirror.fetching import Fetching
+from trollmoves.mirror.parts import Store
+from trollmoves.mirror.relaying import Relaying
+from trollmoves.mirror.releasing import Releasing
+from trollmoves.server.moves import Served
+from trollmoves.server.pushing import Pushing
+from trollmoves.server.recent import Recent
+from trollmoves.workers import Workers
+
+
+class Chain:
+    """A configured section that runs; belongs to the loop."""
+
+    def __init__(self, settings: MirrorSettings, client: str, mirror: str, request_address: str, journal: Journal, loop: Loop,
+                 envelope: Envelope, stream: Stream, recent: Recent, workers: Workers):
+        """*client* is our name towards providers, *mirror* the one among mirrors. *stream* is where it announces: what the client
+        half would publish concerns nobody."""
+        self.settings = settings
+        front, store = settings.front, Store(settings.front)
+        who = {"client": client, "group": client, "priority": 0}
+        ledger = Ledger(settings.name, journal)
+        pushing = Pushing(settings, (store.root,))
+        self._journal = journal
+        self._loop = loop
+        self._fetching = Fetching(settings, store, pushing, journal, workers)
+        self._asking = Asking(front, who, ledger, journal, loop, envelope, workers, Unheard(), self._fetching)
+        self._fetching.asking = self._asking
+        self._relaying = Relaying(settings, mirror, request_address, ledger, journal, loop, envelope, stream, recent,
+                                  self._asking)
+        self._hearing = Hearing(front, client, ledger, journal, loop, self._asking, self._relaying)
+        self.served = Served(settings, pushing, Releasing(settings, journal, loop, self._asking), self._fetching)
+        self._feeding = self._open = True
+
+    @property
+    def does(self) -> str:
+        """What it does, for the log."""
+        providers = ", ".join(str(provider) for provider in self.settings.providers)
+        return f"mirrors {self.settings.client_topic or 'everything'} of {providers}"
+
+    def start(self) -> None:
+        """Take up what was left, then listen; when all is in the journal that an earlier chain of this name noted."""
+        self._loop.call(self._journal.write, [], self._begin)
+
+    def _begin(self) -> None:
+        if self._feeding:
+            self._asking.start()
+            self._relaying.start()
+            self._hearing.start()
+
+    def announce_backlog(self) -> None:
+        """What was announced while we were away is asked for by the catch-up of each provider."""
+
+    def check_health(self, most_restarts: int) -> None:
+        """There is no watch to look after: connections heal by themselves."""
+
+    def stop_feeding(self) -> None:
+        """Hear nothing new; requests are still served, with what is here or on its way."""
+        self._feeding = False
+        self._hearing.stop()
+        self._relaying.stop()
+        self._asking.stop_feeding()
+
+    def stop(self) -> None:
+        """End; may be called twice."""
+        if self._open:
+            self._open = False
+            self.stop_feeding()
+            self._fetching.close()
+            self._asking.close()
+            self.served.removing.stop()

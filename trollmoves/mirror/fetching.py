@@ -1,0 +1,182 @@
+"""Fetch: when somebody asks for a file that is not here (any more), the client half asks for it in its turn.
+
+Those who asked wait meanwhile, as for any move that takes long. What has arrived is journaled as a copy, and served until the
+consumers have it (releasing.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from trollmoves import crashing
+from trollmoves.client.asking import Asking
+from trollmoves.client.delivering import receipt_line
+from trollmoves.client.flight import Flight
+from trollmoves.config.mirrors import MirrorSettings
+from trollmoves.errors import (
+    Busy,
+    DestinationInvalid,
+    MoveError,
+    NotAnnounced,
+    OriginChanged,
+    OriginGone,
+    Unreachable,
+    VerificationFailed,
+)
+from trollmoves.journal import Journal
+from trollmoves.lifecycle import State
+from trollmoves.messages import Message, decode, uris_of
+from trollmoves.mirror.parts import Part, Store, parts_of
+from trollmoves.server.beneath import Announced, examined, remove
+from trollmoves.server.moves import Brought, Moving
+from trollmoves.server.pushing import Member, Push, Pushing
+from trollmoves.workers import Work, Workers
+
+logger = logging.getLogger(__name__)
+
+AT_A_TIME = 4
+"""Looks at the directory of one section at a time."""
+ASK_AGAIN = 5.0
+"""Seconds after which who asked may ask again for what could not be fetched now."""
+
+Waiting = tuple[Moving, Brought]
+
+
+class Fetching:
+    """Brings the files of one section here: `Supply` of its server half, `Arriving` of its client half; belongs to the loop."""
+
+    asking: Asking
+    """The client half; set before anything is asked for."""
+
+    def __init__(self, settings: MirrorSettings, store: Store, pushing: Pushing, journal: Journal, workers: Workers):
+        self._chain = settings.name
+        self._sync = settings.fsync != "never"
+        self._store = store
+        self._pushing = pushing
+        self._journal = journal
+        self._workers = workers
+        self._waiting: dict[int, list[Waiting]] = {}
+        """By row of the journal: who waits for it to be fetched."""
+        self._open = True
+
+    def close(self) -> None:
+        """Who waits is told to ask again; whoever takes our place fetches it."""
+        self._open = False
+        for file in list(self._waiting):
+            self.failed(file, Busy("this section of the mirror was ended; ask again", 1.0))
+
+    # Somebody asks.
+
+    def members(self, message: Message, row: Any) -> tuple[Member, ...]:
+        """The files that a request wants, by the paths that were announced: the request says where each goes below the
+        destination."""
+        fields = message.fields if uris_of(message.fields) else decode(row["message"].encode()).fields
+        return tuple(Member(Announced(part.announced, 0, 0, row["size"] or 0, 0), part.relative) for part in parts_of(fields))
+
+    def bring(self, moving: Moving, then: Brought) -> None:
+        if not self._open:
+            then(Busy("this section of the mirror was ended; ask again", 1.0))
+            return
+        copies = self._copies_of(moving.file)
+        self._submit(partial(self._look, moving.push, moving.wanted, copies), partial(self._looked, moving, then, copies))
+
+    def _submit(self, run: Any, done: Any) -> None:
+        self._workers.submit([Work(("mirror", self._chain), AT_A_TIME, lambda _: run(), done)])
+
+    def _copies_of(self, file: int) -> dict[str, Announced]:
+        """By the path that was announced, what the journal says is here."""
+        return {os.fsdecode(row["announced"]): Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"],
+                                                         row["mtime_ns"]) for row in self._journal.find("copies_of", (file,))}
+
+    def _look(self, push: Push, wanted: Sequence[Member], copies: dict[str, Announced]) -> tuple[Member, ...] | None:
+        """In a worker: the files, None when they are not here. Raises `Denied`: for a stranger nothing is fetched."""
+        self._pushing.check(push)
+        found = _chosen(wanted, copies)
+        return found if found is not None and all(self._is_here(member.file) for member in found) else None
+
+    def _is_here(self, copy: Announced) -> bool:
+        try:
+            return copy.path.startswith(self._store.root.rstrip("/") + "/") and copy.is_still(os.lstat(copy.path))
+        except OSError:
+            return False
+
+    def _looked(self, moving: Moving, then: Brought, copies: dict[str, Announced], outcome: Any) -> None:
+        if isinstance(outcome, Exception):
+            then(outcome if isinstance(outcome, MoveError) else MoveError(f"{type(outcome).__name__}: {outcome}"))
+        elif outcome is not None:
+            then(outcome)
+        elif not self._open or self._copies_of(moving.file) != copies:  # they have just come, or gone
+            self.bring(moving, then)
+        else:
+            self._waiting.setdefault(moving.file, []).append((moving, then))
+            crashing.point("mirror.asked")
+            self.asking.fetch(moving.file)
+
+    # It arrives.
+
+    def deliver(self, flight: Flight, reply: Message) -> None:
+        assert flight.place is not None
+        crashing.point("mirror.fetched")
+        directory = flight.place.destination.path
+        paths = {part: self._store.path_of(directory, part) for part in parts_of(flight.source.announcement.message.fields)}
+        before = self._copies_of(flight.id)
+        self._submit(partial(self._examine, flight, paths, before), partial(self._examined, flight, reply))
+
+    def _examine(self, flight: Flight, paths: dict[Part, str], before: dict[str, Announced]) -> dict[str, Announced]:
+        """In a worker: what has arrived, made to last. The provider may remove its own as soon as it has been told."""
+        found = {part.announced: self._arrived(flight, path) for part, path in paths.items()}
+        for announced, copy in before.items():
+            if announced not in found or found[announced].path != copy.path:
+                remove((os.path.dirname(copy.path),), copy)  # of a time when `destination` was another one
+        return found
+
+    def _arrived(self, flight: Flight, path: str) -> Announced:
+        announcement = flight.source.announcement
+        try:
+            copy = examined((self._store.root,), path, sync=self._sync)
+        except (OriginGone, NotAnnounced) as error:
+            raise Unreachable(f"{announcement.address} says it has delivered to {path}, where nothing is: `destination` must "
+                              "lead to this machine") from error
+        if announcement.size is not None and announcement.size != copy.size and len(uris_of(announcement.message.fields)) == 1:
+            raise VerificationFailed(f"{path} has {copy.size} bytes, of {announcement.size} that were announced")
+        return copy
+
+    def _examined(self, flight: Flight, reply: Message, outcome: Any) -> None:
+        if isinstance(outcome, Exception):
+            self.asking.not_delivered(flight, getattr(outcome, "code", "internal"), False, str(outcome))
+            return
+        now = time.time()
+        rows = [(flight.id, os.fsencode(announced), self._chain, os.fsencode(copy.path), copy.device, copy.inode, copy.size,
+                 copy.mtime_ns, now) for announced, copy in outcome.items()]
+        step = (State.MOVED, now, flight.attempt, receipt_line(flight, reply), flight.id)
+        self._journal.write([("step", [step]), ("put_copy", rows)], self._kept, flight, outcome)
+
+    def _kept(self, flight: Flight, copies: dict[str, Announced]) -> None:
+        """The journal has it: serve those who wait."""
+        crashing.point("mirror.kept")
+        self.asking.landed(flight)
+        for moving, then in self._waiting.pop(flight.id, ()):
+            found = _chosen(moving.wanted, copies)
+            then(found if found is not None else DestinationInvalid("the request names files that were not announced together"))
+
+    def failed(self, file: int, error: MoveError) -> None:
+        """Those who wait are told what concerns them: it is gone, or it may be had later. The log has the rest, which is about
+        another network."""
+        for moving, then in self._waiting.pop(file, ()):
+            name = os.path.basename(moving.wanted[0].file.path)
+            if isinstance(error, OriginGone | OriginChanged | NotAnnounced):
+                then(type(error)(f"{name} cannot be had any more where this mirror has it from"))
+            else:
+                then(error if isinstance(error, Busy) else Busy(f"{name} cannot be fetched now; ask again", ASK_AGAIN))
+
+
+def _chosen(wanted: Sequence[Member], copies: dict[str, Announced]) -> tuple[Member, ...] | None:
+    """The copies of what is wanted, None unless there is one of each."""
+    if any(member.file.path not in copies for member in wanted):
+        return None
+    return tuple(Member(copies[member.file.path], member.relative) for member in wanted)

@@ -1,0 +1,47 @@
+"""The mirror program: a server whose chains have their files from other servers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from trollmoves.config.reading import read_mirror_config
+from trollmoves.mirror.chain import Chain
+from trollmoves.server.server import RunningChain, Server
+
+NAME = "move_it_mirror"
+UNHEARD = 1000
+"""Announcements, the last ones before a stop, that are published again after it: a process that is killed may have journaled
+and not published them, and upstream clients cannot ask for them."""
+
+
+class Mirror(Server):
+    """Runs the sections of one configuration file."""
+
+    def __init__(self, config_file: Path, journal: Path, port: int):
+        super().__init__(config_file, journal, port, name=NAME, read_config=read_mirror_config)
+        self._client = f"{socket.gethostname()}/{journal.stem}"
+        self._mirror = mirror_name(journal)
+
+    def new_chain(self, settings: Any) -> RunningChain:
+        address = self.address_of(settings)
+        assert address is not None  # no section without a request port
+        return Chain(settings, f"{settings.name}@{self._client}", self._mirror, address, self.journal, self.loop, self.envelope,
+                     self.stream, self.recent, self.workers)
+
+    def first_unasked(self) -> int:
+        return max(0, super().first_unasked(), self.journal.head - UNHEARD)
+
+
+def mirror_name(journal: Path) -> str:
+    """What announcements say they have passed through: the same after a restart, also with a new journal, and another one for
+    every mirror anywhere. It tells nothing of this machine."""
+    machine = ""
+    with suppress(OSError):
+        machine = Path("/etc/machine-id").read_text(encoding="ascii", errors="replace").strip()
+    text = "\n".join((machine, socket.gethostname(), os.path.realpath(journal)))
+    return "m:" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]

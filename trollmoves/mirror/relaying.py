@@ -1,0 +1,230 @@
+"""Relay: what is heard in front is announced behind, under our address and numbers. Journaled first, published then.
+
+One row of the journal has both: the announcement that was heard, with its provider, and the place where it stands in ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from trollmoves import crashing
+from trollmoves.bus import Loop
+from trollmoves.bus.streaming import Stream
+from trollmoves.client.asking import Asking
+from trollmoves.client.deciding import Known
+from trollmoves.client.flight import Source
+from trollmoves.client.ledger import Ledger
+from trollmoves.config.mirrors import MirrorSettings
+from trollmoves.errors import DestinationInvalid
+from trollmoves.journal import Journal
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, PROTOCOL, Announcement, Envelope, Message, decode, read_announcement, uris_of
+from trollmoves.mirror.parts import parts_of
+from trollmoves.patterns import Pattern
+from trollmoves.server.recent import Recent
+from trollmoves.server.requests import announced_path
+
+logger = logging.getLogger(__name__)
+
+MOST_MIRRORS = 8
+"""Mirrors an announcement may have passed through."""
+TOLD = ("key", "size", "mtime", "checksum", "items", "expires")
+"""What our extension says of the content, which every mirror hands on."""
+AT_ONCE = 200
+LOOK_AGAIN = 0.02
+
+
+class Fresh(NamedTuple):
+    """What will be published when the journal has it."""
+
+    file: int
+    identity: str
+    subject: str
+    position: int
+    raw: bytes
+    row: tuple[Any, ...]
+    """As it stands in the journal; empty for one that waited for its `delay`."""
+
+
+class Relaying:
+    """Announces what one section hears; belongs to the loop."""
+
+    def __init__(self, settings: MirrorSettings, mirror: str, address: str, ledger: Ledger, journal: Journal, loop: Loop,
+                 envelope: Envelope, stream: Stream, recent: Recent, asking: Asking):
+        """*mirror* names us among all mirrors, *address* is where clients send their requests."""
+        self._settings = settings
+        self._mirror = mirror
+        self._address = address
+        self._ledger = ledger
+        self._journal = journal
+        self._loop = loop
+        self._envelope = envelope
+        self._stream = stream
+        self._recent = recent
+        self._asking = asking
+        self._names = os.path.basename(Pattern(settings.origin).glob) if settings.origin else "*"
+        self._noted: list[Fresh] = []
+        """What was heard in this turn of the loop; position 0 where it is announced later."""
+        self._depths: dict[int, int] = {}
+        """Of files that are being written: through how many mirrors their announcement came."""
+        self._delayed: deque[tuple[float, int]] = deque()
+        """When which file is to be announced."""
+        self.dropped = self._dropped_before()
+        """Announcements that had been here before, or had passed through too many mirrors."""
+        self._open = True
+
+    def start(self) -> None:
+        """Take up what waited for its `delay` when the last process ended."""
+        for row in self._journal.find("files_in_state", (self._settings.name, State.SEEN)):
+            self._delay(row["created"], row["id"])
+
+    def stop(self) -> None:
+        """Announce nothing more that waits for its `delay`."""
+        self._open = False
+
+    # What is heard.
+
+    def is_welcome(self, announcement: Announcement) -> bool:
+        via = _via(announcement.message)
+        if self._mirror in via or len(via) > MOST_MIRRORS:
+            self._drop(announcement, via)
+            return False
+        try:
+            parts = parts_of(announcement.message.fields)
+        except DestinationInvalid as error:
+            logger.warning("[%s] %s of %s is not mirrored: %s", self._settings.name, announcement.identity, announcement.address,
+                           error)
+            return False
+        return all(fnmatchcase(part.name, self._names) for part in parts)
+
+    def begin(self, source: Source) -> None:
+        announcement, now, file = source.announcement, time.time(), self._journal.new_file()
+        state = State.SEEN if self._settings.delay else State.ANNOUNCED
+        message = announcement.message
+        path = announced_path(uris_of(message.fields))
+        row = (file, self._settings.name, announcement.identity, announcement.key, state, now,
+               step_line(state, now, source.provider), None, announcement.size, path, None, None, None, source.provider,
+               message.raw.decode(), None, 0, now)
+        self._ledger.add("add_file", row)
+        self._ledger.remember(announcement.identity, file, Known(
+            state, announcement.key, announcement.size, source.provider, announcement.epoch, announcement.offset))
+        self._depths[file] = len(_via(message))
+        if self._settings.delay:
+            self._noted.append(Fresh(file, announcement.identity, message.subject, 0, b"", row))
+        else:
+            fresh, record = self._composed(file, announcement, now, row)
+            self._ledger.add("add_announcement", record)
+            self._noted.append(fresh)
+
+    def committing(self, then: Callable[[], Any] | None) -> Callable[[], Any]:
+        fresh, self._noted = self._noted, []
+
+        def committed() -> None:
+            self._tell(fresh)
+            if then is not None:
+                then()
+        return committed
+
+    def also_from(self, file: int, source: Source) -> None:
+        """One more to ask, if it is not farther from where the file comes from than the first: mirrors that are as near as we are
+        or nearer never wait for us, so that they never wait for each other in a circle."""
+        if len(_via(source.announcement.message)) > self._depth_of(file):
+            return
+        self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
+        self._asking.add_source(file, source)
+        if self._journal.find_one("is_released", (file,)) is not None:
+            self._asking.delivering.tell(source)
+
+    def _depth_of(self, file: int) -> int:
+        if file in self._depths:
+            return self._depths[file]
+        row = self._journal.find_one("file", (file,))
+        return 0 if row is None else len(_via(decode(row["message"].encode())))
+
+    # What is announced.
+
+    def _tell(self, fresh: list[Fresh]) -> None:
+        """The journal has them: publish, in the order of their positions."""
+        if not fresh:
+            return
+        crashing.point("mirror.announced")
+        for item in fresh:
+            self._depths.pop(item.file, None)
+            self._ledger.forget(item.identity, item.file)
+            if not item.position:
+                self._delay(item.row[-1], item.file)
+                continue
+            if item.row:
+                self._recent.add(item.position, item.row)
+            self._stream.publish(item.raw, item.subject, item.position)
+        crashing.point("mirror.published")
+
+    def _composed(self, file: int, announcement: Announcement, now: float, row: tuple[Any, ...]) -> tuple[Fresh, tuple[Any, ...]]:
+        """Our announcement of what was heard, and its row for the journal."""
+        heard = announcement.message
+        position, previous = self._journal.new_position(heard.subject)
+        told = {name: heard.extension[name] for name in TOLD if announcement.epoch and name in heard.extension}
+        extension = {**told, "version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
+                     "address": self._address, "via": [*_via(heard), self._mirror]}
+        data = {**heard.fields, "request_address": self._address, EXTENSION: extension}
+        raw = self._envelope.encode(heard.subject, heard.type, data)
+        return (Fresh(file, announcement.identity, heard.subject, position, raw, row),
+                (position, file, heard.subject, previous, raw.decode(), now))
+
+    def _delay(self, heard: float, file: int) -> None:
+        """Announce *file* when its `delay` is over."""
+        self._delayed.append((heard + self._settings.delay, file))
+        if len(self._delayed) == 1:
+            self._loop.after(max(0.0, self._delayed[0][0] - time.time()), self._announce_due)
+
+    def _announce_due(self) -> None:
+        """Announce what has waited for its `delay`."""
+        if not self._open:
+            return
+        now = time.time()
+        fresh: list[Fresh] = []
+        records: list[tuple[Any, ...]] = []
+        steps: list[tuple[Any, ...]] = []
+        while self._delayed and self._delayed[0][0] <= now and len(fresh) < AT_ONCE:
+            row = self._journal.find_one("file", (self._delayed.popleft()[1],))
+            if row is not None and row["state"] == State.SEEN:
+                announcement = read_announcement(decode(row["message"].encode()))
+                item, record = self._composed(row["id"], announcement, now, ())
+                fresh.append(item)
+                records.append(record)
+                steps.append((State.ANNOUNCED, now, 0, step_line(State.ANNOUNCED, now), row["id"]))
+        if fresh:
+            self._journal.write([("add_announcement", records), ("step", steps)], self._tell, fresh)
+        if self._delayed:
+            self._loop.after(max(LOOK_AGAIN, self._delayed[0][0] - now), self._announce_due)
+
+    # What comes back.
+
+    def _dropped_before(self) -> int:
+        row = self._journal.find_one("meta", (self._meta,))
+        return 0 if row is None else int(row["value"])
+
+    @property
+    def _meta(self) -> str:
+        return f"dropped:{self._settings.name}"
+
+    def _drop(self, announcement: Announcement, via: list[str]) -> None:
+        self.dropped += 1
+        self._ledger.add("put_meta", (self._meta, str(self.dropped)))
+        if self.dropped in (1, 10, 100) or self.dropped % 1000 == 0:
+            why = "it has been here before" if self._mirror in via else f"it has passed through {len(via)} mirrors"
+            logger.info("[%s] %s of %s is not mirrored: %s (%d so far)", self._settings.name, announcement.identity,
+                        announcement.address, why, self.dropped)
+
+
+def _via(message: Message) -> list[str]:
+    """The mirrors that an announcement has passed through, the first one first."""
+    via = message.extension.get("via")
+    return [name for name in via if isinstance(name, str)] if isinstance(via, list) else []

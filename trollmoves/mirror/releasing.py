@@ -1,0 +1,117 @@
+"""Release: what all consumers have is removed here, and its providers are told, so that they can remove it in their turn.
+
+A file stays on the list of removals until its provider has answered; so whatever is killed meanwhile, the provider is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from functools import partial
+from typing import Any
+
+from trollmoves import crashing
+from trollmoves.bus import Loop
+from trollmoves.client.asking import Asking
+from trollmoves.config.mirrors import MirrorSettings
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.messages import Message
+from trollmoves.server.beneath import Announced, remove
+from trollmoves.server.removing import AT_ONCE, RETRY, Removing
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[str, int]
+
+
+class Releasing(Removing):
+    """Removes the copies of one section; belongs to the loop."""
+
+    def __init__(self, settings: MirrorSettings, journal: Journal, loop: Loop, asking: Asking):
+        super().__init__(settings, (), journal, loop)
+        self._asking = asking
+        self._telling: set[int] = set()
+        """Files whose providers were told and have not answered yet."""
+        self._confirmations: dict[Place, list[tuple[int, int, str]]] = {}
+        """By provider what is confirmed in this turn of the loop: file, position of its announcement, id of our request."""
+
+    def _stays(self, file: int) -> bool:
+        return False  # also where copies are not removed providers are told
+
+    def _aged(self, before: float) -> list[Any]:
+        return self._journal.find("aged_copies", (self._chain, before, AT_ONCE))
+
+    def _remove(self, row: Any, now: float, why: str) -> None:
+        file: int = row["file"]
+        if file in self._telling:
+            return
+        copies = self._journal.find("copies_of", (file,))
+        crashing.point("mirror.releasing")
+        try:
+            removed = sum(_remove_copy(copy) for copy in copies) if self._deletes or why != "delivered" else 0
+        except OSError as error:
+            logger.error("[%s] a copy cannot be removed (%s); tried again in %d s", self._chain, error, RETRY)
+            self._journal.write([("delay_removal", [(now + RETRY, file)])])
+            return
+        crashing.point("mirror.removed")
+        records: list[Operation] = [("end_copies", [(file,)])] if copies else []
+        if copies:
+            detail = f"{removed} of {len(copies)} copies removed ({why})"
+            records.append(("note", [{"line": step_line("removed", now, detail=detail), "id": file}]))
+        if why == "delivered":
+            self._journal.write(records, self._tell, file)
+        else:  # nobody confirmed it, so neither do we
+            self._journal.write([*records, ("end_removal", [(file,)])])
+
+    # Tell the providers.
+
+    def _tell(self, file: int) -> None:
+        row = self._journal.find_one("file", (file,))
+        if row is None or file in self._telling or not self._open:
+            return
+        flight = self._asking.waiting.flight_of(row)
+        self._telling.add(file)
+        announcement, delivering = flight.source.announcement, self._asking.delivering
+        for source in flight.sources.values():
+            if source is not flight.source:
+                delivering.tell(source)
+        if row["request"] is None:  # the consumers have it from elsewhere
+            delivering.tell(flight.source, partial(self._answered, [file]))
+        elif announcement.epoch:
+            if not self._confirmations:
+                self._loop.call(self._confirm)
+            place = announcement.host, announcement.port
+            self._confirmations.setdefault(place, []).append((file, announcement.offset, row["request"]))
+        else:  # an upstream server does not wait for us
+            self._end([file])
+
+    def _confirm(self) -> None:
+        confirmations, self._confirmations = self._confirmations, {}
+        for place, delivered in confirmations.items():
+            files = [file for file, _, _ in delivered]
+            self._asking.delivering.acknowledge(place, [(position, request) for _, position, request in delivered],
+                                                partial(self._answered, files))
+
+    def _answered(self, files: list[int], reply: Message | None) -> None:
+        if reply is None or reply.type == "err":
+            self._telling.difference_update(files)
+            self._journal.write([("delay_removal", [(time.time() + RETRY, file) for file in files])])
+        else:
+            self._end(files)
+
+    def _end(self, files: list[int]) -> None:
+        self._telling.difference_update(files)
+        # One that was fetched again meanwhile is released again.
+        done = [(file,) for file in files if not self._journal.find("copies_of", (file,))]
+        if done:
+            self._journal.write([("end_removal", done)])
+        crashing.point("mirror.released")
+
+
+def _remove_copy(row: Any) -> bool:
+    """Remove a copy; False when it is gone or another file has its name. Raises `OSError`."""
+    path = os.fsdecode(row["path"])
+    copy = Announced(path, row["device"], row["inode"], row["size"], row["mtime_ns"])
+    return remove((os.path.dirname(path),), copy)
