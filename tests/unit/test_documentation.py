@@ -68,12 +68,12 @@ def test_every_dispatcher_configuration_is_right(page: str, text: str, tmp_path:
     assert (answer.status, answer.err) == (0, "")
 
 
-def test_there_are_configurations_of_both_programs(tmp_path: Path) -> None:
+def test_there_are_configurations_of_all_programs(tmp_path: Path) -> None:
     kinds = set()
     for _, text in blocks("ini"):
         (tmp_path / "x.ini").write_text(text)
         kinds.add(guess(tmp_path / "x.ini"))
-    assert kinds == {"server", "client"}
+    assert kinds == {"server", "client", "mirror"}
 
 
 @pytest.mark.parametrize("line", commands())

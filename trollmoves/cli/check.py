@@ -10,11 +10,12 @@ from typing import Any
 from trollmoves.cli.clean import read_cleaner_or_explain
 from trollmoves.cli.common import read_or_explain, run_program
 from trollmoves.config import ini
-from trollmoves.config.reading import Configuration, read_client_config, read_server_config
+from trollmoves.config.reading import Configuration, read_client_config, read_mirror_config, read_server_config
 from trollmoves.dispatcher.reading import read_dispatcher_config
 
 READERS: dict[str, Callable[[Path], Configuration[Any]]] = {
-    "server": read_server_config, "client": read_client_config, "dispatcher": read_dispatcher_config}
+    "server": read_server_config, "client": read_client_config, "mirror": read_mirror_config,
+    "dispatcher": read_dispatcher_config}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,9 +39,11 @@ def _check(path: Path, kind: str | None) -> int:
 
 
 def guess(path: Path) -> str:
-    """Which program a file is for: dispatchers have YAML, clients have providers, cleaners have templates. Raises
-    `ConfigurationError` when it cannot be read."""
+    """Which program a file is for: dispatchers have YAML, clients have providers, mirrors also a request port,
+    cleaners have templates. Raises `ConfigurationError` when it cannot be read."""
     if path.suffix in (".yaml", ".yml"):
         return "dispatcher"
     options = {option for section in ini.load(path).sections.values() for option in section}
-    return "client" if "providers" in options else "clean" if "templates" in options else "server"
+    if "providers" in options:
+        return "mirror" if "request_port" in options else "client"
+    return "clean" if "templates" in options else "server"

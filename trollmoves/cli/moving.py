@@ -30,21 +30,25 @@ class MissingMover:
 
 def missing_movers(settings: ChainSettings) -> list[MissingMover]:
     """All that a section speaks of: in its destinations, or by parameters that the movers of one library only take."""
-    if isinstance(settings, ClientSettings):
-        scheme = host_of(settings.destination.reveal())[0]
-        found = [("destination", scheme, " (which concerns the server, if it is on another machine)")]
-    elif isinstance(settings, TargetSettings):
+    missing = [MissingMover(settings.name, option, complaint + more, not more)
+               for option, scheme, more in _wanted(settings) if (complaint := _complaint(scheme))]
+    return list(dict.fromkeys(missing))
+
+
+def _wanted(settings: ChainSettings) -> list[tuple[str, str, str]]:
+    """Options, the schemes they speak of, and what to say of those where others do the moving."""
+    found: list[tuple[str, str, str]] = []
+    if isinstance(settings, TargetSettings):
         hosts = [item.host for item in settings.dispatch_configs if item.host is not None]
         found = [("host", host_of(host.reveal())[0], "") for host in hosts]
-    elif isinstance(settings, ServerSettings):
+    if isinstance(settings, ServerSettings):
         found = [("allowed_destinations", host_of(place)[0], "") for place in settings.allowed_destinations]
         named = {scheme for _, scheme, _ in found}
         found += [("connection_parameters", scheme, "") for scheme in _schemes_by(settings.connection_parameters) - named]
-    else:
-        return []
-    missing = [MissingMover(settings.name, option, complaint + more, not isinstance(settings, ClientSettings))
-               for option, scheme, more in found if (complaint := _complaint(scheme))]
-    return list(dict.fromkeys(missing))
+    if isinstance(settings, ClientSettings):
+        scheme = host_of(settings.destination.reveal())[0]
+        found.append(("destination", scheme, " (which concerns the server, if it is on another machine)"))
+    return found
 
 
 def _complaint(scheme: str) -> str:

@@ -118,6 +118,11 @@ class Moving:
     """How often its files were brought here for it."""
 
     @property
+    def is_here(self) -> bool:
+        """Whether its files are on this machine, as far as we know."""
+        return self.served.supply is None or self.push.members is not self.wanted
+
+    @property
     def weight(self) -> int:
         """Bytes that are held in memory for it until it is over, about."""
         return LIGHT if self.grouped else len(self.message.raw)
@@ -222,6 +227,7 @@ class Moves:
         if isinstance(outcome, MoveError):
             self._finish(moving, outcome)
             return
+        moving.began = time.time()
         moving.push = moving.push._replace(members=outcome)
         moving.total = sum(member.file.size for member in outcome)
         self._workers.submit([self._work_for(moving)])
@@ -336,7 +342,7 @@ class Moves:
     def _every_second(self) -> None:
         now = time.monotonic()
         for moving in self._moving.values():
-            if not moving.noted and time.time() - moving.began > 1.0:
+            if not moving.noted and moving.is_here and time.time() - moving.began > 1.0:
                 # Short moves are journaled once, when they are over: if we die meanwhile, the client asks again.
                 transfer, step = _records(moving, State.MOVING, moving.began, "", None)
                 self._journal.write([("put_transfer", [transfer]), ("step", [step])])

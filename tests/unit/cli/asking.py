@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.support.programs import CHECKOUT, clean_environment
 
 STARTERS = {"move_it_server.py": ["bin/move_it_server.py"], "move_it_client.py": ["bin/move_it_client.py"],
+            "move_it_mirror.py": ["bin/move_it_mirror.py"],
             "move_it_req.py": ["bin/move_it_req.py"], "remove_it.py": ["bin/remove_it.py"],
             "dispatcher.py": ["bin/dispatcher.py"], "trollmoves": ["-m", "trollmoves.cli.umbrella"]}
 

@@ -14,7 +14,7 @@ from tests.unit.cli.asking import ask, bound_by_permissions
 from trollmoves import __version__
 from trollmoves.cli.umbrella import COMMANDS
 
-BOTH = ("move_it_server.py", "move_it_client.py")
+BOTH = ("move_it_server.py", "move_it_client.py", "move_it_mirror.py")
 SERVER = "[one]\norigin = /tmp/none/{a}.dat\ntopic = /t\nrequest_port = 9094\n"
 
 
