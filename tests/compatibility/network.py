@@ -95,6 +95,18 @@ class Client(Peer):
 
 
 @dataclass
+class Mirror(Peer):
+    """A mirror of ours with one section; upstream's cannot start."""
+
+    port: int
+    kept: Path
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+
+@dataclass
 class Network:
     """Everything one test started; ended with the test."""
 
@@ -125,6 +137,21 @@ class Network:
         if ready:
             wait_for_ports(program, port, request_port)
         return server
+
+    def mirror(self, providers: list[str], name: str = "mirror", **options: object) -> Mirror:
+        """A mirror; *options* as for `server`."""
+        folder = self.folder / name
+        kept = folder / "kept"
+        kept.mkdir(parents=True, exist_ok=True)
+        port, request_port = free_port(), free_port()
+        given = {"providers": " ".join(providers), "client_topic": "/test", "destination": f"file://{kept}/", "remove_delay": 1,
+                 "request_port": request_port, "request_address": HOST, "topic": "/not/used", "publisher_port": port, **options}
+        config = folder / "mirror.ini"
+        config.write_text(section("pass_on", given))
+        mirror = Mirror(Make.OURS, folder, start_program(Make.OURS, "mirror", folder, config, "-p", str(port)), port, kept)
+        self.started.append(mirror)
+        wait_for_ports(mirror.program, port, request_port)
+        return mirror
 
     def client(self, make: Make, providers: list[str], name: str = "client", chain: str = "receive", ready: bool = True,
                **options: object) -> Client:

@@ -45,7 +45,7 @@ class Node:
 
     @property
     def journal(self) -> Path:
-        return self.folder / f"{self.role}.journal"
+        return self.folder / f"{self.folder.name}.journal"
 
     @property
     def config(self) -> Path:

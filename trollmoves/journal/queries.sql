@@ -233,10 +233,10 @@ SELECT packed.* FROM packed JOIN files ON files.id = packed.file WHERE files.cha
 DELETE FROM packed WHERE file = ?;
 
 -- name: put_copy
-INSERT OR REPLACE INTO copies (file, announced, chain, path, device, inode, size, mtime_ns, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO copies (file, uid, chain, path, device, inode, size, mtime_ns, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: copies_of
-SELECT announced, path, device, inode, size, mtime_ns FROM copies WHERE file = ?;
+SELECT uid, path, device, inode, size, mtime_ns FROM copies WHERE file = ?;
 
 -- name: aged_copies
 SELECT DISTINCT copies.file AS file, identity FROM copies JOIN files ON files.id = copies.file

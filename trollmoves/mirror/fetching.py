@@ -73,10 +73,9 @@ class Fetching:
     # Somebody asks.
 
     def members(self, message: Message, row: Any) -> tuple[Member, ...]:
-        """The files that a request wants, by the paths that were announced: the request says where each goes below the
-        destination."""
+        """The files that a request wants, by their uids: the request says where each goes below the destination."""
         fields = message.fields if uris_of(message.fields) else decode(row["message"].encode()).fields
-        return tuple(Member(Announced(part.announced, 0, 0, row["size"] or 0, 0), part.relative) for part in parts_of(fields))
+        return tuple(Member(Announced(part.uid, 0, 0, row["size"] or 0, 0), part.relative) for part in parts_of(fields))
 
     def bring(self, moving: Moving, then: Brought) -> None:
         if not self._open:
@@ -89,9 +88,9 @@ class Fetching:
         self._workers.submit([Work(("mirror", self._chain), AT_A_TIME, lambda _: run(), done)])
 
     def _copies_of(self, file: int) -> dict[str, Announced]:
-        """By the path that was announced, what the journal says is here."""
-        return {os.fsdecode(row["announced"]): Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"],
-                                                         row["mtime_ns"]) for row in self._journal.find("copies_of", (file,))}
+        """By uid, what the journal says is here."""
+        return {row["uid"]: Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
+                for row in self._journal.find("copies_of", (file,))}
 
     def _look(self, push: Push, wanted: Sequence[Member], copies: dict[str, Announced]) -> tuple[Member, ...] | None:
         """In a worker: the files, None when they are not here. Raises `Denied`: for a stranger nothing is fetched."""
@@ -129,9 +128,9 @@ class Fetching:
 
     def _examine(self, flight: Flight, paths: dict[Part, str], before: dict[str, Announced]) -> dict[str, Announced]:
         """In a worker: what has arrived, made to last. The provider may remove its own as soon as it has been told."""
-        found = {part.announced: self._arrived(flight, path) for part, path in paths.items()}
-        for announced, copy in before.items():
-            if announced not in found or found[announced].path != copy.path:
+        found = {part.uid: self._arrived(flight, path) for part, path in paths.items()}
+        for uid, copy in before.items():
+            if uid not in found or found[uid].path != copy.path:
                 remove((os.path.dirname(copy.path),), copy)  # of a time when `destination` was another one
         return found
 
@@ -151,8 +150,8 @@ class Fetching:
             self.asking.not_delivered(flight, getattr(outcome, "code", "internal"), False, str(outcome))
             return
         now = time.time()
-        rows = [(flight.id, os.fsencode(announced), self._chain, os.fsencode(copy.path), copy.device, copy.inode, copy.size,
-                 copy.mtime_ns, now) for announced, copy in outcome.items()]
+        rows = [(flight.id, uid, self._chain, os.fsencode(copy.path), copy.device, copy.inode, copy.size, copy.mtime_ns, now)
+                for uid, copy in outcome.items()]
         step = (State.MOVED, now, flight.attempt, receipt_line(flight, reply), flight.id)
         self._journal.write([("step", [step]), ("put_copy", rows)], self._kept, flight, outcome)
 

@@ -16,14 +16,12 @@ from trollmoves.uris import check_relative, local_path, parse_destination
 class Part(NamedTuple):
     """One file of an announcement."""
 
-    announced: str
-    """The path that was announced, of the machine where the file comes from."""
+    uid: str
+    """The same at all providers, whose paths differ; the name where none is announced."""
+    name: str
+    """That it has at its provider, and wherever it is delivered."""
     relative: str | None
     """The path below the destination that it shall get, if the announcement says so."""
-
-    @property
-    def name(self) -> str:
-        return posixpath.basename(self.announced)
 
     @property
     def place(self) -> str:
@@ -35,10 +33,9 @@ def parts_of(fields: Mapping[str, Any]) -> tuple[Part, ...]:
     """The files of an announcement, a dataset or a collection. Raises `DestinationInvalid` when there are none, or when they
     cannot lie in one directory."""
     parts = tuple(_part(item) for item in _with_uri(fields))
-    names = [part.place for part in parts]
     if not parts:
         raise DestinationInvalid("it has no uri")
-    if len(set(names)) < len(names):
+    if len({part.place for part in parts}) < len(parts) or len({part.uid for part in parts}) < len(parts):
         raise DestinationInvalid("several of its files have the same name")
     return parts
 
@@ -57,13 +54,12 @@ def _with_uri(data: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _part(item: Mapping[str, Any]) -> Part:
-    announced, relative = local_path(str(item["uri"])), item.get("path")
+    name, relative = posixpath.basename(local_path(str(item["uri"]))), item.get("path")
     if relative is not None:
         check_relative(relative)
-    part = Part(announced, relative)
-    if part.name in ("", ".", "..") or "\0" in announced:
+    if name in ("", ".", "..") or "\0" in name:
         raise DestinationInvalid("it has a uri without the name of a file")
-    return part
+    return Part(str(item.get("uid") or name), name, relative)
 
 
 class Store:

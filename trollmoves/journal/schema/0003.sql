@@ -2,7 +2,7 @@
 -- as it was when it had arrived. A row goes when the copy is removed, or left to others.
 CREATE TABLE copies (
     file      INTEGER NOT NULL REFERENCES files ON DELETE CASCADE,
-    announced BLOB    NOT NULL,            -- the path that was announced
+    uid       TEXT    NOT NULL,            -- or the name where none was announced
     chain     TEXT    NOT NULL,
     path      BLOB    NOT NULL,            -- here
     device    INTEGER NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE copies (
     size      INTEGER NOT NULL,
     mtime_ns  INTEGER NOT NULL,
     time      REAL    NOT NULL,            -- when it had arrived
-    PRIMARY KEY (file, announced)
+    PRIMARY KEY (file, uid)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX copies_by_age ON copies (chain, time);
