@@ -34,12 +34,13 @@ def text(kind: str, data: object = None, *, subject: str = "/loot", when: str = 
 class Peer:
     """A DEALER socket, as a client has it."""
 
-    def __init__(self, port: int, options: Mapping[int, int] | None = None):
+    def __init__(self, port: int, options: Mapping[int, int] | None = None, address: str = "127.0.0.1"):
+        """*address* is the one it connects from, any of this machine's."""
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         for option, value in {zmq.LINGER: 0, zmq.SNDHWM: 0, zmq.RCVHWM: 0, **(options or {})}.items():
             self.socket.setsockopt(option, value)
-        self.socket.connect(f"tcp://127.0.0.1:{port}")
+        self.socket.connect(f"tcp://{address}:0;127.0.0.1:{port}")
 
     def send(self, raw: bytes) -> None:
         self.socket.send_multipart([b"", raw])

@@ -3,6 +3,7 @@ was not announced."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -395,6 +396,42 @@ def test_large_pushes_that_wait_do_not_fill_the_memory(victim: Victim) -> None:
         for number in range(300):
             peer.send(victim.push(gold(victim), f"ftp://127.0.0.1:1/{number}/", {"padding": padding}))
         victim.unharmed()
+
+
+@contextlib.contextmanager
+def victim_and_peer(root: Path, **options: str) -> Iterator[tuple[Victim, Peer]]:
+    victim = Victim(root, options)
+    try:
+        with Peer(victim.port) as peer:
+            yield victim, peer
+    finally:
+        victim.close()
+
+
+def test_one_host_cannot_take_all_the_room_for_requests(tmp_path: Path) -> None:
+    """Its moves wait for a server that never answers; another client's are taken and done meanwhile."""
+    with socket.create_server(("127.0.0.2", 0)) as silent, victim_and_peer(tmp_path, queued_requests="20") as (victim, honest):
+        port = silent.getsockname()[1]
+        with Peer(victim.port, address="127.0.0.2") as greedy:
+            for number in range(60):
+                greedy.send(victim.push(str(victim.origin / "gold.bin"), f"ftp://127.0.0.2:{port}/{number}/"))
+            replies = [greedy.receive() for _ in range(50)]
+            assert all("requests are waiting" in str(reply) and "queued_requests" in str(reply) for reply in replies)
+            target = victim.allowed / "honest"
+            assert " file " in honest.ask(victim.push(str(victim.origin / "gold.bin"), f"file://{target}/"), 30)
+            assert (target / "gold.bin").exists()
+
+
+def test_one_host_cannot_take_all_the_memory_for_requests(tmp_path: Path) -> None:
+    padding = {"padding": "x" * 500_000}
+    with socket.create_server(("127.0.0.2", 0)) as silent, victim_and_peer(tmp_path) as (victim, honest):
+        port = silent.getsockname()[1]
+        with Peer(victim.port, address="127.0.0.2") as greedy:
+            for number in range(40):
+                greedy.send(victim.push(str(victim.origin / "gold.bin"), f"ftp://127.0.0.2:{port}/{number}/", padding))
+            assert "too many large requests" in str(greedy.receive(30))
+            target = victim.allowed / "honest"
+            assert " file " in honest.ask(victim.push(str(victim.origin / "gold.bin"), f"file://{target}/", padding), 30)
 
 
 def test_the_history_of_a_file_does_not_grow_without_end(victim: Victim) -> None:

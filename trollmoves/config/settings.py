@@ -133,7 +133,7 @@ class ServerSettings(ChainSettings):
     bandwidth_per_host: Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))] = option(
         None, "bytes per second to the same host, of all its transfers together: `512k`, `10M`; `none` for no limit", "none")
     queued_requests: Annotated[int, BeforeValidator(values.number_of(1, 1_000_000))] = option(
-        10_000, "requests that may wait; beyond it clients are told to ask later")
+        10_000, "requests that may wait, those of one host never more than is left free; beyond it clients are told to ask later")
     max_request_size: Annotated[int, BeforeValidator(values.bytes_of(64 * 1024, 16 * 1024**2))] = option(
         1024**2, "bytes of one request", "1M")
     connect_timeout: Timeout = option(10.0, "seconds to connect and log in to a destination")

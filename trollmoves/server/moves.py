@@ -30,6 +30,7 @@ from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.replies import Replies, result, shown, verdict
 from trollmoves.server.requests import Consumer, members
+from trollmoves.server.shares import Shares
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -148,8 +149,10 @@ class Moves:
         self._reply = reply
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
-        self._held = 0
-        """Bytes of the requests that wait for the outcome of a move."""
+        self._started = Shares()
+        """Moves that are queued or running, by the address of who asked for them."""
+        self._held = Shares()
+        """Bytes of the requests that wait for the outcome of a move, by address."""
         self._new_work: list[Work] = []
         self._behind: dict[Place, deque[Moving]] = {}
         """By place, for those where a move is queued or running: the moves that come after it. Of two contents of one name the
@@ -180,17 +183,18 @@ class Moves:
         if work:
             self._workers.submit(work)
 
-    def refuse_when_busy(self, settings: ServerSettings) -> None:
-        """Raise `Busy` while new moves cannot be taken on."""
+    def refuse_when_busy(self, settings: ServerSettings, peer: str) -> None:
+        """Raise `Busy` while new moves cannot be taken on for *peer*."""
         if self._journal.full:
             raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
-        if len(self._moving) >= settings.queued_requests:
-            raise Busy(f"{len(self._moving)} requests are waiting (queued_requests in section [{settings.name}])", 5.0)
+        if not self._started.has_room(peer, settings.queued_requests):
+            raise Busy(f"{len(self._moving)} requests are waiting, {self._started.of(peer)} of them from {peer} "
+                       f"(queued_requests in section [{settings.name}])", 5.0)
 
-    def refuse_when_held_up(self, weight: int) -> None:
-        """Raise `Busy` while too much memory is held by requests that wait, for one of *weight* bytes. Small ones have room left
-        when large ones have taken theirs."""
-        if self._held > (MOST_HELD if weight > SMALL_REQUEST else 2 * MOST_HELD):
+    def refuse_when_held_up(self, weight: int, peer: str) -> None:
+        """Raise `Busy` while too much memory is held by requests that wait, for one of *weight* bytes from *peer*. Small ones
+        have room left when large ones have taken theirs."""
+        if not self._held.has_room(peer, MOST_HELD if weight > SMALL_REQUEST else 2 * MOST_HELD):
             raise Busy("too many large requests are waiting", 5.0)
 
     def join(self, moving: Moving, waiter: Waiter) -> None:
@@ -201,14 +205,15 @@ class Moves:
 
     def wait(self, moving: Moving, waiter: Waiter) -> None:
         moving.waiters.append(waiter)
-        self._held += moving.weight_of(waiter)
+        self._held.add(waiter.asker.address, moving.weight_of(waiter))
 
     def start(self, moving: Moving, waiter: Waiter) -> None:
         """Queue a move, with the first who waits for it; `submit` sets it off."""
         moving.served.pushing.limit(moving.push.destination)  # which refuses what nothing can be moved to
         moving.wanted = moving.push.members
         self._moving[moving.push.transfer] = moving
-        self._held += moving.weight
+        self._started.add(moving.push.peer, 1)
+        self._held.add(moving.push.peer, moving.weight)
         self.join(moving, waiter)
         if moving.place in self._behind:
             self._behind[moving.place].append(moving)
@@ -334,7 +339,10 @@ class Moves:
         del self._moving[moving.push.transfer]
         for request in moving.requests:
             self._by_request.pop(request, None)
-        self._held -= moving.weight + sum(map(moving.weight_of, moving.waiters))
+        self._started.add(moving.push.peer, -1)
+        self._held.add(moving.push.peer, -moving.weight)
+        for waiter in moving.waiters:
+            self._held.add(waiter.asker.address, -moving.weight_of(waiter))
         return moving.waiters
 
     # Long moves: a reply within ten seconds, whatever happens.
@@ -349,7 +357,7 @@ class Moves:
             late = [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]
             for waiter in late:
                 moving.waiters.remove(waiter)
-                self._held -= moving.weight_of(waiter)
+                self._held.add(waiter.asker.address, -moving.weight_of(waiter))
                 self._reply(waiter.asker, self._replies.pending(waiter.message, waiter.request, moving.done, moving.total))
         self._loop.after(1.0, self._every_second)
 

@@ -198,7 +198,7 @@ class Serving:
         transfer = transfer_id(row, consumer, destination, request, message)
         running = self._moves.get(transfer)
         if running is not None:
-            self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw))
+            self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
             self._moves.join(running, waiter)
             return None
         known = self._transfers.get(transfer)
@@ -210,8 +210,8 @@ class Serving:
                 return self._replies.delivered(message, request, before, served.pushing.names_files)
             self._moves.say(waiter, result(request, before[-1]))
             return None
-        self._moves.refuse_when_busy(served.settings)
-        self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw))
+        self._moves.refuse_when_busy(served.settings, waiter.asker.address)
+        self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
         attempt = 1 if known is None else known["attempt"] + 1
         push = Push(transfer, served.members(message, row), destination, backups(message), waiter.asker.address, attempt)
         moving = Moving(push, row["id"], served, row["size"] or 0, message, request, waiter.grouped, consumer, before)
@@ -245,7 +245,7 @@ class Serving:
         moving = self._moves.of_request(request)
         if moving is None:
             return self._replies.unknown_request(message)
-        self._moves.refuse_when_held_up(len(message.raw))
+        self._moves.refuse_when_held_up(len(message.raw), asker.address)
         self._moves.wait(moving, Waiter(asker, moving.message, time.monotonic(), request, moving.grouped))
         return None
 
@@ -255,7 +255,7 @@ class Serving:
         if isinstance(message.extension.get("requests"), list):
             return self._confirm(asker, message)
         row, served = self._find(message)
-        self._moves.refuse_when_busy(served.settings)
+        self._moves.refuse_when_busy(served.settings, asker.address)
         now = time.time()
         line = step_line(State.ACKNOWLEDGED, now, asker.address)
         records: list[Operation] = []
