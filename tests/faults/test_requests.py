@@ -1,14 +1,17 @@
-"""Requests and replies that get lost (T32), and a transfer that takes longer than anybody waits for an answer (T33)."""
+"""Requests and replies that get lost (T32), transfers that take long (T33), a server that cannot be reached (T39)."""
 
 from __future__ import annotations
 
 import os
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.faults.checker import rows
 from tests.faults.network import Network
+from trollmoves.faults.observing import taken_by
 from trollmoves.faults.proxy import Fault
 
 ATTEMPTS = "SELECT identity, transfers.attempt, steps FROM transfers JOIN files ON files.id = file"
@@ -61,5 +64,31 @@ def test_a_long_transfer_is_one_move_and_is_published_once(tmp_path: Path, secon
         assert moves(network) == {"long.bin": 1}
         (attempt,), = rows(network.client_journal, "SELECT attempt FROM files WHERE identity = 'long.bin'")
         assert int(str(attempt)) <= 1
+        assert network.stop() == [0, 0]
+        network.check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [5, pytest.param(600, marks=[pytest.mark.nightly, pytest.mark.timeout(800)])])
+@pytest.mark.parametrize("silent", [False, True], ids=["refuses", "is silent"])
+def test_a_server_that_cannot_be_reached_costs_nothing_and_is_found_again(tmp_path: Path, seconds: int, silent: bool) -> None:
+    """T39: no threads or sockets pile up meanwhile, and it goes on within half a minute."""
+    with Network(tmp_path, proxied=True, killed=True) as network, ExitStack() as stack:
+        network.begin()
+        before = taken_by(network.client.pid)
+        for proxy in network.proxies:
+            if silent:
+                stack.enter_context(proxy.black())
+            else:
+                proxy.refusing = True
+                proxy.cut_all()
+        network.write_many(20, "unreachable")
+        time.sleep(seconds)
+        meanwhile = taken_by(network.client.pid)
+        stack.close()
+        for proxy in network.proxies:
+            proxy.refusing = False
+        network.settle(30)
+        assert before and meanwhile and meanwhile[1] <= before[1] + 10 and meanwhile[2] <= before[2] + 4
         assert network.stop() == [0, 0]
         network.check()

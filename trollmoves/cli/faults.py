@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from trollmoves.cli.check import guess
@@ -17,7 +17,7 @@ from trollmoves.cli.common import run_program, seconds, whole_number
 from trollmoves.errors import ConfigurationError, TrollmovesError
 from trollmoves.faults.borrowing import Borrowed
 from trollmoves.faults.breaking import SmallDisk
-from trollmoves.faults.isolating import isolate
+from trollmoves.faults.isolating import in_child, isolate
 from trollmoves.faults.network import Network
 from trollmoves.faults.planning import FAULTS, make_plan
 from trollmoves.faults.reporting import Report
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parse(words)
-    return run_program("trollmoves faults", lambda: _run(options))
+    return run_program("trollmoves faults", lambda: _run_below(options))
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -52,6 +52,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--servers", type=whole_number(1, 9, "a number from 1 to 9"), default=1, help="servers (default: 1)")
     parser.add_argument("--spares", type=whole_number(0, 9, "a number from 0 to 9"), default=0,
                         help="hot spares of the client (default: 0)")
+    parser.add_argument("--mirror", action="store_true", help="a mirror between the servers and the clients")
     parser.add_argument("--delete", action="store_true", help="the servers remove what was delivered")
     parser.add_argument("--patience", type=seconds, default=120.0, metavar="SECONDS",
                         help="how long after the last fault everything may take to settle (default: 120)")
@@ -61,8 +62,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
                         help="go on where the system grants no isolation; needed there for configurations of your own")
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
     options = parser.parse_args(words)
-    if options.config_file and (options.delete or "--servers" in words or "--spares" in words):
-        parser.error("--servers, --spares and --delete are for the usual network; your configurations say that themselves")
+    if options.config_file and (options.delete or options.mirror or "--servers" in words or "--spares" in words):
+        parser.error("--servers, --spares, --mirror and --delete are for the usual network, not for your own one")
     return options
 
 
@@ -74,37 +75,52 @@ def _faults(text: str) -> tuple[str, ...]:
     return names
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run_below(options: argparse.Namespace) -> int:
+    """Run in a scratch directory; a temporary one is removed when nothing is in it any more."""
+    directory = _scratch(options)
+    try:
+        return in_child(lambda: run_program("trollmoves faults", lambda: _run(options, directory)))
+    finally:
+        if options.directory is None and not any(directory.iterdir()):
+            directory.rmdir()
+
+
+def _run(options: argparse.Namespace, directory: Path) -> int:
     say: Say = (lambda text: print(text, file=sys.stderr)) if options.json else (lambda text: print(text, flush=True))
     kinds = {path.resolve(): guess(path) for path in options.config_file}
     for path, kind in kinds.items():
         if kind not in ("server", "client"):
             raise ConfigurationError(f"{path} is for a {kind}: only servers and clients can be tried")
     seed = random.SystemRandom().randrange(10**9) if options.seed is None else options.seed
-    with _scratch(options) as directory:
-        isolated = _isolate(directory, kinds, options.not_isolated, say)
-        say(f"in {directory}, {'with no way out of it' if isolated else 'not isolated'}; seed {seed}")
+    isolated = _isolate(directory, kinds, options.not_isolated, say)
+    say(f"in {directory}, {'with no way out of it' if isolated else 'not isolated'}; seed {seed}")
+    try:
         report = _broken(options, directory, kinds, seed, say)
-        kept = options.keep or bool(report.violations)
-        show = report.json if options.json else report.text
-        print(show(_command(options, seed), directory if kept else None))
-        if not kept:
-            for entry in directory.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    except TrollmovesError:
+        _empty(directory)
+        raise
+    kept = options.keep or bool(report.violations)
+    show = report.json if options.json else report.text
+    print(show(_command(options, seed), directory if kept else None))
+    if not kept:
+        _empty(directory)
     return 1 if report.violations else 0
 
 
-@contextmanager
-def _scratch(options: argparse.Namespace) -> Iterator[Path]:
-    """The scratch directory; removed afterwards when it is a temporary one and empty."""
+def _empty(directory: Path) -> None:
+    for entry in directory.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _scratch(options: argparse.Namespace) -> Path:
+    """An empty directory. Raises `TrollmovesError` when one is named that is not."""
     if options.directory is None:
-        directory = Path(tempfile.mkdtemp(prefix="trollmoves-faults-")).resolve()
-    else:
-        directory = options.directory.resolve()
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise TrollmovesError(f"{directory} is not an empty directory: name a new one, so that no file of yours is touched")
-        directory.mkdir(parents=True, exist_ok=True)
-    yield directory
+        return Path(tempfile.mkdtemp(prefix="trollmoves-faults-")).resolve()
+    directory = Path(options.directory).resolve()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise TrollmovesError(f"{directory} is not an empty directory: name a new one, so that no file of yours is touched")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def _isolate(directory: Path, kinds: dict[Path, str], without: bool, say: Say) -> bool:
@@ -144,6 +160,7 @@ def _network(options: argparse.Namespace, directory: Path, kinds: dict[Path, str
     if not kinds:
         secrets = [f"planted-{random.SystemRandom().randrange(10**12)}" for _ in range(2)]
         network = Network(directory, servers=options.servers, spares=options.spares, destination=destination, proxied=True,
+                          mirror=options.mirror,
                           server_options={"connection_parameters__password": secrets[0], **(DELETING if options.delete else {})},
                           client_options={"login": f"faults:{secrets[1]}"})
         network.plant(*secrets)
@@ -176,7 +193,8 @@ def _words(options: argparse.Namespace) -> Iterator[str]:
     if options.config_file:
         yield " ".join(map(str, options.config_file))
     else:
-        yield f"--servers {options.servers} --spares {options.spares}{' --delete' if options.delete else ''}"
+        yield f"--servers {options.servers} --spares {options.spares}{' --mirror' if options.mirror else ''}" + (
+            " --delete" if options.delete else "")
 
 
 if __name__ == "__main__":

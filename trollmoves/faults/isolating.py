@@ -9,8 +9,11 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import signal
 import socket
 import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from trollmoves.errors import TrollmovesError
@@ -19,6 +22,7 @@ NEW_MOUNTS, NEW_USERS, NEW_NETWORK = 0x00020000, 0x10000000, 0x40000000  # CLONE
 BIND, RECURSIVE, PRIVATE = 0x1000, 0x4000, 1 << 18  # MS_...
 MOUNT_SETATTR = 442  # the number of the system call, the same on all architectures
 AT_RECURSIVE, READ_ONLY = 0x8000, 0x1  # AT_RECURSIVE, MOUNT_ATTR_RDONLY
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 GET_FLAGS, SET_FLAGS, UP = 0x8913, 0x8914, 0x1  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP
 
 
@@ -40,6 +44,26 @@ def isolate(directory: Path) -> None:
     _set_read_only(libc, place, 0, False)
     os.chdir(directory)  # the old way there leads to what is read-only
     _raise_loopback()
+
+
+def in_child(run: Callable[[], int]) -> int:
+    """The exit status of *run*, done in a process of its own, which does not outlive this one: what it shuts itself out of is
+    still open here."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+            status = run()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    while True:
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        except KeyboardInterrupt:
+            continue  # the child has it too, and cleans up
 
 
 def _set_read_only(libc: ctypes.CDLL, place: bytes, flags: int, value: bool) -> None:

@@ -31,8 +31,9 @@ class Network:
 
     def __init__(self, root: Path, *, servers: int = 1, spares: int = 0, server_options: Mapping[str, str] | None = None,
                  client_options: Mapping[str, str] | None = None, destination: Path | None = None, killed: bool = False,
-                 proxied: bool = False):
-        """*killed* says that programs will be killed: the recorder may then miss what they publish."""
+                 proxied: bool = False, mirror: bool = False):
+        """*killed* says that programs will be killed: the recorder may then miss what they publish. With *mirror* the clients
+        listen to a mirror of the servers."""
         self.root = root
         self.ledger = Ledger()
         self.destination = destination or root / "destination"
@@ -46,6 +47,7 @@ class Network:
         self.request_ports = [free_port() for _ in self.origins]
         self.client_port = free_port()
         self.spare_ports = [free_port() for _ in range(spares)]
+        self.mirror_ports = (free_port(), free_port()) if mirror else ()
         self.proxies = [proxy for number in range(servers) for proxy in self._proxies(number)] if proxied else []
         for number in range(servers):
             self.write_server_config(number)
@@ -53,6 +55,7 @@ class Network:
         self.servers = [self._server(number) for number in range(servers)]
         self.client = self._client()
         self.spares = [self._spare(number) for number in range(spares)]
+        self.mirrors = [self._mirror(*self.mirror_ports)] if self.mirror_ports else []
         self.recorder = Recorder(self.client_port, *self.spare_ports)
         self.observer = Observer(self.destination, self.ledger)
         self.killed = killed
@@ -96,7 +99,7 @@ class Network:
     @property
     def programs(self) -> list[Program]:
         """All, those first that ask."""
-        return [self.client, *self.spares, *self.servers]
+        return [self.client, *self.spares, *self.mirrors, *self.servers]
 
     def write_server_config(self, number: int = 0, more: str = "") -> None:
         options = {"origin": f"{self.origins[number]}/{{name}}.bin", "topic": TOPIC,
@@ -105,8 +108,8 @@ class Network:
         self.server_config(number).write_text(section("send", options) + more)
 
     def write_client_config(self, more: str = "") -> None:
-        ports = [proxy.port for proxy in self.proxies[::2]] or self.publish_ports
-        options = {"providers": " ".join(f"127.0.0.1:{port}" for port in ports), "topic": TOPIC,
+        providers = f"127.0.0.1:{self.mirror_ports[0]}" if self.mirror_ports else self._server_addresses()
+        options = {"providers": providers, "topic": TOPIC,
                    "destination": f"file://{self.destination}/", "nameservers": "false", "publish_port": str(self.client_port),
                    "listen_address": "127.0.0.1", **self.client_options}
         self.client_config.write_text(section("recv", options) + more)
@@ -115,6 +118,18 @@ class Network:
             providers = " ".join([options["providers"], *(f"127.0.0.1:{other}" for other in others)])
             (self.root / f"spare{number}.ini").write_text(section("recv", {
                 "processing_delay": SPARE_DELAY, **options, "providers": providers, "publish_port": str(port)}) + more)
+
+    def _server_addresses(self) -> str:
+        return " ".join(f"127.0.0.1:{port}" for port in [proxy.port for proxy in self.proxies[::2]] or self.publish_ports)
+
+    def _mirror(self, publish_port: int, request_port: int) -> Program:
+        config = self.root / "mirror.ini"
+        config.write_text(section("mirror", {
+            "providers": self._server_addresses(), "client_topic": TOPIC, "destination": f"file://{self.root}/mirrored/",
+            "request_port": str(request_port), "request_address": "127.0.0.1", "listen_address": "127.0.0.1",
+            "remove_delay": "1"}))
+        return Program.ours("mirror", "-p", str(publish_port), "--journal", self.root / "mirror.journal", config,
+                            log=self.root / "mirror.log")
 
     def _server(self, number: int, environment: Mapping[str, str] | None = None) -> Program:
         return Program.ours("server", "-p", str(self.publish_ports[number]), "--journal", self.server_journal(number),
@@ -145,7 +160,7 @@ class Network:
             self.client = self._client()
 
     def start(self) -> Network:
-        for program in (*self.servers, self.client, *self.spares):
+        for program in reversed(self.programs):
             program.start()
         return self
 
