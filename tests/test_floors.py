@@ -31,7 +31,7 @@ NEIGHBOURS = {
     ("mirror", "client"): "a mirror is a client in front",
     ("mirror", "server"): "and a server behind",
 }
-SHARED = {"service", "queueing"}  # what every role may use on its own floor
+SHARED = {"service", "queueing", "explaining"}  # what every role may use on its own floor
 ROOMS = {"zmq": ("bus", "faults"), "posttroll": ("bus",), "sqlite3": ("journal", "faults"), "trollsift": ("patterns",)}
 """The fault kit examines bus and journal, so it looks with a socket and with statements of its own."""
 NEVER_IMPORTED = {"pickle", "marshal", "shelve", "dill", "cPickle"}

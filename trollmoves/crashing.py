@@ -10,12 +10,13 @@ import os
 import signal
 
 POINTS = (
-    "server.seen", "server.unpacked", "server.announced", "server.published", "server.requested", "server.put", "server.renamed",
-    "server.moved", "server.replied", "server.acknowledged", "server.removing", "server.removed",
+    "server.heard", "server.journaled", "server.seen", "server.unpacked", "server.announced", "server.published",
+    "server.requested", "server.put", "server.renamed", "server.moved", "server.replied", "server.acknowledged",
+    "server.removing", "server.removed",
     "client.heard", "client.requested", "client.asked", "client.answered", "client.unpacked", "client.publishing",
     "client.published", "client.confirmed",
-    "mirror.announced", "mirror.published", "mirror.asked", "mirror.fetched", "mirror.kept", "mirror.releasing", "mirror.removed",
-    "mirror.released",
+    "mirror.announced", "mirror.published", "mirror.asked", "mirror.fetched", "mirror.kept", "mirror.releasing",
+    "mirror.removed", "mirror.released",
     "dispatcher.heard", "dispatcher.journaled", "dispatcher.moved", "dispatcher.publishing", "dispatcher.published",
 )
 """All points: `ROLE.STEP` is passed right after that step (before the journal has it, for `seen`, `unpacked`, `put`, `heard`,

@@ -28,6 +28,7 @@ text the second. Adapters translate the exceptions of their libraries into these
             +-- DestinationInvalid  the destination cannot be used as written
             +-- MissingLibrary      an optional library is not installed
             +-- BadArchive          a packed file is damaged or hostile (defined in `unpacking`)
+            +-- Elsewhere           a message speaks of another machine's file (defined in `watchers.messages`)
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def test_a_journal_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
         network.stop()
         for journal in (network.client_journal, network.server_journal()):
             with closing(sqlite3.connect(journal)) as connection:
-                connection.executescript("DROP TABLE packed; PRAGMA user_version = 1;")
+                connection.executescript("DROP TABLE members; DROP TABLE copies; DROP TABLE packed; PRAGMA user_version = 1;")
         network.start()
         network.write_many(3, "after")
         network.settle()

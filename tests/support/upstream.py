@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.programs import CHECKOUT, Program, clean_environment
-from tests.support.unavailable import unavailable
+from tests.support.environments import environment_with
+from tests.support.programs import Program, clean_environment
 
 VERSION = "0.19.0"
 REQUIREMENTS = (f"trollmoves=={VERSION}", "posttroll", "paramiko", "scp")
@@ -21,29 +17,7 @@ def upstream_environment() -> Path:
 
     `TROLLMOVES_UPSTREAM_VENV` names a ready one instead. Without either, the test skips (fails in CI).
     """
-    given = os.environ.get("TROLLMOVES_UPSTREAM_VENV")
-    if given:
-        return Path(given)
-    folder = CHECKOUT / ".cache" / f"upstream-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}"
-    folder.parent.mkdir(exist_ok=True)
-    with folder.with_suffix(folder.suffix + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            _make(folder)
-    return folder
-
-
-def _make(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", *REQUIREMENTS]
-    for command in ([sys.executable, "-m", "venv", str(folder)], install):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            unavailable(f"upstream trollmoves {VERSION} cannot be installed: {error}")
-        if done.returncode:
-            unavailable(f"upstream trollmoves {VERSION} cannot be installed: {done.stderr[-500:]}")
-    (folder / "complete").touch()
+    return environment_with(f"upstream-{VERSION}", "TROLLMOVES_UPSTREAM_VENV", REQUIREMENTS)
 
 
 def upstream_python() -> str:

@@ -7,10 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.faults.network import Recorder
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 from tests.support.programs import CHECKOUT, Program
@@ -134,3 +136,40 @@ def test_a_file_crosses_with_the_examples(tmp_path: Path) -> None:
         arrived = tmp_path / "incoming" / "demo" / "demo_20260101120000_00001.dat"
         eventually(lambda: arrived.read_text() == "hello\n", message="the file crosses")
         assert [client.stop(), server.stop()] == [0, 0]
+
+
+def test_the_examples_of_a_server_that_listens_and_of_one_nobody_can_ask(tmp_path: Path) -> None:
+    names = ("9010", "9011", "9094", "9013", "9095", "9014")
+    ports = dict(zip(names, map(str, free_ports(len(names))), strict=True))
+    (tmp_path / "outgoing").mkdir()
+    (tmp_path / "archives").mkdir()
+    programs = {}
+    for name, program, port in (("server", "server", "9010"), ("client", "client", ""), ("listen", "server", "9013"),
+                                ("standalone", "server", "9014")):
+        text = (CHECKOUT / "examples" / f"{name}.ini").read_text().replace("/tmp/trollmoves-example", str(tmp_path))
+        for old, new in ports.items():
+            text = text.replace(old, new)
+        text = re.sub(r"(?m)^(topic = .*)$", r"\1\nlisten_address = 127.0.0.1", text)
+        (tmp_path / f"{name}.ini").write_text(text)
+        arguments = ["-p", ports[port]] if port else []
+        programs[name] = Program.ours(program, *arguments, "--journal", tmp_path / f"{name}.journal", tmp_path / f"{name}.ini",
+                                      log=tmp_path / f"{name}.log")
+    relayed, alone = Recorder(int(ports["9013"])), Recorder(int(ports["9014"]))
+    numbers = iter(range(1, 1000))
+
+    def comes_through() -> bool:  # nobody tells when all of them are connected
+        staged = tmp_path / "staged"
+        staged.write_text("hello")
+        staged.rename(tmp_path / "outgoing" / f"demo_20260101120000_{next(numbers):05d}.dat")
+        with tarfile.open(staged, "w") as archive:
+            archive.add(tmp_path / "server.ini", "server.ini")
+        staged.rename(tmp_path / "archives" / f"{next(numbers)}.tar")
+        texts = [" ".join(text.split(" ", 2)[:2]) for recorder in (relayed, alone) for text in list(recorder.texts)]
+        return {"pytroll://example/relayed file", "pytroll://example/fetch file",
+                "pytroll://example/members dataset"} <= set(texts)
+
+    with programs["server"], programs["client"], programs["listen"], programs["standalone"]:
+        eventually(comes_through, 60, interval=0.5, message="all kinds of messages")
+        assert [program.stop() for program in programs.values()] == [0, 0, 0, 0]
+    relayed.close()
+    alone.close()

@@ -42,6 +42,11 @@ def own_address() -> str:
             return others[0] if others else "127.0.0.1"
 
 
+def own_names() -> frozenset[str]:
+    """Names by which this machine knows itself without asking anybody."""
+    return frozenset(("", "localhost", socket.gethostname()))
+
+
 def is_own_address(address: str) -> bool:
     """Whether the literal *address* is one of this machine's."""
     try:
@@ -73,7 +78,7 @@ def is_this_machine(host: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_this_machine(host: str, _period: int) -> bool:
-    if not host or host in ("localhost", socket.gethostname()):
+    if host in own_names():
         return True
     return any(is_own_address(address) for address in addresses_of(host))
 

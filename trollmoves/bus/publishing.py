@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
-from posttroll.message_broadcaster import AddressServiceBroadcaster
 
 from trollmoves.bus.addresses import own_address
+from trollmoves.bus.advertising import Advertising
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.sockets import NOW, bound, close
+from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class Publisher:
         self._subscribed = subscribed
         self._socket, self.port = bound(zmq.XPUB, address, port, {zmq.XPUB_VERBOSE: 1, zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION})
         self._subscriptions: set[bytes] = set()
-        self._broadcaster: AddressServiceBroadcaster | None = None
+        self._address = address
+        self._advertising: Advertising | None = None
         loop.register(self._socket, self._read)
 
     @property
@@ -41,10 +43,9 @@ class Publisher:
         self._socket.send(raw, NOW)
 
     def advertise(self, name: str, nameservers: Sequence[str] | None) -> None:
-        """Tell posttroll's name servers (None: all that listen to multicast) where to find us, every two seconds."""
-        place = f"tcp://{own_address()}:{self.port}"
-        self._broadcaster = AddressServiceBroadcaster(name, place, [name], 2, list(nameservers) if nameservers else None)
-        self._broadcaster.start()
+        """Tell posttroll's name servers (none given: all that listen to multicast) where to find us, every two seconds."""
+        host = own_address() if self._address in ("*", "0.0.0.0", "::") else self._address
+        self._advertising = Advertising(self._loop, name, f"tcp://{format_endpoint(host, self.port)}", nameservers or ())
 
     def _read(self) -> None:
         for _ in range(100):
@@ -62,6 +63,6 @@ class Publisher:
     def close(self, linger: int = 1000) -> None:
         """Stop; *linger* milliseconds for queued messages to leave."""
         self._loop.unregister(self._socket)
-        if self._broadcaster is not None:
-            self._broadcaster.stop()
+        if self._advertising is not None:
+            self._advertising.stop()
         close(self._socket, linger)

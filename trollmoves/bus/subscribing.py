@@ -9,6 +9,7 @@ from typing import Any
 
 import zmq
 from posttroll import config as posttroll_config
+from posttroll import ns
 from posttroll.address_receiver import get_configured_address_port
 
 from trollmoves.bus.addresses import is_own_address
@@ -22,10 +23,12 @@ from trollmoves.uris import format_endpoint, parse_endpoint
 logger = logging.getLogger(__name__)
 
 ASK_UNTIL_ANSWERED = 5.0
-"""Seconds between two questions to a name server that did not answer."""
+"""Seconds after which a name server that did not answer is asked again, unless somebody says otherwise."""
 ASK_AGAIN = 60.0
 """Seconds between two questions to one that does: what it publishes meanwhile may get lost."""
 NAMESERVER_PORT = 5557
+SECURE_PORT = "get_configured_secure_zmq_nameserver_port"
+"""In later releases of posttroll, what tells the port of name servers that want a key."""
 MOST_PUBLISHERS = 500
 """A name server that tells of more is not believed."""
 
@@ -36,15 +39,23 @@ class Subscribing:
     """Listens to publishers that come and go; belongs to the loop."""
 
     def __init__(self, loop: Loop, envelope: Envelope, topics: Iterable[str], received: Received, *,
-                 addresses: Sequence[tuple[str, int]], nameserver: str | None, services: Sequence[str], own_port: int | None):
-        """*nameserver* is a host, or None for none. *services* are the names of the publishers to take from it; none given
-        means all. The publisher of this process, on *own_port*, is never listened to."""
+                 addresses: Sequence[tuple[str, int]], nameserver: str | None, services: Sequence[str], own_port: int | None,
+                 timeout: float = ASK_UNTIL_ANSWERED, follow: bool = True, translate: bool = False,
+                 accepts: Callable[[str], str] = lambda host: ""):
+        """*nameserver* is a host, with its port where that is not the usual one, or None for none. *services* are the names of
+        the publishers to take from it; none given means all. The publisher of this process, on *own_port*, is never listened to.
+
+        A name server gets *timeout* seconds to answer. Unless told to *follow*, it is only asked, and its news are not heard.
+        *accepts* says why a publisher that it tells of is not listened to, if it is not; it gets the host. With *translate* the
+        host in the sender of a message is the one we hear it from."""
         self._loop = loop
         self._envelope = envelope
         self._topics = tuple(topics)
         self._received = received
         self._fixed = frozenset(addresses)
-        self._nameserver = nameserver
+        self._nameserver = None if nameserver is None else _place(nameserver)
+        self._timeout, self._translate, self._accepts = timeout, translate, accepts
+        self._refused: set[str] = set()
         self._services = frozenset(services)
         self._own_port = own_port
         self._listeners: dict[tuple[str, int], Listener] = {}
@@ -53,8 +64,9 @@ class Subscribing:
         self._closed = self._paused = False
         for place in self._fixed:
             self._add(place)
-        if nameserver is not None:
-            self._news = Listener(loop, nameserver, get_configured_address_port(), ("/address",), self._told)
+        if self._nameserver is not None:
+            if follow:
+                self._news = Listener(loop, self._nameserver[0], get_configured_address_port(), ("/address",), self._told)
             self._ask()
 
     @property
@@ -95,13 +107,21 @@ class Subscribing:
         if place in self._listeners or len(self._listeners) >= MOST_PUBLISHERS or self._is_this_process(place):
             return
         try:
-            self._listeners[place] = Listener(self._loop, *place, self._topics, self._received)
+            self._listeners[place] = Listener(self._loop, *place, self._topics, self._receiver(place[0]))
         except zmq.ZMQError as error:
             logger.warning("cannot connect to %s: %s", format_endpoint(*place), error)
             return
         if self._paused:
             self._listeners[place].pause()
         logger.info("listening to %s", format_endpoint(*place))
+
+    def _receiver(self, host: str) -> Received:
+        if not self._translate:
+            return self._received
+
+        def translated(messages: list[Message]) -> None:
+            self._received([message._replace(sender=f"{message.sender.partition('@')[0]}@{host}") for message in messages])
+        return translated
 
     def _is_this_process(self, place: tuple[str, int]) -> bool:
         return place[1] == self._own_port and is_own_address(place[0])
@@ -127,10 +147,18 @@ class Subscribing:
         except ValueError as error:
             logger.warning("the name server tells of a publisher without a usable address: %s", error)
             return
-        if said.get("status", True):
-            self._add(place)
-        else:
+        if not said.get("status", True):
             self._remove(place)
+        elif place not in self._listeners and self._is_accepted(place):
+            self._add(place)
+
+    def _is_accepted(self, place: tuple[str, int]) -> bool:
+        complaint = self._accepts(place[0])
+        shown = format_endpoint(*place)
+        if complaint and shown not in self._refused and len(self._refused) < MOST_PUBLISHERS:
+            self._refused.add(shown)
+            logger.warning("not listening to %s, of which the name server tells: %s", shown, complaint)
+        return not complaint
 
     # Those that were there before us.
 
@@ -141,20 +169,20 @@ class Subscribing:
         unanswered = self._question is not None
         self._end_question()
         try:
-            self._question = connected(zmq.DEALER, self._nameserver, _nameserver_port())
+            self._question = connected(zmq.DEALER, *self._nameserver)
             self._loop.register(self._question, self._answered)
             send_frames(self._question, b"", self._envelope.encode("/oper/ns", "request", {"service": ""}))
         except zmq.ZMQError as error:
-            logger.warning("cannot ask the name server %s: %s", self._nameserver, error)
+            logger.warning("cannot ask the name server %s: %s", format_endpoint(*self._nameserver), error)
         if unanswered:
-            logger.debug("the name server %s does not answer", self._nameserver)
-        self._loop.after(ASK_UNTIL_ANSWERED, self._ask_again)
+            logger.debug("the name server %s does not answer", format_endpoint(*self._nameserver))
+        self._loop.after(self._timeout, self._ask_again)
 
     def _ask_again(self) -> None:
         if self._question is not None:
             self._ask()
         else:
-            self._loop.after(ASK_AGAIN - ASK_UNTIL_ANSWERED, self._ask)
+            self._loop.after(max(0.0, ASK_AGAIN - self._timeout), self._ask)
 
     def _answered(self) -> None:
         assert self._question is not None
@@ -163,7 +191,7 @@ class Subscribing:
         except zmq.Again:
             return
         except MalformedMessage as error:
-            logger.warning("the name server %s answered with something that is no message: %s", self._nameserver, error)
+            logger.warning("the name server answered with something that is no message: %s", error)
             return
         self._end_question()
         for publisher in said if isinstance(said, list) else []:
@@ -176,6 +204,17 @@ class Subscribing:
             self._question = None
 
 
+def _place(nameserver: str) -> tuple[str, int]:
+    """Host and port of a name server: `host`, `host:port`, or a `tcp://` uri."""
+    bare = nameserver.removeprefix("tcp://")
+    try:
+        return parse_endpoint(bare)
+    except ValueError:
+        return bare, _nameserver_port()
+
+
 def _nameserver_port() -> int:
     """As posttroll is configured; its own function for that has another name in each release."""
+    if posttroll_config.get("backend", "") == "secure_zmq" and (asked := getattr(ns, SECURE_PORT, None)) is not None:
+        return int(asked())
     return int(posttroll_config.get("nameserver_port", os.environ.get("NAMESERVER_PORT", NAMESERVER_PORT)))

@@ -20,7 +20,6 @@ import yaml
 from trollmoves import __version__
 from trollmoves.cli.moving import missing_movers
 from trollmoves.config.hiding import HidePasswords
-from trollmoves.config.limits import not_built_yet
 from trollmoves.config.reading import Configuration
 from trollmoves.errors import ConfigurationError, TrollmovesError
 
@@ -154,14 +153,11 @@ def read_or_explain(read: Callable[[Path], Configuration[Any]], path: Path, *, c
         print(f"warning: {warning}", file=sys.stderr)
     for problem in configuration.problems:
         print(f"error: {problem}", file=sys.stderr)
-    later = {name: text for name, settings in configuration.chains.items() if (text := not_built_yet(settings))}
-    for name, text in later.items():
-        print(f"error: {path}: [{name}] is not started: {text}", file=sys.stderr)
     unmovable = [reason for settings in configuration.chains.values() for reason in missing_movers(settings)] if check else []
     for reason in unmovable:
         print(f"{'error' if reason.fatal else 'warning'}: {path}: {reason}", file=sys.stderr)
-    wrong = len(configuration.problems) + len(later) + sum(reason.fatal for reason in unmovable)
-    if wrong and (check or len(later) == len(configuration.chains)):
+    wrong = len(configuration.problems) + sum(reason.fatal for reason in unmovable)
+    if wrong and (check or not configuration.chains):
         raise ConfigurationError(f"{path}: {wrong} problem(s), see above")
     return configuration
 

@@ -14,9 +14,7 @@ from trollmoves.cli.common import (
     set_up_logging,
     whole_number,
 )
-from trollmoves.config.reading import Configuration
-from trollmoves.config.targets import TargetSettings
-from trollmoves.dispatcher.explaining import explain, read_sample
+from trollmoves.dispatcher.explaining import explain_sample
 from trollmoves.dispatcher.reading import read_dispatcher_config
 
 PORT = whole_number(0, 65535, "a port, a number from 0 (any free one) to 65535")
@@ -47,7 +45,8 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{options.config_file}: {len(configuration.chains)} target(s), all well")
         return 0
     if options.explain is not None:
-        return _explain(options.explain, configuration)
+        print("\n".join(explain_sample(options.explain, configuration.chains)))
+        return 0
     set_up_logging(options.log_config, options.log)
     from trollmoves.dispatcher.dispatcher import Dispatcher  # after the cheap checks: a wrong option answers at once
     hosts = options.publish_nameserver
@@ -55,14 +54,6 @@ def _run(options: argparse.Namespace) -> int:
                             options.publish_port, False if hosts and hosts[0].lower() == "false" else hosts)
     dispatcher.run(configuration)
     print("Thank you for using pytroll/dispatcher. See you soon on pytroll.org!")
-    return 0
-
-
-def _explain(sample: str, configuration: Configuration[TargetSettings]) -> int:
-    triggers, with_subject = read_sample(sample)
-    for trigger in triggers:
-        for line in explain(trigger, configuration.chains, with_subject=with_subject):
-            print(line)
     return 0
 
 

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "req": ("trollmoves.cli.req", "ask a server something: ping, info, replay, status (move_it_req.py)"),
     "dispatcher": ("trollmoves.cli.dispatcher", "send files to targets when messages speak of them (dispatcher.py)"),
     "check": ("trollmoves.cli.check", "say all that is wrong with a configuration file"),
+    "explain": ("trollmoves.cli.explain", "what a program would make of a file or a message, and why"),
     "status": ("trollmoves.cli.status", "what every chain has done, and what waits"),
     "trace": ("trollmoves.cli.trace", "what happened to one file, step by step"),
     "demo": ("trollmoves.cli.demo", "run a small network and watch it"),

@@ -7,7 +7,6 @@ import socket
 from pathlib import Path
 
 from trollmoves.client.chain import Chain
-from trollmoves.config.limits import not_built_yet
 from trollmoves.config.reading import Configuration, read_client_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.settings import ClientSettings
@@ -41,10 +40,6 @@ class Client(Service):
 
     def _start_chain(self, settings: ClientSettings, complaint: str = "") -> None:
         """Start it, now or as soon as its port is free; *complaint* is what was said of it already."""
-        missing = not_built_yet(settings)
-        if missing:
-            logger.error("section [%s] is not started: %s", settings.name, missing)
-            return
         try:
             chain = Chain(settings, f"{settings.name}@{self._name}", self.journal, self.loop, self.envelope, self.workers)
         except ConfigurationError as error:

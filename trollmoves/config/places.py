@@ -41,6 +41,11 @@ def topic(value: Any) -> Any:
     return "/" + value.lstrip("/")
 
 
+def topics(value: Any) -> Any:
+    """Topics, separated by white space."""
+    return tuple(dict.fromkeys(map(topic, value.split()))) if isinstance(value, str) else value
+
+
 def host(value: Any) -> Any:
     """A host name or address without port; `*` where every address is meant."""
     if not isinstance(value, str) or value == "*":
@@ -68,6 +73,18 @@ def provider(word: str) -> Provider:
     if bracketed != (":" in name) or bracketed != ("]" in where) or (bracketed and not is_address(name)):
         raise ValueError(what)
     return Provider(name, port, "/" + subject if slash else None)
+
+
+def publishers(value: Any) -> Any:
+    """Addresses of publishers: `tcp://host:port`, separated by white space."""
+    if not isinstance(value, str | tuple):
+        return value
+    words = value.split() if isinstance(value, str) else value
+    try:
+        read = (word if isinstance(word, tuple) else parse_endpoint(word.removeprefix("tcp://")) for word in words)
+        return tuple(dict.fromkeys(read))
+    except (ValueError, AttributeError):
+        raise ValueError("has an address that is not tcp://host:port; write for example tcp://127.0.0.1:40000") from None
 
 
 def destination(value: Any) -> Any:

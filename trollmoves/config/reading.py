@@ -16,6 +16,7 @@ from trollmoves.config.hidden import is_secret
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 from trollmoves.config.text import Problem, in_order, near
+from trollmoves.config.values import is_false
 from trollmoves.errors import ConfigurationError
 from trollmoves.movers.parameters import IDLE, NAMES
 from trollmoves.movers.registry import known_parameters
@@ -188,8 +189,21 @@ def _check_server(section: _Section, values: Mapping[str, Any]) -> None:
             written = name if name in section.entries else f"connection_parameters__{name}"
             section.problem(written, "is not a number from 0; write for example 30")
     _check_names(section, parameters)
+    _check_mode(section, values)
     if values.get("allowed_destinations") == "any":
         section.warn("allowed_destinations", "allows any client to have files pushed anywhere; list the destinations instead")
+
+
+def _check_mode(section: _Section, values: Mapping[str, Any]) -> None:
+    """What a section that listens, or that nobody can ask, cannot mean."""
+    if "listen" in values:
+        if is_false(values.get("nameserver")) and not values.get("addresses"):
+            section.problem("nameserver", "is false without addresses: there is nobody to listen to")
+        return
+    for option in [option for option in ServerSettings.LISTENING if option in values]:
+        section.warn(option, "is ignored: it is for sections that listen")
+    if values.get("unpack") and not is_false(values["unpack"]) and values.get("request_port"):
+        section.warn("unpack", "is ignored: it is for sections without request_port, whose files are fetched, not requested")
 
 
 def _check_names(section: _Section, parameters: Mapping[str, Any]) -> None:
@@ -241,6 +255,9 @@ def _correct_client(section: _Section, values: dict[str, Any]) -> None:
         del values["publish_port"]
     if not values.get("group"):
         values["group"] = section.name
+    packed = values.get("compression") and not is_false(values["compression"])
+    if packed and values.get("destination", "").lower().startswith("s3:"):
+        section.problem("compression", "needs a destination this machine can read as files, and s3 is none; leave it out")
     if re.search(r"\s", section.name):
         section.problem("name", "the name of a client's section is part of a message's subject and may hold no white space")
 

@@ -81,9 +81,10 @@ class ServerSettings(ChainSettings):
 
     topic: Topic = required("subject under which files are announced", "/1b/hrit")
     origin: Annotated[str | None, BeforeValidator(places.origin)] = option(
-        None, "pattern of the files to announce: `/data/in/{platform}_{time:%Y%m%d%H%M}.nc`; this or `listen` is needed")
+        None, "pattern of the files to announce: `/data/in/{platform}_{time:%Y%m%d%H%M}.nc`; this or `listen` is needed; beside "
+              "`listen` it says of which files messages may speak")
     request_port: Annotated[int | None, BeforeValidator(values.number_of(1, 65535))] = option(
-        None, "port clients send their requests to; without it the chain only announces")
+        None, "port clients send their requests to; without it messages say how a file can be fetched by ssh")
     request_address: Annotated[str | None, BeforeValidator(places.host)] = option(
         None, "name or address of this machine in announcements; found out if left out")
     station: str = option("unknown", "name given in the answer to a ping")
@@ -109,17 +110,19 @@ class ServerSettings(ChainSettings):
     working_directory: Annotated[str | None, BeforeValidator(places.directory)] = option(
         None, "directory for unpacked files; that of the packed file if left out")
     unpack: Annotated[str | None, BeforeValidator(values.one_of_or_none("tar", "zip"))] = option(
-        None, "kind of archive (tar, zip) whose members a chain without `request_port` announces")
+        None, "kind of archive (tar, zip) the files are; a chain without `request_port` announces their members")
 
     listen: Annotated[str | None, BeforeValidator(places.topic)] = option(
         None, "topic of messages to announce again, in place of watching `origin`")
-    topics: Words = option((), "more topics of this kind")
-    services: Words = option((), "publishers to listen to, by name; every one if left out")
-    addresses: OptionalWords = option(None, "publishers to listen to, by address")
-    nameserver: Annotated[str | Literal[False] | None, BeforeValidator(values.false_or_text)] = option(
-        None, "host of the nameserver that knows the publishers; false for none")
-    addr_listener: Flag = option(True, "listen for publishers that announce themselves")
-    timeout: Timeout = option(10.0, "seconds to wait for the nameserver")
+    topics: Annotated[tuple[str, ...], BeforeValidator(places.topics)] = option(
+        (), "topics to listen to in place of that of `listen`, separated by white space")
+    services: Words = option((), "publishers to take from the nameserver, by name; all if left out")
+    addresses: Annotated[tuple[tuple[str, int], ...], BeforeValidator(places.publishers)] = option(
+        (), "publishers to listen to, by address: `tcp://host:port`, separated by white space")
+    nameserver: Annotated[str | Literal[False], BeforeValidator(values.false_or_text)] = option(
+        "localhost", "host of the nameserver that knows the publishers; false for none")
+    addr_listener: Flag = option(True, "also listen to publishers that the nameserver gets to know later")
+    timeout: Timeout = option(10.0, "seconds after which a nameserver that did not answer is asked again")
     translate: Flag = option(False, "put the publisher's address into the sender of a message, in place of its host name")
 
     watch_interval: Timeout = option(1.0, "seconds between two looks where directories are polled (upstream: `watchdog_timeout`)")
@@ -156,8 +159,20 @@ class ServerSettings(ChainSettings):
     DEPRECATED: ClassVar[tuple[str, ...]] = (
         "connection_uptime", "ssh_key_filename", "ssh_connection_timeout", "ssh_private_key_file")
     """Options that belong into `connection_parameters` and are moved there."""
+    LISTENING: ClassVar[tuple[str, ...]] = ("topics", "services", "addresses", "nameserver", "addr_listener", "translate")
+    """Options of sections that listen; `timeout` is one too, but too common a word to be complained of."""
     RENAMED: ClassVar[dict[str, str]] = {"watchdog_timeout": "watch_interval"}
     """Upstream's names of our options."""
+
+    @property
+    def heard_topics(self) -> tuple[str, ...]:
+        """What a section that listens subscribes to."""
+        return self.topics or (self.listen or "",)
+
+    @property
+    def archives(self) -> str | None:
+        """The kind of archives whose members are announced, if they are."""
+        return self.unpack if self.request_port is None else None
 
     @property
     def any_destination(self) -> bool:

@@ -12,9 +12,7 @@ from trollmoves.config.hidden import HiddenUri, Parameters
 from trollmoves.config.settings import ChainSettings, Mapped, Mode, Seconds, Timeout, Words, one_of, option
 from trollmoves.errors import ConfigurationError, DestinationInvalid
 from trollmoves.patterns import Template
-from trollmoves.uris import Destination, parse_destination, parse_endpoint
-
-Endpoint = tuple[str, int]
+from trollmoves.uris import Destination, parse_destination
 
 
 def _template(value: Any) -> Any:
@@ -55,17 +53,6 @@ def root_of(host: str) -> Destination:
     return parse_destination(f"{scheme}://{re.split('[/?#]', rest)[0]}/" if mark else "/")
 
 
-def _endpoints(value: Any) -> Any:
-    """Addresses of publishers."""
-    if not isinstance(value, tuple):
-        return value
-    try:
-        read = (word if isinstance(word, tuple) else parse_endpoint(word.removeprefix("tcp://")) for word in value)
-        return tuple(dict.fromkeys(read))
-    except (ValueError, AttributeError):
-        raise ValueError("has an address that is not tcp://host:port; write for example tcp://127.0.0.1:40000") from None
-
-
 def _topics(value: Any) -> Any:
     """Beginnings of subjects, each with its slash."""
     found = values.words(value)
@@ -87,7 +74,7 @@ class SubscriberSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    subscribe_addresses: Annotated[tuple[Endpoint, ...], BeforeValidator(_endpoints)] = option(
+    subscribe_addresses: Annotated[tuple[tuple[str, int], ...], BeforeValidator(places.publishers)] = option(
         (), "publishers to listen to, by address: a list of `tcp://host:port`")
     nameserver: Annotated[str | Literal[False], BeforeValidator(values.false_or_text)] = option(
         "localhost", "host of the name server that knows the publishers; false for none")

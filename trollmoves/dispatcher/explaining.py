@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from trollmoves.config.targets import TargetSettings
 from trollmoves.dispatcher.destinations import Route
 from trollmoves.dispatcher.triggers import Trigger, triggers_of
-from trollmoves.errors import ConfigurationError, DestinationInvalid, MalformedMessage
-from trollmoves.messages import MAGIC, decode
-
-LARGEST = 16 * 2**20
-"""Bytes of a file with recorded messages; larger ones are files to be dispatched."""
+from trollmoves.errors import ConfigurationError, DestinationInvalid
+from trollmoves.explaining import read_samples
 
 
 def read_sample(text: str) -> tuple[list[Trigger], bool]:
-    """The files that *text* speaks of, and whether their subject is known.
+    """The files that *text* (as for `explaining.read_samples`) speaks of, and whether their subject is known.
 
-    *text* is a message, the path of a file with messages (one a line), or the path of any other file, of which nothing is known
-    but its path. Raises `ConfigurationError` when it is none of these.
+    Of a file nothing is known but its path. Raises `ConfigurationError` when it is no sample.
     """
-    if text.startswith(MAGIC):
-        return _recorded([text.encode()]), True
-    path = Path(text)
-    if not path.is_file():
-        raise ConfigurationError(f"{text}: is neither a file nor a message; a message begins with {MAGIC}")
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) == MAGIC.encode() and path.stat().st_size <= LARGEST:
-            return _recorded(path.read_bytes().splitlines()), True
-    whole = os.path.abspath(path)
-    return [Trigger("", {"uri": whole, "uid": path.name}, "sample", "")], False
-
-
-def _recorded(lines: list[bytes]) -> list[Trigger]:
-    try:
-        found = [trigger for line in lines if line.strip() for trigger in triggers_of(decode(line))]
-    except MalformedMessage as error:
-        raise ConfigurationError(f"the message cannot be read: {error}") from error
+    samples = read_samples(text)
+    if samples and samples[0].message is None:
+        path = samples[0].path
+        return [Trigger("", {"uri": path, "uid": os.path.basename(path)}, "sample", "")], False
+    found = [trigger for sample in samples if sample.message is not None for trigger in triggers_of(sample.message)]
     if not found:
         raise ConfigurationError("the message names no file: dispatched are file, dataset and collection messages with a uri")
-    return found
+    return found, True
+
+
+def explain_sample(text: str, targets: Mapping[str, TargetSettings]) -> Iterator[str]:
+    """The same lines for all files that a sample speaks of."""
+    triggers, with_subject = read_sample(text)
+    for trigger in triggers:
+        yield from explain(trigger, targets, with_subject=with_subject)
 
 
 def explain(trigger: Trigger, targets: Mapping[str, TargetSettings], *, with_subject: bool) -> Iterator[str]:

@@ -139,7 +139,7 @@ WHERE substr(name, 1, length(?)) = ? ORDER BY position DESC LIMIT ?;
 
 -- name: unasked_announcements
 -- Announced by us and never asked for by anybody.
-SELECT announcements.message, announcements.position FROM announcements JOIN files ON files.id = announcements.file
+SELECT announcements.message, announcements.position, announcements.file FROM announcements JOIN files ON files.id = announcements.file
 WHERE files.chain = ? AND files.state = 'announced' AND files.path IS NOT NULL AND position > ? AND position <= ?
 ORDER BY position LIMIT ?;
 
@@ -250,6 +250,23 @@ DELETE FROM copies WHERE file = ?;
 SELECT 1 FROM files WHERE id = ? AND state IN ('moved', 'acknowledged')
   AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.file = files.id)
   AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id);
+
+-- name: announce_heard
+-- A message that was heard is announced: what its (first) file is, and the step.
+UPDATE files SET state = 'announced', time = new.column1, identity = new.column2, key = new.column3, size = new.column4,
+                 path = new.column5, device = new.column6, inode = new.column7, mtime_ns = new.column8, steps = steps || new.column9
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column10;
+
+-- name: seen_since
+-- What was seen and waits, in the order it came.
+SELECT * FROM files WHERE chain = ? AND state = 'seen' AND id > ? ORDER BY id LIMIT ?;
+
+-- name: add_member
+INSERT OR REPLACE INTO members (file, number, path, device, inode, size, mtime_ns, relative, copy)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: members_of
+SELECT path, device, inode, size, mtime_ns, relative, copy FROM members WHERE file = ? ORDER BY number;
 
 -- name: set_cursor
 INSERT INTO cursors (chain, provider, epoch, position) VALUES (?, ?, ?, ?)

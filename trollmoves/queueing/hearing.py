@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from trollmoves import crashing
+from trollmoves.bus.once import Once
 from trollmoves.bus.subscribing import Subscribing
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal
@@ -16,8 +15,6 @@ from trollmoves.messages import Message
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_KEPT = 10_000
-"""Digests of messages heard last: who is heard in two ways is heard once."""
 MUCH, LITTLE = 2000, 200
 """Groups of records that wait for the disk: no more messages are taken in above the first number, until below the second."""
 
@@ -33,13 +30,13 @@ class Hearing:
         self._journal = journal
         self._rows_of = rows_of
         self._told = journaled
-        self._heard: OrderedDict[bytes, None] = OrderedDict()
+        self._once = Once()
         self.subscribing: Subscribing | None = None
         """Paused while the disk does not follow."""
 
     def received(self, messages: list[Message]) -> None:
         """Take in messages."""
-        rows = [row for message in messages if self._is_news(message) for row in self._rows(message)]
+        rows = [row for message in messages if self._once.is_news(message.raw) for row in self._rows(message)]
         if not rows:
             return
         crashing.point(f"{self._role}.heard")
@@ -51,15 +48,6 @@ class Hearing:
         """Hear no more."""
         if self.subscribing is not None:
             self.subscribing.close()
-
-    def _is_news(self, message: Message) -> bool:
-        digest = hashlib.sha256(message.raw).digest()
-        if digest in self._heard:
-            return False
-        self._heard[digest] = None
-        if len(self._heard) > MESSAGES_KEPT:
-            self._heard.popitem(last=False)
-        return True
 
     def _rows(self, message: Message) -> list[tuple[Any, ...]]:
         try:

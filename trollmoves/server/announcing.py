@@ -12,15 +12,15 @@ from typing import Any
 import orjson
 
 from trollmoves import crashing
-from trollmoves.bus.streaming import Stream
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, content_key
+from trollmoves.messages import content_key
 from trollmoves.patterns import Pattern
-from trollmoves.server.recent import Recent
+from trollmoves.server import standalone
+from trollmoves.server.announcer import Announcer, Numbered
 from trollmoves.watchers.base import Arrival
 
 logger = logging.getLogger(__name__)
@@ -34,26 +34,25 @@ Content = tuple[int, int, int]
 class Fresh:
     """What will be written and told about one new arrival."""
 
-    file: int
-    position: int
     path: bytes
-    raw: bytes
+    announcement: Numbered
     file_row: tuple[Any, ...]
     announcement_row: tuple[Any, ...]
+
+    @property
+    def file(self) -> int:
+        """Its row in the journal."""
+        return self.announcement.file
 
 
 class Announcing:
     """Announces the arrivals of one chain; belongs to the loop."""
 
-    def __init__(self, settings: ServerSettings, pattern: Pattern, request_address: str | None, journal: Journal,
-                 envelope: Envelope, stream: Stream, recent: Recent):
+    def __init__(self, settings: ServerSettings, pattern: Pattern, announcer: Announcer, journal: Journal):
         self._settings = settings
         self._pattern = pattern
-        self._address = request_address
+        self._announcer = announcer
         self._journal = journal
-        self._envelope = envelope
-        self._stream = stream
-        self._recent = recent
         self._unwritten: dict[bytes, Arrival] = {}
         """Arrivals that are being written: look-ups do not see them yet."""
 
@@ -100,15 +99,9 @@ class Announcing:
 
     def _tell(self, fresh: list[Fresh], then: Callable[[], Any] | None) -> None:
         """The journal has them: publish, in the order of their positions."""
-        if fresh:
-            crashing.point("server.announced")
         for item in fresh:
             self._unwritten.pop(item.path, None)
-            if self._settings.request_port is not None:
-                self._recent.add(item.position, item.file_row)
-            self._stream.publish(item.raw, self._settings.topic, item.position)
-        if fresh:
-            crashing.point("server.published")
+        self._announcer.tell([(item.announcement, item.file_row) for item in fresh])
         if then is not None:
             then()
 
@@ -140,24 +133,24 @@ class Announcing:
         return fresh
 
     def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any], file: int) -> Fresh:
-        topic = self._settings.topic
-        uid = os.path.basename(arrival.path)
+        topic, uid = self._settings.topic, os.path.basename(arrival.path)
         uid.encode("utf-8")
         key = content_key(topic, (arrival.path,), (arrival.size,), (arrival.mtime_ns,))
-        position, previous = self._journal.new_position(topic)
-        data: dict[str, Any] = {**self._settings.info.plain(), **fields, "uri": arrival.path, "uid": uid}
-        if self._address is not None:
-            data["request_address"] = self._address
-        data[EXTENSION] = {
-            "version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
-            "address": self._address, "key": key, "size": arrival.size, "mtime": arrival.mtime_ns / 1e9,
-        }
-        raw = self._envelope.encode(topic, "file", data)
-        now = time.time()
         file = file or self._journal.new_file()
+        kind, data = self._said(arrival, fields, uid)
+        announcement = self._announcer.compose(file, kind, data, key, arrival.size, arrival.mtime_ns)
+        now = time.time()
         row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
                path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
-        return Fresh(file, position, path, raw, row, (position, file, topic, previous, raw.decode(), now))
+        return Fresh(path, announcement, row, announcement.row(topic, now))
+
+    def _said(self, arrival: Arrival, fields: dict[str, Any], uid: str) -> tuple[str, dict[str, Any]]:
+        """Type and data of the announcement: where to ask for the file, or else how to fetch it."""
+        metadata = {**self._announcer.info, **fields}
+        if self._announcer.address is not None:
+            return "file", {**metadata, "uri": arrival.path, "uid": uid, "request_address": self._announcer.address}
+        kind, data = standalone.described(arrival.path, self._settings.archives, arrival.members)
+        return kind, data | {name: value for name, value in metadata.items() if name not in standalone.OWN}
 
 
 def _is_utf8(text: str) -> bool:

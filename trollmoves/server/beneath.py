@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trollmoves.errors import MoveError, NotAnnounced, OriginChanged, OriginGone, TemporaryError
 from trollmoves.movers.base import Origin
@@ -31,6 +31,11 @@ class Announced(NamedTuple):
         give new ones after a remount)."""
         return (stat.S_ISREG(status.st_mode) and status.st_size == self.size and status.st_mtime_ns == self.mtime_ns
                 and (status.st_ino == self.inode or status.st_dev != self.device))
+
+
+def announced_file(row: Any) -> Announced:
+    """The file of a row of the journal."""
+    return Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
 
 
 @contextmanager

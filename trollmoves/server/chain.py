@@ -1,11 +1,13 @@
 """One section of a server: watch -> announce -> serve -> remove. This is the life of a file on one screen.
 
     watcher (its own thread)  yields arrivals          watchers/
-    -> Unpacking              where `compression` is set unpacking.py
-    -> Announcing             journals and publishes   announcing.py
+    -> Unpacking              where `compression` or `unpack` is set   unpacking.py
+    -> Announcing             journals and publishes   announcing.py, announcer.py (standalone.py where nobody can ask)
     -> Serving                answers who asks         serving.py (one per request port, shared by chains)
        -> Pushing             moves, in a worker       pushing.py
     -> Removing               removes what all have    removing.py
+
+A section that listens is another kind of chain: listening.py.
 """
 
 from __future__ import annotations
@@ -15,16 +17,14 @@ import threading
 from collections.abc import Sequence
 
 from trollmoves.bus import Loop
-from trollmoves.bus.streaming import Stream
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Journal
-from trollmoves.messages import Envelope
 from trollmoves.patterns import Pattern
+from trollmoves.server.announcer import Announcer
 from trollmoves.server.announcing import Announcing
 from trollmoves.server.moves import Served
 from trollmoves.server.pushing import Pushing
-from trollmoves.server.recent import Recent
 from trollmoves.server.removing import Removing
 from trollmoves.server.unpacking import Unpacking
 from trollmoves.watchers.base import Arrival, Watcher
@@ -38,10 +38,10 @@ BATCHES_UNDER_WAY = 4
 
 
 class Chain:
-    """A configured section that runs; belongs to the loop."""
+    """A configured section that watches a directory; belongs to the loop."""
 
-    def __init__(self, settings: ServerSettings, request_address: str | None, journal: Journal, loop: Loop, envelope: Envelope,
-                 stream: Stream, recent: Recent, workers: Workers, *, polling: bool = False, backlog: bool = True):
+    def __init__(self, settings: ServerSettings, announcer: Announcer, journal: Journal, loop: Loop, workers: Workers, *,
+                 polling: bool = False, backlog: bool = True):
         assert settings.origin is not None  # sections that listen are another kind of chain
         self.settings = settings
         self.restarts = 0
@@ -53,9 +53,11 @@ class Chain:
         self._backlog = backlog
         self._room = threading.BoundedSemaphore(BATCHES_UNDER_WAY)
         self._stopped = threading.Event()
-        self._announcing = Announcing(settings, pattern, request_address, journal, envelope, stream, recent)
+        self.announcer = announcer
+        self._announcing = Announcing(settings, pattern, announcer, journal)
         self._unpacking = Unpacking(settings, pattern.directory, self._announcing, journal, loop, workers)
-        self._take = self._announcing.announce if settings.compression is None else self._unpacking.take
+        plain = settings.compression is None and settings.archives is None
+        self._take = self._announcing.announce if plain else self._unpacking.take
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
         self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop))
         self._watcher = self._new_watcher()

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -63,6 +63,11 @@ class Supply(Protocol):
 Brought = Callable[[tuple[Member, ...] | MoveError], Any]
 
 
+def nothing(_: Any) -> Sequence[Any]:
+    """A row of the journal is about one file."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """One chain, as far as its requests are concerned."""
@@ -72,10 +77,12 @@ class Served:
     removing: Removing
     supply: Supply | None = None
     """None where the files are here when they are announced."""
+    parts: Callable[[Any], Sequence[Any]] = nothing
+    """Looks up the files of a row of the journal one by one, where announcements may speak of several."""
 
     def members(self, message: Message, row: Any) -> tuple[Member, ...]:
         """The files that a request, found to be about *row* of the journal, wants."""
-        return members(message, row) if self.supply is None else self.supply.members(message, row)
+        return members(message, row, self.parts(row)) if self.supply is None else self.supply.members(message, row)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from trollmoves.bus import Loop
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
-from trollmoves.server.beneath import Announced, remove
+from trollmoves.server.beneath import announced_file, remove
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Removing:
         path = os.fsdecode(row["path"])
         crashing.point("server.removing")
         try:
-            removed = self._remove_file(row)
+            removed = self._remove_files(row, everything=self._deletes or why == "delete_after")
             if self._deletes:
                 self._remove_packed(row["file"])
         except OSError as error:
@@ -115,8 +115,13 @@ class Removing:
             ("end_removal", [(row["file"],)]), *([("end_packed", [(row["file"],)])] if self._unpacks else []),
         ])
 
+    def _remove_files(self, row: Any, *, everything: bool) -> bool:
+        """The files of an announcement; where origins stay, those that are copies."""
+        members = self._journal.find("members_of", (row["file"],))
+        return any([self._remove_file(member) for member in members or [row] if everything or not members or member["copy"]])
+
     def _remove_file(self, row: Any) -> bool:
-        return remove(self._roots, Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"]))
+        return remove(self._roots, announced_file(row))
 
     def _packed_of(self, file: int) -> list[Any]:
         return self._journal.find("packed_of", (file,)) if self._unpacks else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from trollmoves.bus import Asker
 from trollmoves.errors import DestinationInvalid
 from trollmoves.lifecycle import State
 from trollmoves.messages import LARGEST_WHOLE, Message, values_of
-from trollmoves.server.beneath import Announced
+from trollmoves.server.beneath import announced_file
 from trollmoves.server.pushing import Member
 from trollmoves.uris import Destination, check_relative, local_path
 
@@ -78,12 +79,14 @@ def transfer_id(row: Any, consumer: Consumer, destination: Destination, request:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def members(message: Message, row: Any) -> tuple[Member, ...]:
-    file = Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
+def members(message: Message, row: Any, parts: Sequence[Any] = ()) -> tuple[Member, ...]:
+    """The files to move: *parts*, where the journal has them one by one, to the places announced; else that of *row*."""
+    if parts:
+        return tuple(Member(announced_file(part), part["relative"]) for part in parts)
     relatives = list(values_of(message.fields, "path"))
     if relatives:
         check_relative(relatives[0])
-    return (Member(file, relatives[0] if relatives else None),)
+    return (Member(announced_file(row), relatives[0] if relatives else None),)
 
 
 def backups(message: Message) -> tuple[str, ...]:

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 from trollmoves.bus import Publisher
 from trollmoves.bus.addresses import own_address
 from trollmoves.bus.streaming import Stream
-from trollmoves.config.limits import not_built_yet
 from trollmoves.config.reading import Configuration, read_server_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal.journal import step_line
+from trollmoves.server.announcer import Announcer, told
 from trollmoves.server.chain import Chain
+from trollmoves.server.listening import ListenChain
 from trollmoves.server.moves import Served
 from trollmoves.server.recent import Recent
 from trollmoves.server.serving import Serving
@@ -81,6 +82,7 @@ class Server(Service):
         self._wanted: dict[str, ServerSettings] = {}
         self.recent = Recent()
         self._serving: dict[int, Serving] = {}
+        self._publisher: Publisher | None = None
         self._stream: Stream | None = None
         self._backlog_waits: set[str] = set()
         self._first_head = self.journal.head
@@ -109,7 +111,7 @@ class Server(Service):
         if self._stream is not None:
             return
         address = next((settings.listen_address for settings in chains.values()), "*")
-        publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
+        publisher = self._publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
         logger.info("publishing on port %d", publisher.port)
         self._stream = Stream(self._name, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher,
                               self._request_address)
@@ -117,10 +119,6 @@ class Server(Service):
 
     def _start_chain(self, settings: ServerSettings, complaint: str = "") -> None:
         """Start it, now or as soon as its port is free; *complaint* is what was said of it already."""
-        missing = not_built_yet(settings)
-        if missing:
-            logger.error("section [%s] is not started: %s", settings.name, missing)
-            return
         try:
             serving = None if settings.request_port is None else self._serving_on(settings)
             chain = self.new_chain(settings)
@@ -144,8 +142,14 @@ class Server(Service):
 
     def new_chain(self, settings: Any) -> RunningChain:
         """The chain of a section, not started. Raises `ConfigurationError`."""
-        chain = Chain(settings, self.address_of(settings), self.journal, self.loop, self.envelope, self.stream,
-                      self.recent, self.workers, polling=self._polling, backlog=self._backlog)
+        announcer = Announcer(settings, self.address_of(settings), self.journal, self.envelope, self.stream, self.recent)
+        chain: Chain | ListenChain
+        if settings.listen is not None:
+            assert self._publisher is not None
+            chain = ListenChain(settings, announcer, self.journal, self.loop, self.envelope, self.workers, self._publisher.port)
+        else:
+            chain = Chain(settings, announcer, self.journal, self.loop, self.workers, polling=self._polling,
+                          backlog=self._backlog)
         if self.journal.unclean_boot and settings.fsync != "always":
             Verifying(settings.name, chain.served.pushing, self.journal, self.workers).start()
         return chain
@@ -218,6 +222,8 @@ class Server(Service):
         rows = self.journal.find("unasked_announcements", (name, after, self._first_head, ANNOUNCED_AGAIN))
         for row in rows:
             self._stream.send(row["message"].encode())
+        if rows and self._chains[name].settings.request_port is None:
+            self.journal.write([told([row["file"] for row in rows])])
         if len(rows) == ANNOUNCED_AGAIN:
             self.loop.after(0.1, lambda: self._announce_unasked(name, rows[-1]["position"]))
 

@@ -1,4 +1,4 @@
-"""Unpack: what a packed arrival holds is announced in its place.
+"""Unpack: what a packed arrival holds is announced in its place. List: an archive is announced as what is in it.
 
 A packed file is in the journal as `seen` before it is announced, so that no crash makes us forget it. Once it is unpacked, one
 transaction announces what came out and says that this covers the packed file. What cannot be unpacked is announced as it is.
@@ -12,7 +12,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,8 @@ from trollmoves.movers.retrying import GIVE_UP_AFTER, wait_before
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.announcing import Announcing
 from trollmoves.server.beneath import Announced
-from trollmoves.unpacking import Options, unpack, unpacker_for
+from trollmoves.unpacking import BadArchive, Options, unpack, unpacker_for
+from trollmoves.unpacking.listing import list_names
 from trollmoves.watchers.base import Arrival
 from trollmoves.workers import Work, Workers
 
@@ -66,14 +67,16 @@ class Item:
 
 
 class Unpacking:
-    """Unpacks for one chain; belongs to the loop. A chain without `compression` only announces what an earlier one left."""
+    """Unpacks (`compression`) and lists (`unpack`) for one chain; belongs to the loop. A chain without either only announces what
+    an earlier one left."""
 
     def __init__(self, settings: ServerSettings, root: str, announcing: Announcing, journal: Journal, loop: Loop,
                  workers: Workers):
         """*root* is the directory of the origin. Raises `ConfigurationError` when the unpacker cannot be loaded."""
         self._chain, self._topic = settings.name, settings.topic
         self._name = settings.compression or ""
-        self._endings = _endings(settings.compression)
+        self._endings = endings_of(settings.compression)
+        self._archives = settings.archives
         self._options = Options(program=settings.prog)
         self._into = settings.working_directory
         self._root = root
@@ -97,10 +100,13 @@ class Unpacking:
         for row in self._journal.find("files_in_state", (self._chain, State.SEEN)):
             if row["id"] in ours:
                 continue
+            if row["path"] is None:  # a message that was heard when this section listened
+                self._journal.write([("step", [give_up(row["id"], "the section does not listen to messages any more")])])
+                continue
             arrival = Arrival(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
             item = Item(arrival, row["id"], row["created"])
             self._items.setdefault(arrival.path, item)
-            if arrival.path.endswith(self._endings):
+            if self._is_for_us(arrival.path):
                 self._submit([item])
             else:
                 self._announce_as_it_is(item, "")
@@ -123,7 +129,10 @@ class Unpacking:
             self._submit(items)
 
     def _is_packed(self, arrival: Arrival) -> bool:
-        return arrival.path.endswith(self._endings) and arrival.size > 0 and self._announcing.can_announce(arrival.path)
+        return self._is_for_us(arrival.path) and arrival.size > 0 and self._announcing.can_announce(arrival.path)
+
+    def _is_for_us(self, path: str) -> bool:
+        return self._archives is not None or path.endswith(self._endings)
 
     def _unknown(self, packed: Sequence[Arrival]) -> list[Arrival]:
         known = self._announcing.known(packed)
@@ -148,11 +157,20 @@ class Unpacking:
     def _unpack(self, arrival: Arrival, _: Sessions) -> list[Arrival]:
         if self._stopped:
             return []
-        into = self._directory_for(arrival.path)
-        meant = Announced(arrival.path, arrival.device, arrival.inode, arrival.size, arrival.mtime_ns)
-        members = unpack(arrival.path, self._name, into=into, options=self._options, sync=True, is_meant=meant.is_still)
-        crashing.point("server.unpacked")
-        return [_arrival_at(member.path) for member in members]
+        found = [arrival]
+        if arrival.path.endswith(self._endings):
+            into = self._directory_for(arrival.path)
+            members = unpack(arrival.path, self._name, into=into, options=self._options, sync=True, is_meant=_same(arrival))
+            crashing.point("server.unpacked")
+            found = [arrival_at(member.path) for member in members]
+        return [self._listed(one, self._archives) for one in found] if self._archives is not None else found
+
+    def _listed(self, arrival: Arrival, kind: str) -> Arrival:
+        try:
+            return replace(arrival, members=list_names(arrival.path, kind, _same(arrival)))
+        except BadArchive as error:
+            self._loop.call(self._alarm, f"{arrival.path} is announced as one file: {error}", error)
+            return arrival
 
     def _directory_for(self, path: str) -> str:
         """Files of the same name in several directories of the origin stay apart also in the working directory."""
@@ -189,6 +207,9 @@ class Unpacking:
         if any(self._announcing.is_unwritten(member.path) for member in members):
             self._journal.write([], self._announce, item, members)
             return
+        if [member.path for member in members] == [item.arrival.path]:  # not unpacked, only listed
+            self._announce_as_it_is(item, "", members[0])
+            return
         names = ", ".join(os.path.basename(member.path) for member in members)
         now = time.time()
         line = step_line(State.COVERED, now, "", item.attempt, f"unpacked, and announced as {names}"[:500])
@@ -205,7 +226,7 @@ class Unpacking:
             # Nothing was said of it, and should it come back, the watcher sees it anew.
             logger.warning("[%s] %s; not announced", self._chain, detail)
             self._journal.write([("remove_file", [(item.file,)])], self._forget, item)
-        elif _is_permanent(error) or time.time() - item.since > GIVE_UP_AFTER:
+        elif is_permanent(error) or time.time() - item.since > GIVE_UP_AFTER:
             self._alarm(f"{path} cannot be unpacked and is announced as it is: {detail}", error)
             self._announce_as_it_is(item, detail)
         else:
@@ -225,12 +246,12 @@ class Unpacking:
             self._submit([item])
             self._make_room()
 
-    def _announce_as_it_is(self, item: Item, detail: str) -> None:
+    def _announce_as_it_is(self, item: Item, detail: str, arrival: Arrival | None = None) -> None:
         now = time.time()
         failed = step_line(State.FAILED, now, "", item.attempt, detail) if detail else ""
         line = failed + step_line(State.ANNOUNCED, now)
-        self._announcing.announce_known(item.arrival, item.file, [("step", [(State.ANNOUNCED, now, 0, line, item.file)])],
-                                        partial(self._forget, item))
+        records = [("step", [(State.ANNOUNCED, now, 0, line, item.file)])]
+        self._announcing.announce_known(arrival or item.arrival, item.file, records, partial(self._forget, item))
 
     def _alarm(self, text: str, error: Exception) -> None:
         now = time.monotonic()
@@ -243,7 +264,18 @@ class Unpacking:
             logger.error("[%s] this should not happen", self._chain, exc_info=error)
 
 
-def _endings(compression: str | None) -> tuple[str, ...]:
+def _same(arrival: Arrival) -> Callable[[os.stat_result], bool]:
+    """What tells whether an opened file is the one that arrived."""
+    return Announced(arrival.path, arrival.device, arrival.inode, arrival.size, arrival.mtime_ns).is_still
+
+
+def give_up(file: int, detail: str) -> tuple[Any, ...]:
+    """What `step` writes of a file that nothing can be done about."""
+    now = time.time()
+    return State.GIVEN_UP, now, 0, step_line(State.GIVEN_UP, now, detail=detail), file
+
+
+def endings_of(compression: str | None) -> tuple[str, ...]:
     if compression is None:
         return ()
     try:
@@ -252,10 +284,11 @@ def _endings(compression: str | None) -> tuple[str, ...]:
         raise ConfigurationError(str(error)) from error
 
 
-def _is_permanent(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     return error.permanent if isinstance(error, MoveError) else not isinstance(error, OSError)
 
 
-def _arrival_at(path: str) -> Arrival:
+def arrival_at(path: str) -> Arrival:
+    """The file at *path*, as it is now."""
     status = os.lstat(path)
     return Arrival(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -7,7 +7,6 @@ be gone or empty, although they were confirmed; their origins are still here.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from trollmoves.errors import OriginGone
 from trollmoves.journal import Journal
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.moving import ignore
-from trollmoves.server.beneath import Announced
+from trollmoves.server.beneath import announced_file
 from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.uris import parse_destination
 from trollmoves.workers import Work, Workers
@@ -46,8 +45,10 @@ class Verifying:
 
     def _work(self, row: Any) -> Work:
         destination = parse_destination(row["destination"])
-        file = Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
-        push = Push(row["transfer"], (Member(file, None),), destination, (), row["peer"], row["attempt"] + 1)
+        file = announced_file(row)
+        announced = self._journal.find("members_of", (row["file"],))
+        members = tuple(Member(announced_file(member), member["relative"]) for member in announced) or (Member(file, None),)
+        push = Push(row["transfer"], members, destination, (), row["peer"], row["attempt"] + 1)
         return Work(destination.address[:3], self._pushing.limit(destination),
                     lambda sessions: self._pushing.push(push, sessions, ignore), lambda outcome: self._seen(file.path, outcome))
 

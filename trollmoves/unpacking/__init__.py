@@ -5,10 +5,12 @@
     contract.py   what an unpacker promises
     base.py       Packed, Unpacked, Options, BadArchive
     limits.py     how much an archive may become
+    packed.py     the packed file, opened
     output.py     where members go, and what a name may be
     hidden.py     the hidden directory, and what is left of a crash
     placing.py    members under their names
     messages.py   what a message says afterwards
+    listing.py    the names in an archive that stays packed
     tar.py, pax.py, sparse.py, fields.py · zip.py, zip_directory.py · streams.py, decompressing.py, source.py
     xrit.py, programs.py, limited.py, wavelet.py
 
@@ -22,9 +24,8 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
@@ -36,7 +37,6 @@ from trollmoves.errors import (
     MissingLibrary,
     MoveError,
     OriginChanged,
-    OriginGone,
     TemporaryError,
 )
 from trollmoves.unpacking.base import BadArchive, Options, Packed, Unpacked
@@ -45,6 +45,7 @@ from trollmoves.unpacking.hidden import hidden_directory, hidden_name, remove_le
 from trollmoves.unpacking.limits import Budget, Limits
 from trollmoves.unpacking.messages import unpacked_message_data
 from trollmoves.unpacking.output import Output, closing, is_at
+from trollmoves.unpacking.packed import opened
 from trollmoves.unpacking.placing import Placing, described
 from trollmoves.unpacking.streams import BZIP2_FILES, GZIP_FILES, XZ_FILES, ZSTD_FILES
 from trollmoves.unpacking.tar import TAR_FILES
@@ -157,7 +158,7 @@ class _Unpacking:
     def run(self, into: str) -> list[Unpacked]:
         """All of it."""
         with ExitStack() as stack:
-            packed = stack.enter_context(_opened(self.path))
+            packed = stack.enter_context(opened(self.path))
             if self.is_meant is not None and not self.is_meant(os.fstat(packed.descriptor)):
                 raise OriginChanged("another file has taken its place")
             top = stack.enter_context(closing(os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
@@ -183,19 +184,6 @@ class _Unpacking:
             raise BadArchive("holds no files")
         Placing(output, top, packed, self.sync).run()
         return described(output, into)
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[Packed]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise OriginGone("is not there to be unpacked") from error
-    with closing(descriptor):
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadArchive("is no regular file")
-        yield Packed(path, os.path.basename(path), descriptor, status.st_size)
 
 
 def _identity(descriptor: int) -> tuple[int, int]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from trollmoves.unpacking.base import BadArchive, Options, Packed
 from trollmoves.unpacking.decompressing import Bytes, codec_of, decompressed, piece_size, pieces
 from trollmoves.unpacking.limits import Budget
+
+PIECE = 8192
+"""Bytes of a file that are read at a time between the members of an archive."""
 
 
 class Source:
@@ -38,10 +43,40 @@ class Source:
             found += part
         return bytes(found)
 
+    def skip(self, count: int) -> None:
+        """Pass over *count* bytes. Raises `BadArchive` when fewer are left."""
+        while count:
+            part = self.some(count)
+            if not part:
+                raise BadArchive("ends in the middle of a member: it is truncated")
+            count -= len(part)
+
     def drain(self) -> None:
         """Read to the end, so that checksums there are looked at."""
         while self.some(2**30):
             pass
+
+
+class Leaping(Source):
+    """Reads a file that is not compressed: what is passed over need not be read."""
+
+    def __init__(self, descriptor: int, size: int):
+        super().__init__(iter(()))
+        self._descriptor, self._size, self._at = descriptor, size, 0
+
+    def some(self, most: int) -> memoryview:
+        if not self._piece:
+            data = os.pread(self._descriptor, min(PIECE, max(0, self._size - self._at)), self._at)
+            self._at += len(data)
+            self._piece = memoryview(data)
+        return super().some(most)
+
+    def skip(self, count: int) -> None:
+        held = min(count, len(self._piece))
+        self._piece = self._piece[held:]
+        self._at += count - held
+        if self._at > self._size:
+            raise BadArchive("ends in the middle of a member: it is truncated")
 
 
 def plain_bytes(packed: Packed, options: Options, budget: Budget) -> Bytes:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 from trollmoves.unpacking.base import BadArchive, Options, Packed, shown
 from trollmoves.unpacking.contract import Unpacker
+from trollmoves.unpacking.decompressing import codec_of
 from trollmoves.unpacking.fields import field_number
+from trollmoves.unpacking.limits import Budget
 from trollmoves.unpacking.output import MemberFile, Output
 from trollmoves.unpacking.pax import Records, parse_records
-from trollmoves.unpacking.source import Source, plain_bytes
+from trollmoves.unpacking.source import Leaping, Source, plain_bytes
 from trollmoves.unpacking.sparse import Extents, checked_extents, extents_ahead, extents_of_records, extents_old
 
 BLOCK = 512
@@ -78,6 +80,18 @@ def extract(packed: Packed, output: Output, options: Options) -> None:
             _copy(source, entry, member)
         source.exactly(-entry.stored % BLOCK)
     source.drain()
+
+
+def names_in(packed: Packed, options: Options, budget: Budget) -> Iterator[str]:
+    """The names of the files in a tar archive."""
+    plain = codec_of(packed.descriptor) is None
+    source = Leaping(packed.descriptor, packed.size) if plain else Source(plain_bytes(packed, options, budget))
+    for entry in _entries(source, budget.limits.header):
+        budget.member(entry.name)
+        if entry.kind != DIRECTORY:
+            yield entry.name
+        source.skip(entry.stored if entry.extents is None else sum(count for _, count in entry.extents))
+        source.skip(-entry.stored % BLOCK)
 
 
 TAR_FILES = Unpacker((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"), extract)

@@ -23,6 +23,8 @@ class Arrival:
     size: int
     """Bytes."""
     mtime_ns: int
+    members: tuple[str, ...] = ()
+    """The names in the archive that it is, once somebody has looked."""
 
 
 Deliver = Callable[[Sequence[Arrival]], None]

@@ -164,14 +164,6 @@ def test_a_logging_configuration(disable: str, tmp_path: Path) -> None:
         assert program.stop() == 0
 
 
-def test_a_section_that_is_not_built_yet_ends_nothing(tmp_path: Path) -> None:
-    config = write_config(tmp_path, free_port(), "[two]\nlisten = /x\ntopic = /t\nrequest_port = 9\n")
-    with server(tmp_path, config) as program:
-        program.wait_for(r"section \[two\] is not started: ")
-        program.wait_for(r"\[one\] watches")
-        assert program.stop() == 0
-
-
 def test_running_means_that_the_lock_is_held(tmp_path: Path) -> None:
     with server(tmp_path, write_config(tmp_path, free_port()), "--journal", tmp_path / "x.journal") as program:
         program.wait_for(r"\[one\] watches")

@@ -41,7 +41,7 @@ def test_a_file_as_operators_have_it() -> None:
         "connection_uptime": 60, "ssh_key_filename": "/home/user/.ssh/id_ed25519", "use_tmp_on_transfer": True,
         "num_ssh_retries": 3, "password": "0042", "client_kwargs": {"endpoint_url": "https://s3.example.org", "verify": False}}
     assert (passed_on.listen, passed_on.nameserver, passed_on.addr_listener, passed_on.timeout) == ("/1b/viirs", False, False, 5)
-    assert passed_on.addresses == ("tcp://192.0.2.1:9010", "tcp://192.0.2.2:9010")
+    assert passed_on.addresses == (("192.0.2.1", 9010), ("192.0.2.2", 9010)) and passed_on.heard_topics == ("/1b/viirs",)
 
 
 def test_defaults(write: Write) -> None:
@@ -54,7 +54,7 @@ def test_defaults(write: Write) -> None:
     assert (chain.allow_inline_credentials, chain.delete, chain.delete_after, chain.remove_delay) == (True, None, None, 30)
     assert (chain.listen_address, chain.request_port, chain.station, chain.watch_interval) == ("*", None, "unknown", 1)
     assert (chain.allowed_destinations, chain.trusted_acks, chain.any_destination, chain.trusts_any_ack) == ((), (), False, False)
-    assert (chain.topics, chain.services, chain.addresses, chain.nameserver, chain.addr_listener) == ((), (), None, None, True)
+    assert (chain.topics, chain.services, chain.addresses, chain.nameserver) == ((), (), (), "localhost") and chain.addr_listener
 
 
 def test_an_option_with_nothing_behind_it_is_not_given(write: Write) -> None:
@@ -78,7 +78,15 @@ def test_an_option_with_nothing_behind_it_is_not_given(write: Write) -> None:
     ("directory_mode = 0o2775", "directory_mode", 0o2775),
     ("directory_mode = keep", "directory_mode", None),
     ("file_mode = 0640", "file_mode", 0o640),
-    ("topics = /a /b\n  /a", "topics", ("/a", "/b")),
+    ("topics = /a b\n  /a", "topics", ("/a", "/b")),
+    ("listen = a\nrequest_port = 9", "heard_topics", ("/a",)),
+    ("listen = /a\nrequest_port = 9\ntopics = /b", "heard_topics", ("/b",)),
+    ("addresses = tcp://192.0.2.1:9 h:10", "addresses", (("192.0.2.1", 9), ("h", 10))),
+    ("nameserver = off", "nameserver", False),
+    ("addr_listener = False", "addr_listener", False),
+    ("translate = False", "translate", False),
+    ("unpack = zip", "archives", "zip"),
+    ("unpack = zip\nrequest_port = 9", "archives", None),
     ("nameserver = localhost", "nameserver", "localhost"),
     ("compression = False", "compression", None),
     ("compression = BZIP", "compression", "bzip"),
@@ -128,6 +136,8 @@ def test_values(write: Write, text: str, name: str, value: object) -> None:
     ("connection_parameters__ = 1", ":4: [s] connection_parameters__: has an empty part"),
     ("watchdog_timeout = 2\nwatch_interval = 3", ":4: [s] watchdog_timeout: is another name of watch_interval"),
     ("listen = /x", ":1: [s] request_port: is missing, and listen needs it"),
+    ("listen = /x\nrequest_port = 9\nnameserver = No", ":6: [s] nameserver: is false without addresses: there is nobody"),
+    ("addresses = h:1 h", ":4: [s] addresses: 'h:1 h' has an address that is not tcp://host:port"),
 ])
 def test_problems(write: Write, text: str, expected: str) -> None:
     assert problem(write, text).startswith(expected)

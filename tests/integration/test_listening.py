@@ -1,0 +1,215 @@
+"""Servers that listen: what others publish is announced again, and served, but nothing else."""
+
+from __future__ import annotations
+
+import bz2
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.checker import rows
+from tests.integration.listening import HEARD, TOPIC, Listening
+from tests.support.eventually import eventually, never
+from tests.support.ports import free_port
+from tests.support.programs import Program
+
+
+def test_a_message_is_announced_and_its_file_served(tmp_path: Path) -> None:
+    with Listening(tmp_path, info="sensor=viirs;variant=a,b") as server:
+        path = server.file("one.txt")
+        server.say({"uid": "one.txt", "uri": str(path), "sensor": "modis", "request_address": "elsewhere:1", "orbit": "20260101"})
+        [message] = server.announces(1)
+        assert (message.subject, message.type) == (TOPIC, "file")
+        [fields] = server.fields()
+        assert fields == {"sensor": "modis", "variant": ["a", "b"], "uid": "one.txt", "uri": str(path), "orbit": "20260101",
+                          "request_address": f"127.0.0.1:{server.request_port}"}
+        assert list(fields)[:2] == ["sensor", "variant"]
+        reply = server.push(fields, tmp_path / "here")
+        assert reply.type == "file" and (tmp_path / "here" / "one.txt").read_bytes() == path.read_bytes()
+        assert server.ask("info", {}, subject=TOPIC).fields["files"] == [f"{TOPIC}/one.txt"]
+        assert server.ask("ack", fields).type == "ack"
+        assert server.program.stop() == 0
+
+
+def test_datasets_and_collections(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        paths = [server.file(f"a/{name}") for name in ("one", "two", "three")]
+        items = [{"uid": path.name, "uri": str(path)} for path in paths]
+        items[2]["path"] = "below/it"
+        server.say({"start_time": "2026-01-01T00:00:00", "dataset": items}, kind="dataset")
+        server.say({"collection": [{"dataset": items[:1], "start_time": 1}, items[1]]}, kind="collection")
+        messages = server.announces(2)
+        assert [message.type for message in messages] == ["dataset", "collection"]
+        dataset, collection = server.fields()
+        assert dataset["dataset"] == items
+        reply = server.push(dataset, f"file://{tmp_path}/first")  # no slash: several files go into a directory all the same
+        assert reply.type == "dataset"
+        for name, path in zip(("one", "two", "below/it"), paths, strict=True):
+            assert (tmp_path / "first" / name).read_bytes() == path.read_bytes()
+        assert sorted(os.listdir(tmp_path / "first")) == ["below", "one", "two"]
+        assert server.push(collection, tmp_path / "second").type == "collection"
+        assert sorted(os.listdir(tmp_path / "second")) == ["one", "two"]
+
+
+def test_only_what_was_announced_is_served(tmp_path: Path) -> None:
+    with Listening(tmp_path, delete=True, remove_delay=0) as server:
+        path, other = server.file("one.txt"), server.file("secret/one.txt")
+        server.say({"uid": "one.txt", "uri": str(path)})
+        server.announces(1)
+        [fields] = server.fields()
+        for lie in ({"uri": str(other)}, {"uri": "/etc/hostname", "uid": "hostname"}, {"uri": f"{path}/../secret/one.txt"}):
+            assert server.push({**fields, **lie}, tmp_path / "out").type == "err"
+            assert server.ask("ack", {**fields, **lie}).type == "err"
+        assert other.exists() and not (tmp_path / "out").exists()
+        path.unlink()
+        path.symlink_to("/etc/hostname")
+        assert server.push(fields, tmp_path / "out").type == "err"
+        assert not (tmp_path / "out" / "one.txt").exists()
+
+
+def test_messages_that_are_none_of_ours_end_nothing(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        path, link = server.file("one.txt"), tmp_path / "link.txt"
+        link.symlink_to(path)
+        nonsense: list[tuple[Any, str]] = [
+            ({"uid": "x", "uri": "ssh://elsewhere.invalid/x"}, "file"),
+            ({"uid": "x", "uri": "file://elsewhere.invalid/x"}, "file"),
+            ({"uid": "x", "uri": "s3:///bucket/x"}, "file"), ({"uid": "x", "uri": "relative"}, "file"), ({"uid": "x"}, "file"),
+            ({"uid": "x", "uri": {"a": 1}}, "file"), ({"uid": "x", "uri": "/a\x00b"}, "file"),
+            ({"dataset": "nothing"}, "dataset"),
+            ({"dataset": [{"uid": "a", "uri": str(path)}, {"uid": "x", "uri": "tar://a::ssh://h/x"}]}, "dataset"),
+            ({"uid": "one.txt", "uri": str(path), "path": "../../out"}, "file"), ({"uid": "d", "uri": str(tmp_path)}, "file"),
+            ({"uid": "l", "uri": str(link)}, "file"), ({"uid": "one.txt", "uri": str(path)}, "push"),
+            ({"min_interval": 1}, "beat")]
+        for data, kind in nonsense:
+            server.say(data, kind=kind)
+        server.source.send(b"garbage")
+        server.source.send(b"pytroll:/" + HEARD.encode() + b" file a@b never v1.2")
+        raw = server.say({"uid": "one.txt", "uri": str(path)})
+        server.source.send(raw)  # heard twice
+        server.announces(1)
+        [fields] = server.fields()
+        assert fields["uri"] == str(path)
+        never(lambda: len(server.told()) > 1, 1)
+        assert server.states() == {"one.txt": "announced", "d": "given_up", "l": "given_up"}
+        server.program.wait_for(r"\[relay\] a message of .* is not announced: .*is not on this machine \(1 so far\)")
+        server.program.wait_for(r"\(10 so far\)")
+
+
+def test_a_file_that_comes_late(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        path = server.files / "late.txt"
+        server.say({"uid": "late.txt", "uri": str(path)})
+        server.program.wait_for(r"late.txt is not there \(again")
+        server.file("late.txt")
+        server.announces(1)
+        assert server.push(server.fields()[0], tmp_path / "here").type == "file"
+
+
+def test_origin_limits_of_what_messages_may_speak(tmp_path: Path) -> None:
+    with Listening(tmp_path, origin=f"{tmp_path}/files/{{name}}.txt") as server:
+        (server.files / "way").symlink_to(tmp_path)
+        server.file("one.dat"), (tmp_path / "two.txt").write_text("x")
+        for uri in (tmp_path / "two.txt", server.files / "one.dat", server.files / "way" / "two.txt"):
+            server.say({"uid": uri.name, "uri": str(uri)})
+        path = server.file("one.txt")
+        server.say({"uid": "one.txt", "uri": f"file://localhost{path}"})
+        server.announces(1)
+        assert [fields["uri"] for fields in server.fields()] == [f"file://localhost{path}"]
+        assert server.push(server.fields()[0], tmp_path / "here").type == "file"
+        eventually(lambda: server.states() == {"one.txt": "moved"})
+
+
+def test_a_directory_that_is_a_link_is_followed_once(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        path = server.file("deep/one.txt")
+        (tmp_path / "way").symlink_to(server.files / "deep")
+        server.say({"uid": "one.txt", "uri": str(tmp_path / "way" / "one.txt")})
+        server.announces(1)
+        [fields] = server.fields()
+        assert fields["uri"] == str(path)
+        (server.files / "deep").rename(server.files / "moved")
+        (server.files / "deep").symlink_to(server.files / "moved")
+        assert server.push(fields, tmp_path / "out").type == "err"
+
+
+def test_packed_files_are_unpacked_first(tmp_path: Path) -> None:
+    with Listening(tmp_path, compression="bzip2", working_directory=tmp_path / "work", remove_delay=0) as server:
+        packed = server.file("one.txt.bz2", bz2.compress(b"content"))
+        plain, bad = server.file("two.txt"), server.file("three.txt.bz2", b"no archive")
+        items = [{"uid": "one.txt.bz2", "uri": str(packed)}, {"uid": "two.txt", "uri": str(plain)}]
+        server.say({"dataset": items}, kind="dataset")
+        server.say({"uid": "three.txt.bz2", "uri": str(bad)})
+        server.announces(2)
+        dataset, file = sorted(server.fields(), key=lambda fields: "uid" in fields)
+        unpacked = tmp_path / "work" / str(server.files)[1:] / "one.txt"
+        assert dataset["dataset"] == [{"uid": "one.txt", "uri": str(unpacked)}, {"uid": "two.txt", "uri": str(plain)}]
+        assert file["uid"] == "three.txt.bz2"
+        assert server.push(dataset, tmp_path / "here").type == "dataset"
+        assert (tmp_path / "here" / "one.txt").read_bytes() == b"content"
+        eventually(lambda: not unpacked.exists(), message="the copy is removed")
+        assert packed.exists() and plain.exists()
+
+
+def test_all_files_of_a_set_are_removed_together(tmp_path: Path) -> None:
+    with Listening(tmp_path, delete=True, remove_delay=0) as server:
+        paths = [server.file("one"), server.file("two")]
+        server.say({"dataset": [{"uid": path.name, "uri": str(path)} for path in paths]}, kind="dataset")
+        server.announces(1)
+        never(lambda: not all(path.exists() for path in paths), 1)
+        assert server.push(server.fields()[0], tmp_path / "here").type == "dataset"
+        eventually(lambda: not any(path.exists() for path in paths), message="both are removed")
+
+
+@pytest.mark.parametrize("point", ["server.heard", "server.journaled", "server.announced"])
+def test_what_was_heard_is_announced_after_a_crash(point: str, tmp_path: Path) -> None:
+    with Listening(tmp_path, environment={"TROLLMOVES_CRASH_POINT": f"{point}:2"}) as server:
+        names = [f"file{number}" for number in range(3)]
+        for name in names[:2]:
+            server.say({"uid": name, "uri": str(server.file(name))})
+            if name == names[0]:
+                server.announces(1)
+        eventually(lambda: not server.program.running, message="the server is killed")
+        known = {name for name, in rows(server.journal, "SELECT identity FROM files")}
+        assert known == ({"file0"} if point == "server.heard" else {"file0", "file1"})
+        program = server.program_with()
+        with program:
+            server.source.wait_for_subscriber(HEARD)
+            server.say({"uid": names[2], "uri": str(server.file(names[2]))})
+            wanted = known | {names[2]}
+            eventually(lambda: wanted <= {fields["uid"] for fields in server.fields()}, message="all are announced")
+            assert program.stop() == 0
+
+
+def test_more_messages_than_are_held_in_memory(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        path = server.file("one")
+        count = 3000
+        for number in range(count):
+            server.say({"uid": f"file{number}", "uri": str(path)})
+        server.announces(count, seconds=90)
+        assert sorted(server.states().values()) == ["announced"] * count
+
+
+def test_our_client_gets_a_set(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        config = tmp_path / "client.ini"
+        config.write_text(f"[get]\nproviders = 127.0.0.1:{server.port}\ntopic = {TOPIC}\ndestination = file://{tmp_path}/in/\n"
+                          f"publish_port = {free_port()}\nnameservers = false\nlisten_address = 127.0.0.1\n")
+        client = Program.ours("client", "--journal", tmp_path / "c.journal", config, log=tmp_path / "client.log")
+        paths = [server.file(f"a/{name}") for name in ("one", "two")]
+        server.say({"dataset": [{"uid": path.name, "uri": str(path)} for path in paths]}, kind="dataset")
+        server.announces(1)
+        with client:
+            eventually(lambda: sorted(os.listdir(tmp_path / "in")) == ["one", "two"], message="the client gets both")
+            eventually(lambda: rows(tmp_path / "c.journal", "SELECT state FROM files") == [("published",)])
+
+
+def test_the_sender_is_translated(tmp_path: Path) -> None:
+    with Listening(tmp_path, translate=True) as server:
+        server.say({"uid": "one", "uri": str(server.file("one"))})
+        server.announces(1)
+        [(steps,)] = rows(server.journal, "SELECT steps FROM files")
+        assert "@127.0.0.1" in steps

@@ -1,0 +1,52 @@
+"""trollmoves explain: what a program would make of a file or of a recorded message, and which option decided."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trollmoves.cli.check import guess
+from trollmoves.cli.common import read_or_explain, run_program
+from trollmoves.client import explaining as client
+from trollmoves.config.reading import Configuration, read_client_config, read_server_config
+from trollmoves.dispatcher import explaining as dispatcher
+from trollmoves.dispatcher.reading import read_dispatcher_config
+from trollmoves.errors import ConfigurationError
+from trollmoves.server import explaining as server
+
+Explain = Callable[[str, Mapping[str, Any]], Iterator[str]]
+
+PROGRAMS: dict[str, tuple[Callable[[Path], Configuration[Any]], Explain]] = {
+    "server": (read_server_config, server.explain_sample),
+    "client": (read_client_config, client.explain_sample),
+    "dispatcher": (read_dispatcher_config, dispatcher.explain_sample),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="trollmoves explain",
+        description="Say what each section of a configuration file would make of a file or of a recorded message: the "
+                    "announcement, the request, the destination, and what decided. Nothing is announced, asked for or moved.")
+    parser.add_argument("sample", metavar="FILE-OR-MESSAGE",
+                        help="a message, a file with recorded messages (one a line), or any other file")
+    parser.add_argument("config_file", type=Path, nargs="+", help="configuration files of servers, clients and dispatchers")
+    parser.add_argument("--as", dest="kind", choices=sorted(PROGRAMS),
+                        help="the program they are for (default: told from their options)")
+    options = parser.parse_args(arguments)
+    return max(run_program("trollmoves explain", lambda path=path: _explain(options.sample, path, options.kind))  # type: ignore[misc]
+               for path in options.config_file)
+
+
+def _explain(sample: str, path: Path, kind: str | None) -> int:
+    kind = kind or guess(path)
+    if kind not in PROGRAMS:
+        raise ConfigurationError(f"{path}: files for {kind} cannot be explained; say with --as which program it is for")
+    read, explain = PROGRAMS[kind]
+    chains = read_or_explain(read, path, check=False).chains
+    print(f"{path} ({kind})")
+    for line in explain(sample, chains):
+        print(line)
+    return 0

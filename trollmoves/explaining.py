@@ -1,0 +1,45 @@
+"""Samples to be explained: a file, or messages that somebody recorded. Every role says what it would make of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from trollmoves.errors import ConfigurationError, MalformedMessage
+from trollmoves.messages import MAGIC, Message, decode
+
+LARGEST = 16 * 2**20
+"""Bytes of a file with recorded messages; larger ones are files to be explained themselves."""
+
+
+class Sample(NamedTuple):
+    """What is to be explained: a message, or a file of which nothing is known but its path."""
+
+    path: str
+    """Absolute; empty for a message."""
+    message: Message | None = None
+
+
+def read_samples(text: str) -> list[Sample]:
+    """The samples in *text*: a message, the path of a file with messages (one a line), or the path of any other file.
+
+    Raises `ConfigurationError` when it is none of these.
+    """
+    if text.startswith(MAGIC):
+        return _recorded([text.encode("utf-8", "surrogateescape")])
+    path = Path(text)
+    if not path.is_file():
+        raise ConfigurationError(f"{text}: is neither a file nor a message; a message begins with {MAGIC}")
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC.encode() and path.stat().st_size <= LARGEST:
+            return _recorded(path.read_bytes().splitlines())
+    return [Sample(os.path.abspath(path))]
+
+
+def _recorded(lines: Iterable[bytes]) -> list[Sample]:
+    try:
+        return [Sample("", decode(line)) for line in lines if line.strip()]
+    except MalformedMessage as error:
+        raise ConfigurationError(f"the message cannot be read: {error}") from error

@@ -1,0 +1,75 @@
+"""What a chain says: announcements with their numbers, published once the journal has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from trollmoves import crashing
+from trollmoves.bus.streaming import Stream
+from trollmoves.config.settings import ServerSettings
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope
+from trollmoves.server.recent import Recent
+
+
+class Numbered(NamedTuple):
+    """An announcement and its place in the journal."""
+
+    file: int
+    position: int
+    previous: int
+    raw: bytes
+
+    def row(self, topic: str, now: float) -> tuple[Any, ...]:
+        """For `add_announcement`."""
+        return self.position, self.file, topic, self.previous, self.raw.decode(), now
+
+
+class Announcer:
+    """Composes and publishes for one chain; belongs to the loop."""
+
+    def __init__(self, settings: ServerSettings, request_address: str | None, journal: Journal, envelope: Envelope,
+                 stream: Stream, recent: Recent):
+        self.topic = settings.topic
+        self.address = request_address
+        self.info = settings.info.plain()
+        self._chain = settings.name
+        self._journal = journal
+        self._envelope = envelope
+        self._stream = stream
+        self._recent = recent
+
+    def compose(self, file: int, kind: str, data: Mapping[str, Any], key: str, size: int | None, mtime_ns: int) -> Numbered:
+        """The announcement of *file* with these data. Raises `MalformedMessage` or `UnicodeEncodeError` for what nobody could
+        read."""
+        position, previous = self._journal.new_position(self.topic)
+        extension: dict[str, Any] = {
+            "version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
+            "address": self.address, "key": key, "size": size, "mtime": mtime_ns / 1e9,
+        }
+        return Numbered(file, position, previous, self._envelope.encode(self.topic, kind, {**data, EXTENSION: extension}))
+
+    def tell(self, written: Sequence[tuple[Numbered, tuple[Any, ...]]]) -> None:
+        """The journal has these announcements, with their rows of `files`: publish, in the order of their positions."""
+        if not written:
+            return
+        crashing.point("server.announced")
+        for announcement, row in written:
+            if self.address is not None:
+                self._recent.add(announcement.position, row)
+            self._stream.publish(announcement.raw, self.topic, announcement.position)
+        crashing.point("server.published")
+        if self.address is None:
+            self._journal.write([told([announcement.file for announcement, _ in written])])
+
+
+def told(files: Sequence[int]) -> Operation:
+    """The record that files nobody can ask for were published: there is nothing more to do about them."""
+    now = time.time()
+    return "step_all", [(State.PUBLISHED, now, step_line(State.PUBLISHED, now), orjson.dumps(list(files)).decode())]

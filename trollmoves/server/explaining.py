@@ -1,0 +1,146 @@
+"""Explaining: what a server would make of a file or of a message, and what decided. Announces and moves nothing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trollmoves.bus.addresses import own_address
+from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import MalformedMessage, MoveError
+from trollmoves.explaining import Sample, read_samples
+from trollmoves.messages import EXTENSION, Message, dumps
+from trollmoves.patterns import Pattern, is_temporary_name
+from trollmoves.server import standalone
+from trollmoves.server.rights import Rights
+from trollmoves.uris import format_endpoint, hide_password, parse_destination
+from trollmoves.watchers.messages import TYPES, look
+
+STRANGER = "0.0.0.0"  # noqa: S104 - nobody's address: of a recorded request it is not known who sent it
+
+
+def explain_sample(text: str, chains: Mapping[str, ServerSettings]) -> Iterator[str]:
+    """Lines that say what each section would make of the sample. Raises `ConfigurationError` when it is none."""
+    for sample in read_samples(text):
+        if sample.message is None:
+            yield sample.path
+        else:
+            yield f"{sample.message.type} message under {sample.message.subject}"
+        for name, settings in chains.items():
+            yield f"  [{name}]"
+            yield from (f"    {line}" for line in _lines(sample, settings))
+
+
+def _lines(sample: Sample, settings: ServerSettings) -> Iterator[str]:
+    if sample.message is None:
+        yield from _of_file(sample.path, settings)
+    elif sample.message.type == "push":
+        yield from _of_push(sample.message, settings)
+    elif settings.listen is None:
+        yield "no, it watches a directory and hears no messages"
+    else:
+        yield from _of_message(sample.message, settings)
+
+
+# A file.
+
+
+def _of_file(path: str, settings: ServerSettings) -> Iterator[str]:
+    if settings.listen is not None:
+        yield f"no, it listens to {', '.join(settings.heard_topics)} and watches no directory"
+        return
+    assert settings.origin is not None
+    pattern = Pattern(settings.origin)
+    trouble = _trouble(path, pattern)
+    if trouble:
+        yield f"no, {trouble}"
+        return
+    fields = pattern.parse(path) or {}
+    yield f"yes, origin {settings.origin} takes it"
+    if settings.compression is not None:
+        yield f"compression: what has the ending of {settings.compression} is unpacked, and announced is what comes out"
+    info = settings.info.plain()
+    if settings.request_port is None:
+        said, data = standalone.described(path, None, ())
+        kind = f"dataset of what the {settings.archives} archive holds" if settings.archives else said
+        yield from _announced(settings, kind, data | {**info, **fields})
+        yield "there is no request_port: nobody can ask for it, it is fetched by ssh"
+        return
+    uid = os.path.basename(path)
+    yield from _announced(settings, "file", {**info, **fields, "uri": path, "uid": uid, "request_address": _address(settings)})
+    yield from _requests(settings)
+
+
+def _trouble(path: str, pattern: Pattern) -> str:
+    """Why the file would not be announced; empty when it would."""
+    if not pattern.matches(path):
+        return f"its path does not match origin {pattern.text} (as wildcards: {pattern.glob})"
+    if is_temporary_name(os.path.basename(path)):
+        return "it has the name of a file that is still being delivered"
+    if pattern.parse(path) is None:
+        return f"it matches the wildcards {pattern.glob}, but the fields of origin cannot be read from its name"
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        return "it is a link or no regular file"
+    return "it is empty" if status.st_size == 0 else ""
+
+
+def _announced(settings: ServerSettings, kind: str, data: Mapping[str, Any]) -> Iterator[str]:
+    yield f"-> announced as {kind} under {settings.topic}: {dumps(data).decode('utf-8', 'replace')}"
+
+
+def _requests(settings: ServerSettings) -> Iterator[str]:
+    allowed = ", ".join(map(hide_password, settings.allowed_destinations))
+    yield f"requests go to {_address(settings)}; " + (
+        "any destination is allowed (allowed_destinations)" if settings.any_destination else
+        f"allowed are {allowed + ' and ' if allowed else ''}destinations on the asking client's own machine")
+    if settings.delete is not None:
+        who = "the first client" if settings.delete == "first" else "every known client"
+        yield f"removed {settings.remove_delay:g} s after {who} has confirmed it (delete, remove_delay)"
+
+
+def _address(settings: ServerSettings) -> str:
+    return format_endpoint(settings.request_address or own_address(), settings.request_port or 0)
+
+
+# A message.
+
+
+def _of_message(message: Message, settings: ServerSettings) -> Iterator[str]:
+    topics = settings.heard_topics
+    topic = next((topic for topic in topics if message.subject.startswith(topic)), None)
+    if topic is None:
+        yield f"no, the subject begins with none of {', '.join(topics)}"
+        return
+    if message.type not in TYPES:
+        yield f"no, its type is none of {', '.join(TYPES)}"
+        return
+    try:
+        named = look(message, None if settings.origin is None else Pattern(settings.origin))
+    except (MoveError, MalformedMessage) as error:
+        yield f"no, {error}"
+        return
+    yield f"yes, topic {topic}; of {len(named)} file(s) on this machine"
+    heard = {name: value for name, value in message.fields.items() if name != EXTENSION}
+    data = {**settings.info.plain(), **heard, "request_address": _address(settings)}
+    yield from _announced(settings, message.type, data)
+    yield from _requests(settings)
+
+
+def _of_push(message: Message, settings: ServerSettings) -> Iterator[str]:
+    """A request: only whether the destination is allowed; whether the file was announced, the journal of the server knows."""
+    if settings.request_port is None:
+        yield "no, it has no request_port"
+        return
+    if not message.subject.startswith(settings.topic):
+        yield f"no, what it announces is under {settings.topic}"
+        return
+    rights = Rights(settings.name, settings.allowed_destinations, settings.allow_inline_credentials)
+    try:
+        place = rights.check(parse_destination(message.fields.get("destination")), STRANGER)
+    except MoveError as error:
+        yield f"no (unless the client asks for its own machine), {str(error).replace(f' for {STRANGER}', '')}"
+        return
+    yield f"yes, if it was announced: {place.exact} is allowed by allowed_destinations"

@@ -1,0 +1,73 @@
+"""A section that listens: hear -> look -> announce -> serve -> remove.
+
+    listen         messages of other publishers       watchers/messages.py
+    -> Relaying    journals, has the files looked at, announces them   relaying.py, opening.py
+    -> Serving, Pushing, Removing                     as in chain.py
+"""
+
+from __future__ import annotations
+
+from trollmoves.bus import Loop
+from trollmoves.config.settings import ServerSettings
+from trollmoves.journal import Journal
+from trollmoves.messages import Envelope
+from trollmoves.patterns import Pattern
+from trollmoves.server.announcer import Announcer
+from trollmoves.server.moves import Served
+from trollmoves.server.pushing import Pushing
+from trollmoves.server.relaying import Relaying
+from trollmoves.server.removing import Removing
+from trollmoves.watchers.messages import listen
+from trollmoves.workers import Workers
+
+ROOTS = ("/",)
+"""A message may speak of any file, as long as its path leads through no link."""
+
+
+class ListenChain:
+    """A configured section that listens; belongs to the loop."""
+
+    def __init__(self, settings: ServerSettings, announcer: Announcer, journal: Journal, loop: Loop, envelope: Envelope,
+                 workers: Workers, own_port: int):
+        assert settings.listen is not None
+        self.settings = settings
+        self.announcer = announcer
+        self._journal = journal
+        self._loop = loop
+        self._envelope = envelope
+        self._own_port = own_port
+        pattern = None if settings.origin is None else Pattern(settings.origin)
+        self._limited = pattern is not None
+        self._relaying = Relaying(settings, pattern, announcer, journal, loop, workers)
+        self.served = Served(settings, Pushing(settings, ROOTS), Removing(settings, ROOTS, journal, loop),
+                             parts=lambda row: journal.find("members_of", (row["id"],)))
+
+    @property
+    def does(self) -> str:
+        """What it does, for the log."""
+        return f"listens to {', '.join(self.settings.heard_topics)} and announces under {self.settings.topic}"
+
+    def start(self) -> None:
+        self._loop.call(self._journal.write, [], self._relaying.take_up)
+        settings = self.settings
+        hearing = self._relaying.hearing
+        hearing.subscribing = listen(
+            self._loop, self._envelope, settings.heard_topics, hearing.received,
+            addresses=settings.addresses, nameserver=settings.nameserver or None, services=settings.services,
+            follow=settings.addr_listener, timeout=settings.timeout, translate=settings.translate, own_port=self._own_port,
+            anybody=self._limited)
+
+    def announce_backlog(self) -> None:
+        """What was heard before is in the journal: there is nothing to look for."""
+
+    def check_health(self, most_restarts: int) -> None:
+        """Connections come back by themselves."""
+
+    def stop_feeding(self) -> None:
+        """Hear nothing more; requests are still served."""
+        self._relaying.stop()
+
+    def stop(self) -> None:
+        """End; may be called twice."""
+        self.stop_feeding()
+        self.served.removing.stop()

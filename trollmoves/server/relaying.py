@@ -1,0 +1,218 @@
+"""Relay: what a heard message speaks of is announced as ours.
+
+A message is in the journal as `seen` before its files are looked at, so that no crash makes us forget it. A worker then sees
+whether they are here (and unpacks what is packed); one transaction announces them. A message about another machine's files, or
+about those the section must not announce, is none of ours: it is skipped, counted and named in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from trollmoves.bus import Loop
+from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import MalformedMessage, OriginGone
+from trollmoves.journal import Journal
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, Message, content_key, decode, identity_of, uris_of
+from trollmoves.movers.retrying import GIVE_UP_AFTER, wait_before
+from trollmoves.movers.sessions import Sessions
+from trollmoves.patterns import Pattern
+from trollmoves.queueing.hearing import Hearing
+from trollmoves.server.announcer import Announcer
+from trollmoves.server.opening import Looked, Opening
+from trollmoves.server.requests import announced_path
+from trollmoves.server.unpacking import give_up, is_permanent
+from trollmoves.watchers.messages import Elsewhere
+from trollmoves.workers import Work, Workers
+
+logger = logging.getLogger(__name__)
+
+LANES = 2
+"""Messages of one chain that are looked at, and their files unpacked, at a time; those of the same files in their order."""
+MOST_HELD = 1000
+"""Messages that are held in memory; the rest wait in the journal."""
+FEW_HELD = 200
+LONGEST_SENDER = 200
+"""Characters of it that are kept."""
+MOST_WAITING = 10_000
+"""Messages that may wait for another look; beyond it one whose file is not there is given up."""
+MISSING_FOR = 300.0
+"""Seconds a file may be missing of which a message speaks: a network file system may show it late."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One message on its way."""
+
+    message: Message
+    file: int
+    """Its row in the journal."""
+    since: float
+    attempt: int = 0
+
+
+class Relaying:
+    """Relays for one chain; belongs to the loop."""
+
+    def __init__(self, settings: ServerSettings, pattern: Pattern | None, announcer: Announcer, journal: Journal, loop: Loop,
+                 workers: Workers):
+        """*pattern* says which files may be announced; none given means every file. Raises `ConfigurationError` when an unpacker
+        cannot be loaded."""
+        self.skipped = 0
+        """Messages that were none of ours."""
+        self._chain = settings.name
+        self._announcer = announcer
+        self._opening = Opening(settings, pattern)
+        self._journal = journal
+        self._loop = loop
+        self._workers = workers
+        self.hearing = Hearing("server", journal, self._rows, lambda _: self._take())
+        """Hands over what was heard, by way of the journal."""
+        self._held: set[int] = set()
+        """Rows of the journal that are under way."""
+        self._newest = 0
+        """Row up to which all that were `seen` are, or were, under way."""
+        self._waiting = 0
+        """Messages that wait for another look."""
+        self._more = False
+        """There may be more in the journal than are held."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Hear, begin and announce nothing more: whoever takes up the journal does."""
+        self._stopped = True
+        self.hearing.close()
+
+    def take_up(self) -> None:
+        """Go on with what the last process, or an earlier chain of this name, left."""
+        self._take()
+
+    def _rows(self, message: Message) -> Iterable[tuple[Any, ...]]:
+        """What the journal has of a message before anything is known but itself."""
+        now = time.time()
+        line = step_line(State.SEEN, now, message.sender[:LONGEST_SENDER])
+        yield (self._journal.new_file(), self._chain, identity_of(message.fields), "", State.SEEN, now, line, None,
+               None, None, None, None, None, None, message.raw.decode(), None, 0, now)
+
+    def _take(self) -> None:
+        """Begin with what the journal has, as long as there is room."""
+        room = MOST_HELD - len(self._held)
+        self._more = room <= 0
+        if self._stopped or self._more:
+            return
+        rows = self._journal.find("seen_since", (self._chain, self._newest, room))
+        self._more = len(rows) == room
+        self._newest = max([self._newest, *(row["id"] for row in rows)])
+        items = [item for row in rows if (item := self._item(row)) is not None]
+        self._held.update(item.file for item in items)
+        self._submit(items)
+
+    def _item(self, row: Any) -> Item | None:
+        if row["message"] is None:  # a file that was seen when this section watched a directory
+            self._journal.write([("step", [give_up(row["id"], "the section listens to messages now")])])
+            return None
+        return Item(decode(row["message"].encode()), row["id"], row["created"])
+
+    def _submit(self, items: Sequence[Item]) -> None:
+        self._workers.submit([Work(("listen", self._chain, self._lane(item)), 1, partial(self._look, item.message),
+                                   partial(self._looked, item)) for item in items])
+
+    def _lane(self, item: Item) -> int:
+        return zlib.crc32(identity_of(item.message.fields).encode("utf-8", "replace")) % LANES
+
+    def _look(self, message: Message, _: Sessions) -> Looked | None:
+        """In a worker."""
+        return None if self._stopped else self._opening.look(message)
+
+    # It was looked at.
+
+    def _looked(self, item: Item, outcome: Any) -> None:
+        if self._stopped or outcome is None:
+            return
+        item.attempt += 1
+        try:
+            if isinstance(outcome, Exception):
+                self._failed(item, outcome)
+            else:
+                self._announce(item, outcome)
+        except (MalformedMessage, UnicodeEncodeError) as error:
+            self._give_up(item, f"cannot be announced: {error}")
+
+    def _announce(self, item: Item, looked: Looked) -> None:
+        for text in looked.alarms:
+            self._journal.alarm(self._chain, text)
+        first, topic = looked.members[0].arrival, self._announcer.topic
+        arrivals = [member.arrival for member in looked.members]
+        key = content_key(topic, tuple(arrival.path for arrival in arrivals), tuple(arrival.size for arrival in arrivals),
+                          tuple(arrival.mtime_ns for arrival in arrivals))
+        heard = {name: value for name, value in looked.data.items() if name != EXTENSION}
+        data = {**self._announcer.info, **heard, "request_address": self._announcer.address}
+        size = sum(arrival.size for arrival in arrivals)
+        announcement = self._announcer.compose(item.file, looked.kind, data, key, size, first.mtime_ns)
+        now = time.time()
+        path, line = announced_path(uris_of(data)), step_line(State.ANNOUNCED, now)
+        row = (item.file, self._chain, identity_of(data), key, State.ANNOUNCED, now, line, None, size, path, first.device,
+               first.inode, first.mtime_ns, None, None, None, 0, now)
+        self._journal.write([
+            ("announce_heard", [(now, identity_of(data), key, size, path, first.device, first.inode, first.mtime_ns, line,
+                                 item.file)]),
+            ("add_announcement", [announcement.row(topic, now)]), *looked.records(item.file),
+        ], self._tell, item, (announcement, row))
+
+    def _tell(self, item: Item, written: Any) -> None:
+        self._announcer.tell([written])
+        self._done(item)
+
+    def _done(self, item: Item) -> None:
+        self._held.discard(item.file)
+        if self._more and len(self._held) <= FEW_HELD:
+            self._take()
+
+    def _failed(self, item: Item, error: Exception) -> None:
+        waited = time.time() - item.since
+        if isinstance(error, Elsewhere | MalformedMessage):
+            self._skip(item, error)
+        elif isinstance(error, OriginGone) and waited < MISSING_FOR:
+            self._try_again(item, str(error))
+        elif is_permanent(error) or waited > GIVE_UP_AFTER:
+            self._give_up(item, str(error))
+            if not hasattr(error, "code"):
+                logger.error("[%s] this should not happen", self._chain, exc_info=error)
+        else:
+            self._try_again(item, str(error))
+
+    def _skip(self, item: Item, error: Exception) -> None:
+        self.skipped += 1
+        if self.skipped in (1, 10, 100) or self.skipped % 1000 == 0:
+            logger.warning("[%s] a message of %s is not announced: %s (%d so far)", self._chain, item.message.sender, error,
+                           self.skipped)
+        self._journal.write([("remove_file", [(item.file,)])], self._done, item)
+
+    def _give_up(self, item: Item, detail: str) -> None:
+        logger.error("[%s] a message of %s is not announced: %s", self._chain, item.message.sender, detail[:500])
+        self._journal.write([("step", [give_up(item.file, detail[:500])])], self._done, item)
+
+    def _try_again(self, item: Item, detail: str) -> None:
+        if self._waiting >= MOST_WAITING:
+            self._give_up(item, f"{detail}, and {self._waiting} other messages wait for their files")
+            return
+        wait = wait_before(item.attempt)
+        logger.warning("[%s] %s (again in %.0f s)", self._chain, detail, wait)
+        line = step_line(State.FAILED, time.time(), "", item.attempt, detail[:500])
+        self._waiting += 1
+        self._journal.write([("note", [{"line": line, "id": item.file}])], self._done, item)  # it makes room for others
+        self._loop.after(wait, lambda: self._again(item))
+
+    def _again(self, item: Item) -> None:
+        if not self._stopped:
+            self._waiting -= 1
+            self._held.add(item.file)
+            self._submit([item])
