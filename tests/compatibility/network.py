@@ -31,8 +31,8 @@ class Make(StrEnum):
 
 
 def section(name: str, options: Options) -> str:
-    """One section of a configuration file."""
-    return "\n".join((f"[{name}]", *(f"{key} = {value}" for key, value in options.items()), ""))
+    """One section of a configuration file; options that are None are left out."""
+    return "\n".join((f"[{name}]", *(f"{key} = {value}" for key, value in options.items() if value is not None), ""))
 
 
 @dataclass

@@ -60,9 +60,7 @@ def plain(fields: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["dataset", "collection"])
 def test_files_that_belong_together_pass_together(network: Network, tmp_path: Path, client_make: Make, kind: str) -> None:
     source = Source()
-    server = network.server(UPSTREAM, origin="", listen="/sets", addresses=f"tcp://127.0.0.1:{source.port}", nameserver=False)
-    server.folder.joinpath("server.ini").write_text(
-        server.folder.joinpath("server.ini").read_text().replace("origin = \n", ""))
+    server = network.server(UPSTREAM, origin=None, listen="/sets", addresses=f"tcp://127.0.0.1:{source.port}", nameserver=False)
     mirror = network.mirror([server.address])
     client = network.client(client_make, [mirror.address])
     contents = files(3, "part")

@@ -70,6 +70,9 @@ def test_nothing_is_lost_when_a_mirror_crashes_at(nodes: Nodes, point: str, coun
     try:
         mirror.armed(f"{point}:{count}")
         nodes.start()
+        # A client that has heard no beat of a provider notices only after some time that it was started anew.
+        eventually(lambda: not mirror.program.running or "has a journal that is new to us" in client.program.output(),
+                   message="the client has heard a beat")
         wanted: dict[str, bytes] = {}
         deadline = time.monotonic() + 40
         while mirror.program.running and time.monotonic() < deadline:

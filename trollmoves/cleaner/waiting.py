@@ -1,8 +1,9 @@
 """What journals say is still to be delivered: such files stay, however old they are.
 
-Of a server's journal that is each origin nobody has got yet, or that one of the clients it serves has not got. Of a client's it
-is each file it has not published yet, which may have landed on this machine, or wait on it at an upstream server; of a
-dispatcher's, each file that a target has not got. Those journals do not tell where the file is: it goes by its name.
+Of a server's journal that is each origin nobody has got yet, or that one of the clients it serves has not got; of a mirror's,
+each file it has fetched and not released. Of a client's it is each file it has not published yet, which may have landed on this
+machine, or wait on it at an upstream server; of a dispatcher's, each file that a target has not got. Those two do not tell where
+the file is: it goes by its name.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class _Journal:
         except JournalError:
             self.close()
             raise
+        self._copies = _copies_of(self._reader)
         self._own = {(status.st_dev, status.st_ino) for status in _files_of(path)}
 
     def close(self) -> None:
@@ -77,6 +79,8 @@ class _Journal:
     def among(self, directory: str, found: Found) -> dict[str, str]:
         waiting = {name: f"under way in {self._path}" for name in found if name in self._names}
         waiting |= {name: "a journal" for name, status in found.items() if (status.st_dev, status.st_ino) in self._own}
+        waiting |= {name: f"fetched, and not taken by all, in {self._path}" for name, status in found.items()
+                    if (status.st_dev, status.st_ino) in self._copies}
         names = [name for name in found if _is_utf8(name)]
         place = os.path.realpath(directory)
         for row in self._reader.find("files_with_names", (orjson.dumps(names),)) if names else []:
@@ -100,6 +104,13 @@ class _Journal:
 
     def _has(self, consumer: Any, file: int) -> bool:
         return self._reader.find_one("delivered_for", (file, consumer["client"], consumer["consumer_group"])) is not None
+
+
+def _copies_of(reader: Reader) -> set[tuple[int, int]]:
+    """What a mirror keeps for its clients: device and inode of each file. Journals of earlier releases have no such table."""
+    if reader.find_one("has_copies") is None:
+        return set()
+    return {(row["device"], row["inode"]) for row in reader.find("all_copies")}
 
 
 def _is_it(row: Any, place: str, status: os.stat_result) -> bool:

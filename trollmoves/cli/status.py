@@ -58,6 +58,7 @@ def _chain(reader: Reader, chain: str, counts: dict[str, int], now: float) -> di
                                                        "seconds": round(now - oldest["created"], 3)},
         "last_error": None if failure is None else {"uid": failure["identity"], "state": failure["state"],
                                                     "time": failure["time"], "text": _detail(failure["steps"])},
+        "came_back": int(dropped["value"]) if (dropped := reader.find_one("meta", (f"dropped:{chain}",))) else 0,
         "removals_waiting": reader.find_one("removals_waiting", (chain,))[0],
     }
 
@@ -84,6 +85,8 @@ def _as_text(report: dict[str, Any]) -> str:
             lines.append(f"      oldest waiting  {oldest['uid']} ({oldest['state']}) for {_age(oldest['seconds'])}")
         if chain["removals_waiting"]:
             lines.append(f"      to be removed   {chain['removals_waiting']}")
+        if chain["came_back"]:
+            lines.append(f"      came back       {chain['came_back']} announcements this mirror had passed on before")
         if chain["last_error"]:
             error = chain["last_error"]
             lines.append(f"      last error      {_clock(error['time'])} {error['uid']} ({error['state']}): {error['text']}")

@@ -142,8 +142,10 @@ class Asking:
         flight = self._flights.get(file)
         row = self._journal.find_one("file", (file,)) if flight is None else None
         if row is not None:
-            self.waiting.ask_now(row)
+            hopeful = self.waiting.ask_now(row)
             self.commit()
+            if not hopeful and self._arriving is not None:
+                self._arriving.failed(file, MoveError("its providers do not answer"))
         elif flight is None and self._arriving is not None:
             self._arriving.failed(file, NotAnnounced("the journal has forgotten it"))
         elif flight is not None and not flight.asked:  # given up a moment ago, which is being written
@@ -270,7 +272,8 @@ class Asking:
             self._failed(flight, "dest_unreachable", False, f"{provider} does not answer")
             return
         flight.repeats = bool(flight.source.announcement.epoch)
-        self._ledger.step(flight.id, State.FAILED, now, flight.attempt, f"{provider} does not answer", provider)
+        due = now if self._arriving is None else None  # what nobody waits for any more is not asked for
+        self._ledger.step(flight.id, State.FAILED, due, flight.attempt, f"{provider} does not answer", provider)
         self._lay_down(flight, MoveError(f"{provider} does not answer"))
 
     def _failed(self, flight: Flight, code: str, permanent: bool, detail: str, retry_after: Any = None) -> None:
@@ -292,6 +295,8 @@ class Asking:
             self.ask(flight, flight.sources[action.provider])
             return
         state, due = (State.GIVEN_UP, None) if isinstance(action, GiveUp) else (State.FAILED, now + action.seconds)
+        if self._arriving is not None:
+            due = None
         self._ledger.step(flight.id, state, due, flight.attempt, detail, flight.source.provider)
         self._ledger.amend(flight.identity, flight.id, state)
         self._lay_down(flight, error_of(code, detail) if isinstance(action, GiveUp) else MoveError(detail))

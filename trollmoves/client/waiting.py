@@ -98,8 +98,9 @@ class Waiting:
             flight.source = flight.sources[source.provider]  # what was announced last
         return flight
 
-    def ask_now(self, row: Any) -> None:
-        """Somebody waits for what *row* of the journal is about: ask for it, at the latest when a provider has room."""
+    def ask_now(self, row: Any) -> bool:
+        """Somebody waits for what *row* of the journal is about: ask for it, at the latest when a provider has room. False when
+        none of them has answered lately."""
         self._has_sources = True
         flight, now = self._flight_to_ask(row), time.time()
         flight.created = now
@@ -109,6 +110,7 @@ class Waiting:
             self._requests.ask(flight, source)
         elif row["due"] is None or row["due"] > now:
             self._ledger.step(row["id"], State.ANNOUNCED, now, row["attempt"], "waits for a provider that has room")
+        return source is not None or not all(map(self._requests.is_resting, flight.sources))
 
     def _refill(self) -> None:
         if not self._open:

@@ -242,6 +242,12 @@ SELECT uid, path, device, inode, size, mtime_ns FROM copies WHERE file = ?;
 SELECT DISTINCT copies.file AS file, identity FROM copies JOIN files ON files.id = copies.file
 WHERE copies.chain = ? AND copies.time < ? ORDER BY copies.file LIMIT ?;
 
+-- name: has_copies
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'copies';
+
+-- name: all_copies
+SELECT device, inode FROM copies;
+
 -- name: end_copies
 DELETE FROM copies WHERE file = ?;
 

@@ -32,6 +32,7 @@ from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message, decode, uris_of
 from trollmoves.mirror.parts import Part, Store, parts_of
+from trollmoves.movers.sessions import Sessions
 from trollmoves.server.beneath import Announced, examined, remove
 from trollmoves.server.moves import Brought, Moving
 from trollmoves.server.pushing import Member, Push, Pushing
@@ -39,8 +40,9 @@ from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
 
-AT_A_TIME = 4
-"""Looks at the directory of one section at a time."""
+LOOKS = 4
+KEEPS = 8
+"""Files of one section that are looked for, and made to last, at a time."""
 ASK_AGAIN = 5.0
 """Seconds after which who asked may ask again for what could not be fetched now."""
 
@@ -82,17 +84,15 @@ class Fetching:
             then(Busy("this section of the mirror was ended; ask again", 1.0))
             return
         copies = self._copies_of(moving.file)
-        self._submit(partial(self._look, moving.push, moving.wanted, copies), partial(self._looked, moving, then, copies))
-
-    def _submit(self, run: Any, done: Any) -> None:
-        self._workers.submit([Work(("mirror", self._chain), AT_A_TIME, lambda _: run(), done)])
+        self._workers.submit([Work(("look", self._chain), LOOKS, partial(self._look, moving.push, moving.wanted, copies),
+                                   partial(self._looked, moving, then, copies), quick=True)])
 
     def _copies_of(self, file: int) -> dict[str, Announced]:
         """By uid, what the journal says is here."""
         return {row["uid"]: Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
                 for row in self._journal.find("copies_of", (file,))}
 
-    def _look(self, push: Push, wanted: Sequence[Member], copies: dict[str, Announced]) -> tuple[Member, ...] | None:
+    def _look(self, push: Push, wanted: Sequence[Member], copies: dict[str, Announced], _: Sessions) -> tuple[Member, ...] | None:
         """In a worker: the files, None when they are not here. Raises `Denied`: for a stranger nothing is fetched."""
         self._pushing.check(push)
         found = _chosen(wanted, copies)
@@ -124,9 +124,10 @@ class Fetching:
         directory = flight.place.destination.path
         paths = {part: self._store.path_of(directory, part) for part in parts_of(flight.source.announcement.message.fields)}
         before = self._copies_of(flight.id)
-        self._submit(partial(self._examine, flight, paths, before), partial(self._examined, flight, reply))
+        self._workers.submit([Work(("keep", self._chain), KEEPS, partial(self._examine, flight, paths, before),
+                                   partial(self._examined, flight, reply))])
 
-    def _examine(self, flight: Flight, paths: dict[Part, str], before: dict[str, Announced]) -> dict[str, Announced]:
+    def _examine(self, flight: Flight, paths: dict[Part, str], before: dict[str, Announced], _: Sessions) -> dict[str, Announced]:
         """In a worker: what has arrived, made to last. The provider may remove its own as soon as it has been told."""
         found = {part.uid: self._arrived(flight, path) for part, path in paths.items()}
         for uid, copy in before.items():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from functools import partial
 from typing import Any
 
@@ -22,6 +21,9 @@ from trollmoves.server.beneath import Announced, remove
 from trollmoves.server.removing import AT_ONCE, RETRY, Removing
 
 logger = logging.getLogger(__name__)
+
+TELL_AGAIN = 10.0
+"""Seconds after which a provider is told again that did not answer."""
 
 Place = tuple[str, int]
 
@@ -45,8 +47,6 @@ class Releasing(Removing):
 
     def _remove(self, row: Any, now: float, why: str) -> None:
         file: int = row["file"]
-        if file in self._telling:
-            return
         copies = self._journal.find("copies_of", (file,))
         crashing.point("mirror.releasing")
         try:
@@ -61,7 +61,7 @@ class Releasing(Removing):
             detail = f"{removed} of {len(copies)} copies removed ({why})"
             records.append(("note", [{"line": step_line("removed", now, detail=detail), "id": file}]))
         if why == "delivered":
-            self._journal.write(records, self._tell, file)
+            self._journal.write([*records, ("delay_removal", [(now + TELL_AGAIN, file)])], self._tell, file)
         else:  # nobody confirmed it, so neither do we
             self._journal.write([*records, ("end_removal", [(file,)])])
 
@@ -95,9 +95,8 @@ class Releasing(Removing):
                                                 partial(self._answered, files))
 
     def _answered(self, files: list[int], reply: Message | None) -> None:
-        if reply is None or reply.type == "err":
+        if reply is None or reply.type == "err":  # they are still on the list
             self._telling.difference_update(files)
-            self._journal.write([("delay_removal", [(time.time() + RETRY, file) for file in files])])
         else:
             self._end(files)
 

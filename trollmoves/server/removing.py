@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 EVERY = 1.0
 """Seconds between two looks at what is due."""
+SOON = 0.1
 AT_ONCE = 200
 CONSUMER_KNOWN = 24 * 3600.0
 """Seconds a consumer that was served is waited for; `delete_after` is the backstop for files nobody comes for."""
@@ -59,13 +60,14 @@ class Removing:
     def _again(self) -> None:
         if not self._open:
             return
-        now = time.time()
+        now, more = time.time(), False
         if not self._journal.full:
-            self._remove_due(now)
+            more = self._remove_due(now)
             self._remove_aged(now)
-        self._loop.after(EVERY, self._again)
+        self._loop.after(SOON if more else EVERY, self._again)
 
-    def _remove_due(self, now: float) -> None:
+    def _remove_due(self, now: float) -> bool:
+        """Remove some of what is due; whether there is more."""
         due = self._journal.find("due_removals", (self._chain, now, AT_ONCE))
         consumers = self._consumers(now) if due and self._everyone else []
         for row in due:
@@ -75,6 +77,7 @@ class Removing:
                 self._journal.write([("delay_removal", [(now + self._delay, row["file"])])])
             else:
                 self._remove(row, now, "delivered")
+        return len(due) == AT_ONCE
 
     def _stays(self, file: int) -> bool:
         """Whether it is an origin of a chain that does not remove them."""
