@@ -112,16 +112,17 @@ class Relaying:
         row = (file, self._settings.name, announcement.identity, announcement.key, state, now,
                step_line(state, now, source.provider), None, announcement.size, path, None, None, None, source.provider,
                message.raw.decode(), None, 0, now)
+        if self._settings.delay:
+            fresh, record = Fresh(file, announcement.identity, message.subject, 0, b"", row), None
+        else:
+            fresh, record = self._composed(file, announcement, now, row)
         self._ledger.add("add_file", row)
+        if record is not None:
+            self._ledger.add("add_announcement", record)
         self._ledger.remember(announcement.identity, file, Known(
             state, announcement.key, announcement.size, source.provider, announcement.epoch, announcement.offset))
         self._depths[file] = len(_via(message))
-        if self._settings.delay:
-            self._noted.append(Fresh(file, announcement.identity, message.subject, 0, b"", row))
-        else:
-            fresh, record = self._composed(file, announcement, now, row)
-            self._ledger.add("add_announcement", record)
-            self._noted.append(fresh)
+        self._noted.append(fresh)
 
     def committing(self, then: Callable[[], Any] | None) -> Callable[[], Any]:
         fresh, self._noted = self._noted, []
