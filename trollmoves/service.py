@@ -35,7 +35,6 @@ LAST_RESORT = 4.0
 """Seconds after which a process that was closed and still has not ended is ended: some library's thread may hang."""
 CHECK_JOURNAL = 5.0
 TRIM_EVERY = 5.0
-CHECK_CLOCK = 1.0
 NUDGE_BUSY = 0.01
 NUDGE_IDLE = 0.1
 RETRY_START = 1.0
@@ -92,7 +91,7 @@ class Service:
             self._config_watch.start()
             self._cleaning.start()
             self.loop.every(CHECK_JOURNAL, self.journal.check)
-            self.loop.every(CHECK_CLOCK, Leaps(self.journal, self.clock_leapt).check)
+            self.loop.first = Leaps(self.journal, self.clock_leapt).check
             self.loop.every(TRIM_EVERY, Trimming().trim)
             self.loop.after(NUDGE_IDLE, self._nudge)
             _spare_collector()

@@ -50,7 +50,7 @@ def kill_loop(network: Network, *, kills: int, files: int, seconds: float, delet
     """Kill programs at random; none may lose anything, double anything unflagged, or take much memory."""
     dice = seeded()
     network.killed = True
-    victims = [*network.servers, network.client, *network.spares]
+    victims = network.programs
     sampler = Sampler(lambda: {program.name: program.pid for program in victims if program.running})
     with network:
         network.start()
@@ -193,3 +193,13 @@ def test_another_provider_delivers_what_a_dead_one_was_asked_for(tmp_path: Path)
             network.write(name, data, 1)
         network.settle(90)
         network.check()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("kills", "files", "seconds"), [
+    (12, 300, 15), pytest.param(300, 5000, 450, marks=[pytest.mark.nightly, pytest.mark.timeout(1500)])])
+def test_a_mirror_loses_and_doubles_nothing_when_somebody_is_killed(tmp_path: Path, kills: int, files: int,
+                                                                       seconds: float) -> None:
+    """T03: a server, a mirror of it, a client."""
+    kill_loop(Network(tmp_path, mirror=True), kills=kills, files=files, seconds=seconds)

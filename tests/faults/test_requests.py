@@ -25,7 +25,7 @@ def moves(network: Network) -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(("direction", "after"), [
-    ("upward", 0), ("upward", 300), ("upward", 900), ("downward", 0), ("downward", 70), ("downward", 300), ("downward", 700)])
+    ("upward", 0), ("upward", 200), ("upward", 400), ("downward", 0), ("downward", 70), ("downward", 300), ("downward", 700)])
 def test_a_lost_request_or_reply_costs_no_second_move(tmp_path: Path, direction: str, after: int, times: int) -> None:
     """The connection is cut after so many bytes, which is in the greeting, in a request or in a reply."""
     with Network(tmp_path, proxied=True, killed=True) as network:

@@ -47,6 +47,8 @@ class Loop:
         self._count = itertools.count()
         self._running = False
         self._failure: BaseException | None = None
+        self.first: Callable[[], Any] | None = None
+        """Called in every turn before anything else is done in it; has to be quick."""
         self._poller.register(self._inbox.fileno(), zmq.POLLIN)
 
     def register(self, socket: Any, handler: Callable[[], Any]) -> None:
@@ -102,6 +104,8 @@ class Loop:
     def turn(self, longest: float) -> None:
         """Wait for something to do, at most *longest* seconds, and do it."""
         ready = self._poller.poll(int(self._wait(longest) * 1000))
+        if self.first is not None:
+            self.first()
         for socket, _ in ready:
             handler = self._handlers.get(socket)
             if handler is not None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, set_up_logging
+from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, say, set_up_logging
 from trollmoves.config.reading import read_client_config
 
 
@@ -31,7 +31,7 @@ def _run(options: argparse.Namespace) -> int:
     from trollmoves.client.client import Client  # after the cheap checks: a wrong option answers at once
     client = Client(options.config_file, options.journal or default_journal("client", options.config_file))
     client.run(configuration)
-    print("Thank you for using pytroll/move_it_client. See you soon on pytroll.org!")
+    say("Thank you for using pytroll/move_it_client. See you soon on pytroll.org!")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import logging
 import logging.config
@@ -160,6 +161,12 @@ def read_or_explain(read: Callable[[Path], Configuration[Any]], path: Path, *, c
     if wrong and (check or not configuration.chains):
         raise ConfigurationError(f"{path}: {wrong} problem(s), see above")
     return configuration
+
+
+def say(text: str) -> None:
+    """Print a last word; who does not get it because a disk is full or nobody reads is no reason to fail."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
 
 
 def run_program(name: str, main: Callable[[], int | None]) -> int:

@@ -11,6 +11,7 @@ from trollmoves.cli.common import (
     default_journal,
     read_or_explain,
     run_program,
+    say,
     set_up_logging,
     whole_number,
 )
@@ -53,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     dispatcher = Dispatcher(options.config_file, options.journal or default_journal("dispatcher", options.config_file),
                             options.publish_port, False if hosts and hosts[0].lower() == "false" else hosts)
     dispatcher.run(configuration)
-    print("Thank you for using pytroll/dispatcher. See you soon on pytroll.org!")
+    say("Thank you for using pytroll/dispatcher. See you soon on pytroll.org!")
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, set_up_logging
+from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, say, set_up_logging
 from trollmoves.cli.server import PORT
 from trollmoves.config.reading import read_mirror_config
 
@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     from trollmoves.mirror.mirror import Mirror  # after the cheap checks: a wrong option answers at once
     journal = options.journal or default_journal("mirror", options.config_file)
     Mirror(options.config_file, journal, options.port).run(configuration)
-    print("Thank you for using pytroll/move_it_mirror. See you soon on pytroll.org!")
+    say("Thank you for using pytroll/move_it_mirror. See you soon on pytroll.org!")
     return 0
 
 

@@ -11,6 +11,7 @@ from trollmoves.cli.common import (
     default_journal,
     read_or_explain,
     run_program,
+    say,
     seconds,
     set_up_logging,
     whole_number,
@@ -53,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     server = Server(options.config_file, journal, options.port, disable_backlog=options.disable_backlog, polling=options.watchdog,
                     check_interval=options.chain_check_interval, most_restarts=options.max_notifier_restarts)
     server.run(configuration)
-    print("Thank you for using pytroll/move_it_server. See you soon on pytroll.org!")
+    say("Thank you for using pytroll/move_it_server. See you soon on pytroll.org!")
     return 0
 
 

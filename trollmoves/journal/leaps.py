@@ -31,11 +31,15 @@ class Leaps:
         self._ahead = clock() - steady()
 
     def check(self) -> None:
-        """Look whether the clock has leapt since the last look."""
+        """Look whether the clock has leapt since the last look. To be called before anybody compares a time with the clock."""
         ahead = self._clock() - self._steady()
         leap, self._ahead = ahead - self._ahead, ahead
         if abs(leap) >= LEAP:
             logger.warning("the clock was set %s by %.0f s: all that waits is moved with it", "forward" if leap > 0 else "back",
                            abs(leap))
-            self._journal.write([("move_files", [{"leap": leap}]), ("move_removals", [{"leap": leap}])])
+            self._journal.times_to_move += 1
+            self._journal.write([("move_files", [{"leap": leap}]), ("move_removals", [{"leap": leap}])], self._moved)
             self._tell(leap)
+
+    def _moved(self) -> None:
+        self._journal.times_to_move -= 1

@@ -61,7 +61,7 @@ class Removing:
         if not self._open:
             return
         now, more = time.time(), False
-        if not self._journal.full:
+        if not self._journal.full and not self._journal.times_to_move:
             more = self._remove_due(now)
             self._remove_aged(now)
         self._loop.after(SOON if more else EVERY, self._again)
