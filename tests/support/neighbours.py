@@ -13,7 +13,7 @@ from tests.support.environments import environment_with
 from tests.support.programs import Program, clean_environment
 
 REQUIREMENTS = ("pytroll-collectors==0.22.0", "pytroll-watchers==0.12.0", "trollflow2==0.17.1", "trollmoves==0.19.0", "paramiko",
-                "pytroll-schedule")
+                "rasterio", "s3fs")
 
 
 def neighbours_environment() -> Path:

@@ -66,7 +66,8 @@ class _Journal:
         self._reader = Reader(path)
         try:
             self._consumers = self._reader.find("all_consumers", (now - CONSUMER_KNOWN,))
-            self._names = {name for row in self._reader.find("unfinished_sets") for name in _names_in(row)}
+            self._names = {name for row in self._reader.find("unfinished_sets")
+                           if row["path"] is None or self._is_undelivered(row) for name in _names_in(row)}
         except JournalError:
             self.close()
             raise

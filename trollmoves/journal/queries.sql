@@ -359,7 +359,8 @@ FROM files WHERE identity IN (SELECT value FROM json_each(?));
 
 -- name: unfinished_sets
 -- What is under way and is not known by the name of one file.
-SELECT path, message FROM files WHERE state NOT IN ('published', 'covered', 'given_up')
+SELECT id, chain, state, path, message, EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id) AS removal
+FROM files WHERE state NOT IN ('published', 'covered', 'given_up')
   AND (identity LIKE 'md5:%' OR instr(identity, '/') > 0 OR instr(message, '/' || identity || '"') = 0);
 
 -- name: unpacked_from

@@ -100,6 +100,18 @@ def test_nothing_waits_that_no_journal_knows(book: Book, path: Path) -> None:
     assert not waits(odd, book)
 
 
+def test_a_set_that_was_announced_waits_until_somebody_has_it(book: Book, path: Path) -> None:
+    message = f'pytroll://t dataset {SENDER} {{"dataset": [{{"uid": "a.dat", "uri": "{path}"}}, {{"uid": "b", "uri": "/b"}}]}}'
+    other = made(path.with_name("other.dat"))
+    file = book.file("md5:1", State.ANNOUNCED, path=b"sha256:1", message=message)
+    assert waits(path, book) and not waits(other, book)
+    with closing(sqlite3.connect(book.path)) as connection, connection:
+        connection.execute("UPDATE files SET state = 'acknowledged'")
+    assert not waits(path, book)
+    book.insert("removals", file=file, chain="c", due=time.time() + 1000)
+    assert waits(path, book)
+
+
 def test_what_the_server_removes_itself_is_its_business(book: Book, path: Path) -> None:
     file = book.origin(path, State.ACKNOWLEDGED)
     book.insert("removals", file=file, chain="c", due=time.time() + 1000)

@@ -1,0 +1,58 @@
+"""Origins with fields in their directories: all that match are watched, also those made later, whatever the section does."""
+
+from __future__ import annotations
+
+import bz2
+from pathlib import Path
+
+import pytest
+
+from tests.compatibility.network import PATIENCE, Make, Network
+from tests.faults.checker import rows
+from tests.support.eventually import eventually, never
+
+ORIGIN = "{root}/in/{{platform}}/{{start_time:%Y%m%d}}/{{name}}.txt"
+
+
+def put(root: Path, name: str, content: bytes) -> None:
+    path = root / "in" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = root / "staged"
+    staged.write_bytes(content)
+    staged.rename(path)
+
+
+@pytest.mark.parametrize("arguments", [(), ("-w",)], ids=["inotify", "polling"])
+def test_files_of_one_name_in_many_directories(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with Network(tmp_path) as network:
+        put(tmp_path, "M9/20260101/first.txt", b"first")
+        server = network.server(Make.OURS, arguments=arguments, origin=ORIGIN.format(root=tmp_path), watchdog_timeout=0.2,
+                                delete=True, remove_delay=0)
+        client = network.client(Make.OURS, [server.address], destination=f"file://{tmp_path}/out/{{platform}}/")
+        eventually(lambda: (tmp_path / "out" / "M9" / "first.txt").exists(), PATIENCE, message="what was there is fetched")
+        for platform in ("M9", "M10", "M11"):
+            put(tmp_path, f"{platform}/20260102/same.txt", platform.encode())
+        put(tmp_path, "M9/notadate/other.txt", b"other")
+        put(tmp_path, "M9/20260102/deeper/other.txt", b"other")
+        for platform in ("M9", "M10", "M11"):
+            path = tmp_path / "out" / platform / "same.txt"
+            eventually(lambda path=path, platform=platform: path.read_bytes() == platform.encode(), PATIENCE,  # type: ignore[misc]
+                       message=f"that of {platform} is fetched")
+        eventually(lambda: not list((tmp_path / "in").rglob("same.txt")), PATIENCE, message="origins are removed")
+        never(lambda: list((tmp_path / "out").rglob("other.txt")), 0.5)
+        assert [client.program.stop(), server.program.stop()] == [0, 0]
+
+
+def test_packed_files_of_one_name_stay_apart(tmp_path: Path) -> None:
+    with Network(tmp_path) as network:
+        server = network.server(Make.OURS, origin=ORIGIN.format(root=tmp_path).replace(".txt", ".txt.bz2"), compression="bzip",
+                                working_directory=tmp_path / "work")
+        network.client(Make.OURS, [server.address], destination=f"file://{tmp_path}/out/{{platform}}/")
+        for platform in ("M9", "M10"):
+            put(tmp_path, f"{platform}/20260102/same.txt.bz2", bz2.compress(platform.encode()))
+        for platform in ("M9", "M10"):
+            path = tmp_path / "out" / platform / "same.txt"
+            eventually(lambda path=path, platform=platform: path.read_bytes() == platform.encode(), PATIENCE,  # type: ignore[misc]
+                       message=f"that of {platform} is fetched")
+        found = sorted(path for path, in rows(server.folder / "server.journal", "SELECT path FROM files WHERE path LIKE '%.txt'"))
+        assert found == [f"{tmp_path}/work/{platform}/20260102/same.txt".encode() for platform in ("M10", "M9")]
