@@ -230,3 +230,18 @@ def unreadable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 def test_a_journal_that_cannot_be_read_is_an_error(book: Book, unreadable: Path) -> None:
     with pytest.raises(JournalError):
         Waiting([book.path, unreadable], time.time())
+
+
+def test_what_a_mirror_has_fetched_waits_until_it_is_released(book: Book, path: Path) -> None:
+    status = path.stat()
+    file = book.file("a.dat", State.MOVED, path=b"/elsewhere/a.dat", provider="h:1")
+    assert not waits(path, book)
+    book.insert("copies", file=file, uid="a.dat", chain="c", path=os.fsencode(path), device=status.st_dev, inode=status.st_ino,
+                size=status.st_size, mtime_ns=status.st_mtime_ns, time=time.time())
+    assert waits(path, book)
+
+
+def test_a_journal_of_an_earlier_release_is_read(book: Book, path: Path) -> None:
+    with closing(sqlite3.connect(book.path)) as connection, connection:
+        connection.execute("DROP TABLE copies")
+    assert not waits(path, book)
