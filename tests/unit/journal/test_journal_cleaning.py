@@ -186,3 +186,15 @@ def test_providers_that_have_something_waiting_are_found_without_reading_what_wa
     add(journal, None, age=0, state="published")
     assert [row["provider"] for row in journal.find("providers_due", {"chain": "c"})] == ["p:1"]
     assert journal.find("providers_due", {"chain": "other"}) == []
+
+
+def test_a_mirrored_file_is_forgotten_when_nothing_of_it_is_kept(journal: Journal, tmp_path: Path) -> None:
+    kept, released = (add(journal, tmp_path / name, age=2 * DAY, written=False) for name in ("kept", "released"))
+    insert(journal, "copies", {"file": kept, "uid": "kept", "chain": "c", "path": b"/kept", "device": 1, "inode": 1, "size": 7,
+                               "mtime_ns": 1, "time": time.time()})
+    clean(journal)
+    assert (journal.find_one("file", (kept,)) is None, journal.find_one("file", (released,)) is None) == (False, True)
+    journal.write([("end_copies", [(kept,)])])
+    committed(journal)
+    clean(journal)
+    assert count(journal, "files") == 0
