@@ -174,8 +174,8 @@ def test_memory_and_journal_stay_bounded_over_a_hundred_thousand_uids(nodes: Nod
 
 
 def memory_stays_flat(nodes: Nodes, files: int, *, forgets: bool) -> None:
-    """The second half of the files makes the mirror no larger than the first one did; the journal, which is cleaned once a minute,
-    keeps what it may keep."""
+    """The second half of the files makes the mirror no larger than the first one did. The journal, which is cleaned once a
+    minute, keeps what it may keep."""
     server, (mirror,), client = row_of(nodes, 1)
     mirror.configure(retention_entries=files // 4)
     nodes.start()
