@@ -199,6 +199,9 @@ UPDATE removals SET due = due + :leap;
 -- name: move_files
 UPDATE files SET created = created + :leap, time = time + :leap, due = due + :leap;
 
+-- name: move_copies
+UPDATE copies SET time = time + :leap;
+
 -- name: delay_removal
 UPDATE removals SET due = ?, tries = tries + 1 WHERE file = ?;
 

@@ -75,7 +75,7 @@ class Relaying:
         self._depths: dict[int, int] = {}
         """Of files that are being written: through how many mirrors their announcement came."""
         self._delayed: deque[tuple[float, int]] = deque()
-        """When which file is to be announced."""
+        """When (monotonic) which file is to be announced."""
         self.dropped = self._dropped_before()
         """Announcements that had been here before, or had passed through too many mirrors."""
         self._open = True
@@ -181,19 +181,20 @@ class Relaying:
 
     def _delay(self, heard: float, file: int) -> None:
         """Announce *file* when its `delay` is over."""
-        self._delayed.append((heard + self._settings.delay, file))
+        wait = min(max(0.0, heard + self._settings.delay - time.time()), self._settings.delay)
+        self._delayed.append((time.monotonic() + wait, file))
         if len(self._delayed) == 1:
-            self._loop.after(max(0.0, self._delayed[0][0] - time.time()), self._announce_due)
+            self._loop.after(wait, self._announce_due)
 
     def _announce_due(self) -> None:
         """Announce what has waited for its `delay`."""
         if not self._open:
             return
-        now = time.time()
+        now, steady = time.time(), time.monotonic()
         fresh: list[Fresh] = []
         records: list[tuple[Any, ...]] = []
         steps: list[tuple[Any, ...]] = []
-        while self._delayed and self._delayed[0][0] <= now and len(fresh) < AT_ONCE:
+        while self._delayed and self._delayed[0][0] <= steady and len(fresh) < AT_ONCE:
             row = self._journal.find_one("file", (self._delayed.popleft()[1],))
             if row is not None and row["state"] == State.SEEN:
                 announcement = read_announcement(decode(row["message"].encode()))
@@ -204,7 +205,7 @@ class Relaying:
         if fresh:
             self._journal.write([("add_announcement", records), ("step", steps)], self._tell, fresh)
         if self._delayed:
-            self._loop.after(max(LOOK_AGAIN, self._delayed[0][0] - now), self._announce_due)
+            self._loop.after(max(LOOK_AGAIN, self._delayed[0][0] - steady), self._announce_due)
 
     # What comes back.
 
