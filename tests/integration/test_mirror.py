@@ -148,6 +148,26 @@ def test_what_is_gone_at_its_origin_is_said_to_be_gone(nodes: Nodes) -> None:
     assert "cannot be had any more" in steps and str(server.request_port) not in steps
 
 
+def test_a_server_that_lost_its_journal_is_asked_for_what_it_announces_anew(nodes: Nodes) -> None:
+    server = nodes.server()
+    mirror = nodes.mirror("mirror", [server.address])
+    nodes.start()
+    names = [f"f{number}.dat" for number in range(5)]
+    for name in names:
+        server.put(name)
+    eventually(lambda: set(mirror.states()) == set(names), PATIENCE, message="all are announced")
+    server.program.kill()
+    for path in server.folder.glob("server.journal*"):
+        path.unlink()
+    server.start()
+    epoch = str(server.find("SELECT value FROM meta WHERE name = 'epoch'")[0][0])
+    eventually(lambda: mirror.find(f"SELECT count(*) FROM sources WHERE message LIKE '%{epoch}%'") == [(5,)], PATIENCE,
+               message="the mirror has heard all anew")
+    client = nodes.client("client", [mirror.address]).start()
+    arrived(client, dict.fromkeys(names, b"content"))
+    assert mirror.find("SELECT count(*) FROM announcements") == [(5,)], "announced once"
+
+
 def test_new_content_under_an_old_name_is_passed_on(nodes: Nodes) -> None:
     server = nodes.server()
     mirror = nodes.mirror("mirror", [server.address], remove_delay="600")

@@ -212,10 +212,11 @@ class Hearing:
 
     def _announced_again(self, file: int, source: Source) -> None:
         """The same content, that is under way, announced once more: with a later position it may be another file, of the same
-        size and time, and what was announced before cannot be had any more."""
+        size and time, and what was announced before cannot be had any more; nor can what is not in the provider's new journal."""
         announcement = source.announcement
         before = self._ledger.versions(announcement.identity).get(file)
-        if before is not None and before.epoch == announcement.epoch != "" and before.offset < announcement.offset:
+        if before is not None and announcement.epoch and (
+                before.epoch != announcement.epoch or before.offset < announcement.offset):
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
             self._asking.add_source(file, source)
 
