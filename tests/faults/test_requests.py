@@ -41,6 +41,20 @@ def test_a_lost_request_or_reply_costs_no_second_move(tmp_path: Path, direction:
 
 
 @pytest.mark.slow
+def test_what_was_on_its_way_over_a_connection_that_is_cut_is_repeated_at_once(tmp_path: Path) -> None:
+    """Not only when the server has been silent for long: it is not."""
+    with Network(tmp_path, proxied=True, killed=True) as network:
+        network.begin()
+        for number in range(15):
+            network.write_many(20, f"cut{number:02}-")
+            network.proxies[1].cut_all()
+        network.settle(12)
+        assert set(moves(network).values()) == {1}
+        assert network.stop() == [0, 0]
+        network.check()
+
+
+@pytest.mark.slow
 def test_replies_that_are_held_back_cost_no_second_move(tmp_path: Path) -> None:
     """Neither does the server answer within the time a client waits, nor is a connection closed."""
     with Network(tmp_path, proxied=True, killed=True, client_options={"transfer_req_timeout": "1"}) as network:

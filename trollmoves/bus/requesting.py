@@ -21,7 +21,16 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.sockets import NOW, Socket, close, connected, send_frames
+from trollmoves.bus.sockets import (
+    NOW,
+    Socket,
+    close,
+    connected,
+    connections_of,
+    count_waiting,
+    end_connections_of,
+    send_frames,
+)
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
 
@@ -81,6 +90,8 @@ class Requester:
         self._outstanding: dict[str, Outstanding] = {}
         self._heard = time.monotonic()
         self._socket: Socket | None = None
+        self._connections: Socket | None = None
+        self._connected = False
         self._connect()
 
     def __len__(self) -> int:
@@ -163,9 +174,23 @@ class Requester:
         self._socket = connected_or_none(*self._place)
         if self._socket is not None:
             self._loop.register(self._socket, self._read)
+            self._connections, self._connected = connections_of(self._socket), False
+            self._loop.register(self._connections, self._has_connected)
+
+    def _has_connected(self) -> None:
+        """Connected; when that is not the first time, what was on its way over the connection that was lost may be lost too."""
+        assert self._connections is not None
+        again, self._connected = count_waiting(self._connections) > (0 if self._connected else 1), True
+        if again and self._outstanding:
+            logger.debug("connected to %s:%d again: %d requests are repeated", *self._place, len(self._outstanding))
+            self._send_again([waiting for waiting in self._outstanding.values() if waiting.deadline is None])
 
     def _disconnect(self) -> None:
         if self._socket is not None:
+            if self._connections is not None:
+                self._loop.unregister(self._connections)
+                end_connections_of(self._socket)
+                self._connections = None
             self._loop.unregister(self._socket)
             close(self._socket)
             self._socket = None

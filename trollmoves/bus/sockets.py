@@ -68,6 +68,28 @@ def close(socket: Socket, linger: int = 0) -> None:
         socket.close(linger)
 
 
+def connections_of(socket: Socket) -> Socket:
+    """A socket that can be read whenever *socket* has connected to a peer that speaks ZeroMQ. It is to be read with
+    `count_waiting`, and to be closed, before *socket* is, with `end_connections_of`."""
+    return socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+
+
+def count_waiting(socket: Socket) -> int:
+    """Take all messages that wait; returns how many."""
+    count = 0
+    with suppress(zmq.Again):
+        while True:
+            socket.recv_multipart(NOW)
+            count += 1
+    return count
+
+
+def end_connections_of(socket: Socket) -> None:
+    """Close what `connections_of` gave for *socket*."""
+    with suppress(zmq.ZMQError):
+        socket.disable_monitor()
+
+
 def end_context() -> None:
     """Wait for what lingers, then let go of the I/O threads."""
     get_context().destroy(linger=0)
