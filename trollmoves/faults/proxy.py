@@ -132,10 +132,12 @@ class TcpProxy:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        accepting = self._loop.create_task(self._accept())
+        accepting = self._loop.create_task(self._accept())  # the loop itself holds on to no task
         self._loop.run_forever()
-        accepting.cancel()
-        self._loop.run_until_complete(asyncio.gather(accepting, return_exceptions=True))
+        left = {accepting, *asyncio.all_tasks(self._loop)}
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._loop.close()
         self._listener.close()
 
