@@ -30,6 +30,7 @@ NEIGHBOURS = {
     ("watchers", "bus"): "a listen chain watches messages",
     ("mirror", "client"): "a mirror is a client in front",
     ("mirror", "server"): "and a server behind",
+    ("move_it", "server"): "it unpacks and opens what it watches as a server does",
 }
 SHARED = {"service", "queueing", "explaining"}  # what every role may use on its own floor
 ROOMS = {"zmq": ("bus", "faults"), "posttroll": ("bus",), "sqlite3": ("journal", "faults"), "trollsift": ("patterns",)}

@@ -18,6 +18,9 @@ POINTS = (
     "mirror.announced", "mirror.published", "mirror.asked", "mirror.fetched", "mirror.kept", "mirror.releasing",
     "mirror.removed", "mirror.released",
     "dispatcher.heard", "dispatcher.journaled", "dispatcher.moved", "dispatcher.publishing", "dispatcher.published",
+    "move_it.seen", "move_it.journaled", "move_it.moved", "move_it.publishing", "move_it.published", "move_it.everywhere",
+    "move_it.removing", "move_it.removed",
+    "fetcher.heard", "fetcher.journaled", "fetcher.received", "fetcher.moved", "fetcher.publishing", "fetcher.published",
 )
 """All points: `ROLE.STEP` is passed right after that step (before the journal has it, for `seen`, `unpacked`, `put`, `heard`,
 `answered`)."""

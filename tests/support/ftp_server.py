@@ -79,14 +79,14 @@ class ScriptedFtpServer:
 
     host = HOST
 
-    def __init__(self, folder: Path, script: FtpScript | None = None, *, tls: bool = False):
+    def __init__(self, folder: Path, script: FtpScript | None = None, *, tls: bool = False, port: int = 0):
         from pyftpdlib.ioloop import IOLoop
         from pyftpdlib.servers import FTPServer
 
         self.root = new_folder(folder / "files")
         self.user, self.password = "reader", "a secret:word"
         self.script = script or FtpScript()
-        self.port = free_port()
+        self.port = port or free_port()
         self.authority = make_certificate(folder).certificate if tls else None
         self._loop = IOLoop()
         self._server: Any = FTPServer((self.host, self.port), self._handler(folder), ioloop=self._loop)

@@ -10,12 +10,20 @@ from typing import Any
 from trollmoves.cli.clean import read_cleaner_or_explain
 from trollmoves.cli.common import read_or_explain, run_program
 from trollmoves.config import ini
-from trollmoves.config.reading import Configuration, read_client_config, read_mirror_config, read_server_config
+from trollmoves.config.reading import (
+    Configuration,
+    read_client_config,
+    read_mirror_config,
+    read_move_config,
+    read_server_config,
+)
+from trollmoves.config.yaml import load
 from trollmoves.dispatcher.reading import read_dispatcher_config
+from trollmoves.fetcher.reading import read_fetcher_config, read_s3downloader_config
 
 READERS: dict[str, Callable[[Path], Configuration[Any]]] = {
     "server": read_server_config, "client": read_client_config, "mirror": read_mirror_config,
-    "dispatcher": read_dispatcher_config}
+    "dispatcher": read_dispatcher_config, "move": read_move_config, "fetch": read_fetcher_config, "s3": read_s3downloader_config}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,11 +47,12 @@ def _check(path: Path, kind: str | None) -> int:
 
 
 def guess(path: Path) -> str:
-    """Which program a file is for: dispatchers have YAML, clients have providers, mirrors also a request port,
-    cleaners have templates. Raises `ConfigurationError` when it cannot be read."""
+    """Which program a file is for: dispatchers, fetchers and s3downloaders have YAML; clients have providers, mirrors also a
+    request port, cleaners templates, move_it destinations. Raises `ConfigurationError` when it cannot be read."""
     if path.suffix in (".yaml", ".yml"):
-        return "dispatcher"
+        names = load(path)[0]
+        return "fetch" if "subscriber_config" in names else "s3" if "subscribe-topic" in names else "dispatcher"
     options = {option for section in ini.load(path).sections.values() for option in section}
     if "providers" in options:
         return "mirror" if "request_port" in options else "client"
-    return "clean" if "templates" in options else "server"
+    return "clean" if "templates" in options else "move" if "destinations" in options else "server"

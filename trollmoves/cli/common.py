@@ -86,17 +86,20 @@ class DeprecatedFlag(argparse.Action):
         setattr(namespace, self.dest, True)
 
 
-def set_up_logging(log_config: Path | None, log_file: Path | None) -> None:
-    """Log as the options say. No handler of ours or the user's ever writes a password. Raises `ConfigurationError`."""
+def set_up_logging(log_config: Path | None, log_file: Path | None, *, level: int | None = None, days: int = 1,
+                   kept: int = 7) -> None:
+    """Log as the options say, to a file of which a new one is begun every so many *days*. No handler of ours or the user's ever
+    writes a password. Raises `ConfigurationError`."""
     logging.captureWarnings(True)
     if log_config is not None:
         _configure(log_config)
     elif log_file is not None:
-        _log_to(logging.handlers.TimedRotatingFileHandler(_writable(log_file), when="midnight", backupCount=7), logging.DEBUG)
+        handler = logging.handlers.TimedRotatingFileHandler(_writable(log_file), when="midnight", interval=days, backupCount=kept)
+        _log_to(handler, logging.DEBUG if level is None else level)
     else:
-        _log_to(logging.StreamHandler(), logging.INFO)
-    for handler in _all_handlers():
-        handler.addFilter(HidePasswords())
+        _log_to(logging.StreamHandler(), logging.INFO if level is None else level)
+    for found in _all_handlers():
+        found.addFilter(HidePasswords())
 
 
 def _all_handlers() -> list[logging.Handler]:

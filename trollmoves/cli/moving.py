@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from trollmoves.config.moves import MoveSettings
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 from trollmoves.config.targets import TargetSettings
 from trollmoves.errors import DestinationInvalid, MissingLibrary
@@ -41,6 +42,8 @@ def _wanted(settings: ChainSettings) -> list[tuple[str, str, str]]:
     if isinstance(settings, TargetSettings):
         hosts = [item.host for item in settings.dispatch_configs if item.host is not None]
         found = [("host", host_of(host.reveal())[0], "") for host in hosts]
+    if isinstance(settings, MoveSettings):
+        found = [("destinations", host_of(place.reveal())[0], "") for place in settings.destinations]
     if isinstance(settings, ServerSettings):
         found = [("allowed_destinations", host_of(place)[0], "") for place in settings.allowed_destinations]
         named = {scheme for _, scheme, _ in found}

@@ -9,7 +9,7 @@ from pathlib import Path
 from trollmoves.cli.common import default_journal, state_directory
 from trollmoves.errors import ConfigurationError
 
-PROGRAMS = ("server", "client", "mirror", "dispatcher")
+PROGRAMS = ("server", "client", "mirror", "dispatcher", "move_it", "fetcher", "s3downloader")
 
 
 def add_journal_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,14 +28,19 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description="Announce the files that arrive in directories, and move them to where clients want them.")
     add_common_arguments(parser)
     parser.add_argument("-p", "--port", type=PORT, default=9010, help="port for announcements (default: 9010)")
-    parser.add_argument("--disable-backlog", action="store_true", help="do not announce files that were there before the start")
+    add_watching_arguments(parser, "do not announce files that were there before the start")
+    return parser.parse_args(arguments)
+
+
+def add_watching_arguments(parser: argparse.ArgumentParser, backlog: str) -> None:
+    """The options of all programs that watch directories; *backlog* is the help of `--disable-backlog`."""
+    parser.add_argument("--disable-backlog", action="store_true", help=backlog)
     parser.add_argument("-w", "--watchdog", action="store_true",
                         help="poll the directories instead of using inotify (for network file systems)")
     parser.add_argument("--chain-check-interval", type=seconds, default=30.0, metavar="SECONDS",
                         help="seconds between two checks of the watches (default: 30)")
     parser.add_argument("--max-notifier-restarts", type=COUNT, default=10, metavar="N",
                         help="end after so many failed restarts of a watch in a row; 0 for never (default: 10)")
-    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
 """The tables of options in the manual, made from the settings themselves, and those of the movers.
 
 `python -m trollmoves.config.documenting README.md` renews the tables of a file, each between `<!-- settings: server -->` (or
-`client`, `mirror`, `dispatcher`) and `<!-- end of settings -->`; likewise `parameters: ftp` (or another mover, `every`, `attrs`)
-and `abilities: movers`.
+`client`, `dispatcher`, `move`, ...) and `<!-- end of settings -->`; likewise `parameters: ftp` (or another mover, `every`,
+`attrs`) and `abilities: movers`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trollmoves.config.fetching import FetcherSettings, S3DownloaderSettings
 from trollmoves.config.mirrors import MirrorSettings
+from trollmoves.config.moves import MoveSettings
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 from trollmoves.config.targets import TargetSettings
 from trollmoves.movers.parameters import BUILT_IN, COMMON, OPTIONS, Parameter
 from trollmoves.movers.registry import mover_for
 
-MODELS: dict[str, type[ChainSettings]] = {"server": ServerSettings, "client": ClientSettings, "mirror": MirrorSettings,
-                                          "dispatcher": TargetSettings}
+MODELS: dict[str, type[ChainSettings]] = {
+    "server": ServerSettings, "client": ClientSettings, "mirror": MirrorSettings,
+    "dispatcher": TargetSettings, "move": MoveSettings, "fetch": FetcherSettings, "s3": S3DownloaderSettings}
 PARAMETERS: dict[str, tuple[Parameter, ...]] = {"every": COMMON, "attrs": OPTIONS, **BUILT_IN}
 _TABLE = re.compile(r"(<!-- (settings|parameters|abilities): (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from trollmoves.config import ini
 from trollmoves.config.hidden import is_secret
 from trollmoves.config.mirrors import MirrorSettings
+from trollmoves.config.moves import MoveSettings
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 from trollmoves.config.text import Problem, in_order, near
 from trollmoves.config.values import is_false
@@ -62,6 +63,11 @@ def read_client_config(path: str | os.PathLike[str]) -> Configuration[ClientSett
 def read_mirror_config(path: str | os.PathLike[str]) -> Configuration[MirrorSettings]:
     """Read a mirror's file. Raises as `read_server_config` does."""
     return _read(path, MirrorSettings, _mirror_section)
+
+
+def read_move_config(path: str | os.PathLike[str]) -> Configuration[MoveSettings]:
+    """Read a file of move_it. Raises as `read_server_config` does."""
+    return _read(path, MoveSettings, _move_section)
 
 
 class _Section:
@@ -141,6 +147,24 @@ def _mirror_section(section: _Section) -> dict[str, Any]:
 
 
 def _server_section(section: _Section, model: type[ServerSettings] = ServerSettings, what: str = "a server") -> dict[str, Any]:
+    values = _values_with_parts(section, model, what)
+    _check_parameters(section, values)
+    _check_mode(section, values)
+    if values.get("allowed_destinations") == "any":
+        section.warn("allowed_destinations", "allows any client to have files pushed anywhere; list the destinations instead")
+    return values
+
+
+def _move_section(section: _Section) -> dict[str, Any]:
+    values = _values_with_parts(section, MoveSettings, "move_it")
+    _check_parameters(section, values)
+    if not values.get("topic"):
+        section.warn("topic", "is missing, so nothing is published of this section; write for example topic = /moved")
+    return values
+
+
+def _values_with_parts(section: _Section, model: type[ServerSettings | MoveSettings], program: str) -> dict[str, Any]:
+    """The options of *model* that are given, `connection_parameters__name` put together."""
     values, problems = ini.nested(section.text())
     for option, text in problems.items():
         section.problem(option, text)
@@ -150,11 +174,10 @@ def _server_section(section: _Section, model: type[ServerSettings] = ServerSetti
     for option in [name for name in values if name not in known]:
         del values[option]
         hint = f"; write connection_parameters__{option}" if option in NAMES else near(option, known)
-        section.warn(option, f"is no option of {what} and is ignored{hint}")
+        section.warn(option, f"is no option of {program} and is ignored{hint}")
     for option in [name for name, value in values.items() if isinstance(value, dict) and name != "connection_parameters"]:
         del values[option]
         section.problem(option, f"has no parts; write {option} = value")
-    _check_server(section, values)
     return values
 
 
@@ -181,7 +204,7 @@ def _move_deprecated(section: _Section, values: dict[str, Any]) -> None:
             parameters.setdefault(option, ini.typed(option, text))
 
 
-def _check_server(section: _Section, values: Mapping[str, Any]) -> None:
+def _check_parameters(section: _Section, values: Mapping[str, Any]) -> None:
     parts = values.get("connection_parameters")
     parameters = parts if isinstance(parts, dict) else {}
     for name in _NUMBERS:
@@ -189,9 +212,6 @@ def _check_server(section: _Section, values: Mapping[str, Any]) -> None:
             written = name if name in section.entries else f"connection_parameters__{name}"
             section.problem(written, "is not a number from 0; write for example 30")
     _check_names(section, parameters)
-    _check_mode(section, values)
-    if values.get("allowed_destinations") == "any":
-        section.warn("allowed_destinations", "allows any client to have files pushed anywhere; list the destinations instead")
 
 
 def _check_mode(section: _Section, values: Mapping[str, Any]) -> None:

@@ -14,11 +14,11 @@ from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.targets import SubscriberSettings, TargetSettings
 from trollmoves.dispatcher.reading import DispatcherConfiguration, read_dispatcher_config
 from trollmoves.dispatcher.target import Target
-from trollmoves.dispatcher.triggers import triggers_of
 from trollmoves.messages import Message
 from trollmoves.queueing.deliveries import ended, overdue
 from trollmoves.queueing.hearing import Hearing
 from trollmoves.queueing.results import Results
+from trollmoves.queueing.triggers import triggers_of
 from trollmoves.service import Service
 
 logger = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from trollmoves.config.targets import TargetSettings
 from trollmoves.dispatcher.destinations import Route
-from trollmoves.dispatcher.triggers import Trigger, triggers_of
 from trollmoves.errors import ConfigurationError, DestinationInvalid
 from trollmoves.explaining import read_samples
+from trollmoves.queueing.triggers import Trigger, triggers_of
 
 
 def read_sample(text: str) -> tuple[list[Trigger], bool]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from trollmoves.config.hidden import is_secret
 from trollmoves.config.reading import Configuration
 from trollmoves.config.targets import ItemSettings, SubscriberSettings, TargetSettings
-from trollmoves.config.text import Problem, in_order, near
-from trollmoves.config.yaml import Path, load
+from trollmoves.config.text import near
+from trollmoves.config.yaml import Path
+from trollmoves.config.yaml_file import YamlFile, plain
 from trollmoves.dispatcher.conditions import read_conditions, suspicious
 from trollmoves.dispatcher.destinations import read_aliases
 from trollmoves.movers.parameters import IDLE
@@ -24,9 +22,6 @@ SUBSCRIBER = "posttroll_subscriber"
 MISPLACED = {"nameserver": "nameserver", "addresses": "subscribe_addresses", "services": "subscribe_services"}
 """What upstream's description has at the top of a file, where it reads as a target without anything."""
 _MAPPINGS = ("connection_parameters", "aliases", "conditions", "dispatch_configs")
-_SHOWN = 80
-
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,108 +36,84 @@ def read_dispatcher_config(path: str | os.PathLike[str]) -> DispatcherConfigurat
     return _File(path).configuration()
 
 
-class _File:
+class _File(YamlFile):
     """One file on its way from values to settings."""
-
-    def __init__(self, path: str | os.PathLike[str]):
-        self._path = os.fspath(path)
-        self._values, self._lines = load(path)
-        self._problems: list[Problem] = []
-        self._warnings: list[Problem] = []
 
     def configuration(self) -> DispatcherConfiguration:
         subscriber = self._subscriber()
-        names = [name for name in self._values if name != SUBSCRIBER]
+        names = [name for name in self.values if name != SUBSCRIBER]
         if not names:
-            self._problem((), "has no target; write a name and below it host, directory and dispatch_configs")
+            self.problem((), "has no target; write a name and below it host, directory and dispatch_configs")
         targets = {str(name): self._target(name) for name in names}
         broken = frozenset(name for name, target in targets.items() if target is None)
         good = {name: target for name, target in targets.items() if target is not None}
         if subscriber is None:
             broken, good = frozenset(targets), {}
-        problems, warnings = (tuple(map(str, in_order(found))) for found in (self._problems, self._warnings))
-        return DispatcherConfiguration(self._path, good, problems, warnings, broken, subscriber or SubscriberSettings())
-
-    def _at(self, at: Path, text: str) -> Problem:
-        line = next((self._lines[at[:size]] for size in range(len(at), 0, -1) if at[:size] in self._lines), 0)
-        return Problem(self._path, line, text, str(at[0]) if at else None, ".".join(map(str, at[1:])) or None)
-
-    def _problem(self, at: Path, text: str) -> None:
-        self._problems.append(self._at(at, text))
-
-    def _warn(self, at: Path, text: str) -> None:
-        self._warnings.append(self._at(at, text))
+        return DispatcherConfiguration(self.path, good, self.problems, self.warnings, broken, subscriber or SubscriberSettings())
 
     # The subscription.
 
     def _subscriber(self) -> SubscriberSettings | None:
-        given = self._values.get(SUBSCRIBER, {})
+        given = self.values.get(SUBSCRIBER, {})
         if given is None or not isinstance(given, dict):
-            self._problem((SUBSCRIBER,), "is no mapping; write for example nameserver: localhost below it")
+            self.problem((SUBSCRIBER,), "is no mapping; write for example nameserver: localhost below it")
             return None
         known = SubscriberSettings.model_fields
         values = {name: value for name, value in given.items() if value is not None}
         for name in [name for name in values if name not in known]:
-            self._problem((SUBSCRIBER, name), f"is no option of a subscription{near(str(name), known)}")
+            self.problem((SUBSCRIBER, name), f"is no option of a subscription{near(str(name), known)}")
             return None
-        made = self._made(SubscriberSettings, {name: _plain(value) for name, value in values.items()}, (SUBSCRIBER,))
+        made = self.made(SubscriberSettings, {name: plain(value) for name, value in values.items()}, (SUBSCRIBER,))
         if made is not None and made.nameserver is False and not made.subscribe_addresses:
-            self._problem((SUBSCRIBER, "nameserver"), "is false without subscribe_addresses: there is nobody to listen to")
+            self.problem((SUBSCRIBER, "nameserver"), "is false without subscribe_addresses: there is nobody to listen to")
             return None
         return made
 
     # A target.
 
     def _target(self, name: Any) -> TargetSettings | None:
-        before = len(self._problems)
-        given = self._values[name]
+        before = self.count
+        given = self.values[name]
         if name in MISPLACED:
-            self._problem((name,), f"is no target; write it as {SUBSCRIBER}: {{{MISPLACED[name]}: ...}}")
+            self.problem((name,), f"is no target; write it as {SUBSCRIBER}: {{{MISPLACED[name]}: ...}}")
             return None
         if not isinstance(given, dict):
-            self._problem((name,), "is no mapping; write host, directory and dispatch_configs below it")
+            self.problem((name,), "is no mapping; write host, directory and dispatch_configs below it")
             return None
-        values = self._known(given, (name,), TargetSettings.options())
+        values = self.known(given, (name,), TargetSettings.options())
         items = self._items(name, values.pop("dispatch_configs", None), values)
         own = self._read_parts(values, (name,))
-        settings = self._made(TargetSettings, {**own, "name": str(name), "dispatch_configs": items}, (name,))
-        return settings if len(self._problems) == before else None
-
-    def _known(self, given: Mapping[Any, Any], at: Path, known: tuple[str, ...]) -> dict[str, Any]:
-        """The options among *given* that have a value. Others are warned of, as upstream ignores them."""
-        for option in given:
-            if option not in known:
-                self._warn((*at, option), f"is no option here and is ignored{near(str(option), known)}")
-        return {option: value for option, value in given.items() if option in known and value is not None}
+        settings = self.made(TargetSettings, {**own, "name": str(name), "dispatch_configs": items}, (name,))
+        return settings if self.count == before else None
 
     def _items(self, name: Any, given: Any, target: Mapping[str, Any]) -> tuple[ItemSettings, ...]:
         at = (name, "dispatch_configs")
         if not isinstance(given, list) or not given:
-            self._problem(at, "is missing or no list; write for example `- topics: [/level2]` below it")
+            self.problem(at, "is missing or no list; write for example `- topics: [/level2]` below it")
             return ()
         made = [self._item((*at, number), item, target) for number, item in enumerate(given)]
         return tuple(item for item in made if item is not None)
 
     def _item(self, at: Path, given: Any, target: Mapping[str, Any]) -> ItemSettings | None:
         if not isinstance(given, dict):
-            self._problem(at, "is no mapping; write for example `- topics: [/level2]`")
+            self.problem(at, "is no mapping; write for example `- topics: [/level2]`")
             return None
-        own = self._known(given, at, ("topics", "conditions", *ItemSettings.OVERRIDABLE))
+        own = self.known(given, at, ("topics", "conditions", *ItemSettings.OVERRIDABLE))
         if "conditions" in given and given["conditions"] is None:
-            self._problem((*at, "conditions"), "is empty; leave it out to dispatch everything")
+            self.problem((*at, "conditions"), "is empty; leave it out to dispatch everything")
         inherited = {option: target[option] for option in ItemSettings.OVERRIDABLE if option in target}
         values = inherited | own
         for option, example in (("topics", "[/level2]"), ("host", "sftp://user@host"), ("directory", "/data/in")):
             if not values.get(option) and not (option == "host" and values.get(option) == ""):
-                self._problem((*at, option), f"is missing; write for example {option}: {example}")
+                self.problem((*at, option), f"is missing; write for example {option}: {example}")
         for text in suspicious(own.get("conditions")):
-            self._warn((*at, "conditions"), text)
+            self.warn((*at, "conditions"), text)
         if isinstance(values.get("topics"), list) and not all(isinstance(topic, str) and topic for topic in values["topics"]):
-            self._problem((*at, "topics"), "has a topic that is no text; write for example [/level2, /level3]")
+            self.problem((*at, "topics"), "has a topic that is no text; write for example [/level2, /level3]")
             return None
         self._check_place(at, values)
         # What the target says is complained of there.
-        return self._made(ItemSettings, self._read_parts(values, at, silent=frozenset(inherited) - frozenset(own)), at,
+        return self.made(ItemSettings, self._read_parts(values, at, silent=frozenset(inherited) - frozenset(own)), at,
                           frozenset(inherited) - frozenset(own))
 
     def _check_place(self, at: Path, values: Mapping[str, Any]) -> None:
@@ -150,9 +121,9 @@ class _File:
         if not isinstance(host, str) or not isinstance(directory, str):
             return
         if host_of(host)[0] and local_path(host) not in ("", "/"):
-            self._warn((*at, "host"), "has a path, which is not used; put it into directory")
+            self.warn((*at, "host"), "has a path, which is not used; put it into directory")
         if host_of(host)[0].lower() in ("", "file") and directory[:1] not in ("/", "{"):
-            self._problem((*at, "directory"), "is not an absolute path; begin it with /")
+            self.problem((*at, "directory"), "is not an absolute path; begin it with /")
 
     def _read_parts(self, values: Mapping[str, Any], at: Path, silent: frozenset[str] = frozenset()) -> dict[str, Any]:
         """*values* with those that are more than a text or number read into what they mean."""
@@ -161,10 +132,10 @@ class _File:
         done = {}
         for option, value in values.items():
             try:
-                done[option] = read[option](value) if option in read else _plain(value)
+                done[option] = read[option](value) if option in read else plain(value)
             except ValueError as error:
                 if option not in silent:
-                    self._problem((*at, option), str(error))
+                    self.problem((*at, option), str(error))
         return done
 
     def _parameters(self, at: Path, silent: frozenset[str]) -> Callable[[Any], Any]:
@@ -173,27 +144,9 @@ class _File:
                 raise ValueError("is no mapping; write for example `connection_parameters: {connection_uptime: 60}`")
             if "connection_parameters" not in silent:
                 for name, text in _idle(value):
-                    self._warn((*at, "connection_parameters", name), text)
+                    self.warn((*at, "connection_parameters", name), text)
             return value
         return read
-
-    def _made(self, model: type[M], values: Mapping[str, Any], at: Path, silent: frozenset[str] = frozenset()) -> M | None:
-        try:
-            return model(**values)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False, include_input=False):
-                option = str(detail["loc"][0])
-                if option not in silent and detail["type"] != "missing":
-                    text = _shown(option, values.get(option)) + detail["msg"].removeprefix("Value error, ")
-                    self._problem((*at, option), text)
-            return None
-
-
-def _plain(value: Any) -> Any:
-    """Numbers as one writes them, because that is what the readers of options take; lists as tuples."""
-    if isinstance(value, list):
-        return tuple(map(_plain, value))
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _idle(parameters: Mapping[Any, Any]) -> Iterator[tuple[Any, str]]:
@@ -204,10 +157,3 @@ def _idle(parameters: Mapping[Any, Any]) -> Iterator[tuple[Any, str]]:
             yield name, f"is accepted and changes nothing: {IDLE[name]}"
         elif known is not None and name not in known:
             yield name, f"is known to no mover and is ignored{near(str(name), known)}"
-
-
-def _shown(option: str, value: Any) -> str:
-    """A value as the beginning of a problem; nothing when it may hold credentials."""
-    if not isinstance(value, str) or is_secret(option) or "@" in value or "://" in value:
-        return ""
-    return f"{value if len(value) <= _SHOWN else value[:_SHOWN] + '...'!r} "

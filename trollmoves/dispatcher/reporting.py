@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from trollmoves.dispatcher.destinations import Route
-from trollmoves.dispatcher.triggers import Trigger
 from trollmoves.errors import ConfigurationError, MalformedMessage
 from trollmoves.messages import Envelope, moment
 from trollmoves.movers.base import Receipt
 from trollmoves.patterns import Template
+from trollmoves.queueing.triggers import Trigger
 from trollmoves.uris import hide_password, local_path
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from trollmoves.bus.addresses import is_this_machine
 from trollmoves.config.targets import TargetSettings
 from trollmoves.dispatcher.destinations import Route
-from trollmoves.dispatcher.triggers import Trigger
 from trollmoves.errors import (
     ConfigurationError,
     Denied,
@@ -25,6 +24,7 @@ from trollmoves.movers.ends import opened
 from trollmoves.movers.moving import How, move
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Sessions
+from trollmoves.queueing.triggers import Trigger
 from trollmoves.uris import Destination, host_of
 
 HERE = ("", "file", "ssh", "sftp", "scp")

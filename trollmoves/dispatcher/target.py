@@ -11,7 +11,6 @@ from trollmoves.config.targets import TargetSettings
 from trollmoves.dispatcher.destinations import Route
 from trollmoves.dispatcher.reporting import report_failure, report_success
 from trollmoves.dispatcher.sending import Sending, runner
-from trollmoves.dispatcher.triggers import Trigger, read_trigger
 from trollmoves.errors import DestinationInvalid, MalformedMessage, MissingLibrary
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
@@ -20,6 +19,7 @@ from trollmoves.messages import Envelope
 from trollmoves.movers.base import Receipt
 from trollmoves.queueing.deliveries import NO_MORE, Deliveries, Delivery, Flight, Host
 from trollmoves.queueing.results import Results
+from trollmoves.queueing.triggers import Trigger, read_trigger
 from trollmoves.workers import Workers
 
 logger = logging.getLogger(__name__)

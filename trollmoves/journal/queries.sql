@@ -208,6 +208,21 @@ UPDATE removals SET due = ?, tries = tries + 1 WHERE file = ?;
 -- name: end_removal
 DELETE FROM removals WHERE file = ?;
 
+-- name: siblings
+-- The rows of the same content of the same origin: one for each destination.
+SELECT id, state FROM files WHERE identity = ? AND chain = ? AND path = ? AND inode = ? AND size = ? AND mtime_ns = ?;
+
+-- name: release_removals
+-- Origins that are at all their destinations by now; what waits for that is `due` in the far future.
+UPDATE removals SET due = ? WHERE chain = ? AND NOT EXISTS (
+    SELECT 1 FROM files AS one JOIN files AS other ON other.identity = one.identity AND other.chain = one.chain
+        AND other.path = one.path AND other.inode = one.inode AND other.size = one.size AND other.mtime_ns = one.mtime_ns
+    WHERE one.id = removals.file AND other.state NOT IN ('published', 'covered'));
+
+-- name: hasten_removals
+-- The same for the files in a list.
+UPDATE removals SET due = ? WHERE file IN (SELECT value FROM json_each(?));
+
 -- name: removals_waiting
 SELECT count(*) FROM removals WHERE chain = ?;
 
@@ -329,8 +344,9 @@ SELECT id, path, device, inode, size, mtime_ns FROM files
 WHERE chain = ? AND provider IS NULL AND due IS NOT NULL AND due <= ? AND path IS NOT NULL LIMIT ?;
 
 -- name: keep_file
--- Expired, but still at the origin: it must stay known, or it would be announced again. Only what tells it apart is kept.
-UPDATE files SET steps = '', due = ? WHERE id = ?;
+-- Expired, but still at the origin: it must stay known, or it would be announced again. Only what tells it apart is kept; it waits
+-- for no host any more.
+UPDATE files SET steps = '', due = ?, provider = NULL WHERE id = ?;
 
 -- name: remove_removal_of
 DELETE FROM removals WHERE file = ?;

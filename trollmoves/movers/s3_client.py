@@ -46,7 +46,7 @@ Answer = TypeVar("Answer")
 PAUSES = (0.2, 0.6, 1.5)
 """Seconds before a busy server is asked again; drawn between half of it and all of it."""
 OPERATIONS = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "HeadObject",
-              "CopyObject", "DeleteObject", "ListObjectsV2", "ListMultipartUploads")
+              "CopyObject", "DeleteObject", "GetObject", "ListObjectsV2", "ListMultipartUploads")
 
 
 class NotThere(DestinationInvalid):

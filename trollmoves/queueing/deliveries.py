@@ -92,7 +92,7 @@ class Deliveries(ABC):
         self._workers = workers
         self._results = results
         self._queues: dict[str, HostQueue] = {}
-        self._places: frozenset[str] = frozenset()
+        self._hosts: dict[str, Host] = {}
         self._turns: set[Hashable] = set()
         self._open = True
 
@@ -124,7 +124,7 @@ class Deliveries(ABC):
 
     def set_hosts(self, hosts: Mapping[str, Host]) -> None:
         """Deliver to these from now on; what is under way goes on as it was begun."""
-        self._places = frozenset(hosts)
+        self._hosts = dict(hosts)
         for place in [place for place, queue in self._queues.items() if place not in hosts and not queue.in_flight]:
             del self._queues[place]
         for place, host in hosts.items():
@@ -134,8 +134,15 @@ class Deliveries(ABC):
                 self._queues[place] = HostQueue(host.limit, is_local=host.is_local)
         self.hurry()
 
+    def host(self, place: str) -> Host | None:
+        """The host that rows name like this; None for one that is configured no more."""
+        return self._hosts.get(place)
+
     def _queue(self, place: str) -> HostQueue:
-        return self._queues.setdefault(place, HostQueue(1, is_local=False))
+        if place not in self._queues:
+            host = self.host(place) or Host(1, False)
+            self._queues[place] = HostQueue(host.limit, is_local=host.is_local)
+        return self._queues[place]
 
     @property
     def under_way(self) -> int:
@@ -166,7 +173,7 @@ class Deliveries(ABC):
     def _pump_host(self, place: str) -> None:
         queue = self._queue(place)
         # Files for a host that is configured no more only have to be told where else to go.
-        room = (queue.room if place in self._places else REROUTED_AT_ONCE) if self._open else 0
+        room = (queue.room if self.host(place) is not None else REROUTED_AT_ONCE) if self._open else 0
         if room <= 0:
             return
         rows = self._journal.find("files_due", (self.name, place, time.time(), room + len(queue.in_flight)))

@@ -14,19 +14,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
-from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import ConfigurationError, MissingLibrary, MoveError, OriginChanged, OriginGone
-from trollmoves.journal import Journal
+from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import content_key
 from trollmoves.movers.retrying import GIVE_UP_AFTER, wait_before
 from trollmoves.movers.sessions import Sessions
-from trollmoves.server.announcing import Announcing
 from trollmoves.server.beneath import Announced
 from trollmoves.unpacking import BadArchive, Options, unpack, unpacker_for
 from trollmoves.unpacking.listing import list_names
@@ -43,6 +41,33 @@ ALARM_EVERY = 60.0
 """Seconds between two alarms of one chain; the log and the history of each file have them all."""
 
 Then = Callable[[], Any]
+
+
+class Settings(Protocol):
+    """What a section says of unpacking."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def compression(self) -> str | None: ...
+    @property
+    def prog(self) -> str | None: ...
+    @property
+    def working_directory(self) -> str | None: ...
+
+
+class Announcer(Protocol):
+    """What takes the files that came out: `Announcing`, or what a role has in its place."""
+
+    def announce(self, arrivals: Sequence[Arrival], then: Then | None = None) -> None: ...
+    def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
+                          then: Then) -> None: ...
+    def announce_known(self, arrival: Arrival, file: int, records: Sequence[Operation], then: Then) -> None: ...
+    def can_announce(self, path: str) -> bool: ...
+    def is_unwritten(self, path: str) -> bool: ...
+    def known(self, arrivals: Sequence[Arrival]) -> dict[bytes, tuple[int, int, int]]: ...
 
 
 class Batch:
@@ -70,7 +95,7 @@ class Unpacking:
     """Unpacks (`compression`) and lists (`unpack`) for one chain; belongs to the loop. A chain without either only announces what
     an earlier one left."""
 
-    def __init__(self, settings: ServerSettings, root: str, announcing: Announcing, journal: Journal, loop: Loop,
+    def __init__(self, settings: Settings, root: str, announcing: Announcer, journal: Journal, loop: Loop,
                  workers: Workers):
         """*root* is the directory of the origin. Raises `ConfigurationError` when the unpacker cannot be loaded."""
         self._chain, self._topic = settings.name, settings.topic

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.cli.asking import ask
 from tests.unit.dispatcher.test_reading import read
 from trollmoves.dispatcher.destinations import Route
-from trollmoves.dispatcher.triggers import read_trigger, triggers_of
 from trollmoves.errors import ConfigurationError, DestinationInvalid
 from trollmoves.messages import Envelope, decode
+from trollmoves.queueing.triggers import read_trigger, triggers_of
 
 FIELDS: dict[str, Any] = {"uid": "20240101", "sensor": "viirs", "start_time": "2024-01-01T12:34:56+00:00", "orbit": 42,
                           "product": "snow", "sensors": ["a", "b"], "up": "../../etc", "root": "/etc/passwd", "nul": "a\0b"}

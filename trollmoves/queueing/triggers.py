@@ -56,7 +56,7 @@ def triggers_of(message: Message) -> Iterator[Trigger]:
     for number, fields in enumerate(_files(message.type, message.fields, 0)):
         trouble = _trouble(fields.get("uri"))
         if trouble:
-            logger.warning("%s %s from %s: file %d is not dispatched: %s", message.subject, message.type, message.sender,
+            logger.warning("%s %s from %s: file %d is not used: %s", message.subject, message.type, message.sender,
                            number + 1, trouble)
         else:
             yield Trigger(message.subject, fields, f"m:{digest}:{number}", message.sender)

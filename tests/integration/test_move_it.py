@@ -1,0 +1,209 @@
+"""move_it as a process: files in a directory, files at their destinations, messages out, originals gone."""
+
+from __future__ import annotations
+
+import bz2
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integration.moving import MovingIt, arrives, gone
+from tests.support.eventually import eventually, never
+from tests.support.ftp_server import ScriptedFtpServer
+from tests.support.ports import free_port
+from tests.support.ssh_server import SshServer
+
+LOGIN = "reader:a%20secret%3Aword"
+
+
+def test_each_file_goes_to_every_destination_and_is_published_once_for_each(tmp_path: Path) -> None:
+    origin = f"{tmp_path}/incoming/{{platform}}_{{start_time:%Y%m%d%H%M}}_{{segment:3d}}.dat"
+    options = f"""origin = {origin}
+                  destinations = {tmp_path}/one/ file://{tmp_path}/two/{{platform}}/{{start_time:%Y-%m}}/
+                  info = sensor=seviri;areas=a,b"""
+    with MovingIt(tmp_path, options) as moving:
+        moving.start()
+        path = moving.write("M9_202601021200_007.dat")
+        content = path.read_bytes()
+        places = [tmp_path / "one" / path.name, tmp_path / "two" / "M9" / "2026-01" / path.name]
+        for place in places:
+            arrives(place, content)
+        said = eventually(lambda: len(moving.published()) == 2 and moving.published())
+        common = {"sensor": "seviri", "areas": ["a", "b"], "platform": "M9", "start_time": "2026-01-02T12:00:00", "segment": 7}
+        assert sorted(said, key=lambda data: data["uri"]) == [{**common, "uri": str(place), "uid": path.name} for place in places]
+        assert [list(data)[-2:] for data in said] == [["uri", "uid"]] * 2
+        eventually(lambda: [state for _, _, state in moving.states()] == ["published", "published"])
+        assert path.exists()
+        assert moving.program.stop() == 0
+        assert "Thank you" in moving.program.output()
+        subjects = {text.split(" ")[0] for text in moving.recorder.texts}
+        assert {"pytroll://moved", "pytroll://heartbeat/move_it"} >= subjects >= {"pytroll://moved"}
+
+
+def test_without_a_port_nothing_is_published_and_a_request_port_is_named(tmp_path: Path) -> None:
+    with MovingIt(tmp_path, f"destinations = {tmp_path}/out/", publishing=False) as moving:
+        moving.start()
+        arrives(tmp_path / "out" / "a.dat", moving.write("a.dat").read_bytes())
+        eventually(lambda: [state for _, _, state in moving.states()] == ["published"])
+        assert moving.recorder.texts == []
+
+
+def test_a_request_port_is_named_in_the_messages(tmp_path: Path) -> None:
+    options = f"destinations = {tmp_path}/out/\nrequest_port = 9094\nrequest_address = server.example"
+    with MovingIt(tmp_path, options) as moving:
+        moving.start().write("a.dat")
+        assert eventually(moving.published)[0]["request_address"] == "server.example:9094"
+
+
+def test_originals_go_when_all_have_them_and_only_then(tmp_path: Path) -> None:
+    port = free_port()
+    options = f"destinations = {tmp_path}/one/ ftp://{LOGIN}@127.0.0.1:{port}/\ndelete = true"
+    with MovingIt(tmp_path, options) as moving:
+        moving.start()
+        content = b"x" * 1000
+        path = moving.write("a.dat", content)
+        arrives(tmp_path / "one" / "a.dat", content)
+        moving.program.wait_for(r"could not move .*a\.dat to ftp://127\.0\.0\.1:\d+: .*to be tried again")
+        never(lambda: not path.exists(), 1.0)
+        with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
+            gone(path)
+            assert (server.root / "a.dat").read_bytes() == content
+            eventually(lambda: moving.removals() == 0)
+        assert "secret" not in moving.program.output()
+        assert b"secret" not in moving.journal.read_bytes()
+
+
+def test_an_original_stays_when_a_destination_refuses_it(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "file").write_text("is in the way")
+    options = f"destinations = {tmp_path}/one/ {tmp_path}/file/below/\ndelete = true"
+    with MovingIt(tmp_path, options) as moving:
+        moving.start()
+        path = moving.write("a.dat")
+        moving.program.wait_for(r"could not move .*a\.dat.*given up")
+        eventually(lambda: sorted(state for _, _, state in moving.states()) == ["given_up", "published"])
+        never(lambda: not path.exists(), 1.0)
+        assert moving.program.stop() == 0
+        moving.start()
+        never(lambda: not path.exists(), 1.0)
+
+
+def test_empty_files_are_moved(tmp_path: Path) -> None:
+    with MovingIt(tmp_path, f"destinations = {tmp_path}/out/\ndelete = true") as moving:
+        moving.start()
+        path = moving.write("empty.dat", b"")
+        arrives(tmp_path / "out" / "empty.dat", b"")
+        gone(path)
+
+
+def test_the_backlog_is_moved_unless_disabled(tmp_path: Path) -> None:
+    with MovingIt(tmp_path, f"destinations = {tmp_path}/out/") as moving:
+        moving.write("before.dat")
+        moving.start()
+        arrives(tmp_path / "out" / "before.dat", b"before.dat" * 100)
+
+
+def test_the_backlog_can_be_left_alone_and_directories_be_polled(tmp_path: Path) -> None:
+    options = f"destinations = {tmp_path}/out/\nwatchdog_timeout = 0.1"
+    with MovingIt(tmp_path, options, "--disable-backlog", "-w") as moving:
+        moving.write("before.dat")
+        moving.start()
+        moving.write("after.dat")
+        arrives(tmp_path / "out" / "after.dat", b"after.dat" * 100)
+        assert not (tmp_path / "out" / "before.dat").exists()
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_what_is_packed_is_unpacked_and_the_copy_goes(delete: bool, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    options = f"""origin = {tmp_path}/incoming/{{name}}.bz2
+                  destinations = {tmp_path}/one/ {tmp_path}/two/{{name}}/
+                  compression = bzip
+                  working_directory = {work}
+                  delete = {delete}"""
+    with MovingIt(tmp_path, options) as moving:
+        moving.start()
+        path = moving.write("a.bz2", bz2.compress(b"contents" * 1000))
+        arrives(tmp_path / "one" / "a", b"contents" * 1000)
+        arrives(tmp_path / "two" / "a" / "a", b"contents" * 1000)
+        assert {data["uid"] for data in eventually(lambda: len(moving.published()) == 2 and moving.published())} == {"a"}
+        gone(work / "a")
+        if delete:
+            gone(path)
+        else:
+            never(lambda: not path.exists(), 0.5)
+
+
+def test_what_is_damaged_is_moved_as_it_is(tmp_path: Path) -> None:
+    options = f"origin = {tmp_path}/incoming/{{name}}.bz2\ndestinations = {tmp_path}/out/\ncompression = bzip\ndelete = yes"
+    with MovingIt(tmp_path, options) as moving:
+        moving.start()
+        path = moving.write("a.bz2", b"this is no bzip2")
+        arrives(tmp_path / "out" / "a.bz2", b"this is no bzip2")
+        gone(path)
+
+
+def test_one_slow_destination_does_not_delay_the_others(tmp_path: Path) -> None:
+    dead = free_port()
+    with MovingIt(tmp_path, f"destinations = sftp://127.0.0.1:{dead}/x/ {tmp_path}/out/") as moving:
+        moving.start()
+        for number in range(30):
+            moving.write(f"f{number}.dat")
+        for number in range(30):
+            arrives(tmp_path / "out" / f"f{number}.dat", f"f{number}.dat".encode() * 100)
+
+
+def test_of_two_contents_the_newer_one_comes_last(tmp_path: Path) -> None:
+    port = free_port()
+    with MovingIt(tmp_path, f"destinations = ftp://{LOGIN}@127.0.0.1:{port}/\ndelete = true") as moving:
+        moving.start()
+        moving.write("a.dat", b"old" * 1000)
+        moving.program.wait_for(r"could not move .*a\.dat")
+        path = moving.write("a.dat", b"new")
+        eventually(lambda: len(moving.states()) == 2)
+        with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
+            gone(path)
+            eventually(lambda: sorted(state for _, _, state in moving.states()) == ["covered", "published"])
+            assert (server.root / "a.dat").read_bytes() == b"new"
+        assert [data["uid"] for data in moving.published()] == ["a.dat"]
+
+
+def test_sftp_and_what_a_section_says_of_it(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "ssh") as server:
+        options = f"""destinations = sftp://{server.user}@127.0.0.1:{server.port}{server.root}/in/{{name}}/ {tmp_path}/out/
+                      connection_parameters__ssh_private_key_file = {server.client_key}
+                      connection_parameters__known_hosts = {server.known_hosts}
+                      delete = true"""
+        with MovingIt(tmp_path, options) as moving:
+            moving.start()
+            path = moving.write("a.dat")
+            arrives(server.root / "in" / "a" / "a.dat", b"a.dat" * 100)
+            gone(path)
+
+
+def test_a_changed_configuration_is_followed(tmp_path: Path) -> None:
+    dead = free_port()
+    with MovingIt(tmp_path, f"destinations = ftp://127.0.0.1:{dead}/ {tmp_path}/one/\ndelete = true") as moving:
+        moving.start()
+        path = moving.write("a.dat")
+        arrives(tmp_path / "one" / "a.dat", b"a.dat" * 100)
+        moving.program.wait_for(r"could not move .*a\.dat")
+        moving.write_config(f"destinations = {tmp_path}/one/ {tmp_path}/two/\ndelete = true")
+        os.kill(moving.program.pid, signal.SIGHUP)
+        arrives(tmp_path / "two" / "a.dat", b"a.dat" * 100)  # what waited goes where the section says now
+        gone(path)
+        moving.write("b.dat")
+        arrives(tmp_path / "two" / "b.dat", b"b.dat" * 100)
+        assert moving.program.stop() == 0
+
+
+def test_a_file_whose_fields_cannot_be_read_stops_nothing(tmp_path: Path) -> None:
+    options = f"origin = {tmp_path}/incoming/{{time:%Y%m%d}}.dat\ndestinations = {tmp_path}/out/"
+    with MovingIt(tmp_path, options) as moving:
+        moving.start()
+        moving.write("20269999.dat")
+        moving.write("20260101.dat")
+        arrives(tmp_path / "out" / "20260101.dat", b"20260101.dat" * 100)
+        assert not (tmp_path / "out" / "20269999.dat").exists()

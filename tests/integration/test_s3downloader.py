@@ -1,0 +1,107 @@
+"""s3downloader as a process, with its configuration as upstream has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.dispatching import Source
+from tests.integration.moving import arrives
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.programs import Program
+from tests.support.s3_server import MotoServer
+from trollmoves.faults.observing import payload_of
+
+CONTENT = b"object" * 10_000
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[MotoServer]:
+    with MotoServer(tmp_path / "moto") as running:
+        running.make_bucket("data")
+        running.client().put_object(Bucket="data", Key="a.nc", Body=CONTENT)
+        running.client().put_object(Bucket="data", Key="deep/b.nc", Body=CONTENT)
+        yield running
+
+
+class Downloading:
+    """An s3downloader with one publisher it listens to. Use it as a context."""
+
+    def __init__(self, root: Path, server: MotoServer, more: str = ""):
+        self.source = Source()
+        self.into = root / "into"
+        self.log, self.journal = root / "own.log", root / "s3downloader.journal"
+        config = root / "s3downloader.yaml"
+        config.write_text(f"""
+logging: {{log_rotation_days: 1, log_rotation_backup: 30, logging_mode: DEBUG}}
+subscribe-topic: /s3
+publish-topic: /downloaded
+subscriber_addresses: "tcp://127.0.0.1:{self.source.port}, tcp://127.0.0.1:{free_port()}"
+download_destination: {self.into}
+s3_kwargs:
+  key: {server.access_key}
+  secret: {server.secret_key}
+  client_kwargs: {{endpoint_url: "{server.url}", region_name: {server.region}}}
+{more}""")
+        self.program = Program.ours("s3downloader", "-c", config, "-r", "false", "-l", self.log, "--journal", self.journal,
+                                    "-n", "127.0.0.1", log=root / "s3downloader.log")
+
+    def start(self) -> Downloading:
+        self.program.start()
+        self.source.wait_for_subscriber("/s3")
+        return self
+
+    def announce(self, data: dict[str, Any], kind: str = "file") -> None:
+        self.source.publish(data, kind=kind, subject="/s3")
+
+    def published(self) -> list[tuple[str, dict[str, object]]]:
+        from trollmoves.journal import Reader
+        with Reader(self.journal) as reader:
+            rows = reader.find("announcements_since", (0, 100))
+        return [(row["subject"], payload_of(row["message"])) for row in rows]
+
+    def __enter__(self) -> Downloading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.program.kill()
+        self.source.close()
+
+
+def test_files_datasets_and_collections_from_the_bucket(tmp_path: Path, server: MotoServer) -> None:
+    with Downloading(tmp_path, server, "bucket: data") as downloading:
+        downloading.start()
+        # upstream takes the name only, whatever the uri
+        said = {"uri": "/somewhere/a.nc", "uid": "a.nc", "sensor": "viirs", "filename": "x", "compress": 1, "path": "y"}
+        downloading.announce(said)
+        arrives(downloading.into / "a.nc", CONTENT)
+        expected = ("/downloaded", {"sensor": "viirs", "uri": str(downloading.into / "a.nc")})
+        eventually(lambda: downloading.published() == [expected])
+        downloading.announce({"dataset": [{"uri": "s3://data/deep/b.nc", "uid": "b.nc"}], "sensor": "viirs"}, kind="dataset")
+        arrives(downloading.into / "b.nc", CONTENT)
+        assert downloading.program.stop() == 0
+        assert "downloading" not in downloading.program.output()
+        assert "fetched s3://" in downloading.log.read_text()
+        assert server.secret_key not in downloading.log.read_text()
+
+
+def test_without_a_bucket_the_uri_says_where(tmp_path: Path, server: MotoServer) -> None:
+    with Downloading(tmp_path, server) as downloading:
+        downloading.start()
+        downloading.announce({"uri": "/data/a.nc", "uid": "a.nc"})
+        eventually(lambda: "set bucket" in downloading.log.read_text())
+        downloading.announce({"uri": "s3://data/deep/b.nc", "uid": "b.nc"})
+        arrives(downloading.into / "b.nc", CONTENT)
+
+
+def test_an_object_that_is_not_there_is_said_and_the_next_one_comes(tmp_path: Path, server: MotoServer) -> None:
+    with Downloading(tmp_path, server, "bucket: data") as downloading:
+        downloading.start()
+        downloading.announce({"uri": "s3://data/missing.nc", "uid": "missing.nc"})
+        eventually(lambda: "missing.nc" in downloading.log.read_text() and "given up" in downloading.log.read_text())
+        downloading.announce({"uri": "s3://data/a.nc", "uid": "a.nc"})
+        arrives(downloading.into / "a.nc", CONTENT)

@@ -1,0 +1,98 @@
+"""Where a message says its file is, and what of that is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from trollmoves.errors import Denied, MalformedMessage
+from trollmoves.fetcher.places import Rights, place_of
+
+SFTP = {"cls": "fsspec.implementations.sftp.SFTPFileSystem", "protocol": "ssh", "args": [], "host": "data.example"}
+TAR = {"cls": "fsspec.implementations.tar:TarFileSystem", "protocol": "tar", "args": [], "fo": "/abs/p.tar",
+       "target_protocol": "ssh", "target_options": {"host": "data.example", "protocol": "ssh"}}
+
+
+@pytest.mark.parametrize(("data", "shown", "name", "server"), [
+    ({"uri": "/data/a.txt"}, "file:///data/a.txt", "a.txt", "file://"),
+    ({"uri": "file:///data/a.txt"}, "file:///data/a.txt", "a.txt", "file://"),
+    ({"uri": "ssh://data.example/data/a.txt"}, "sftp://data.example/data/a.txt", "a.txt", "sftp://data.example"),
+    ({"uri": "sftp://user@h:2222/a%20b.txt"}, "sftp://h/a%20b.txt", "a b.txt", "sftp://h:2222"),
+    ({"uri": "https://h.example/d/a.nc?x=1"}, "https://h.example/d/a.nc?x=1", "a.nc", "https://h.example"),
+    ({"uri": "s3://bucket/k/a.nc"}, "s3://bucket/k/a.nc", "a.nc", "s3:///bucket"),
+    ({"uri": "tar://d/a.txt::ssh://h/abs/p.tar"}, "tar://d/a.txt::sftp://h/abs/p.tar", "a.txt", "sftp://h"),
+    ({"uri": "tar:///d/a.txt::file:///abs/p.tar"}, "tar://d/a.txt::file:///abs/p.tar", "a.txt", "file://"),
+    ({"uri": "tar:/d/a.txt::/abs/p.tar"}, "tar://d/a.txt::file:///abs/p.tar", "a.txt", "file://"),
+    ({"uri": "zip://a.txt::s3://b/p.zip"}, "zip://a.txt::s3://b/p.zip", "a.txt", "s3:///b"),
+    # as the collectors write it: no path
+    ({"uri": "ssh://data.example/data/a.txt", "filesystem": SFTP}, "sftp://data.example/data/a.txt", "a.txt", "sftp://data.example"),
+    ({"uri": "tar://d/a.txt::ssh://data.example/abs/p.tar", "filesystem": TAR},
+     "tar://d/a.txt::sftp://data.example/abs/p.tar", "a.txt", "sftp://data.example"),
+    # as the watchers write it
+    ({"uri": "anything", "path": "/data/b.txt", "filesystem": SFTP}, "sftp://data.example/data/b.txt", "b.txt",
+     "sftp://data.example"),
+    ({"uri": "x", "path": "bucket/k/a", "filesystem": {"cls": "s3fs.core:S3FileSystem", "protocol": ["s3", "s3a"], "args": [],
+                                                      "endpoint_url": "http://s3.example:9000", "anon": True}},
+     "s3://bucket/k/a", "a", "s3://s3.example/bucket"),
+    ({"path": "https://h.example/a.nc", "uri": "https://h.example/a.nc",
+      "filesystem": {"cls": "fsspec.implementations.http:HTTPFileSystem", "protocol": "http", "args": []}},
+     "https://h.example/a.nc", "a.nc", "https://h.example"),
+    ({"uri": "x", "path": "/d/a", "filesystem": json.dumps(SFTP)}, "sftp://data.example/d/a", "a", "sftp://data.example"),
+])
+def test_what_is_understood(data: dict[str, Any], shown: str, name: str, server: str) -> None:
+    place = place_of(data)
+    assert (str(place).replace("sftp://bucket", "s3://bucket"), place.name, place.server) == (shown, name, server)
+
+
+@pytest.mark.parametrize("cls", [
+    "os.system", "subprocess:Popen", "fsspec.implementations.local.LocalFileSystem", "builtins.eval", "evil:SFTPFileSystem"])
+def test_a_class_that_is_not_the_protocols_is_refused(cls: str) -> None:
+    with pytest.raises(Denied, match="not that of the protocol sftp"):
+        place_of({"uri": "x", "path": "/a", "filesystem": {**SFTP, "cls": cls}})
+
+
+@pytest.mark.parametrize("data", [
+    {}, {"uri": 7}, {"uri": "/a\n"}, {"uri": "/a/.."}, {"uri": "/"}, {"uri": "x" * 5000},
+    {"uri": "tar://a.txt"}, {"uri": "ssh://h/a::ssh://h/b"}, {"uri": "ssh://h:port/a"},
+    {"uri": "/a", "filesystem": 7}, {"uri": "/a", "filesystem": "{"}, {"uri": "/a", "filesystem": "[" * 50000},
+    {"uri": "/a", "filesystem": {}}, {"uri": "/a", "filesystem": {"protocol": [7]}},
+    {"uri": "x", "path": "a", "filesystem": {**TAR, "fo": {"cls": "os.system"}}},
+    {"uri": "x", "path": "a", "filesystem": {**TAR, "target_options": "x"}},
+    {"uri": "x", "path": "/a", "filesystem": {**SFTP, "host": {"cls": "os.system"}}},
+    {"uri": "tar://a::tar://a::tar://a::tar://a::tar://a::/x.tar"},
+])
+def test_what_makes_no_sense(data: dict[str, Any]) -> None:
+    with pytest.raises(MalformedMessage):
+        place_of(data)
+
+
+@pytest.mark.parametrize("data", [
+    {"uri": "ftp://user:pw@h/a"}, {"uri": "https://user:pw@h/a"},
+    {"uri": "x", "path": "/a", "filesystem": {**SFTP, "password": "pw"}},
+    {"uri": "x", "path": "b/a", "filesystem": {"cls": "s3fs.core:S3FileSystem", "protocol": "s3", "secret": "pw"}},
+])
+def test_secrets_are_not_taken_from_messages(data: dict[str, Any]) -> None:
+    with pytest.raises(Denied, match="filesystem_options") as caught:
+        place_of(data)
+    assert "pw" not in str(caught.value)
+
+
+def test_only_harmless_arguments_are_taken() -> None:
+    place = place_of({"uri": "x", "path": "/a", "filesystem": {**SFTP, "port": 22, "sock": "x", "key_filename": "/etc/key",
+                                                              "disabled_algorithms": {}}})
+    assert place.arguments == {"host": "data.example", "port": 22}
+
+
+def test_protocols_and_hosts_have_to_be_allowed() -> None:
+    usual = Rights(("sftp", "tar"), ())
+    usual.check(place_of({"uri": "tar://a::ssh://h/p.tar"}))
+    for uri, option in (("zip://a::ssh://h/p.zip", "allowed_protocols"), ("tar://a::/p.tar", "allowed_protocols"),
+                        ("github://o:r@x/a", "allowed_protocols"), ("sftp://169.254.169.254/a", "allowed_hosts")):
+        with pytest.raises(Denied, match=option):
+            usual.check(place_of({"uri": uri.replace("o:r@", "")}))
+    some = Rights(("sftp",), ("*.example.org", "h"))
+    some.check(place_of({"uri": "sftp://a.EXAMPLE.org/a"}))
+    with pytest.raises(Denied, match="allowed_hosts"):
+        some.check(place_of({"uri": "sftp://example.com/a"}))

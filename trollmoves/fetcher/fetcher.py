@@ -1,0 +1,119 @@
+"""The programs that fetch: hear messages, journal their files, fetch and publish them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from trollmoves.bus import Publisher
+from trollmoves.bus.subscribing import Subscribing
+from trollmoves.config.fetching import FetchingSettings, PublisherConfig, SubscriberConfig
+from trollmoves.config.reading import Configuration
+from trollmoves.fetcher.fetching import Fetching
+from trollmoves.fetcher.reading import FetchingConfiguration
+from trollmoves.queueing.hearing import Hearing
+from trollmoves.queueing.results import Results
+from trollmoves.service import Service
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 8
+TICK = 1.0
+OVERDUE_EVERY = 60.0
+SUBSCRIBERS_WAIT = 3.0
+"""Seconds after the start within which those who want to hear of files are expected; the first one ends the waiting."""
+AFTER_FIRST_SUBSCRIBER = 0.25
+
+
+class Fetcher(Service):
+    """Runs one configuration file, of pytroll-fetcher or of s3downloader as *read_config* reads it."""
+
+    def __init__(self, config_file: Path, read_config: Callable[[Path], FetchingConfiguration], journal: Path,
+                 adjust: Callable[[FetchingConfiguration], FetchingConfiguration] = lambda configuration: configuration):
+        """*adjust* puts in what the command line says."""
+        super().__init__(config_file, read_config, journal, WORKERS)
+        self._adjust = adjust
+        self._fetching: Fetching | None = None
+        self._subscriber: SubscriberConfig | None = None
+        self._hearing: Hearing | None = None
+        self._publisher: Publisher | None = None
+        self._results: Results | None = None
+        self._ready = False
+
+    def apply(self, configuration: Configuration[FetchingSettings]) -> None:
+        """Follow *configuration*; one with a mistake is no configuration. The publisher stays as it was begun."""
+        if self.draining or not configuration.chains:
+            return
+        fetching = self._adjust(cast(FetchingConfiguration, configuration))
+        settings = next(iter(fetching.chains.values()))
+        if self._fetching is None:
+            self._start(settings, fetching.publisher)
+        elif settings != self._fetching.settings:
+            self._fetching.configure(settings)
+        self._subscribe(fetching.subscriber)
+        self._pump()
+
+    def _start(self, settings: FetchingSettings, publishing: PublisherConfig) -> None:
+        self._publisher = Publisher(self.loop, publishing.port, address=publishing.address, subscribed=self._subscribed)
+        logger.info("publishing on port %d", self._publisher.port)
+        if publishing.nameservers is not False or publishing.port == 0:
+            hosts: Sequence[str] | None = publishing.nameservers or None
+            self._publisher.advertise(publishing.name, hosts)
+        self._results = Results("fetcher", self.journal, self.envelope, self._publisher.send)
+        self._fetching = Fetching(settings, self.journal, self.workers, self.envelope, self._results)
+        self._hearing = Hearing("fetcher", self.journal, self._fetching.rows, lambda _: self._pump())
+        self.loop.after(SUBSCRIBERS_WAIT, self._become_ready)
+        self.loop.every(TICK, self._pump)
+        self.loop.every(OVERDUE_EVERY, self._fetching.give_up_overdue)
+
+    def _subscribe(self, settings: SubscriberConfig) -> None:
+        assert self._hearing is not None and self._publisher is not None
+        if settings == self._subscriber:
+            return
+        self._hearing.close()
+        self._subscriber = settings
+        self._hearing.subscribing = Subscribing(
+            self.loop, self.envelope, settings.topics, self._hearing.received, addresses=settings.addresses,
+            nameserver=settings.nameserver or None, services=settings.services, own_port=self._publisher.port)
+        logger.info("listens to %s", ", ".join(settings.topics) or "everything")
+
+    # Working.
+
+    def _subscribed(self, topic: str) -> None:
+        if not self._ready:
+            self.loop.after(AFTER_FIRST_SUBSCRIBER, self._become_ready)
+
+    def _become_ready(self) -> None:
+        if self._ready or self.draining or self._results is None:
+            return
+        self._ready = True
+        self._results.publish_again()
+        self._pump()
+
+    def _pump(self) -> None:
+        if self._ready and self._fetching is not None and not self.journal.full:
+            self._fetching.pump()
+
+    # Stopping.
+
+    def stop_feeding(self) -> None:
+        self._ready = False
+        if self._hearing is not None:
+            self._hearing.close()
+        if self._fetching is not None:
+            self._fetching.close()
+
+    def under_way(self) -> int:
+        return (self._fetching.under_way if self._fetching is not None else 0) + self.journal.waiting
+
+    def close_chains(self) -> None:
+        self.stop_feeding()
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+
+    def limits_of(self, chain: str) -> tuple[float, int]:
+        settings: Any = self._fetching.settings if self._fetching is not None else None
+        return (settings.retention, settings.retention_entries) if settings is not None else (7 * 86400.0, 200_000)

@@ -1,0 +1,285 @@
+"""Opening a place for reading: files, ssh, s3, and whatever else fsspec knows. Belongs into a worker.
+
+ssh hosts have to be known (`known_hosts`), as for the movers. Connections to ssh servers are kept by each worker for a while.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import posixpath
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, cast
+
+from trollmoves.errors import (
+    ConnectionLost,
+    Denied,
+    LoginRefused,
+    MissingLibrary,
+    MoveError,
+    OriginGone,
+    PermanentError,
+    Stalled,
+    TemporaryError,
+    Unreachable,
+)
+from trollmoves.fetcher.places import ARCHIVES, WEB, Place
+from trollmoves.movers.base import SessionSettings
+from trollmoves.movers.ends import opened as opened_file
+from trollmoves.uris import Destination, hide_password
+
+INSTALL = "install trollmoves[fetch]"
+MOST_KEPT = 8
+"""Connections one worker keeps."""
+
+
+class Opened(NamedTuple):
+    """A file being read."""
+
+    stream: Any
+    size: int | None
+    """Bytes, where the other side says so."""
+
+
+class Opener:
+    """Opens places. One for a configuration; each worker thread has connections of its own."""
+
+    def __init__(self, options: Mapping[str, Mapping[str, Any]], origins: tuple[str, ...], settings: SessionSettings):
+        """*options*: what to add to the arguments of a filesystem, by protocol or `protocol://host`. *origins*: directories of
+        this machine that files may come from; none given means all."""
+        self._options = options
+        self._origins = tuple(os.path.realpath(origin) for origin in origins)
+        self._settings = settings
+        self._kept = threading.local()
+
+    @contextmanager
+    def opened(self, place: Place) -> Iterator[Opened]:
+        """The file at *place*, open. Raises a `MoveError`; what reading raises becomes one."""
+        try:
+            with self._opened(place) as found:
+                yield found
+        except MoveError:
+            raise
+        except ImportError as error:
+            raise MissingLibrary(f"{place.outermost.protocol} cannot be read without {error.name or error}: {INSTALL}") from error
+        except Exception as error:
+            raise translated(error, place) from error
+
+    @contextmanager
+    def _opened(self, place: Place) -> Iterator[Opened]:
+        if place.inside is not None:
+            with self._opened(place.inside) as outer, self._member(place, outer) as found:
+                yield found
+            return
+        ways = {"file": self._file, "sftp": self._sftp, "s3": self._s3}
+        with ways.get(place.protocol, self._other)(place) as found:
+            yield found
+
+    def _arguments(self, place: Place) -> dict[str, Any]:
+        """What the message says, and over it what the configuration says."""
+        own = {**self._options.get(place.protocol, {}), **self._options.get(f"{place.protocol}://{place.host}", {})}
+        return {**place.arguments, **own}
+
+    @contextmanager
+    def _file(self, place: Place) -> Iterator[Opened]:
+        if not posixpath.isabs(place.path):
+            raise Denied(f"{place.path} is no absolute path")
+        with opened_file(place.path) as origin:
+            real = os.readlink(f"/proc/self/fd/{origin.descriptor}")
+            if self._origins and not any(real.startswith(root.rstrip("/") + "/") for root in self._origins):
+                raise Denied(f"{place.path} is in none of the allowed_origins")
+            with open(origin.descriptor, "rb", buffering=0, closefd=False) as stream:
+                yield Opened(stream, origin.size)
+
+    # An archive's member.
+
+    @contextmanager
+    def _member(self, place: Place, outer: Opened) -> Iterator[Opened]:
+        kind = {"tar": "fsspec.implementations.tar:TarFileSystem", "zip": "fsspec.implementations.zip:ZipFileSystem"}
+        module, _, name = kind[place.protocol].partition(":")
+        filesystem = getattr(importlib.import_module(module), name)(fo=outer.stream, skip_instance_cache=True)
+        spellings = (place.path, f"/{place.path}", f"./{place.path}")
+        path = next((found for found in spellings if filesystem.isfile(found)), place.path)
+        size = filesystem.info(path)["size"]
+        with filesystem.open(path, "rb") as stream:
+            yield Opened(stream, size)
+
+    # ssh
+
+    @contextmanager
+    def _sftp(self, place: Place) -> Iterator[Opened]:
+        arguments = self._arguments(place)
+        session = self._session(arguments)
+        try:
+            stream = session.open(place.path, "rb")
+            status = stream.stat()
+            if status.st_mode is not None and not stat.S_ISREG(status.st_mode):
+                raise Denied(f"{place.path} is no regular file")
+        except OSError as error:  # it says nothing of the connection where the server answered
+            if isinstance(error, FileNotFoundError | PermissionError):
+                raise
+            self._drop(arguments)
+            raise
+        try:
+            if status.st_size:
+                stream.prefetch(status.st_size)
+            yield Opened(stream, status.st_size)
+        except BaseException:
+            self._drop(arguments)
+            raise
+        finally:
+            with suppress(Exception):
+                stream.close()
+
+    def _session(self, arguments: Mapping[str, Any]) -> Any:
+        """An open session of this thread."""
+        kept: dict[str, tuple[Any, Any, float]] = self._kept.__dict__.setdefault("sessions", {})
+        now = time.monotonic()
+        for key in [key for key, (_, _, used) in kept.items() if now - used > self._settings.connection_uptime]:
+            kept.pop(key)[0].close()
+        key = repr(sorted(arguments.items(), key=lambda item: item[0]))
+        if key not in kept:
+            while len(kept) >= MOST_KEPT:
+                kept.pop(next(iter(kept)))[0].close()
+            kept[key] = (*self._connected(arguments), now)
+        client, session, _ = kept[key]
+        kept[key] = (client, session, now)
+        return session
+
+    def _drop(self, arguments: Mapping[str, Any]) -> None:
+        kept = self._kept.__dict__.get("sessions", {})
+        found = kept.pop(repr(sorted(arguments.items(), key=lambda item: item[0])), None)
+        if found is not None:
+            with suppress(Exception):
+                found[0].close()
+
+    def _connected(self, arguments: Mapping[str, Any]) -> tuple[Any, Any]:
+        paramiko = importlib.import_module("paramiko")
+        client = paramiko.SSHClient()
+        known = arguments.get("known_hosts")
+        if known:
+            client.load_host_keys(os.path.expanduser(str(known)))
+        else:
+            client.load_system_host_keys()
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        own = {name: value for name, value in arguments.items() if name not in ("host", "known_hosts")}
+        seconds = self._settings.connect_timeout
+        try:
+            client.connect(str(arguments.get("host")), timeout=seconds, banner_timeout=seconds, auth_timeout=seconds, **own)
+            session = client.open_sftp()
+            session.get_channel().settimeout(self._settings.stall_timeout)
+        except BaseException:
+            client.close()
+            raise
+        return client, session
+
+    # s3
+
+    @contextmanager
+    def _s3(self, place: Place) -> Iterator[Opened]:
+        client_of = importlib.import_module("trollmoves.movers.s3_client").S3Client
+        bucket, _, key = place.path.partition("/")
+        given = self._arguments(place)
+        settings = SessionSettings(connect_timeout=self._settings.connect_timeout, stall_timeout=self._settings.stall_timeout,
+                                   checksum="never", parameters=given)
+        client = client_of(Destination("s3", bucket, None, "/" + key), settings)
+        try:
+            size = int(client.call("head_object", str(place), Key=key)["ContentLength"])
+            with io.BufferedReader(cast(Any, _Object(client, key, size, str(place))), 2**23) as stream:
+                yield Opened(stream, size)
+        finally:
+            client.close()
+
+    # Everything else.
+
+    @contextmanager
+    def _other(self, place: Place) -> Iterator[Opened]:
+        fsspec = importlib.import_module("fsspec")
+        arguments = self._arguments(place)
+        if place.protocol == "ftp":
+            arguments.setdefault("timeout", self._settings.stall_timeout)
+        if place.protocol in WEB:
+            timeout = importlib.import_module("aiohttp").ClientTimeout(
+                total=None, sock_connect=self._settings.connect_timeout, sock_read=self._settings.stall_timeout)
+            arguments["client_kwargs"] = {**(arguments.get("client_kwargs") or {}), "timeout": timeout}
+        filesystem = fsspec.filesystem(place.protocol, skip_instance_cache=True, use_listings_cache=False, **arguments)
+        try:
+            stream = filesystem.open(place.path, "rb")
+            with stream:
+                yield Opened(stream, getattr(stream, "size", None))
+        finally:
+            with suppress(Exception):
+                filesystem.ftp.close()
+
+
+class _Object(io.RawIOBase):
+    """An object of S3, read in ranges, so that an archive can be read where it is."""
+
+    def __init__(self, client: Any, key: str, size: int, shown: str):
+        self._client, self._key, self._size, self._shown = client, key, size, shown
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        last = min(self._at + len(buffer), self._size) - 1
+        if last < self._at:
+            return 0
+        answer = self._client.call("get_object", self._shown, Key=self._key, Range=f"bytes={self._at}-{last}")
+        data = answer["Body"].read()
+        buffer[:len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def translated(error: Exception, place: Place) -> MoveError:
+    """Our error for what a library raised while *place* was read. Their texts are kept without credentials."""
+    text = f"{place}: {hide_password(str(error)) or type(error).__name__}"[:500]
+    name = type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return OriginGone(f"{place} is not there")
+    if name in ("AuthenticationException", "BadHostKeyException", "BadAuthenticationType", "PasswordRequiredException") \
+            or "not found in known_hosts" in text:
+        return LoginRefused(text)
+    if isinstance(error, PermissionError):
+        return Denied(text)
+    if name == "error_perm":  # ftplib's
+        kinds: dict[str, type[MoveError]] = {"530": LoginRefused, "550": OriginGone}
+        return kinds.get(str(error)[:3], Denied)(text)
+    if name == "ClientResponseError":
+        status = int(getattr(error, "status", 0))
+        return LoginRefused(text) if status == 401 else Denied(text) if 400 <= status < 500 and status not in (408, 429) \
+            else TemporaryError(text)
+    if name in ("ReadError", "BadZipFile", "CompressionError") or isinstance(error, KeyError | ValueError | IsADirectoryError):
+        return PermanentError(text)
+    if isinstance(error, TimeoutError | socket.timeout) or name == "FSTimeoutError":
+        return Stalled(text)
+    if isinstance(error, socket.gaierror | ConnectionRefusedError) or name in ("NoValidConnectionsError", "ClientConnectorError"):
+        return Unreachable(text)
+    return ConnectionLost(text)
+
+
+def known_protocols() -> frozenset[str]:
+    """What fsspec could open, besides what is opened here."""
+    try:
+        registry = importlib.import_module("fsspec.registry")
+    except ImportError:
+        return frozenset(("file", "sftp", "s3", *ARCHIVES))
+    return frozenset(registry.known_implementations) | {"file", "sftp", "s3", *ARCHIVES}

@@ -1,0 +1,243 @@
+"""Where the file of a message is. What a message says is read, never run: it chooses among protocols that are allowed and among
+arguments that do no harm; the class it names is compared with that of the protocol and not looked up.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from trollmoves.config.hidden import is_secret
+from trollmoves.errors import Denied, MalformedMessage
+from trollmoves.uris import hide_password
+
+ALIASES = {"": "file", "local": "file", "ssh": "sftp", "s3a": "s3"}
+ARCHIVES = ("tar", "zip")
+WEB = ("http", "https")
+CLASSES = {
+    "file": ("fsspec.implementations.local.LocalFileSystem",),
+    "sftp": ("fsspec.implementations.sftp.SFTPFileSystem", "sshfs.spec.SSHFileSystem", "sshfs.SSHFileSystem"),
+    "ftp": ("fsspec.implementations.ftp.FTPFileSystem",),
+    "http": ("fsspec.implementations.http.HTTPFileSystem",),
+    "https": ("fsspec.implementations.http.HTTPFileSystem",),
+    "s3": ("s3fs.core.S3FileSystem", "s3fs.S3FileSystem"),
+    "tar": ("fsspec.implementations.tar.TarFileSystem",),
+    "zip": ("fsspec.implementations.zip.ZipFileSystem",),
+}
+ARGUMENTS = {
+    "sftp": ("host", "port", "username"),
+    "ftp": ("host", "port", "username", "encoding", "tls"),
+    "s3": ("anon", "endpoint_url", "profile", "client_kwargs", "use_ssl", "requester_pays"),
+}
+"""What a message may say of a filesystem. Anything else is left out; secrets make the message unusable."""
+CLIENT = ("endpoint_url", "region_name")
+DEEPEST = 3
+LONGEST = 4096
+LINK_LOCAL = ("169.254.*", "fe80:*", "metadata.google.internal")
+
+
+class Place(NamedTuple):
+    """A file on a filesystem."""
+
+    protocol: str
+    path: str
+    """As the filesystem of this protocol takes it: for http the whole url, for s3 `bucket/key`."""
+    arguments: Mapping[str, Any]
+    inside: Place | None = None
+    """The archive the file is in."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        path = urlsplit(self.path).path if self.protocol in WEB else self.path
+        return unquote(posixpath.basename(path.rstrip("/")))
+
+    @property
+    def outermost(self) -> Place:
+        """What is on a disk or a server, and no archive's."""
+        return self if self.inside is None else self.inside.outermost
+
+    @property
+    def host(self) -> str:
+        """The host one connects to; empty for this machine."""
+        place = self.outermost
+        if place.protocol in WEB:
+            return urlsplit(place.path).hostname or ""
+        if place.protocol == "s3":
+            return urlsplit(str(_endpoint(place.arguments) or "")).hostname or ""
+        return str(place.arguments.get("host") or "")
+
+    @property
+    def server(self) -> str:
+        """Names the host in the journal: protocol, host, and the bucket of an object."""
+        place = self.outermost
+        bucket = place.path.partition("/")[0] if place.protocol == "s3" else ""
+        port = place.arguments.get("port")
+        return f"{place.protocol}://{self.host}{f':{port}' if port else ''}{f'/{bucket}' if bucket else ''}"
+
+    def layers(self) -> Iterator[Place]:
+        """The file, the archive it is in, and so on."""
+        yield self
+        if self.inside is not None:
+            yield from self.inside.layers()
+
+    def __str__(self) -> str:
+        if self.protocol in WEB:
+            own = hide_password(self.path)
+        else:
+            own = f"{self.protocol}://{self.arguments.get('host') or ''}{self.path}"
+        return own if self.inside is None else f"{own}::{self.inside}"
+
+
+def place_of(data: Mapping[str, Any]) -> Place:
+    """Where the file of a message is: `path` on `filesystem` where those are given, else `uri`. Raises `MalformedMessage`."""
+    uri, path, filesystem = data.get("uri"), data.get("path"), data.get("filesystem")
+    for text in (uri, path):
+        if text is not None and (not isinstance(text, str) or len(text) > LONGEST or not text.isprintable()):
+            raise MalformedMessage("its uri or path is no printable text")
+    if filesystem is not None:
+        path = path or (_of_uri(str(uri)).path if uri else None)
+        if not path:
+            raise MalformedMessage("it has a filesystem and neither path nor uri")
+        return _checked(_on(_mapping(filesystem), str(path), 0))
+    if not uri:
+        raise MalformedMessage("it has no uri")
+    return _checked(_of_uri(str(uri)))
+
+
+def _checked(place: Place) -> Place:
+    if place.name in ("", ".", "..") or "/" in place.name:
+        raise MalformedMessage(f"{place} names no file")
+    return place
+
+
+def _mapping(filesystem: Any) -> Mapping[str, Any]:
+    if isinstance(filesystem, str) and len(filesystem) <= 16 * LONGEST:
+        with suppress(ValueError, RecursionError):
+            filesystem = json.loads(filesystem)
+    if not isinstance(filesystem, dict):
+        raise MalformedMessage("its filesystem is no mapping")
+    return filesystem
+
+
+def _on(filesystem: Mapping[str, Any], path: str, depth: int) -> Place:
+    """*path* on a filesystem as fsspec describes it in JSON."""
+    protocol = _protocol_of(filesystem)
+    arguments = dict(filesystem)
+    if protocol not in ARCHIVES:
+        if protocol in WEB:
+            protocol = urlsplit(path).scheme.lower()
+            if protocol not in WEB:
+                raise MalformedMessage("its path is no url, and its filesystem is http")
+        return Place(protocol, path, _arguments(protocol, arguments))
+    below = arguments.get("fo")
+    if not isinstance(below, str) or not below or depth >= DEEPEST:
+        raise MalformedMessage("its filesystem is an archive that is nowhere (fo)")
+    options = arguments.get("target_options") or {}
+    if not isinstance(options, dict):
+        raise MalformedMessage("its filesystem has target_options that are no mapping")
+    target = arguments.get("target_protocol")
+    if target is None:
+        return Place(protocol, path.lstrip("/"), {}, _of_uri(below, depth + 1))
+    found = _of_uri(below, depth + 1) if "://" in below else None
+    inner = found.path if found is not None else below
+    return Place(protocol, path.lstrip("/"), {}, _on({**options, "protocol": target}, inner, depth + 1))
+
+
+def _protocol_of(filesystem: Mapping[str, Any]) -> str:
+    """The protocol that it names, which its class must fit."""
+    given = filesystem.get("protocol")
+    names = [given] if isinstance(given, str) else given if isinstance(given, list) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise MalformedMessage("its filesystem has no protocol")
+    protocol = ALIASES.get(names[0].lower(), names[0].lower())
+    cls = filesystem.get("cls")
+    if cls is not None:
+        if not isinstance(cls, str):
+            raise MalformedMessage("its filesystem has a class that is no text")
+        known = CLASSES.get(protocol)
+        if known is not None and cls.replace(":", ".") not in known:
+            raise Denied(f"class {cls[:100]!r} is not that of the protocol {protocol}")
+    return protocol
+
+
+def _arguments(protocol: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    secrets = [name for name in given if is_secret(str(name)) and given[name]]
+    if secrets:
+        raise Denied(f"its filesystem has {', '.join(sorted(secrets))}: secrets are not taken from messages; give them in "
+                     "filesystem_options")
+    found = {name: given[name] for name in ARGUMENTS.get(protocol, ()) if given.get(name) is not None}
+    client = found.pop("client_kwargs", None)
+    if isinstance(client, dict):
+        found |= {"client_kwargs": {name: client[name] for name in CLIENT if isinstance(client.get(name), str)}}
+    for name, value in found.items():
+        if name != "client_kwargs" and not isinstance(value, str | int | bool):
+            raise MalformedMessage(f"its filesystem has a {name} that is no plain value")
+    return found
+
+
+def _endpoint(arguments: Mapping[str, Any]) -> Any:
+    return arguments.get("endpoint_url") or (arguments.get("client_kwargs") or {}).get("endpoint_url")
+
+
+def _of_uri(uri: str, depth: int = 0) -> Place:
+    """A uri as fsspec takes it: `tar://member::ssh://host/archive.tar`."""
+    first, chained, rest = uri.partition("::")
+    scheme, mark, after = first.partition("://")
+    if not mark and first.partition(":")[0] in ARCHIVES:  # some write tar:/member
+        scheme, _, after = first.partition(":")
+    elif not mark:
+        scheme, after = "", first
+    protocol = ALIASES.get(scheme.lower(), scheme.lower())
+    if protocol in ARCHIVES:
+        if not chained or depth >= DEEPEST:
+            raise MalformedMessage("its uri is in an archive that is nowhere")
+        return Place(protocol, after.lstrip("/"), {}, _of_uri(rest, depth + 1))
+    if chained:
+        raise MalformedMessage(f"its uri has :: after {protocol}, which is no archive")
+    return _of_plain_uri(protocol, first, after)
+
+
+def _of_plain_uri(protocol: str, uri: str, after: str) -> Place:
+    if protocol in WEB:
+        if "@" in urlsplit(uri).netloc:
+            raise Denied("its uri has a login: that is not taken from messages; give it in filesystem_options")
+        return Place(protocol, uri, {})
+    if protocol == "s3":
+        return Place(protocol, after, {})
+    if protocol == "file":
+        return Place(protocol, "/" + after.partition("/")[2] if "://" in uri else uri, {})
+    authority, _, path = after.partition("/")
+    login, _, place = authority.rpartition("@")
+    if ":" in login:
+        raise Denied("its uri has a password: that is not taken from messages; give it in filesystem_options")
+    try:
+        parts = urlsplit(f"//{place}")
+        given = {"host": parts.hostname, "port": parts.port, "username": login or None}
+    except ValueError:
+        raise MalformedMessage("its uri has a malformed host or port") from None
+    return Place(protocol, "/" + path, {name: value for name, value in given.items() if value is not None})
+
+
+class Rights(NamedTuple):
+    """What the configuration allows."""
+
+    protocols: tuple[str, ...]
+    hosts: tuple[str, ...]
+    """Patterns; none given means all but addresses that only this machine's link has."""
+
+    def check(self, place: Place) -> None:
+        """Raise `Denied`, naming the option."""
+        for layer in place.layers():
+            if layer.protocol not in self.protocols:
+                raise Denied(f"the protocol {layer.protocol!r} is not allowed; add it to allowed_protocols")
+        host = place.host.lower()
+        if host and self.hosts and not any(fnmatchcase(host, pattern.lower()) for pattern in self.hosts):
+            raise Denied(f"the host {host!r} is not allowed; add it to allowed_hosts")
+        if host and not self.hosts and any(fnmatchcase(host, pattern) for pattern in LINK_LOCAL):
+            raise Denied(f"the host {host!r} is only of this machine's link; name it in allowed_hosts")

@@ -1,0 +1,147 @@
+"""Intake: an arrival becomes a row in the journal for each destination; once that is on the disk, the moves begin.
+
+It has the place of a server's `Announcing`, so that files are unpacked before it in the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from trollmoves import crashing
+from trollmoves.config.moves import MoveSettings
+from trollmoves.errors import MalformedMessage
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import Envelope, content_key
+from trollmoves.move_it.moving import Moving
+from trollmoves.move_it.removing import WHEN_ALL_HAVE_IT
+from trollmoves.patterns import Pattern
+from trollmoves.watchers.base import Arrival
+
+logger = logging.getLogger(__name__)
+
+Content = tuple[int, int, int]
+"""Size, modification time and inode."""
+Then = Callable[[], Any] | None
+
+
+class Intake:
+    """Of one section; belongs to the loop."""
+
+    def __init__(self, settings: MoveSettings, pattern: Pattern, journal: Journal, envelope: Envelope, moving: Moving):
+        self._settings = settings
+        self._pattern = pattern
+        self._journal = journal
+        self._envelope = envelope
+        self._moving = moving
+        self._unwritten: dict[bytes, Arrival] = {}
+        """Arrivals that are being written: look-ups do not see them yet."""
+
+    # As `Unpacking` wants it.
+
+    def announce(self, arrivals: Sequence[Arrival], then: Then = None) -> None:
+        """Journal what is new among *arrivals*; *then* is called when that is done."""
+        crashing.point("move_it.seen")
+        known = self.known(arrivals)
+        newest = {arrival.path: arrival for arrival in arrivals}  # a watcher may say the same twice at once
+        fresh = [arrival for arrival in newest.values()
+                 if self._is_new(arrival, known) and self.can_announce(arrival.path, say=True)]
+        records = [record for arrival in fresh for record in self._records(arrival, arrival.path)]
+        self._write(fresh, records, then)
+
+    def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
+                          then: Callable[[], Any]) -> None:
+        """Journal what is new among *members*, unpacked from *packed*, whose path tells their metadata."""
+        known = self.known(members)
+        fresh = [member for member in members if self._is_new(member, known)]
+        origin = (os.fsencode(packed.path), packed.device, packed.inode, packed.size, packed.mtime_ns)
+        made = [record for member in fresh for record in self._records(member, packed.path, origin)]
+        self._write(fresh, [*made, *records], then)
+
+    def announce_known(self, arrival: Arrival, file: int, records: Sequence[Operation], then: Callable[[], Any]) -> None:
+        """Journal *arrival*, which has the row *file* already and is moved as it is."""
+        now = time.time()
+        line = step_line(State.COVERED, now, detail="moved as it is")
+        covered: Operation = ("step", [(State.COVERED, now, 0, line, file)])
+        self._write([arrival], [*self._records(arrival, arrival.path), *records, covered], then)
+
+    def can_announce(self, path: str, *, say: bool = False) -> bool:
+        """Whether *path* has a name we can write and metadata we can read."""
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            if say:
+                logger.error("%r cannot be moved: give it a name in UTF-8", os.fsencode(path))
+            return False
+        if self._pattern.parse(path) is None:
+            if say:
+                logger.warning("%s matches the wildcards of origin, but its fields cannot be read: not moved", path)
+            return False
+        return True
+
+    def is_unwritten(self, path: str) -> bool:
+        """Whether an arrival at *path* is on its way into the journal."""
+        return os.fsencode(path) in self._unwritten
+
+    def known(self, arrivals: Sequence[Arrival]) -> dict[bytes, Content]:
+        """What the journal has of these arrivals: by path, the content that came last."""
+        names = [name for name in (os.path.basename(arrival.path) for arrival in arrivals) if _is_utf8(name)]
+        rows = self._journal.find("announced_files", (self._settings.name, orjson.dumps(names)))
+        return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
+
+    # Ours.
+
+    def _is_new(self, arrival: Arrival, known: dict[bytes, Content]) -> bool:
+        path = os.fsencode(arrival.path)
+        return self._unwritten.get(path) != arrival and known.get(path) != (arrival.size, arrival.mtime_ns, arrival.inode)
+
+    def _records(self, arrival: Arrival, named: str, packed: tuple[Any, ...] | None = None) -> list[Operation]:
+        """What to write of *arrival*, with the metadata in the path *named*: a row for each destination, and what is to be
+        removed when all of them have it."""
+        name, path = os.path.basename(arrival.path), os.fsencode(arrival.path)
+        fields = {**self._settings.info.plain(), **(self._pattern.parse(named) or {}), "uri": named, "uid": name}
+        try:
+            message = self._envelope.encode(self._settings.topic or "/", "file", fields).decode()
+        except (MalformedMessage, UnicodeEncodeError) as error:
+            logger.error("%r cannot be moved: %s", path, error)
+            return []
+        key = content_key(self._settings.name, (arrival.path,), (arrival.size,), (arrival.mtime_ns,))
+        now = time.time()
+        rows = [(self._journal.new_file(), self._settings.name, name, key, State.ANNOUNCED, now,
+                 step_line(State.ANNOUNCED, now, detail=f"for {label}"), now, arrival.size, path, arrival.device, arrival.inode,
+                 arrival.mtime_ns, place, message, label, 0, now) for label, place in self._moving.places.items()]
+        records: list[Operation] = [("add_file", rows)]
+        if packed is not None:
+            records.append(("add_packed", [(row[0], *packed) for row in rows]))
+        if self._settings.delete or packed is not None:
+            records.append(("add_removal", [(rows[0][0], self._settings.name, WHEN_ALL_HAVE_IT)]))
+        return records
+
+    def _write(self, fresh: Sequence[Arrival], records: Sequence[Operation], then: Then) -> None:
+        self._unwritten.update((os.fsencode(arrival.path), arrival) for arrival in fresh)
+        self._journal.write(list(records), self._written, fresh, then)
+
+    def _written(self, fresh: Sequence[Arrival], then: Then) -> None:
+        if fresh:
+            crashing.point("move_it.journaled")
+        for arrival in fresh:
+            self._unwritten.pop(os.fsencode(arrival.path), None)
+        if then is not None:
+            then()
+        if fresh:
+            self._moving.pump()
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

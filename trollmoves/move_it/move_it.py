@@ -1,0 +1,154 @@
+"""The move_it program: its sections, and the publisher they share."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from trollmoves.bus import Publisher
+from trollmoves.config.moves import MoveSettings
+from trollmoves.config.reading import Configuration, read_move_config
+from trollmoves.config.reloading import after_reload, changes
+from trollmoves.errors import ConfigurationError
+from trollmoves.move_it.chain import Chain
+from trollmoves.move_it.moving import Moving
+from trollmoves.queueing.beats import Beats
+from trollmoves.queueing.results import Results
+from trollmoves.service import RETRY_START, Service
+
+logger = logging.getLogger(__name__)
+
+NAME = "move_it"
+WORKERS = 4
+TICK = 1.0
+OVERDUE_EVERY = 60.0
+SUBSCRIBERS_WAIT = 3.0
+"""Seconds after the start within which those who want to hear of moved files are expected; the first one ends the waiting."""
+AFTER_FIRST_SUBSCRIBER = 0.25
+
+
+class MoveIt(Service):
+    """Runs the sections of one configuration file."""
+
+    def __init__(self, config_file: Path, journal: Path, port: int | None = None, *, disable_backlog: bool = False,
+                 polling: bool = False, check_interval: float = 30.0, most_restarts: int = 10):
+        """Moved files are published on *port* (None: not at all)."""
+        super().__init__(config_file, read_move_config, journal, WORKERS)
+        self._port = port
+        self._backlog = not disable_backlog
+        self._polling = polling
+        self._check_interval = check_interval
+        self._most_restarts = most_restarts
+        self._chains: dict[str, Chain] = {}
+        self._moving: dict[str, Moving] = {}
+        """Of each section there ever was: moves may be under way when it goes."""
+        self._wanted: dict[str, MoveSettings] = {}
+        self._beats: Beats | None = None
+        self._publisher: Publisher | None = None
+        self._results: Results | None = None
+        self._ready = self._started = False
+
+    def apply(self, configuration: Configuration[MoveSettings]) -> None:
+        """Start, change and stop chains; what waits goes on waiting in the journal."""
+        if self.draining:
+            return
+        self._start(configuration)
+        running = {name: chain.settings for name, chain in self._chains.items()}
+        self._wanted = after_reload(running, configuration)
+        difference = changes(running, self._wanted)
+        for name in (*difference.removed, *difference.changed):
+            self._chains.pop(name).stop()
+        self.workers.most = max(WORKERS, sum(len(settings.destinations) for settings in self._wanted.values()))
+        self._start_missing()
+
+    def _start(self, configuration: Configuration[MoveSettings]) -> None:
+        """The first time only."""
+        if self._started:
+            return
+        self._started = True
+        if self._port is not None:
+            address = next((settings.listen_address for settings in configuration.chains.values()), "*")
+            self._publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
+            self._results = Results(NAME, self.journal, self.envelope, self._publisher.send)
+            self._beats = Beats(NAME, self.loop, self.envelope, self._publisher)
+            logger.info("publishing on port %d", self._publisher.port)
+        self.loop.after(SUBSCRIBERS_WAIT if self._publisher is not None else 0.0, self._become_ready)
+        self.loop.every(TICK, self._pump)
+        self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
+        self.loop.every(self._check_interval, self._check_health)
+
+    def _start_missing(self) -> None:
+        """Start the chains that do not run."""
+        for name, settings in self._wanted.items():
+            if name not in self._chains and self._ready and not self.draining:
+                self._start_chain(settings)
+
+    def _start_chain(self, settings: MoveSettings) -> None:
+        if settings.name not in self._moving:
+            self._moving[settings.name] = Moving(settings, self.journal, self.workers, self.envelope, self._results)
+        try:
+            chain = Chain(settings, self.journal, self.loop, self.envelope, self.workers, self._moving[settings.name],
+                          polling=self._polling, backlog=self._backlog)
+        except ConfigurationError as error:
+            logger.error("section [%s] is not started yet: %s; trying again", settings.name, error)
+            self.loop.after(RETRY_START, self._start_missing)
+            return
+        self._chains[settings.name] = chain
+        chain.start()
+        logger.info("[%s] watches %s and moves to %s", settings.name, settings.origin, ", ".join(chain.moving.places))
+
+    # Working.
+
+    def _subscribed(self, topic: str) -> None:
+        if not self._ready:
+            self.loop.after(AFTER_FIRST_SUBSCRIBER, self._become_ready)
+
+    def _become_ready(self) -> None:
+        """What is published before anybody has connected is heard by nobody, so the moves wait a little."""
+        if self._ready or self.draining:
+            return
+        self._ready = True
+        if self._results is not None:
+            self._results.publish_again()
+        self._start_missing()
+
+    def _pump(self) -> None:
+        if self._ready and not self.draining and not self.journal.full:
+            for chain in self._chains.values():
+                chain.moving.pump()
+
+    def _give_up_overdue(self) -> None:
+        for chain in self._chains.values():
+            chain.moving.give_up_overdue()
+
+    def _check_health(self) -> None:
+        try:
+            for chain in self._chains.values():
+                chain.check_health(self._most_restarts)
+        except Exception as error:
+            self.loop.fail(error)
+
+    # Stopping.
+
+    def stop_feeding(self) -> None:
+        for chain in self._chains.values():
+            chain.stop_feeding()
+
+    def under_way(self) -> int:
+        moving = sum(moving.under_way for moving in self._moving.values())
+        return moving + sum(chain.removing.under_way for chain in self._chains.values()) + self.journal.waiting
+
+    def close_chains(self) -> None:
+        for chain in self._chains.values():
+            chain.stop()
+        if self._beats is not None:
+            self._beats.close()
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+
+    def limits_of(self, chain: str) -> tuple[float, int]:
+        running = self._chains.get(chain)
+        if running is None:
+            return 7 * 86400.0, 200_000
+        return running.settings.retention, running.settings.retention_entries

@@ -1,0 +1,110 @@
+"""Remove what is at all its destinations: the original with `delete`, and always the copy it was unpacked to.
+
+What is to be removed stands in the journal from the first moment on, for a time that never comes; when the last destination has
+the file, that time becomes now. Only the very file that was moved is removed, never another one of its name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+import orjson
+
+from trollmoves import crashing
+from trollmoves.bus import Loop
+from trollmoves.config.moves import MoveSettings
+from trollmoves.journal import Journal
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.movers.sessions import Sessions
+from trollmoves.server.beneath import Announced, remove
+from trollmoves.workers import Work, Workers
+
+logger = logging.getLogger(__name__)
+
+WHEN_ALL_HAVE_IT = 1e12
+"""Seconds since 1970; a time that never comes."""
+AT_ONCE = 200
+RETRY = 60.0
+"""Seconds between two tries of a removal that failed."""
+EVERY = 5.0
+GOT_IT = (State.PUBLISHED, State.COVERED)
+
+
+class Removing:
+    """Of one section; belongs to the loop."""
+
+    def __init__(self, settings: MoveSettings, roots: tuple[str, ...], journal: Journal, loop: Loop, workers: Workers):
+        """*roots* are the directories above all files that may come."""
+        self._chain = settings.name
+        self._deletes = settings.delete
+        self._roots = roots
+        self._journal = journal
+        self._loop = loop
+        self._workers = workers
+        self._busy: set[int] = set()
+        self._open = False
+
+    @property
+    def under_way(self) -> int:
+        return len(self._busy)
+
+    def start(self) -> None:
+        """Take up what an earlier process left."""
+        self._open = True
+        self._journal.write([("release_removals", [(time.time(), self._chain)])], self._remove_due)
+        self._loop.after(EVERY, self._again)
+
+    def stop(self) -> None:
+        self._open = False
+
+    def settled(self, row: Any) -> None:
+        """Something happened to *row*: perhaps it was the last destination that had to have the file."""
+        content = (row["identity"], self._chain, row["path"], row["inode"], row["size"], row["mtime_ns"])
+        rows = self._journal.find("siblings", content)
+        if all(sibling["state"] in GOT_IT for sibling in rows):
+            files = orjson.dumps([sibling["id"] for sibling in rows]).decode()
+            crashing.point("move_it.everywhere")
+            self._journal.write([("hasten_removals", [(time.time(), files)])], self._remove_due)
+
+    def _again(self) -> None:
+        if self._open:
+            self._remove_due()
+            self._loop.after(EVERY, self._again)
+
+    def _remove_due(self) -> None:
+        due = self._journal.find("due_removals", (self._chain, time.time(), AT_ONCE)) if not self._journal.full else []
+        fresh = [row for row in due if row["file"] not in self._busy]
+        self._busy.update(row["file"] for row in fresh)
+        self._workers.submit([self._work(row) for row in fresh])
+
+    def _work(self, row: Any) -> Work:
+        packed = self._journal.find("packed_of", (row["file"],))
+        # What was unpacked is a copy of ours, and goes; an original goes with `delete`.
+        doomed = [_announced(row)] if packed or self._deletes else []
+        if self._deletes:
+            doomed += [_announced(found) for found in packed]
+
+        def run(_: Sessions) -> list[str]:
+            crashing.point("move_it.removing")
+            return [announced.path for announced in doomed if remove(self._roots, announced)]
+        return Work(("remove", self._chain), 1, run, lambda outcome: self._removed(row, outcome))
+
+    def _removed(self, row: Any, outcome: list[str] | Exception) -> None:
+        crashing.point("move_it.removed")
+        path, now = os.fsdecode(row["path"]), time.time()
+        if isinstance(outcome, Exception):
+            logger.error("%s cannot be removed (%s); tried again in %d s", path, outcome, RETRY)
+            self._journal.write([("delay_removal", [(now + RETRY, row["file"])])], self._busy.discard, row["file"])
+            return
+        detail = f"removed {', '.join(outcome)}" if outcome else "not removed: gone, or another file has its name"
+        logger.info("[%s] %s", self._chain, detail if outcome else f"{path} {detail}")
+        self._journal.write([("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
+                             ("end_removal", [(row["file"],)])], self._busy.discard, row["file"])
+
+
+def _announced(row: Any) -> Announced:
+    return Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])

@@ -1,0 +1,76 @@
+"""Feeding: what a chain has of its watcher - arrivals in the loop, as many at a time as it can take, and a watcher that is made
+anew when it cannot see files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trollmoves.bus import Loop
+from trollmoves.errors import TrollmovesError
+from trollmoves.patterns import Pattern
+from trollmoves.watchers.base import Arrival, Watcher
+from trollmoves.watchers.directory import watch
+
+logger = logging.getLogger(__name__)
+
+BATCHES_UNDER_WAY = 4
+"""Deliveries of a watcher that may wait for the journal; then the watcher waits, and its files stay in the directory."""
+
+Take = Callable[[Sequence[Arrival], Callable[[], Any]], Any]
+"""Takes arrivals, and calls the second when there is room for more."""
+
+
+class Feeding:
+    """Watches for one section; belongs to the loop."""
+
+    def __init__(self, section: str, pattern: Pattern, take: Take, loop: Loop, *, polling: bool, interval: float, settle: float,
+                 reconcile: float, backlog: bool):
+        self._section = section
+        self._take = take
+        self._loop = loop
+        self._backlog = backlog
+        self._room = threading.BoundedSemaphore(BATCHES_UNDER_WAY)
+        self._stopped = threading.Event()
+        self._failures = 0
+        self._new_watcher: Callable[[], Watcher] = lambda: watch(
+            pattern, self._deliver, polling=polling, interval=interval, settle=settle, reconcile=reconcile, backlog=backlog,
+            on_death=loop.fail)
+        self._watcher: Watcher = self._new_watcher()
+
+    def start(self) -> None:
+        self._watcher.start()
+
+    def scan(self) -> None:
+        """Take in what was there before the start, unless that is to be left alone."""
+        if self._backlog:
+            self._watcher.scan()
+
+    def stop(self) -> None:
+        """Take in nothing more; may be called twice."""
+        self._stopped.set()
+        self._watcher.stop()
+
+    def check_health(self, most_restarts: int) -> None:
+        """Make the watcher anew when it cannot see files; raise when that failed *most_restarts* times in a row (0: never)."""
+        trouble = self._watcher.trouble()
+        if trouble is None:
+            self._failures = 0
+            return
+        self._failures += 1
+        logger.error("Error starting chain %s: %s (try %d)", self._section, trouble, self._failures)
+        if most_restarts and self._failures > most_restarts:
+            raise TrollmovesError(f"the watch of section [{self._section}] failed {self._failures} times in a row: {trouble}")
+        self._watcher.stop()
+        self._watcher = self._new_watcher()
+        self._watcher.start()
+        self.scan()
+
+    def _deliver(self, arrivals: Sequence[Arrival]) -> None:
+        """Called by the watcher's thread: hand over, or wait for room."""
+        while not self._room.acquire(timeout=0.2):
+            if self._stopped.is_set():
+                return
+        self._loop.call(self._take, arrivals, self._room.release)
