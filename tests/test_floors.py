@@ -21,7 +21,7 @@ FLOORS = (
     {"config", "journal", "movers", "watchers", "bus", "workers", "memory", "unpacking"},
     {"service", "queueing", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher", "s3_downloader",
      "explaining"},
-    {"cli", "metrics", "web", "faults"},
+    {"cli", "metrics", "web", "faults", "utils", "logging"},
 )
 FREE_FLOORS = (0, 3)  # words may use words, doors may use doors; tools and roles stand alone but for the pairs below
 NEIGHBOURS = {

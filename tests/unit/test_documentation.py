@@ -23,6 +23,7 @@ from trollmoves.config.documenting import MODELS, PARAMETERS, with_tables
 
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "examples" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 EXAMPLES = sorted(path for ending in ("ini", "yaml") for path in (CHECKOUT / "examples").glob(f"**/*.{ending}"))
+YAML_OPTIONS = ("dispatch_configs", "subscriber_config", "subscribe-topic")
 OF_OTHERS = {"pip", "mkdir", "echo", "cat", "kill"}
 
 
@@ -58,15 +59,16 @@ def test_the_tables_are_renewed_by_one_command(tmp_path: Path) -> None:
 def test_every_configuration_is_right(page: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.ini"
     path.write_text(text)
-    answer = ask(f"move_it_{guess(path)}.py", "--check-config", path, state=tmp_path)
+    kind = guess(path)
+    answer = ask("move_it.py" if kind == "move" else f"move_it_{kind}.py", "--check-config", path, state=tmp_path)
     assert (answer.status, answer.err) == (0, "")
 
 
-@pytest.mark.parametrize("page, text", [block for block in blocks("yaml") if "dispatch_configs" in block[1]])
-def test_every_dispatcher_configuration_is_right(page: str, text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page, text", [block for block in blocks("yaml") if any(word in block[1] for word in YAML_OPTIONS)])
+def test_every_configuration_in_yaml_is_right(page: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    answer = ask("dispatcher.py", "--check-config", path, state=tmp_path)
+    answer = ask("trollmoves", "check", path, state=tmp_path)
     assert (answer.status, answer.err) == (0, "")
 
 
@@ -75,7 +77,7 @@ def test_there_are_configurations_of_all_programs(tmp_path: Path) -> None:
     for _, text in blocks("ini"):
         (tmp_path / "x.ini").write_text(text)
         kinds.add(guess(tmp_path / "x.ini"))
-    assert kinds == {"server", "client", "mirror"}
+    assert kinds == {"server", "client", "mirror", "move"}
 
 
 @pytest.mark.parametrize("line", commands())

@@ -130,19 +130,7 @@ class Fetching(Deliveries):
         """Follow *settings* from now on; what is under way goes on as it was begun."""
         self.settings = settings
         self.give_up_after = settings.give_up_after
-        bandwidth = of_this_process()
-        bandwidth.limit(settings.name, settings.bandwidth)
-        session = SessionSettings(
-            connect_timeout=settings.connect_timeout, stall_timeout=settings.stall_timeout,
-            directory_mode=settings.directory_mode if settings.directory_mode is not None else 0o777,
-            file_mode=settings.file_mode, bandwidth=bandwidth, section=settings.name)
-        self._plan: Plan
-        if isinstance(settings, S3DownloaderSettings):
-            self._plan = S3DownloaderPlan(settings, session)
-        else:
-            assert isinstance(settings, FetcherSettings)
-            self._plan = FetcherPlan(settings, session)
-        self._receiving = Receiving(session, sync=settings.fsync == "always", largest=settings.max_size)
+        self._plan, self._receiving = plan_and_receiver(settings)
         self.set_hosts({})
 
     def host(self, place: str) -> Host | None:
@@ -178,7 +166,7 @@ class Fetching(Deliveries):
             self.end(row, str(error))
             return None
         transfer = hashlib.sha256(f"{row['key']}|{path}".encode("utf-8", "replace")).hexdigest()[:32]
-        run = partial(_fetch, self._plan.opener, self._receiving, place, path, transfer)
+        run = partial(fetch, self._plan.opener, self._receiving, place, path, transfer)
         return Delivery(run, str(place), path, trigger, path)
 
     def report(self, flight: Flight, receipt: Receipt) -> tuple[str, bytes] | None:
@@ -195,7 +183,24 @@ class Fetching(Deliveries):
             self._journal.alarm(self.name, f"{flight.delivery.shown} could not be fetched and is given up: {error}"[:1000])
 
 
-def _fetch(opener: Opener, receiving: Receiving, place: Place, path: str, transfer: str, sessions: Sessions) -> Receipt:
+def plan_and_receiver(settings: FetchingSettings) -> tuple[Plan, Receiving]:
+    """What a configuration comes to."""
+    bandwidth = of_this_process()
+    bandwidth.limit(settings.name, settings.bandwidth)
+    session = SessionSettings(
+        connect_timeout=settings.connect_timeout, stall_timeout=settings.stall_timeout,
+        directory_mode=settings.directory_mode if settings.directory_mode is not None else 0o777,
+        file_mode=settings.file_mode, bandwidth=bandwidth, section=settings.name)
+    receiving = Receiving(session, sync=settings.fsync == "always", largest=settings.max_size)
+    if isinstance(settings, S3DownloaderSettings):
+        return S3DownloaderPlan(settings, session), receiving
+    assert isinstance(settings, FetcherSettings)
+    return FetcherPlan(settings, session), receiving
+
+
+def fetch(opener: Opener, receiving: Receiving, place: Place, path: str, transfer: str,
+          sessions: Sessions | None = None) -> Receipt:
+    """Fetch one file. Raises a `MoveError`."""
     with opener.opened(place) as found:
         return receiving.receive(found.stream, found.size, path, transfer)
 

@@ -13,7 +13,8 @@ from tests.support.programs import CHECKOUT, clean_environment
 STARTERS = {"move_it_server.py": ["bin/move_it_server.py"], "move_it_client.py": ["bin/move_it_client.py"],
             "move_it_mirror.py": ["bin/move_it_mirror.py"],
             "move_it_req.py": ["bin/move_it_req.py"], "remove_it.py": ["bin/remove_it.py"],
-            "dispatcher.py": ["bin/dispatcher.py"], "trollmoves": ["-m", "trollmoves.cli.umbrella"]}
+            "dispatcher.py": ["bin/dispatcher.py"], "move_it.py": ["bin/move_it.py"], "pytroll-fetcher": ["bin/pytroll-fetcher"],
+            "s3downloader.py": ["bin/s3downloader.py"], "trollmoves": ["-m", "trollmoves.cli.umbrella"]}
 
 
 @dataclass(frozen=True)
