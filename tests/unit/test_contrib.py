@@ -20,7 +20,8 @@ from trollmoves.cli.umbrella import COMMANDS
 CONTRIB = CHECKOUT / "contrib"
 UNITS = sorted((CONTRIB / "systemd").glob("*.service"))
 EXAMPLES = {"server": "server.ini", "client": "client.ini", "dispatcher": "dispatcher.yaml", "clean": "remove_it.ini",
-            "mirror": "mirror.ini", "move": "move_it.ini", "fetch": "fetcher.yaml"}
+            "mirror": "mirror.ini", "move": "move_it.ini", "fetch": "fetcher.yaml",
+            "s3": "s3downloader.yaml"}
 
 
 def kind_of(unit: Path) -> str:
