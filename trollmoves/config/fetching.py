@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from trollmoves.config import places, values
 from trollmoves.config.hidden import Parameters
 from trollmoves.config.settings import ChainSettings, Mapped, Mode, Seconds, Timeout, Words, one_of, option, required
-from trollmoves.config.targets import TemplateText, directories, topics
+from trollmoves.config.targets import TemplateText, read_directories, read_topics
 
 USUAL = ("file", "sftp", "ftp", "http", "https", "s3", "tar", "zip")
 
@@ -49,7 +49,7 @@ class SubscriberConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    topics: Annotated[tuple[str, ...], BeforeValidator(topics)] = option(
+    topics: Annotated[tuple[str, ...], BeforeValidator(read_topics)] = option(
         ("",), "subjects to listen to, as beginnings; all if left out", "")
     addresses: Annotated[tuple[tuple[str, int], ...], BeforeValidator(places.publishers)] = option(
         (), "publishers to listen to, by address: a list of `tcp://host:port`")
@@ -116,7 +116,7 @@ class FetcherSettings(FetchingSettings):
     allowed_protocols: Annotated[tuple[str, ...], BeforeValidator(_protocols)] = option(
         USUAL, "what a message may have fetched from; names of fsspec", ", ".join(USUAL))
     allowed_hosts: Words = option((), "hosts that may be fetched from, as patterns like `*.example.org`; all if left out")
-    allowed_origins: Annotated[tuple[str, ...], BeforeValidator(directories)] = option(
+    allowed_origins: Annotated[tuple[str, ...], BeforeValidator(read_directories)] = option(
         (), "directories of this machine that files may come from; all if left out")
     filesystem_options: Annotated[Parameters, BeforeValidator(_options), PlainSerializer(Parameters.masked)] = option(
         Parameters(), "what to add to the arguments of a filesystem, credentials among them: by protocol, or by `protocol://host`")
@@ -125,7 +125,7 @@ class FetcherSettings(FetchingSettings):
 class S3DownloaderSettings(FetchingSettings):
     """A file of s3downloader."""
 
-    subscribe_topic: Annotated[tuple[str, ...], BeforeValidator(topics)] = option(
+    subscribe_topic: Annotated[tuple[str, ...], BeforeValidator(read_topics)] = option(
         (), "subject, or list of subjects, to listen to (upstream: `subscribe-topic`)")
     publish_topic: str = option("", "subject under which a downloaded file is published (upstream: `publish-topic`)")
     services: Words = option((), "publishers to listen to, by name; all if left out")

@@ -53,13 +53,13 @@ def root_of(host: str) -> Destination:
     return parse_destination(f"{scheme}://{re.split('[/?#]', rest)[0]}/" if mark else "/")
 
 
-def topics(value: Any) -> Any:
+def read_topics(value: Any) -> Any:
     """Beginnings of subjects, each with its slash."""
     found = values.words(value)
     return tuple(dict.fromkeys(map(places.topic, found))) if isinstance(found, tuple) else found
 
 
-def directories(value: Any) -> Any:
+def read_directories(value: Any) -> Any:
     found = values.words(value)
     return tuple(map(places.directory, found)) if isinstance(found, tuple) else found
 
@@ -86,7 +86,7 @@ class ItemSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    topics: Annotated[tuple[str, ...], BeforeValidator(topics)]
+    topics: Annotated[tuple[str, ...], BeforeValidator(read_topics)]
     conditions: Any = None
     """As `dispatcher.conditions` reads them; None takes every message."""
     host: Place = None
@@ -125,7 +125,7 @@ class TargetSettings(ChainSettings):
               "needs `-p`")
     connection_parameters: Mapped = option(Parameters(), "settings of the mover, as a mapping")
     backup_targets: Words = option((), "other hosts, tried when the first is unreachable")
-    allowed_origins: Annotated[tuple[str, ...], BeforeValidator(directories)] = option(
+    allowed_origins: Annotated[tuple[str, ...], BeforeValidator(read_directories)] = option(
         (), "directories that files may come from, whatever a message says; every file if left out")
 
     give_up_after: Seconds = option(86400.0, "age of a message at which its file is tried no more", "24h")
