@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.moving import MovingIt, arrives, gone
+from tests.integration.moving import MovingIt, arrives, gone, old
 from tests.support.eventually import eventually, never
 from tests.support.ftp_server import ScriptedFtpServer
 from tests.support.ports import free_port
+from tests.support.programs import Program
 from tests.support.ssh_server import SshServer
 
 LOGIN = "reader:a%20secret%3Aword"
@@ -207,3 +208,23 @@ def test_a_file_whose_fields_cannot_be_read_stops_nothing(tmp_path: Path) -> Non
         moving.write("20260101.dat")
         arrives(tmp_path / "out" / "20260101.dat", b"20260101.dat" * 100)
         assert not (tmp_path / "out" / "20269999.dat").exists()
+
+
+def test_remove_it_leaves_what_waits(tmp_path: Path) -> None:
+    dead = free_port()
+    with MovingIt(tmp_path, f"destinations = {tmp_path}/one/ ftp://127.0.0.1:{dead}/") as moving:
+        moving.start()
+        waiting = moving.write("waiting.dat")
+        arrives(tmp_path / "one" / "waiting.dat", b"waiting.dat" * 100)
+        moving.program.wait_for(r"could not move .*waiting\.dat")
+        unknown = moving.incoming / "of_nobody.txt"
+        unknown.write_text("x")
+        for path in (waiting, unknown):
+            old(path, 3600)
+        config = tmp_path / "remove_it.ini"
+        config.write_text(f"[DEFAULT]\nnameservers = false\n[in]\nbase_dir = {moving.incoming}\ntemplates = *\nseconds = 0\n")
+        remover = Program.ours("clean", "--journal", moving.journal, config, log=tmp_path / "remove_it.log")
+        remover.start()
+        assert remover.wait() == 0
+        assert not unknown.exists() and waiting.exists()
+        assert "kept 1 old file(s) that wait to be delivered" in remover.output()

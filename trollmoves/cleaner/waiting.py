@@ -1,9 +1,10 @@
 """What journals say is still to be delivered: such files stay, however old they are.
 
 Of a server's journal that is each origin nobody has got yet, or that one of the clients it serves has not got; of a mirror's,
-each file it has fetched and not released. Of a client's it is each file it has not published yet, which may have landed on this
-machine, or wait on it at an upstream server; of a dispatcher's, each file that a target has not got. Those two do not tell where
-the file is: it goes by its name.
+each file it has fetched and not released; of move_it's, each file that is not at all its destinations. Of a client's it is each
+file it has not published yet, which may have landed on this machine, or wait on it at an upstream server; of a dispatcher's, each
+file that a target has not got; of a fetcher's, each that is not here. Those three do not tell where the file is: it goes by its
+name.
 """
 
 from __future__ import annotations

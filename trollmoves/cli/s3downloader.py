@@ -53,7 +53,8 @@ def _run(options: argparse.Namespace) -> int:
     from trollmoves.fetcher.fetcher import Fetcher  # after the cheap checks: a wrong option answers at once
 
     def adjusted(read: FetchingConfiguration) -> FetchingConfiguration:
-        hosts = tuple(options.nameservers) if options.nameservers else None
+        named = options.nameservers
+        hosts: Any = None if not named else False if named[0].lower() == "false" else tuple(named)
         return replace(read, subscriber=read.subscriber.model_copy(update={"nameserver": nameserver}),
                        publisher=read.publisher.model_copy(update={"nameservers": hosts}))
     journal = options.journal or default_journal("s3downloader", options.config_file)

@@ -13,10 +13,11 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, cast
 
+from trollmoves.bus.addresses import is_this_machine
 from trollmoves.errors import (
     ConnectionLost,
     Denied,
@@ -37,6 +38,8 @@ from trollmoves.uris import Destination, hide_password
 INSTALL = "install trollmoves[fetch]"
 MOST_KEPT = 8
 """Connections one worker keeps."""
+AHEAD = 64
+"""Requests for pieces of a file that may be under way; each is 32 KiB."""
 
 
 class Opened(NamedTuple):
@@ -72,13 +75,14 @@ class Opener:
             raise translated(error, place) from error
 
     @contextmanager
-    def _opened(self, place: Place) -> Iterator[Opened]:
+    def _opened(self, place: Place, *, whole: bool = True) -> Iterator[Opened]:
+        """*whole*: it is going to be read from its beginning to its end."""
         if place.inside is not None:
-            with self._opened(place.inside) as outer, self._member(place, outer) as found:
+            with self._opened(place.inside, whole=False) as outer, self._member(place, outer) as found:
                 yield found
             return
         ways = {"file": self._file, "sftp": self._sftp, "s3": self._s3}
-        with ways.get(place.protocol, self._other)(place) as found:
+        with ways.get(place.protocol, self._other)(place, whole) as found:
             yield found
 
     def _arguments(self, place: Place) -> dict[str, Any]:
@@ -87,9 +91,11 @@ class Opener:
         return {**place.arguments, **own}
 
     @contextmanager
-    def _file(self, place: Place) -> Iterator[Opened]:
+    def _file(self, place: Place, whole: bool) -> Iterator[Opened]:
         if not posixpath.isabs(place.path):
             raise Denied(f"{place.path} is no absolute path")
+        if not is_this_machine(str(place.arguments.get("host") or "")):
+            raise Denied(f"{place} is on another machine")
         with opened_file(place.path) as origin:
             real = os.readlink(f"/proc/self/fd/{origin.descriptor}")
             if self._origins and not any(real.startswith(root.rstrip("/") + "/") for root in self._origins):
@@ -113,51 +119,52 @@ class Opener:
     # ssh
 
     @contextmanager
-    def _sftp(self, place: Place) -> Iterator[Opened]:
+    def _sftp(self, place: Place, whole: bool) -> Iterator[Opened]:
         arguments = self._arguments(place)
-        session = self._session(arguments)
-        try:
+        key = f"sftp {sorted(arguments.items())!r}"
+        _, session = self._lent(key, lambda: self._connected(arguments))
+        with self._kept_unless_broken(key):
             stream = session.open(place.path, "rb")
-            status = stream.stat()
-            if status.st_mode is not None and not stat.S_ISREG(status.st_mode):
-                raise Denied(f"{place.path} is no regular file")
-        except OSError as error:  # it says nothing of the connection where the server answered
-            if isinstance(error, FileNotFoundError | PermissionError):
-                raise
-            self._drop(arguments)
-            raise
-        try:
-            if status.st_size:
-                stream.prefetch(status.st_size)
-            yield Opened(stream, status.st_size)
-        except BaseException:
-            self._drop(arguments)
-            raise
-        finally:
-            with suppress(Exception):
-                stream.close()
+            try:
+                status = stream.stat()
+                if status.st_mode is not None and not stat.S_ISREG(status.st_mode):
+                    raise Denied(f"{place.path} is no regular file")
+                if whole and status.st_size:
+                    stream.prefetch(status.st_size, max_concurrent_requests=AHEAD)
+                yield Opened(stream, status.st_size)
+            finally:
+                with suppress(Exception):
+                    stream.close()
 
-    def _session(self, arguments: Mapping[str, Any]) -> Any:
-        """An open session of this thread."""
-        kept: dict[str, tuple[Any, Any, float]] = self._kept.__dict__.setdefault("sessions", {})
+    # What a worker keeps.
+
+    def _lent(self, key: str, make: Callable[[], Any]) -> Any:
+        """What was made under this key and used lately by this thread, or a new one. Its first part can be closed."""
+        kept: dict[str, tuple[Any, float]] = self._kept.__dict__.setdefault("by_key", {})
         now = time.monotonic()
-        for key in [key for key, (_, _, used) in kept.items() if now - used > self._settings.connection_uptime]:
-            kept.pop(key)[0].close()
-        key = repr(sorted(arguments.items(), key=lambda item: item[0]))
+        for old in [old for old, (_, used) in kept.items() if now - used > self._settings.connection_uptime]:
+            kept.pop(old)[0][0].close()
         if key not in kept:
             while len(kept) >= MOST_KEPT:
-                kept.pop(next(iter(kept)))[0].close()
-            kept[key] = (*self._connected(arguments), now)
-        client, session, _ = kept[key]
-        kept[key] = (client, session, now)
-        return session
+                kept.pop(next(iter(kept)))[0][0].close()
+            kept[key] = (make(), now)
+        found, _ = kept[key]
+        kept[key] = (found, now)
+        return found
 
-    def _drop(self, arguments: Mapping[str, Any]) -> None:
-        kept = self._kept.__dict__.get("sessions", {})
-        found = kept.pop(repr(sorted(arguments.items(), key=lambda item: item[0])), None)
-        if found is not None:
-            with suppress(Exception):
-                found[0].close()
+    @contextmanager
+    def _kept_unless_broken(self, key: str) -> Iterator[None]:
+        """Errors that say nothing of the connection leave it open; after any other it is not used again."""
+        try:
+            yield
+        except (FileNotFoundError, PermissionError, PermanentError):
+            raise
+        except BaseException:
+            found = self._kept.__dict__.get("by_key", {}).pop(key, None)
+            if found is not None:
+                with suppress(Exception):
+                    found[0][0].close()
+            raise
 
     def _connected(self, arguments: Mapping[str, Any]) -> tuple[Any, Any]:
         paramiko = importlib.import_module("paramiko")
@@ -182,24 +189,23 @@ class Opener:
     # s3
 
     @contextmanager
-    def _s3(self, place: Place) -> Iterator[Opened]:
+    def _s3(self, place: Place, whole: bool) -> Iterator[Opened]:
         client_of = importlib.import_module("trollmoves.movers.s3_client").S3Client
-        bucket, _, key = place.path.partition("/")
-        given = self._arguments(place)
+        bucket, _, name = place.path.partition("/")
+        arguments = self._arguments(place)
         settings = SessionSettings(connect_timeout=self._settings.connect_timeout, stall_timeout=self._settings.stall_timeout,
-                                   checksum="never", parameters=given)
-        client = client_of(Destination("s3", bucket, None, "/" + key), settings)
-        try:
-            size = int(client.call("head_object", str(place), Key=key)["ContentLength"])
-            with io.BufferedReader(cast(Any, _Object(client, key, size, str(place))), 2**23) as stream:
+                                   checksum="never", parameters=arguments)
+        key = f"s3 {bucket} {sorted(arguments.items(), key=str)!r}"
+        client, = self._lent(key, lambda: (client_of(Destination("s3", bucket, None, "/" + name), settings),))
+        with self._kept_unless_broken(key):
+            size = int(client.call("head_object", str(place), Key=name)["ContentLength"])
+            with io.BufferedReader(cast(Any, _Object(client, name, size, str(place))), 2**23) as stream:
                 yield Opened(stream, size)
-        finally:
-            client.close()
 
     # Everything else.
 
     @contextmanager
-    def _other(self, place: Place) -> Iterator[Opened]:
+    def _other(self, place: Place, whole: bool) -> Iterator[Opened]:
         fsspec = importlib.import_module("fsspec")
         arguments = self._arguments(place)
         if place.protocol == "ftp":

@@ -122,7 +122,22 @@ def _mapping(filesystem: Any) -> Mapping[str, Any]:
             filesystem = json.loads(filesystem)
     if not isinstance(filesystem, dict):
         raise MalformedMessage("its filesystem is no mapping")
+    secrets = sorted(set(_secrets(filesystem, 0)))
+    if secrets:
+        raise Denied(f"its filesystem has {', '.join(secrets)}: secrets are not taken from messages; give them in "
+                     "filesystem_options")
     return filesystem
+
+
+def _secrets(given: Any, depth: int) -> Iterator[str]:
+    """The names of what is a secret in *given*."""
+    if depth > 2 * DEEPEST:
+        raise MalformedMessage("its filesystem is nested too deep")
+    for name, value in given.items() if isinstance(given, dict) else ():
+        if value and (is_secret(str(name)) or str(name).lower() in ("authorization", "cookie", "auth")):
+            yield str(name)[:40]
+    for value in given.values() if isinstance(given, dict) else given if isinstance(given, list) else ():
+        yield from _secrets(value, depth + 1)
 
 
 def _on(filesystem: Mapping[str, Any], path: str, depth: int) -> Place:
@@ -167,10 +182,6 @@ def _protocol_of(filesystem: Mapping[str, Any]) -> str:
 
 
 def _arguments(protocol: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    secrets = [name for name in given if is_secret(str(name)) and given[name]]
-    if secrets:
-        raise Denied(f"its filesystem has {', '.join(sorted(secrets))}: secrets are not taken from messages; give them in "
-                     "filesystem_options")
     found = {name: given[name] for name in ARGUMENTS.get(protocol, ()) if given.get(name) is not None}
     client = found.pop("client_kwargs", None)
     if isinstance(client, dict):
@@ -211,7 +222,8 @@ def _of_plain_uri(protocol: str, uri: str, after: str) -> Place:
     if protocol == "s3":
         return Place(protocol, after, {})
     if protocol == "file":
-        return Place(protocol, "/" + after.partition("/")[2] if "://" in uri else uri, {})
+        host, _, path = after.partition("/")
+        return Place(protocol, f"/{path}", {"host": host} if host else {}) if "://" in uri else Place(protocol, uri, {})
     authority, _, path = after.partition("/")
     login, _, place = authority.rpartition("@")
     if ":" in login:

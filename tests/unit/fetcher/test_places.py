@@ -71,6 +71,9 @@ def test_what_makes_no_sense(data: dict[str, Any]) -> None:
 @pytest.mark.parametrize("data", [
     {"uri": "ftp://user:pw@h/a"}, {"uri": "https://user:pw@h/a"},
     {"uri": "x", "path": "/a", "filesystem": {**SFTP, "password": "pw"}},
+    {"uri": "x", "path": "a", "filesystem": {**TAR, "target_options": {"host": "h", "passphrase": "pw"}}},
+    {"uri": "https://h/a", "path": "https://h/a", "filesystem": {"cls": "fsspec.implementations.http:HTTPFileSystem",
+     "protocol": "http", "client_kwargs": {"headers": {"Authorization": "Basic pw"}}}},
     {"uri": "x", "path": "b/a", "filesystem": {"cls": "s3fs.core:S3FileSystem", "protocol": "s3", "secret": "pw"}},
 ])
 def test_secrets_are_not_taken_from_messages(data: dict[str, Any]) -> None:
