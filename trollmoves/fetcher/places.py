@@ -35,6 +35,8 @@ ARGUMENTS = {
     "s3": ("anon", "endpoint_url", "profile", "client_kwargs", "use_ssl", "requester_pays"),
 }
 """What a message may say of a filesystem. Anything else is left out; secrets make the message unusable."""
+FIRST = {"sftp": "host", "ftp": "host", "tar": "fo", "zip": "fo"}
+"""What the first of the arguments without a name is."""
 CLIENT = ("endpoint_url", "region_name")
 DEEPEST = 3
 LONGEST = 4096
@@ -144,6 +146,9 @@ def _on(filesystem: Mapping[str, Any], path: str, depth: int) -> Place:
     """*path* on a filesystem as fsspec describes it in JSON."""
     protocol = _protocol_of(filesystem)
     arguments = dict(filesystem)
+    positional = filesystem.get("args")
+    if isinstance(positional, list) and positional and protocol in FIRST:
+        arguments.setdefault(FIRST[protocol], positional[0])
     if protocol not in ARCHIVES:
         if protocol in WEB:
             protocol = urlsplit(path).scheme.lower()

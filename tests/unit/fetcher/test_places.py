@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import tarfile
+from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from trollmoves.errors import Denied, MalformedMessage
@@ -99,3 +102,25 @@ def test_protocols_and_hosts_have_to_be_allowed() -> None:
     some.check(place_of({"uri": "sftp://a.EXAMPLE.org/a"}))
     with pytest.raises(Denied, match="allowed_hosts"):
         some.check(place_of({"uri": "sftp://example.com/a"}))
+
+
+@pytest.mark.parametrize(("made", "path", "shown"), [
+    (("file", {}), "/data/a.txt", "file:///data/a.txt"),
+    (("tar", {"fo": "{archive}"}), "d/a.txt", "tar://d/a.txt::file://{archive}"),
+    (("tar", {"fo": "file://{archive}"}), "d/a.txt", "tar://d/a.txt::file://{archive}"),
+    (("tar", {"fo": "{archive}", "target_protocol": "file"}), "/d/a.txt", "tar://d/a.txt::file://{archive}"),
+    (("http", {}), "https://h.example/a.nc", "https://h.example/a.nc"),
+])
+def test_what_fsspec_itself_writes(made: tuple[str, dict[str, str]], path: str, shown: str, tmp_path: Path) -> None:
+    archive = tmp_path / "p.tar"
+    tarfile.open(archive, "w").close()
+    protocol, arguments = made
+    filesystem = fsspec.filesystem(protocol, **{name: text.format(archive=archive) for name, text in arguments.items()})
+    written = json.loads(filesystem.to_json())
+    assert str(place_of({"uri": "x", "path": path, "filesystem": written})) == shown.format(archive=archive)
+
+
+def test_arguments_without_a_name() -> None:
+    positional = {name: value for name, value in SFTP.items() if name != "host"} | {"args": ["other.example"]}
+    assert place_of({"uri": "x", "path": "/a", "filesystem": positional}).host == "other.example"
+    assert str(place_of({"uri": "x", "path": "a", "filesystem": {"protocol": "zip", "args": ["/p.zip"]}})) == "zip://a::file:///p.zip"
