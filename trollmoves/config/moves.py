@@ -106,6 +106,11 @@ class MoveSettings(ChainSettings):
         return tuple(name for name in super().options() if name not in cls.ELSEWHERE)
 
     @property
+    def archives(self) -> None:
+        """Archives are moved as they are."""
+        return None
+
+    @property
     def syncs(self) -> bool:
         """Whether delivered files are made to survive a power loss."""
         return self.fsync == "always" or (self.fsync == "when-deleting" and self.delete)

@@ -210,7 +210,7 @@ DELETE FROM removals WHERE file = ?;
 
 -- name: siblings
 -- The rows of the same content of the same origin: one for each destination.
-SELECT id, state FROM files WHERE identity = ? AND chain = ? AND path = ? AND inode = ? AND size = ? AND mtime_ns = ?;
+SELECT * FROM files WHERE identity = ? AND chain = ? AND path = ? AND inode = ? AND size = ? AND mtime_ns = ?;
 
 -- name: release_removals
 -- Origins that are at all their destinations by now; what waits for that is `due` in the far future.

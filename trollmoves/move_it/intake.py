@@ -63,7 +63,16 @@ class Intake:
         fresh = [member for member in members if self._is_new(member, known)]
         origin = (os.fsencode(packed.path), packed.device, packed.inode, packed.size, packed.mtime_ns)
         made = [record for member in fresh for record in self._records(member, packed.path, origin)]
-        self._write(fresh, [*made, *records], then)
+        moved = [row for member in members if member not in fresh for row in self._rows_of(member)]
+        if moved:  # the watcher saw what came out before we said so
+            made += [("add_packed", [(row["id"], *origin) for row in moved]),
+                     ("add_removal", [(moved[0]["id"], self._settings.name, WHEN_ALL_HAVE_IT)])]
+        self._write(fresh, [*made, *records], lambda: (then(), *map(self._moving.settled, moved[:1])))
+
+    def _rows_of(self, member: Arrival) -> list[Any]:
+        content = (os.path.basename(member.path), self._settings.name, os.fsencode(member.path), member.inode, member.size,
+                   member.mtime_ns)
+        return self._journal.find("siblings", content)
 
     def announce_known(self, arrival: Arrival, file: int, records: Sequence[Operation], then: Callable[[], Any]) -> None:
         """Journal *arrival*, which has the row *file* already and is moved as it is."""
