@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from trollmoves.config.fetching import FetcherSettings
 from trollmoves.config.moves import MoveSettings
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 from trollmoves.config.targets import TargetSettings
 from trollmoves.errors import DestinationInvalid, MissingLibrary
+from trollmoves.fetcher.opening import missing_libraries
 from trollmoves.movers.parameters import BUILT_IN, COMMON, Parameter
 from trollmoves.movers.registry import mover_for
 from trollmoves.uris import host_of
@@ -31,6 +33,9 @@ class MissingMover:
 
 def missing_movers(settings: ChainSettings) -> list[MissingMover]:
     """All that a section speaks of: in its destinations, or by parameters that the movers of one library only take."""
+    if isinstance(settings, FetcherSettings):
+        return [MissingMover(settings.name, "allowed_protocols", text, False)
+                for text in missing_libraries(settings.allowed_protocols)]
     missing = [MissingMover(settings.name, option, complaint + more, not more)
                for option, scheme, more in _wanted(settings) if (complaint := _complaint(scheme))]
     return list(dict.fromkeys(missing))

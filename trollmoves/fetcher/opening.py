@@ -6,6 +6,7 @@ ssh hosts have to be known (`known_hosts`), as for the movers. Connections to ss
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import io
 import os
 import posixpath
@@ -13,7 +14,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, cast
 
@@ -280,6 +281,21 @@ def translated(error: Exception, place: Place) -> MoveError:
     if isinstance(error, socket.gaierror | ConnectionRefusedError) or name in ("NoValidConnectionsError", "ClientConnectorError"):
         return Unreachable(text)
     return ConnectionLost(text)
+
+
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "file": (), "sftp": ("paramiko",), "s3": ("botocore",), "http": ("fsspec", "aiohttp"), "https": ("fsspec", "aiohttp")}
+"""What each protocol needs; others need fsspec, and what that asks for."""
+
+
+def missing_libraries(protocols: Iterable[str]) -> list[str]:
+    """A sentence for each library that *protocols* need and that is not installed."""
+    needed: dict[str, list[str]] = {}
+    for protocol in protocols:
+        for library in LIBRARIES.get(protocol, ("fsspec",)):
+            needed.setdefault(library, []).append(protocol)
+    return [f"{', '.join(names)} cannot be read without {library}: {INSTALL}" for library, names in needed.items()
+            if importlib.util.find_spec(library) is None]
 
 
 def known_protocols() -> frozenset[str]:

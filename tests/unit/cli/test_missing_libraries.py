@@ -101,3 +101,17 @@ def test_the_first_use_names_what_to_install(tmp_path: Path, without: dict[str, 
                           env=clean_environment(without))
     assert library in done.stdout and f"pip install '{EXTRAS[library]}'" in done.stdout, done.stderr
     assert (tmp_path / "copy.dat").read_bytes() == b"1"
+
+
+def test_a_fetcher_says_what_it_cannot_read(tmp_path: Path) -> None:
+    blocked = ["fsspec", "paramiko", "aiohttp"]
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\n")
+    path = tmp_path / "fetcher.yaml"
+    path.write_text("destination: /data\nsubscriber_config: {topics: [/a]}\nallowed_protocols: [file, ssh, https, s3]\n")
+    environment = {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}", "XDG_STATE_HOME": str(tmp_path), "STATE_DIRECTORY": ""}
+    answer = run(["-m", "trollmoves.cli.fetcher", "--check-config", path], environment)
+    assert answer.status == 0
+    assert [line.partition(": [fetcher] allowed_protocols: ")[2] for line in answer.err.splitlines()] == [
+        "sftp cannot be read without paramiko: install trollmoves[fetch]",
+        "https cannot be read without fsspec: install trollmoves[fetch]",
+        "https cannot be read without aiohttp: install trollmoves[fetch]"]
