@@ -158,7 +158,7 @@ class Opener:
         """Errors that say nothing of the connection leave it open; after any other it is not used again."""
         try:
             yield
-        except (FileNotFoundError, PermissionError, PermanentError):
+        except (FileNotFoundError, PermissionError):
             raise
         except BaseException:
             found = self._kept.__dict__.get("by_key", {}).pop(key, None)
