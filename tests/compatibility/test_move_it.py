@@ -24,12 +24,13 @@ compression = bzip
 working_directory = {root}/work
 """
 NAME = "M9_202601021200_007"
+FOLDERS = ("incoming", "one", "two", "work")
 
 
 def moved(root: Path, who: str) -> tuple[list[dict[str, Any]], list[str]]:
     """What is published of one file, and which files there are then, by *who* moves."""
 
-    for name in ("incoming", "one", "two", "work"):
+    for name in FOLDERS:
         (root / name).mkdir(parents=True)
     config, port = root / "move_it.ini", free_port()
     config.write_text(CONFIG.format(root=root))
@@ -48,7 +49,7 @@ def moved(root: Path, who: str) -> tuple[list[dict[str, Any]], list[str]]:
     finally:
         recorder.close()
     said = sorted(recorder.files(), key=lambda data: str(data["uri"]))
-    places = sorted(str(path.relative_to(root)) for name in ("incoming", "one", "two", "work") for path in (root / name).rglob("*"))
+    places = sorted(str(path.relative_to(root)) for name in FOLDERS for path in (root / name).rglob("*"))
     return said, places
 
 
