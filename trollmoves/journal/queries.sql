@@ -217,7 +217,7 @@ SELECT * FROM files WHERE identity = ? AND chain = ? AND path = ? AND inode = ? 
 UPDATE removals SET due = ? WHERE chain = ? AND NOT EXISTS (
     SELECT 1 FROM files AS one JOIN files AS other ON other.identity = one.identity AND other.chain = one.chain
         AND other.path = one.path AND other.inode = one.inode AND other.size = one.size AND other.mtime_ns = one.mtime_ns
-    WHERE one.id = removals.file AND other.state NOT IN ('published', 'covered'));
+    WHERE one.id = removals.file AND other.state NOT IN ('publishing', 'published', 'covered'));
 
 -- name: hasten_removals
 -- The same for the files in a list.

@@ -31,7 +31,7 @@ AT_ONCE = 200
 RETRY = 60.0
 """Seconds between two tries of a removal that failed."""
 EVERY = 5.0
-GOT_IT = (State.PUBLISHED, State.COVERED)
+GOT_IT = (State.PUBLISHING, State.PUBLISHED, State.COVERED)
 
 
 class Removing:
