@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -80,9 +79,3 @@ def arrives(path: Path, content: bytes, seconds: float = 60) -> None:
 
 def gone(path: Path, seconds: float = 60) -> None:
     eventually(lambda: not path.exists(), seconds, message=f"{path} is removed")
-
-
-def old(path: Path, seconds: float) -> None:
-    """Make *path* look as old as that."""
-    when = time.time() - seconds
-    os.utime(path, (when, when))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.moving import MovingIt, arrives, gone, old
+from tests.integration.moving import MovingIt, arrives, gone
 from tests.support.eventually import eventually, never
 from tests.support.ftp_server import ScriptedFtpServer
 from tests.support.ports import free_port
@@ -219,8 +219,6 @@ def test_remove_it_leaves_what_waits(tmp_path: Path) -> None:
         moving.program.wait_for(r"could not move .*waiting\.dat")
         unknown = moving.incoming / "of_nobody.txt"
         unknown.write_text("x")
-        for path in (waiting, unknown):
-            old(path, 3600)
         config = tmp_path / "remove_it.ini"
         config.write_text(f"[DEFAULT]\nnameservers = false\n[in]\nbase_dir = {moving.incoming}\ntemplates = *\nseconds = 0\n")
         remover = Program.ours("clean", "--journal", moving.journal, config, log=tmp_path / "remove_it.log")

@@ -31,7 +31,7 @@ from trollmoves.errors import (
     TemporaryError,
     Unreachable,
 )
-from trollmoves.fetcher.places import ARCHIVES, WEB, Place
+from trollmoves.fetcher.places import CLASSES, WEB, Place
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ends import opened as opened_file
 from trollmoves.uris import Destination, hide_password
@@ -299,9 +299,9 @@ def missing_libraries(protocols: Iterable[str]) -> list[str]:
 
 
 def known_protocols() -> frozenset[str]:
-    """What fsspec could open, besides what is opened here."""
+    """What could be opened, here or by fsspec."""
     try:
-        registry = importlib.import_module("fsspec.registry")
+        others = importlib.import_module("fsspec.registry").known_implementations
     except ImportError:
-        return frozenset(("file", "sftp", "s3", *ARCHIVES))
-    return frozenset(registry.known_implementations) | {"file", "sftp", "s3", *ARCHIVES}
+        others = {}
+    return frozenset(others) | frozenset(CLASSES)
