@@ -167,8 +167,12 @@ class Deliveries(ABC):
 
     def pump(self) -> None:
         """Hand to the workers what is due and has room."""
-        for place in self._places_waiting() if self._open else ():
+        places = self._places_waiting() if self._open else []
+        for place in places:
             self._pump_host(place)
+        idle = self._queues.keys() - self._hosts.keys() - set(places)
+        for place in [place for place in idle if not self._queues[place].in_flight]:
+            del self._queues[place]
 
     def _pump_host(self, place: str) -> None:
         queue = self._queue(place)
