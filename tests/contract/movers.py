@@ -642,7 +642,6 @@ class NetworkContract(MoverContract):
         assert place.read("final.dat") == content
         assert place.names() == {"final.dat"}
 
-    @pytest.mark.parametrize("size", [1000, LARGE])
     @pytest.mark.nightly
     @pytest.mark.timeout(1200)
     def test_any_cut_is_recovered_from(self, place: Place, tmp_path: Path) -> None:
@@ -677,6 +676,7 @@ class NetworkContract(MoverContract):
         assert place.read("final.dat") == content
         assert place.names() == {"final.dat"}
 
+    @pytest.mark.parametrize("size", [1000, LARGE])
     def test_a_lost_answer_leaves_a_whole_file_or_none(self, place: Place, tmp_path: Path, size: int) -> None:
         path = make(tmp_path / "origin.dat", content_of(size))
         with place.through() as way:

@@ -23,7 +23,7 @@ from tests.faults.network import Network
 from tests.support.ftp_server import FtpServer
 root, count, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 with FtpServer(root / "ftp") as server:
-    uri = f"ftp://{server.user}:{quote(server.password, safe="")}@127.0.0.1:{server.port}/"
+    uri = f"ftp://{server.user}:{quote(server.password, safe='')}@127.0.0.1:{server.port}/"
     with Network(root, destination=server.root, client_options={"destination": uri, "create_target_directory": "false"},
                  server_options={"stall_timeout": "60"}) as network:
         network.begin(1)
