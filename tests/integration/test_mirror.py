@@ -148,6 +148,35 @@ def test_what_is_gone_at_its_origin_is_said_to_be_gone(nodes: Nodes) -> None:
     assert "cannot be had any more" in steps and str(server.request_port) not in steps
 
 
+@pytest.mark.slow
+def test_clients_hear_that_a_slow_fetch_goes_on(nodes: Nodes) -> None:
+    server = nodes.server(bandwidth_per_host="128k")
+    mirror = nodes.mirror("mirror", [server.address])
+    client = nodes.client("client", [mirror.address])
+    nodes.start()
+    content = bytes(range(256)) * 7000
+    server.put("large.dat", content)  # takes 14 seconds; a provider that says nothing for longer than 10 is asked how far it is
+    arrived(client, {"large.dat": content})
+    for node in (mirror, client):
+        steps = str(node.find("SELECT steps FROM files")[0][0])
+        assert steps.count('"requested"') == 1 and "failed" not in steps, steps
+
+
+def test_a_section_that_is_changed_goes_on_with_what_is_asked_for(nodes: Nodes) -> None:
+    server = nodes.server(bandwidth_per_host="400k")
+    mirror = nodes.mirror("mirror", [server.address])
+    client = nodes.client("client", [mirror.address])
+    nodes.start()
+    content = bytes(range(256)) * 6000
+    server.put("large.dat", content)
+    eventually(lambda: mirror.states() == {"large.dat": "requested"}, PATIENCE, message="it is being fetched")
+    mark = mirror.program.mark()
+    mirror.configure(remove_delay="0.7")
+    mirror.program.wait_for(r"\[section\] mirrors", since=mark)
+    arrived(client, {"large.dat": content})
+    eventually(gone(mirror), PATIENCE, message="and released")
+
+
 def test_a_server_that_lost_its_journal_is_asked_for_what_it_announces_anew(nodes: Nodes) -> None:
     server = nodes.server()
     mirror = nodes.mirror("mirror", [server.address])
