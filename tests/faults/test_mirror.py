@@ -71,7 +71,8 @@ def test_nothing_is_lost_when_a_mirror_crashes_at(nodes: Nodes, point: str, coun
     recorder = Recorder(client.port)
     try:
         mirror.armed(f"{point}:{count}")
-        nodes.start()
+        for node in (server, mirror, client):
+            node.start()
         # A client that has heard no beat of a provider notices only after some time that it was started anew.
         eventually(lambda: not mirror.program.running or "has a journal that is new to us" in client.program.output(),
                    message="the client has heard a beat")

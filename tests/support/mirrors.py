@@ -124,8 +124,13 @@ class Nodes:
         return node
 
     def start(self) -> Nodes:
+        """Start all, and wait until everybody has heard a beat of a provider: what is announced before that is asked for only some
+        seconds later."""
         for node in self._nodes:
             node.start()
+        for node in self._nodes:
+            if node.role != "server":
+                node.program.wait_for("has a journal that is new to us")
         return self
 
     def __enter__(self) -> Nodes:
