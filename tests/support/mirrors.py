@@ -124,8 +124,8 @@ class Nodes:
         return node
 
     def start(self) -> Nodes:
-        """Start all, and wait until everybody has heard a beat of a provider: what is announced before that is asked for only some
-        seconds later."""
+        """Start all, and wait until everybody has heard a beat of a provider: what is announced before that is asked for only
+        some seconds later."""
         for node in self._nodes:
             node.start()
         for node in self._nodes:
