@@ -14,6 +14,7 @@ from tests.integration.listening import HEARD, TOPIC, Listening
 from tests.support.eventually import eventually, never
 from tests.support.ports import free_port
 from tests.support.programs import Program
+from trollmoves.cli.status import status
 
 
 def test_a_message_is_announced_and_its_file_served(tmp_path: Path) -> None:
@@ -96,6 +97,8 @@ def test_messages_that_are_none_of_ours_end_nothing(tmp_path: Path) -> None:
         assert server.states() == {"one.txt": "announced", "d": "given_up", "l": "given_up"}
         server.program.wait_for(r"\[relay\] a message of .* is not announced: .*is not on this machine \(1 so far\)")
         server.program.wait_for(r"\(10 so far\)")
+        assert int(rows(server.journal, "SELECT value FROM meta WHERE name = 'skipped:relay'")[0][0]) >= 10
+        assert status(server.journal)["chains"]["relay"]["skipped"] >= 10
 
 
 def test_a_file_that_comes_late(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def _chain(reader: Reader, chain: str, counts: dict[str, int], now: float) -> di
         "last_error": None if failure is None else {"uid": failure["identity"], "state": failure["state"],
                                                     "time": failure["time"], "text": _detail(failure["steps"])},
         "came_back": int(dropped["value"]) if (dropped := reader.find_one("meta", (f"dropped:{chain}",))) else 0,
+        "skipped": int(skipped["value"]) if (skipped := reader.find_one("meta", (f"skipped:{chain}",))) else 0,
         "removals_waiting": reader.find_one("removals_waiting", (chain,))[0],
     }
 
@@ -87,6 +88,8 @@ def _as_text(report: dict[str, Any]) -> str:
             lines.append(f"      to be removed   {chain['removals_waiting']}")
         if chain["came_back"]:
             lines.append(f"      came back       {chain['came_back']} announcements this mirror had passed on before")
+        if chain["skipped"]:
+            lines.append(f"      skipped         {chain['skipped']} messages about files that are none of this section's")
         if chain["last_error"]:
             error = chain["last_error"]
             lines.append(f"      last error      {_clock(error['time'])} {error['uid']} ({error['state']}): {error['text']}")

@@ -66,8 +66,6 @@ class Relaying:
                  workers: Workers):
         """*pattern* says which files may be announced; none given means every file. Raises `ConfigurationError` when an unpacker
         cannot be loaded."""
-        self.skipped = 0
-        """Messages that were none of ours."""
         self._chain = settings.name
         self._announcer = announcer
         self._opening = Opening(settings, pattern)
@@ -76,6 +74,9 @@ class Relaying:
         self._workers = workers
         self.hearing = Hearing("server", journal, self._rows, lambda _: self._take())
         """Hands over what was heard, by way of the journal."""
+        before = journal.find_one("meta", (self._counter,))
+        self._skipped = 0 if before is None else int(before["value"])
+        """Messages that were none of ours."""
         self._held: set[int] = set()
         """Rows of the journal that are under way."""
         self._newest = 0
@@ -90,6 +91,10 @@ class Relaying:
         """Hear, begin and announce nothing more: whoever takes up the journal does."""
         self._stopped = True
         self.hearing.close()
+
+    @property
+    def _counter(self) -> str:
+        return f"skipped:{self._chain}"
 
     def take_up(self) -> None:
         """Go on with what the last process, or an earlier chain of this name, left."""
@@ -190,11 +195,12 @@ class Relaying:
             self._try_again(item, str(error))
 
     def _skip(self, item: Item, error: Exception) -> None:
-        self.skipped += 1
-        if self.skipped in (1, 10, 100) or self.skipped % 1000 == 0:
+        self._skipped += 1
+        if self._skipped in (1, 10, 100) or self._skipped % 1000 == 0:
             logger.warning("[%s] a message of %s is not announced: %s (%d so far)", self._chain, item.message.sender, error,
-                           self.skipped)
-        self._journal.write([("remove_file", [(item.file,)])], self._done, item)
+                           self._skipped)
+        self._journal.write([("remove_file", [(item.file,)]), ("put_meta", [(self._counter, str(self._skipped))])],
+                            self._done, item)
 
     def _give_up(self, item: Item, detail: str) -> None:
         logger.error("[%s] a message of %s is not announced: %s", self._chain, item.message.sender, detail[:500])
