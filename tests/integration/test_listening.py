@@ -79,7 +79,7 @@ def test_messages_that_are_none_of_ours_end_nothing(tmp_path: Path) -> None:
             ({"uid": "x", "uri": "file://elsewhere.invalid/x"}, "file"),
             ({"uid": "x", "uri": "s3:///bucket/x"}, "file"), ({"uid": "x", "uri": "relative"}, "file"), ({"uid": "x"}, "file"),
             ({"uid": "x", "uri": {"a": 1}}, "file"), ({"uid": "x", "uri": "/a\x00b"}, "file"),
-            ({"dataset": "nothing"}, "dataset"),
+            ({"dataset": "nothing"}, "dataset"), ({"uid": "k", "uri": str(server.file(".ssh/k"))}, "file"),
             ({"dataset": [{"uid": "a", "uri": str(path)}, {"uid": "x", "uri": "tar://a::ssh://h/x"}]}, "dataset"),
             ({"uid": "one.txt", "uri": str(path), "path": "../../out"}, "file"), ({"uid": "d", "uri": str(tmp_path)}, "file"),
             ({"uid": "l", "uri": str(link)}, "file"), ({"uid": "one.txt", "uri": str(path)}, "push"),

@@ -11,7 +11,7 @@ import logging
 import time
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -55,7 +55,8 @@ class Item:
     message: Message
     file: int
     """Its row in the journal."""
-    since: float
+    since: float = field(default_factory=time.monotonic)
+    """When it was taken up; by a clock that nobody sets."""
     attempt: int = 0
 
 
@@ -124,7 +125,7 @@ class Relaying:
         if row["message"] is None:  # a file that was seen when this section watched a directory
             self._journal.write([("step", [give_up(row["id"], "the section listens to messages now")])])
             return None
-        return Item(decode(row["message"].encode()), row["id"], row["created"])
+        return Item(decode(row["message"].encode()), row["id"])
 
     def _submit(self, items: Sequence[Item]) -> None:
         self._workers.submit([Work(("listen", self._chain, self._lane(item)), 1, partial(self._look, item.message),
@@ -182,7 +183,7 @@ class Relaying:
             self._take()
 
     def _failed(self, item: Item, error: Exception) -> None:
-        waited = time.time() - item.since
+        waited = time.monotonic() - item.since
         if isinstance(error, Elsewhere | MalformedMessage):
             self._skip(item, error)
         elif isinstance(error, OriginGone) and waited < MISSING_FOR:

@@ -123,6 +123,8 @@ def _arrival(uri: str, pattern: Pattern | None) -> Arrival:
         raise TemporaryError(f"{path} cannot be looked at: {error}") from error
     if pattern is not None and not real.startswith(os.path.realpath(pattern.directory).rstrip("/") + "/"):
         raise Elsewhere(f"{path} leads out of the directory of the section's origin")
+    if pattern is None and any(part.startswith(".") for part in real.split("/")):
+        raise Elsewhere(f"{path} is hidden (keys and passwords often are); to have it announced, set an origin that takes it")
     if not stat.S_ISREG(status.st_mode):
         raise OriginChanged(f"{path} is a link or no regular file")
     return Arrival(real, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
