@@ -14,7 +14,7 @@ from trollmoves.config.targets import TemplateText, read_directories, read_topic
 USUAL = ("file", "sftp", "ftp", "http", "https", "s3", "tar", "zip")
 
 
-def _protocols(value: Any) -> Any:
+def read_protocols(value: Any) -> Any:
     """Names as messages have them; `local` and `ssh` are other names of `file` and `sftp`."""
     found = values.words(value)
     if not isinstance(found, tuple) or not all(isinstance(name, str) for name in found):
@@ -22,7 +22,7 @@ def _protocols(value: Any) -> Any:
     return tuple(dict.fromkeys({"local": "file", "ssh": "sftp"}.get(name.lower(), name.lower()) for name in found))
 
 
-def _options(value: Any) -> Any:
+def read_options(value: Any) -> Any:
     """By protocol, or `protocol://host`, what to add to the arguments of a filesystem."""
     if not isinstance(value, dict) or not all(isinstance(more, dict) for more in value.values()):
         raise ValueError("is no mapping of mappings; write for example `sftp: {username: ingest}`")
@@ -113,12 +113,12 @@ class FetcherSettings(FetchingSettings):
 
     destination: TemplateText = required("directory here, with fields of the message in braces; it is made when it is missing",
                                          "/data/in/{platform}/")
-    allowed_protocols: Annotated[tuple[str, ...], BeforeValidator(_protocols)] = option(
+    allowed_protocols: Annotated[tuple[str, ...], BeforeValidator(read_protocols)] = option(
         USUAL, "what a message may have fetched from; names of fsspec", ", ".join(USUAL))
     allowed_hosts: Words = option((), "hosts that may be fetched from, as patterns like `*.example.org`; all if left out")
     allowed_origins: Annotated[tuple[str, ...], BeforeValidator(read_directories)] = option(
         (), "directories of this machine that files may come from; all if left out")
-    filesystem_options: Annotated[Parameters, BeforeValidator(_options), PlainSerializer(Parameters.masked)] = option(
+    filesystem_options: Annotated[Parameters, BeforeValidator(read_options), PlainSerializer(Parameters.masked)] = option(
         Parameters(), "what to add to the arguments of a filesystem, credentials among them: by protocol, or by `protocol://host`")
 
 

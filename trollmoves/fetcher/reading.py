@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from trollmoves.config.fetching import FetcherSettings, FetchingSettings, PublisherConfig, S3DownloaderSettings, SubscriberConfig
+from trollmoves.config.fetching import (
+    USUAL,
+    FetcherSettings,
+    FetchingSettings,
+    PublisherConfig,
+    S3DownloaderSettings,
+    SubscriberConfig,
+    read_options,
+    read_protocols,
+)
 from trollmoves.config.hidden import is_secret
 from trollmoves.config.reading import Configuration
 from trollmoves.config.text import near
@@ -38,8 +47,7 @@ def read_fetcher_config(path: str | os.PathLike[str]) -> FetchingConfiguration:
         file.problem(("subscriber_config",), "is missing; write for example subscriber_config: {topics: [/s3]}")
     given = {name: value for name, value in file.values.items() if name not in ("subscriber_config", "publisher_config")}
     settings = _settings(file, FetcherSettings, "fetcher", file.known(given, (), FetcherSettings.options()))
-    if isinstance(settings, FetcherSettings):
-        _check_protocols(file, settings)
+    _check_protocols(file)
     if subscriber is not None and subscriber.nameserver is False and not subscriber.addresses:
         file.problem(("subscriber_config", "nameserver"), "is false without addresses: there is nobody to listen to")
     return _configuration(file, settings, subscriber, publisher)
@@ -82,22 +90,28 @@ def _part(file: YamlFile, name: str, model: type[M], idle: Mapping[str, str]) ->
 
 def _settings(file: YamlFile, model: type[FetchingSettings], name: str, values: Mapping[str, Any]) -> FetchingSettings | None:
     for option, text in model.missing(values):
-        file.problem((option,), text)
+        file.problem((option,), text.replace(f"{option} = ", f"{option}: "))
     read = {option: value if option in _AS_THEY_ARE else plain(value) for option, value in values.items()}
     return file.made(model, {**read, "name": name}, ())
 
 
-def _check_protocols(file: YamlFile, settings: FetcherSettings) -> None:
+def _check_protocols(file: YamlFile) -> None:
+    """Look at these also when something else is wrong; what cannot be read was complained of before."""
     known = known_protocols()
-    for protocol in settings.allowed_protocols:
+    try:
+        protocols = read_protocols(plain(file.values.get("allowed_protocols") or list(USUAL)))
+        by_name = read_options(file.values.get("filesystem_options") or {})
+    except ValueError:
+        return
+    for protocol in protocols:
         if protocol not in known:
             file.problem(("allowed_protocols",), f"{protocol!r} is no protocol that fsspec knows{near(protocol, known)}")
-    for name, options in settings.filesystem_options.items():
+    for name, options in by_name.items():
         protocol = name.partition("://")[0]
-        if protocol not in settings.allowed_protocols:
+        if protocol not in protocols:
             file.warn(("filesystem_options", name), "is not used: the protocol is not among the allowed_protocols")
         secret = protocol in ("ftp", "sftp", *WEB) and any(is_secret(str(option)) for option in options)
-        if secret and "://" not in name and not settings.allowed_hosts:
+        if secret and "://" not in name and not file.values.get("allowed_hosts"):
             file.problem(("filesystem_options", name), "has a secret that any host named in a message would be told; write it "
                                                        f"below {protocol}://host, or set allowed_hosts")
 

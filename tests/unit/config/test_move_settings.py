@@ -1,0 +1,51 @@
+"""Sections of move_it: as upstream writes them, and what is wrong with others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trollmoves.config.moves import MoveSettings
+from trollmoves.config.reading import Configuration, read_move_config
+
+GOOD = """[sat]
+origin = /in/{a}.dat
+destinations = /out/ ftp://user:planted@host/in/{a}/
+               file:///other/
+watchdog_timeout = 2.5
+connection_uptime = 60
+delete = True
+"""
+
+
+def read(tmp_path: Path, text: str) -> Configuration[MoveSettings]:
+    (tmp_path / "m.ini").write_text(text)
+    return read_move_config(tmp_path / "m.ini")
+
+
+def test_a_section_as_upstream_has_it(tmp_path: Path) -> None:
+    found = read(tmp_path, GOOD)
+    settings = found.chains["sat"]
+    assert [str(place) for place in settings.destinations] == ["/out/", "ftp://***@host/in/{a}/", "file:///other/"]
+    assert (settings.watch_interval, settings.delete, settings.syncs, settings.topic) == (2.5, True, True, "")
+    assert settings.connection_parameters.plain() == {"connection_uptime": 60}
+    assert [warning.partition("] ")[2].partition(":")[0] for warning in found.warnings] == ["topic", "connection_uptime"]
+    assert "planted" not in repr(found)
+
+
+@pytest.mark.parametrize(("line", "complaint"), [
+    ("origin = relative", "absolute"), ("destinations = relative/", "neither a uri nor an absolute path"),
+    ("destinations = ftp://{host}/x", "fields before its path"), ("destinations = /a/../b", ".."),
+    ("destinations = /{a", "malformed"), ("delete = maybe", "neither true nor false"), ("compression = rar", "compression"),
+    ("fsync = sometimes", "fsync"), ("destinations = " + " ".join(f"/d{number}/" for number in range(50)), "more than 40")])
+def test_mistakes(line: str, complaint: str, tmp_path: Path) -> None:
+    option = line.partition(" =")[0]
+    kept = [kept for kept in GOOD.replace("\n               ", " ").splitlines() if not kept.startswith(option)]
+    found = read(tmp_path, "\n".join([*kept, line, ""]))
+    assert not found.chains and any(complaint in problem for problem in found.problems), found.problems
+
+
+def test_what_is_missing(tmp_path: Path) -> None:
+    problems = read(tmp_path, "[sat]\ntopic = /a\n").problems
+    assert len(problems) == 2 and "origin: is missing" in problems[0] and "destinations: is missing" in problems[1]

@@ -1,0 +1,76 @@
+"""The files of pytroll-fetcher and s3downloader: what is understood, and everything that is wrong at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trollmoves.config.fetching import FetcherSettings, S3DownloaderSettings
+from trollmoves.fetcher.reading import FetchingConfiguration, read_fetcher_config, read_s3downloader_config
+
+FETCHER = """
+destination: /data/{platform}
+subscriber_config: {topics: [s3, /b], services: fetched, addr_listener: true}
+publisher_config: {name: mine, nameservers: [a, b]}
+"""
+S3 = """
+logging: {log_rotation_days: 2, logging_mode: DEBUG}
+subscribe-topic: [/a, b]
+publish-topic: /c
+subscriber_addresses: "tcp://h:1, tcp://h:2"
+bucket: s3://data/
+"""
+
+
+def fetcher(tmp_path: Path, text: str) -> FetchingConfiguration:
+    (tmp_path / "f.yaml").write_text(text)
+    return read_fetcher_config(tmp_path / "f.yaml")
+
+
+def test_a_fetcher(tmp_path: Path) -> None:
+    read = fetcher(tmp_path, FETCHER)
+    settings = read.chains["fetcher"]
+    assert isinstance(settings, FetcherSettings) and settings.destination == "/data/{platform}"
+    assert settings.allowed_protocols == ("file", "sftp", "ftp", "http", "https", "s3", "tar", "zip")
+    assert (read.subscriber.topics, read.subscriber.services) == (("/s3", "/b"), ("fetched",))
+    assert read.subscriber.nameserver == "localhost"
+    assert (read.publisher.name, read.publisher.port, read.publisher.nameservers) == ("mine", 0, ("a", "b"))
+    assert read.problems == ()
+    assert [warning.partition("yaml:3: ")[2][:50] for warning in read.warnings] == [
+        "[subscriber_config] addr_listener: is accepted and"]
+
+
+def test_an_s3downloader(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(S3)
+    read = read_s3downloader_config(tmp_path / "s.yaml")
+    settings = read.chains["s3downloader"]
+    assert isinstance(settings, S3DownloaderSettings) and settings.bucket == "data"
+    assert (read.subscriber.topics, read.subscriber.addresses) == (("/a", "/b"), (("h", 1), ("h", 2)))
+    assert (read.problems, read.warnings) == ((), ())
+
+
+def test_a_password_is_for_one_host(tmp_path: Path) -> None:
+    secret = "filesystem_options: {%s: {password: planted}}\n"
+    read = fetcher(tmp_path, FETCHER + secret % "ftp")
+    assert not read.chains and "any host named in a message would be told" in read.problems[0] and "planted" not in str(read)
+    assert fetcher(tmp_path, FETCHER + secret % '"ftp://h"').chains
+    read = fetcher(tmp_path, FETCHER + "allowed_hosts: ['*.example.org']\n" + secret % "ftp")
+    assert read.chains and "planted" not in repr(read)
+
+
+@pytest.mark.parametrize(("text", "complaint"), [
+    ("destination: '/a/{b'", "destination"), ("allowed_protocols: [sftpp]", "did you mean 'sftp'"),
+    ("max_size: 3x", "max_size"), ("publisher_config: {port: abc}", "port"), ("publisher_config: 7", "is no mapping"),
+    ("subscriber_config: {foo: 1}", "foo"), ("subscriber_config: {nameserver: false}", "nobody to listen to"),
+    ("filesystem_options: [a]", "mapping of mappings"), ("allowed_origins: [relative]", "allowed_origins")])
+def test_mistakes(text: str, complaint: str, tmp_path: Path) -> None:
+    name = text.partition(":")[0]
+    kept = "\n".join(line for line in FETCHER.splitlines() if not line.startswith(name))
+    read = fetcher(tmp_path, f"{kept}\n{text}\n")
+    assert not read.chains and any(complaint in problem for problem in read.problems), read.problems
+
+
+def test_all_at_once(tmp_path: Path) -> None:
+    read = fetcher(tmp_path, "allowed_protocols: [sftpp]\nmax_size: 3x\nfilesystem_options: {ftp: {password: x}}\n")
+    assert len(read.problems) == 5 and "destination: /data/in/" in str(read.problems)
