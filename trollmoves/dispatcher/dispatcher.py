@@ -83,7 +83,7 @@ class Dispatcher(Service):
         self._started = True
         if self._publish_port is not None:
             self._publisher = Publisher(self.loop, self._publish_port, subscribed=self._subscribed)
-            self._results = Results("dispatcher", self.journal, self.envelope, self._publisher.send)
+            self._results = Results("dispatcher", self.loop, self.journal, self.envelope, self._publisher.send)
             logger.info("publishing on port %d", self._publisher.port)
             if self._publish_nameservers is not False or self._publish_port == 0:
                 hosts = self._publish_nameservers
@@ -165,7 +165,9 @@ class Dispatcher(Service):
             target.close()
 
     def under_way(self) -> int:
-        return sum(target.under_way for target in (*self._targets.values(), *self._retired.values())) + self.journal.waiting
+        sent = self._results.on_their_way if self._results is not None else 0
+        moving = sum(target.under_way for target in (*self._targets.values(), *self._retired.values()))
+        return moving + sent + self.journal.waiting
 
     def close_chains(self) -> None:
         self.stop_feeding()

@@ -61,7 +61,7 @@ class Fetcher(Service):
         if publishing.nameservers is not False or publishing.port == 0:
             hosts: Sequence[str] | None = publishing.nameservers or None
             self._publisher.advertise(publishing.name, hosts)
-        self._results = Results("fetcher", self.journal, self.envelope, self._publisher.send)
+        self._results = Results("fetcher", self.loop, self.journal, self.envelope, self._publisher.send)
         self._fetching = Fetching(settings, self.journal, self.workers, self.envelope, self._results)
         self._hearing = Hearing("fetcher", self.journal, self._fetching.rows, lambda _: self._pump())
         self.loop.after(SUBSCRIBERS_WAIT, self._become_ready)
@@ -106,7 +106,9 @@ class Fetcher(Service):
             self._fetching.close()
 
     def under_way(self) -> int:
-        return (self._fetching.under_way if self._fetching is not None else 0) + self.journal.waiting
+        if self._fetching is None or self._results is None:
+            return self.journal.waiting
+        return self._fetching.under_way + self._results.on_their_way + self.journal.waiting
 
     def close_chains(self) -> None:
         self.stop_feeding()

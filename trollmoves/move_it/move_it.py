@@ -69,7 +69,7 @@ class MoveIt(Service):
         if self._port is not None:
             address = next((settings.listen_address for settings in configuration.chains.values()), "*")
             self._publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
-            self._results = Results(NAME, self.journal, self.envelope, self._publisher.send)
+            self._results = Results(NAME, self.loop, self.journal, self.envelope, self._publisher.send)
             self._beats = Beats(NAME, self.loop, self.envelope, self._publisher)
             logger.info("publishing on port %d", self._publisher.port)
         self.loop.after(SUBSCRIBERS_WAIT if self._publisher is not None else 0.0, self._become_ready)
@@ -136,7 +136,8 @@ class MoveIt(Service):
 
     def under_way(self) -> int:
         moving = sum(moving.under_way for moving in self._moving.values())
-        return moving + sum(chain.removing.under_way for chain in self._chains.values()) + self.journal.waiting
+        sent = self._results.on_their_way if self._results is not None else 0
+        return moving + sum(chain.removing.under_way for chain in self._chains.values()) + sent + self.journal.waiting
 
     def close_chains(self) -> None:
         for chain in self._chains.values():

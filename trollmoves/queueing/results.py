@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from trollmoves import crashing
+from trollmoves.bus import Loop
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
@@ -17,11 +20,18 @@ from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
 logger = logging.getLogger(__name__)
 
 
+ON_ITS_WAY = 0.25
+"""Seconds a message gets to leave the process before the journal counts it as published."""
+
+
 class Results:
     """Belongs to the loop."""
 
-    def __init__(self, role: str, journal: Journal, envelope: Envelope, send: Callable[[bytes], Any]):
+    def __init__(self, role: str, loop: Loop, journal: Journal, envelope: Envelope, send: Callable[[bytes], Any]):
         self._role = role
+        self._loop = loop
+        self._sent: list[int] = []
+        """Files whose messages are on their way."""
         self._journal = journal
         self._envelope = envelope
         self.send = send
@@ -31,8 +41,20 @@ class Results:
         """Send what the journal has as the publication of *file*."""
         self.send(raw)
         crashing.point(f"{self._role}.published")
-        now = time.time()
-        self._journal.write([("step_all", [(State.PUBLISHED, now, step_line(State.PUBLISHED, now), f"[{file}]")])])
+        if not self._sent:
+            self._loop.after(ON_ITS_WAY, self._record)
+        self._sent.append(file)
+
+    @property
+    def on_their_way(self) -> int:
+        """How many messages were sent and are not recorded as published."""
+        return len(self._sent)
+
+    def _record(self) -> None:
+        """A queue in memory is not the network: a process that is killed now has said what was sent a while ago."""
+        now, files = time.time(), orjson.dumps(self._sent).decode()
+        self._sent = []
+        self._journal.write([("step_all", [(State.PUBLISHED, now, step_line(State.PUBLISHED, now), files)])])
 
     def publish_again(self) -> None:
         """What was journaled before the last stop, and perhaps sent."""
