@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,20 +137,22 @@ class Announcing:
         uid.encode("utf-8")
         key = content_key(topic, (arrival.path,), (arrival.size,), (arrival.mtime_ns,))
         file = file or self._journal.new_file()
-        kind, data = self._said(arrival, fields, uid)
+        kind, data = said_of(arrival.path, fields, arrival.members, self._settings, self._announcer.address)
         announcement = self._announcer.compose(file, kind, data, key, arrival.size, arrival.mtime_ns)
         now = time.time()
         row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
                path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
         return Fresh(path, announcement, row, announcement.row(topic, now))
 
-    def _said(self, arrival: Arrival, fields: dict[str, Any], uid: str) -> tuple[str, dict[str, Any]]:
-        """Type and data of the announcement: where to ask for the file, or else how to fetch it."""
-        metadata = {**self._announcer.info, **fields}
-        if self._announcer.address is not None:
-            return "file", {**metadata, "uri": arrival.path, "uid": uid, "request_address": self._announcer.address}
-        kind, data = standalone.described(arrival.path, self._settings.archives, arrival.members)
-        return kind, data | {name: value for name, value in metadata.items() if name not in standalone.OWN}
+
+def said_of(path: str, fields: Mapping[str, Any], members: Sequence[str], settings: ServerSettings,
+            address: str | None) -> tuple[str, dict[str, Any]]:
+    """Type and data of the announcement of a file: the *address* to ask for it, or else how to fetch it."""
+    metadata = {**settings.info.plain(), **fields}
+    if address is not None:
+        return "file", {**metadata, "uri": path, "uid": os.path.basename(path), "request_address": address}
+    kind, data = standalone.described(path, settings.archives, members)
+    return kind, data | {name: value for name, value in metadata.items() if name not in standalone.OWN}
 
 
 def _is_utf8(text: str) -> bool:

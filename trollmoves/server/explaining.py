@@ -13,8 +13,9 @@ from trollmoves.errors import MalformedMessage, MoveError
 from trollmoves.explaining import Sample, read_samples
 from trollmoves.messages import EXTENSION, Message, dumps
 from trollmoves.patterns import Pattern, is_temporary_name
-from trollmoves.server import standalone
+from trollmoves.server.announcing import said_of
 from trollmoves.server.rights import Rights
+from trollmoves.unpacking.listing import list_names
 from trollmoves.uris import format_endpoint, hide_password, parse_destination
 from trollmoves.watchers.messages import TYPES, look
 
@@ -61,16 +62,19 @@ def _of_file(path: str, settings: ServerSettings) -> Iterator[str]:
     yield f"yes, origin {settings.origin} takes it"
     if settings.compression is not None:
         yield f"compression: what has the ending of {settings.compression} is unpacked, and announced is what comes out"
-    info = settings.info.plain()
-    if settings.request_port is None:
-        said, data = standalone.described(path, None, ())
-        kind = f"dataset of what the {settings.archives} archive holds" if settings.archives else said
-        yield from _announced(settings, kind, data | {**info, **fields})
+    alone = settings.request_port is None
+    members: tuple[str, ...] = ()
+    if settings.archives is not None:
+        try:
+            members = list_names(path, settings.archives, lambda _: True)
+        except MoveError as error:
+            yield f"announced as one file, because it is no {settings.archives} archive to be listed (unpack): {error}"
+    kind, data = said_of(path, fields, members, settings, None if alone else _address(settings))
+    yield from _announced(settings, kind, data)
+    if alone:
         yield "there is no request_port: nobody can ask for it, it is fetched by ssh"
-        return
-    uid = os.path.basename(path)
-    yield from _announced(settings, "file", {**info, **fields, "uri": path, "uid": uid, "request_address": _address(settings)})
-    yield from _requests(settings)
+    else:
+        yield from _requests(settings)
 
 
 def _trouble(path: str, pattern: Pattern) -> str:

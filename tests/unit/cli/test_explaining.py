@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ allowed_destinations = sftp://archive/data/**
 [alone]
 origin = {root}/in/{{name}}.dat
 topic = /alone
+[archives]
+origin = {root}/in/{{name}}.tar
+topic = /archives
+unpack = tar
 [relay]
 listen = /heard
 topic = /told
@@ -94,6 +99,18 @@ def test_a_file_at_a_server(configs: Path) -> None:
 def test_why_a_file_is_not_announced(name: str, content: str, why: str, configs: Path) -> None:
     (configs / "in" / name).write_text(content)
     assert why in explained(configs, configs / "in" / name, "server.ini")["hrit"]
+
+
+def test_an_archive_at_a_server(configs: Path) -> None:
+    path = configs / "in" / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(configs / "client.ini", "deep/client.ini")
+    said = explained(configs, path, "server.ini")["archives"]
+    assert "announced as dataset under /archives" in said
+    assert f'"uri":"tar://deep/client.ini::ssh://{socket.gethostname()}{path}"' in said
+    path.write_text("no archive")
+    said = explained(configs, path, "server.ini")["archives"]
+    assert "announced as one file" in said and "announced as file under /archives" in said
 
 
 def test_a_message_at_a_server(configs: Path) -> None:
