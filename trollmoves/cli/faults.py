@@ -53,6 +53,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--spares", type=whole_number(0, 9, "a number from 0 to 9"), default=0,
                         help="hot spares of the client (default: 0)")
     parser.add_argument("--mirror", action="store_true", help="a mirror between the servers and the clients")
+    parser.add_argument("--dispatcher", action="store_true", help="a dispatcher that hears what the client publishes")
     parser.add_argument("--delete", action="store_true", help="the servers remove what was delivered")
     parser.add_argument("--patience", type=seconds, default=120.0, metavar="SECONDS",
                         help="how long after the last fault everything may take to settle (default: 120)")
@@ -62,8 +63,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
                         help="go on where the system grants no isolation; needed there for configurations of your own")
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
     options = parser.parse_args(words)
-    if options.config_file and (options.delete or options.mirror or "--servers" in words or "--spares" in words):
-        parser.error("--servers, --spares, --mirror and --delete are for the usual network, not for your own one")
+    usual = [word for word in ("--servers", "--spares", "--mirror", "--dispatcher", "--delete") if word in words]
+    if options.config_file and usual:
+        parser.error(f"{usual[0]} is for the usual network, not for one of your own configurations")
     return options
 
 
@@ -160,7 +162,7 @@ def _network(options: argparse.Namespace, directory: Path, kinds: dict[Path, str
     if not kinds:
         secrets = [f"planted-{random.SystemRandom().randrange(10**12)}" for _ in range(2)]
         network = Network(directory, servers=options.servers, spares=options.spares, destination=destination, proxied=True,
-                          mirror=options.mirror,
+                          mirror=options.mirror, dispatcher=options.dispatcher,
                           server_options={"connection_parameters__password": secrets[0], **(DELETING if options.delete else {})},
                           client_options={"login": f"faults:{secrets[1]}"})
         network.plant(*secrets)
@@ -193,8 +195,8 @@ def _words(options: argparse.Namespace) -> Iterator[str]:
     if options.config_file:
         yield " ".join(map(str, options.config_file))
     else:
-        yield f"--servers {options.servers} --spares {options.spares}{' --mirror' if options.mirror else ''}" + (
-            " --delete" if options.delete else "")
+        yield f"--servers {options.servers} --spares {options.spares}"
+        yield from (f"--{name}" for name in ("mirror", "dispatcher", "delete") if getattr(options, name))
 
 
 if __name__ == "__main__":

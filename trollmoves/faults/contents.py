@@ -42,6 +42,13 @@ class Ledger:
         with self._lock:
             return content in self._contents.get(name, [])
 
+    def only(self, names: Iterable[str]) -> Ledger:
+        """What was written under *names*."""
+        some = Ledger()
+        with self._lock:
+            some._contents = {name: list(self._contents[name]) for name in names if name in self._contents}
+        return some
+
     def latest(self) -> dict[str, Content]:
         with self._lock:
             return {name: contents[-1] for name, contents in self._contents.items()}

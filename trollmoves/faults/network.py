@@ -31,9 +31,9 @@ class Network:
 
     def __init__(self, root: Path, *, servers: int = 1, spares: int = 0, server_options: Mapping[str, str] | None = None,
                  client_options: Mapping[str, str] | None = None, destination: Path | None = None, killed: bool = False,
-                 proxied: bool = False, mirror: bool = False):
+                 proxied: bool = False, mirror: bool = False, dispatcher: bool = False):
         """*killed* says that programs will be killed: the recorder may then miss what they publish. With *mirror* the clients
-        listen to a mirror of the servers."""
+        listen to a mirror of the servers, with *dispatcher* a dispatcher to the client."""
         self.root = root
         self.ledger = Ledger()
         self.destination = destination or root / "destination"
@@ -56,6 +56,7 @@ class Network:
         self.client = self._client()
         self.spares = [self._spare(number) for number in range(spares)]
         self.mirrors = [self._mirror(*self.mirror_ports)] if self.mirror_ports else []
+        self.dispatching = [Dispatching(root, self.destination, self.client_port, self.ledger)] if dispatcher else []
         self.recorder = Recorder(self.client_port, *self.spare_ports)
         self.observer = Observer(self.destination, self.ledger)
         self.killed = killed
@@ -99,7 +100,7 @@ class Network:
     @property
     def programs(self) -> list[Program]:
         """All, those first that ask."""
-        return [self.client, *self.spares, *self.mirrors, *self.servers]
+        return [*(each.program for each in self.dispatching), self.client, *self.spares, *self.mirrors, *self.servers]
 
     def write_server_config(self, number: int = 0, more: str = "") -> None:
         options = {"origin": f"{self.origins[number]}/{{name}}.bin", "topic": TOPIC,
@@ -182,7 +183,10 @@ class Network:
             for proxy in self.proxies:
                 stack.enter_context(proxy)
             stack.callback(self.recorder.close)
-            stack.enter_context(self.observer)
+            for observer in self.observers:
+                stack.enter_context(observer)
+            for each in self.dispatching:
+                stack.callback(each.recorder.close)
             self._open = stack.pop_all()
         return self
 
@@ -213,11 +217,11 @@ class Network:
 
     @property
     def observers(self) -> list[Observer]:
-        return [self.observer]
+        return [self.observer, *(each.observer for each in self.dispatching)]
 
     def scenes(self) -> list[Scene]:
-        """What there is to check: one group of clients."""
-        return [self.scene(deletes="delete" in self.server_options)]
+        """What there is to check: one group of clients, and what a dispatcher has heard."""
+        return [self.scene(deletes="delete" in self.server_options), *(each.scene() for each in self.dispatching)]
 
     def scene(self, *, deletes: bool = False, secrets: list[str] | None = None) -> Scene:
         spares = [self.spare_journal(number) for number in range(len(self.spares))]
@@ -248,6 +252,28 @@ class Network:
 
     def states(self, path: Path) -> dict[str, int]:
         return {str(state): int(str(count)) for state, count in rows(path, "SELECT state, count(*) FROM files GROUP BY state")}
+
+
+class Dispatching:
+    """A dispatcher that copies what the client publishes. What it has journaled it must dispatch; what is published while nobody
+    of it listens it cannot know."""
+
+    def __init__(self, root: Path, origin: Path, client_port: int, ledger: Ledger):
+        self._origin, self._ledger = origin, ledger
+        self._place = place = origin.parent / "dispatched"
+        self._journal, port, config = root / "dispatcher.journal", free_port(), root / "dispatcher.yaml"
+        place.mkdir()
+        config.write_text(f"posttroll_subscriber:\n  nameserver: false\n  subscribe_addresses: [tcp://127.0.0.1:{client_port}]\n"
+                          f"copy:\n  host: ''\n  directory: {place}\n  publish_topic: {TOPIC}\n  dispatch_configs:\n"
+                          f"    - topics: [{TOPIC}]\n")
+        self.program = Program.ours("dispatcher", "--journal", self._journal, "-p", str(port), "-n", "false", "--", config,
+                                    log=root / "dispatcher.log")
+        self.recorder = Recorder(port)
+        self.observer = Observer(place, ledger)
+
+    def scene(self) -> Scene:
+        heard = [str(name) for (name,) in rows(self._journal, "SELECT DISTINCT identity FROM files")]
+        return Scene(self._ledger.only(heard), [self._origin], self._place, [self._journal], [], logs=[self.program.log])
 
 
 def section(name: str, options: Mapping[str, str]) -> str:
