@@ -332,8 +332,6 @@ class Asking:
         for row in self._journal.find("files_in_state", (self._settings.name, State.MOVED)):
             self._take_up_delivered(self._take_up_one(row))
         self._unpacking.start()
-        for row in self._journal.find("unpublished", (self._settings.name,)):
-            self.delivering.publish_again(row["file"], row["message"].encode())
         self.delivering.start()
 
     def _take_up_one(self, row: Any) -> Flight:

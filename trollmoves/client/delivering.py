@@ -28,6 +28,8 @@ CONFIRM_EVERY = 0.2
 """Seconds between two confirmations to one provider."""
 CONFIRM_AT_ONCE = 500
 CONFIRM_TIMEOUT = 60.0
+PAGE = 500
+"""Publications that are taken from the journal at a time."""
 LISTENERS_WAIT = 3.0
 """Seconds after the start within which subscribers are expected to connect; the first one that does ends the waiting."""
 AFTER_FIRST_LISTENER = 0.25
@@ -53,10 +55,12 @@ class Delivering:
         self._who = who
         self._landed = landed
         self._closed = False
-        self._again: list[tuple[int, bytes]] = []
-        """What the last process journaled and perhaps did not publish."""
-        self._held: list[tuple[Flight, bytes, str, int]] | None = []
-        """What is journaled while subscribers are expected; None when it is published at once."""
+        self._first = journal.head + 1
+        """The position of our first publication: those before it were perhaps sent by an earlier chain."""
+        self._reached = 0
+        """All publications up to this position were sent."""
+        self._holds = True
+        """Subscribers are expected: what is delivered meanwhile waits in the journal."""
         self._published: list[int] = []
         self._delivered: list[tuple[Flight, bytes, str, int]] = []
         """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
@@ -67,6 +71,8 @@ class Delivering:
 
     def start(self) -> None:
         """Publish, once somebody listens: what is sent before anybody has connected is heard by nobody."""
+        left = self._journal.find_one("unpublished", (self._settings.name, 0, 1))
+        self._reached = (self._first if left is None else left["position"]) - 1
         self._await_listeners(time.monotonic() + LISTENERS_WAIT)
 
     def _await_listeners(self, latest: float) -> None:
@@ -78,12 +84,17 @@ class Delivering:
             self._publish_held()
 
     def _publish_held(self) -> None:
-        if self._closed or self._held is None:
+        """Send what waits in the journal, page by page; when nothing does any more, deliveries are published at once."""
+        if self._closed:
             return
-        again, held, self._again, self._held = self._again, self._held, [], None
-        for file, raw in again:
-            self._publish_again(file, raw)
-        self._publish_all(held)
+        rows = self._journal.find("unpublished", (self._settings.name, self._reached, PAGE))
+        for row in rows:
+            raw, position = row["message"].encode(), row["position"]
+            raw = raw if position >= self._first else _marked(raw, self._envelope)
+            self._send(row["file"], decode(row["announcement"].encode()), raw, row["subject"], position)
+        self._holds = len(rows) == PAGE
+        if self._holds:
+            self._loop.call(self._publish_held)
 
     def deliver(self, flight: Flight, reply: Message) -> None:
         """The provider says that the files of *flight* are at their destination."""
@@ -116,36 +127,24 @@ class Delivering:
         self._delivered, self._steps, self._announcements, self._more = [], [], [], []
 
     def _publish_all(self, delivered: list[tuple[Flight, bytes, str, int]]) -> None:
+        """The journal knows: tell the world, then the other providers."""
         if self._closed:  # the chain that takes our place finds them in the journal
             return
-        if self._held is not None:
-            self._held += delivered
-            return
         for flight, raw, subject, position in delivered:
-            self._publish(flight, raw, subject, position)
+            if not self._holds and position > self._reached:
+                self._send(flight.id, flight.source.announcement.message, raw, subject, position)
+            for source in flight.sources.values():
+                if source is not flight.source:
+                    self.tell(source)
+            self._landed(flight)
 
-    def _publish(self, flight: Flight, raw: bytes, subject: str, position: int) -> None:
-        """The journal knows: tell the world, then the other providers."""
+    def _send(self, file: int, announcement: Message, raw: bytes, subject: str, position: int) -> None:
         crashing.point("client.publishing")
-        announcement = flight.source.announcement
         if self._stream.is_heard:
-            self._stream.send(self._envelope.encode_like(announcement.message, "ack", self._addressing.added))
+            self._stream.send(self._envelope.encode_like(announcement, "ack", self._addressing.added))
         self._stream.publish(raw, subject, position)
+        self._reached = position
         crashing.point("client.published")
-        self._note_published(flight.id)
-        for source in flight.sources.values():
-            if source is not flight.source:
-                self.tell(source)
-        self._landed(flight)
-
-    def publish_again(self, file: int, raw: bytes) -> None:
-        """A publication that was journaled before the last stop, and perhaps sent: send it, marked, when somebody listens."""
-        self._again.append((file, raw))
-
-    def _publish_again(self, file: int, raw: bytes) -> None:
-        message = decode(raw)
-        data = {**message.fields, EXTENSION: {**message.extension, "redelivered": True}}
-        self._stream.send(self._envelope.encode(message.subject, message.type, data))
         self._note_published(file)
 
     def _note_published(self, file: int) -> None:
@@ -223,3 +222,14 @@ def _receipt(reply: Message) -> str:
     if "verified" not in said:
         return f"delivered by upstream server {reply.sender}"
     return f"verified: {said.get('verified')} {said.get('checksum') or ''}".strip()
+
+
+def _marked(raw: bytes, envelope: Envelope) -> bytes:
+    """A publication that was perhaps sent before, so that its receivers can tell."""
+    message = decode(raw)
+    data = {**message.fields, EXTENSION: {**message.extension, "redelivered": True}}
+    return envelope.encode(message.subject, message.type, data)
+
+
+def _ignore(reply: Message | None) -> None:
+    """An ack that gets lost costs the provider a file it keeps too long, nothing else."""

@@ -367,8 +367,9 @@ INSERT INTO meta (name, value) VALUES ('position', ?) ON CONFLICT (name) DO UPDA
 
 -- name: unpublished
 -- Publications that are in the journal and were perhaps not sent.
-SELECT announcements.file AS file, announcements.message AS message FROM announcements JOIN files ON files.id = announcements.file
-WHERE files.chain = ? AND files.state = 'publishing' ORDER BY position;
+SELECT position, subject, announcements.file AS file, announcements.message AS message, files.message AS announcement
+FROM announcements JOIN files ON files.id = announcements.file
+WHERE files.chain = ? AND files.state = 'publishing' AND position > ? ORDER BY position LIMIT ?;
 
 -- name: files_with_names
 -- What is known, in any chain, of files with the names in a list; and whether their origin is waiting to be removed.

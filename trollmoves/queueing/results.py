@@ -59,7 +59,7 @@ class Results:
     def publish_again(self) -> None:
         """What was journaled before the last stop, and perhaps sent."""
         for chain in [row["chain"] for row in self._journal.find("chains")]:
-            for row in self._journal.find("unpublished", (chain,)):
+            for row in self._journal.find("unpublished", (chain, 0, -1)):
                 try:
                     self.publish(row["file"], sent_again(self._envelope, decode(row["message"].encode())))
                 except MalformedMessage as error:
