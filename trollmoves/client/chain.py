@@ -62,7 +62,7 @@ class Chain:
 
     def under_way(self) -> int:
         """How many files were asked for and are not published yet."""
-        return len(self._asking)
+        return len(self._asking) + self._asking.delivering.waiting
 
     def stop(self) -> None:
         """End; may be called twice. What was asked for is asked for again after the next start."""

@@ -61,6 +61,8 @@ class Delivering:
         """All publications up to this position were sent."""
         self._holds = True
         """Subscribers are expected: what is delivered meanwhile waits in the journal."""
+        self.waiting = 0
+        """How many publications of ours wait for that."""
         self._published: list[int] = []
         self._delivered: list[tuple[Flight, bytes, str, int]] = []
         """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
@@ -95,6 +97,8 @@ class Delivering:
         self._holds = len(rows) == PAGE
         if self._holds:
             self._loop.call(self._publish_held)
+        else:
+            self.waiting = 0
 
     def deliver(self, flight: Flight, reply: Message) -> None:
         """The provider says that the files of *flight* are at their destination."""
@@ -130,6 +134,7 @@ class Delivering:
         """The journal knows: tell the world, then the other providers."""
         if self._closed:  # the chain that takes our place finds them in the journal
             return
+        self.waiting += len(delivered) if self._holds else 0
         for flight, raw, subject, position in delivered:
             if not self._holds and position > self._reached:
                 self._send(flight.id, flight.source.announcement.message, raw, subject, position)

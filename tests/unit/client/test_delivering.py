@@ -1,0 +1,126 @@
+"""What is delivered before anybody had time to subscribe: it waits in the journal, holds up nothing, and is published once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from trollmoves.bus import Loop, Requesters
+from trollmoves.client.addressing import Addressing
+from trollmoves.client.delivering import PAGE, Delivering
+from trollmoves.client.flight import Flight, Source
+from trollmoves.config.reading import read_client_config
+from trollmoves.config.settings import ClientSettings
+from trollmoves.journal import Journal
+from trollmoves.lifecycle import State
+from trollmoves.messages import Envelope, Message, decode, read_announcement
+
+ENVELOPE = Envelope("somebody@here")
+MANY = PAGE + 100
+
+
+class Stream:
+    """Stands for the publisher: nobody listens until somebody does."""
+
+    def __init__(self) -> None:
+        self.is_heard = False
+        self.sent: list[Message] = []
+
+    def publish(self, raw: bytes, subject: str, position: int) -> None:
+        self.sent.append(decode(raw))
+
+    def send(self, raw: bytes) -> None:
+        self.sent.append(decode(raw))
+
+    def names(self) -> list[str]:
+        return [message.fields["uid"] for message in self.sent if message.type == "file"]
+
+    def marked(self) -> list[str]:
+        return [message.fields["uid"] for message in self.sent if message.extension.get("redelivered")]
+
+
+class Bench:
+    """One chain over a real journal and loop."""
+
+    def __init__(self, directory: Path):
+        (directory / "client.ini").write_text("[chain]\nproviders = 127.0.0.1:9\ndestination = file:///data/\ntopic = /a\n")
+        self.settings: ClientSettings = read_client_config(directory / "client.ini").chains["chain"]
+        self.loop = Loop()
+        self.journal = Journal(directory / "journal", self.loop.call_all, self.loop.fail)
+        self.stream = Stream()
+        self.landed: list[int] = []
+
+    def chain(self) -> Delivering:
+        stream: Any = self.stream
+        return Delivering(self.settings, Addressing(self.settings), self.journal, self.loop, ENVELOPE, stream,
+                          Requesters(self.loop, ENVELOPE), {}, lambda flight: self.landed.append(flight.id))
+
+    def deliver(self, chain: Delivering, name: str) -> None:
+        """Have a file announced, and say that it was delivered."""
+        raw = ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "request_address": "127.0.0.1:9"})
+        source = Source("127.0.0.1:9", read_announcement(decode(raw)))
+        flight = Flight(self.journal.new_file(), "chain", name, time.time(), source, {source.provider: source}, attempt=1)
+        flight.place = Addressing(self.settings).place({})
+        self.journal.write([("add_file", [(flight.id, "chain", name, "", State.REQUESTED, time.time(), "", None, None, None, None,
+                                           None, None, source.provider, raw.decode(), "r:1", 1, time.time())])])
+        chain.deliver(flight, decode(ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "destination": "/"})))
+
+    def turn_until(self, count: int, *, landed: bool = False) -> None:
+        """Run the loop until so many files are published (or landed)."""
+        deadline = time.monotonic() + 20
+        while len(self.landed if landed else self.stream.names()) < count:
+            assert time.monotonic() < deadline, f"{len(self.landed)} landed, {len(self.stream.names())} published"
+            self.loop.turn(0.05)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.journal.close()
+    bench.loop.close()
+
+
+def test_what_waits_for_subscribers_holds_up_no_requests_and_is_published_once(bench: Bench) -> None:
+    chain = bench.chain()
+    chain.start()
+    names = [f"f{number}" for number in range(MANY)]
+    for name in names:
+        bench.deliver(chain, name)
+    bench.turn_until(MANY, landed=True)
+    assert bench.stream.sent == [], "nobody listens yet"
+    assert chain.waiting == MANY, "the process does not end before they are published"
+    bench.stream.is_heard = True
+    bench.turn_until(MANY)
+    bench.deliver(chain, "after")
+    bench.turn_until(MANY + 1)
+    for _ in range(5):
+        bench.loop.turn(0.02)
+    assert bench.stream.names() == [*names, "after"]
+    assert bench.stream.marked() == []
+    assert sum(message.type == "ack" for message in bench.stream.sent) == MANY + 1
+    assert chain.waiting == 0
+    states = {row["state"] for row in bench.journal.find("files_in_state", ("chain", State.PUBLISHED))}
+    assert states == {"published"}
+
+
+def test_what_an_earlier_chain_did_not_publish_is_published_with_a_mark(bench: Bench) -> None:
+    earlier = bench.chain()
+    earlier.start()
+    bench.deliver(earlier, "old")
+    bench.turn_until(1, landed=True)
+    earlier.close()
+    chain = bench.chain()
+    chain.start()
+    bench.deliver(chain, "new")
+    bench.stream.is_heard = True
+    bench.turn_until(2)
+    assert bench.stream.names() == ["old", "new"]
+    assert bench.stream.marked() == ["old"]
+    extension = bench.stream.sent[-1].extension
+    assert orjson.dumps(extension["offset"]) == b"2" and "redelivered" not in extension
