@@ -234,7 +234,3 @@ def _marked(raw: bytes, envelope: Envelope) -> bytes:
     message = decode(raw)
     data = {**message.fields, EXTENSION: {**message.extension, "redelivered": True}}
     return envelope.encode(message.subject, message.type, data)
-
-
-def _ignore(reply: Message | None) -> None:
-    """An ack that gets lost costs the provider a file it keeps too long, nothing else."""
