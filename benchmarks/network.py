@@ -48,8 +48,7 @@ class Network:
                  server_options: str = "", start_client: bool = True):
         """*kind* is `ours` or `upstream`. *destination* may lie on another file system."""
         self.kind = kind
-        self.directory = Path(tempfile.mkdtemp(prefix="trollmoves-benchmark-", dir=scratch or os.environ.get("BENCHMARK_SCRATCH")
-                                               or "/var/tmp"))
+        self.directory = scratch_directory(scratch)
         self.source = self.directory / "source"
         self.destination = destination or self.directory / "destination"
         self._own_destination = destination is None
@@ -130,6 +129,38 @@ class Network:
         if not self._own_destination:
             shutil.rmtree(self.destination, ignore_errors=True)
         discard(self.directory)
+
+
+class Lsyncd:
+    """lsyncd with rsync between two directories, from Debian's package (`apt-get install lsyncd`)."""
+
+    def __init__(self) -> None:
+        self.directory = scratch_directory()
+        self.source, self.destination = self.directory / "source", self.directory / "destination"
+        self.source.mkdir()
+        self.destination.mkdir()
+
+    @staticmethod
+    def is_installed() -> bool:
+        return shutil.which("lsyncd") is not None
+
+    def __enter__(self) -> Lsyncd:
+        config = self.directory / "lsyncd.lua"
+        config.write_text(f'settings {{ nodaemon = true }}\nsync {{ default.rsync, source = "{self.source}/", '
+                          f'target = "{self.destination}/", delay = 0 }}\n')
+        self._process = subprocess.Popen(["lsyncd", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(2.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        discard(self.directory)
+
+
+def scratch_directory(place: str | None = None) -> Path:
+    place = place or os.environ.get("BENCHMARK_SCRATCH") or "/var/tmp"  # noqa: S108 - benchmarks need a disk
+    return Path(tempfile.mkdtemp(prefix="trollmoves-benchmark-", dir=place))
 
 
 def discard(directory: Path) -> None:

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.network import (  # noqa: E402
     Arrivals,
+    Lsyncd,
     Network,
-    discard,
     quantile,
     rsync,
     wait_for_files,
@@ -34,6 +34,7 @@ Row = tuple[str, str, str]
 """What was measured, the figures, the bar."""
 OTHER_FILE_SYSTEM = "/dev/shm"  # noqa: S108 - a file system other than the scratch directory's
 GIB = 2**30
+NO_LSYNCD = "not measured: it is not installed (apt-get install lsyncd)"
 
 
 def median(values: list[float]) -> float:
@@ -49,9 +50,7 @@ def _burst(count: int, options: str, runs: int) -> tuple[list[float], list[float
     ours, theirs = [], []
     for _ in range(runs):
         with Network(server_options=options) as network:
-            began = time.monotonic()
-            write_files(network.source, count)
-            ours.append(count / (wait_for_files(network.destination, count, 300.0) - began))
+            ours.append(_through(network, count))
             time.sleep(1.0)
             theirs.append(count / rsync(network.source))
     return ours, theirs
@@ -79,39 +78,29 @@ def delete(runs: int) -> list[Row]:
 
 
 def peers(runs: int) -> list[Row]:
-    """The same burst through upstream and lsyncd (fewer files for upstream: it needs 0.1 s for each)."""
-    rows: list[Row] = []
-    rates = []
+    """The same burst through all, in turn (fewer files for upstream: it needs 0.1 s for each)."""
+    rates: dict[str, list[float]] = {"ours": [], "rsync": [], "lsyncd": []}
+    for _ in range(runs):
+        ours, theirs = _burst(2000, "", 1)
+        rates["ours"] += ours
+        rates["rsync"] += theirs
+        if Lsyncd.is_installed():
+            with Lsyncd() as lsyncd:
+                rates["lsyncd"].append(_through(lsyncd, 2000))
     with Network("upstream") as network:
-        began = time.monotonic()
-        write_files(network.source, 100)
-        rates.append(100 / (wait_for_files(network.destination, 100, 120.0) - began))
-    rows.append(("burst of 100 x 10 KiB through upstream 0.19.0", f"{rates[0]:.0f} files/s", ""))
-    if shutil.which("lsyncd"):
-        rows.append(("burst of 2,000 x 10 KiB through lsyncd", f"{spread([_lsyncd(2000) for _ in range(runs)])} files/s", ""))
-    return rows
+        rates["upstream 0.19.0 (100 files)"] = [_through(network, 100)]
+    text = ", ".join(f"{name} {spread(found) if found else NO_LSYNCD}" for name, found in rates.items())
+    return [("burst of 2,000 x 10 KiB, files/s side by side", text, "")]
 
 
-def _lsyncd(count: int) -> float:
-    base = Path(tempfile.mkdtemp(prefix="trollmoves-benchmark-", dir="/var/tmp"))
-    (base / "source").mkdir()
-    (base / "destination").mkdir()
-    config = base / "lsyncd.lua"
-    config.write_text(f'settings {{ nodaemon = true }}\nsync {{ default.rsync, source = "{base}/source/", '
-                      f'target = "{base}/destination/", delay = 0 }}\n')
-    process = subprocess.Popen(["lsyncd", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(2.0)
-        began = time.monotonic()
-        write_files(base / "source", count)
-        return count / (wait_for_files(base / "destination", count, 120.0) - began)
-    finally:
-        process.terminate()
-        process.wait()
-        discard(base)
+def _through(network: Network | Lsyncd, count: int) -> float:
+    """Files per second from the first one being written to the last one being there."""
+    began = time.monotonic()
+    write_files(network.source, count)
+    return count / (wait_for_files(network.destination, count, 300.0) - began)
 
 
-def _trickle(network: Network, count: int, interval: float) -> list[float]:
+def _trickle(network: Network | Lsyncd, count: int, interval: float) -> list[float]:
     """Milliseconds from closing a file to its being complete at the destination."""
     arrivals = Arrivals(network.destination)
     closed: dict[str, float] = {}
@@ -129,14 +118,17 @@ def _trickle(network: Network, count: int, interval: float) -> list[float]:
 
 
 def latency(runs: int) -> list[Row]:
-    """One file every 300 ms, ours and upstream's in turn."""
-    found: dict[str, list[float]] = {"ours": [], "upstream": []}
+    """One file every 300 ms, ours, upstream's and lsyncd's in turn."""
+    found: dict[str, list[float]] = {"ours": [], "upstream": [], "lsyncd": []}
     for _ in range(runs):
-        for kind, times in found.items():
+        for kind in ("ours", "upstream"):
             with Network(kind) as network:
-                times += _trickle(network, 40, 0.3)
-    text = "; ".join(f"{kind} p50 {quantile(times, 0.5):.1f} ms, p95 {quantile(times, 0.95):.1f} ms"
-                     for kind, times in found.items())
+                found[kind] += _trickle(network, 40, 0.3)
+        if Lsyncd.is_installed():
+            with Lsyncd() as lsyncd:
+                found["lsyncd"] += _trickle(lsyncd, 40, 0.3)
+    text = "; ".join(f"{kind} p50 {quantile(times, 0.5):.1f} ms, p95 {quantile(times, 0.95):.1f} ms" if times
+                     else f"{kind} {NO_LSYNCD}" for kind, times in found.items())
     return [("one file every 300 ms", text, "p50 <= 4 ms and below upstream's, p95 <= 10 ms")]
 
 
@@ -255,6 +247,8 @@ def main() -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    if shutil.which("rsync") is None:
+        parser.error("rsync is not installed: apt-get install rsync (and lsyncd, to have it beside ours)")
     rows: list[Row] = []
     for name in options.names or BENCHMARKS:
         for row in BENCHMARKS[name](options.runs):
