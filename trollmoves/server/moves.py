@@ -124,6 +124,11 @@ class Moving:
     """Its files as they were announced."""
     brought: int = 0
     """How often its files were brought here for it."""
+    place: Place = field(init=False)
+
+    def __post_init__(self) -> None:
+        member = self.push.members[0]
+        self.place = self.push.destination.exact, member.relative, os.path.basename(member.file.path)
 
     @property
     def is_here(self) -> bool:
@@ -138,11 +143,6 @@ class Moving:
     def weight_of(self, waiter: Waiter) -> int:
         """Bytes that are held in memory for one who waits, about."""
         return LIGHT if waiter.grouped or waiter.message is self.message else len(waiter.message.raw)
-
-    @property
-    def place(self) -> Place:
-        member = self.push.members[0]
-        return self.push.destination.exact, member.relative, os.path.basename(member.file.path)
 
 
 class Moves:
