@@ -50,7 +50,7 @@ class Service:
         self.journal = Journal(journal, self.loop.call_all, self.loop.fail)
         self.envelope = Envelope.of_this_process(message_version())
         self.workers = Workers(self.loop.call_all, self.loop.fail, workers)
-        self.loop.before_each_turn(self.workers.give_way)
+        self.loop.before = self.workers.give_way
         self._config_file = config_file
         self._read_config = read_config
         self._config_watch = ConfigWatch(config_file, lambda: self.loop.call(self.reload))

@@ -49,7 +49,8 @@ class Loop:
         self._failure: BaseException | None = None
         self.first: Callable[[], Any] | None = None
         """Called in every turn before anything else is done in it; has to be quick."""
-        self._before: Callable[[], Any] | None = None
+        self.before: Callable[[], Any] | None = None
+        """Called before every turn; may take a few milliseconds."""
         self._poller.register(self._inbox.fileno(), zmq.POLLIN)
 
     def register(self, socket: Any, handler: Callable[[], Any]) -> None:
@@ -81,10 +82,6 @@ class Loop:
             function()
         self.after(seconds, again)
 
-    def before_each_turn(self, function: Callable[[], Any]) -> None:
-        """Have *function* called before the loop looks for what there is to do."""
-        self._before = function
-
     def fail(self, error: BaseException) -> None:
         """End the loop with an error: a thread died, or a promise cannot be kept. Any thread may do this."""
         self._failure = self._failure or error
@@ -108,8 +105,8 @@ class Loop:
 
     def turn(self, longest: float) -> None:
         """Wait for something to do, at most *longest* seconds, and do it."""
-        if self._before is not None:
-            self._before()
+        if self.before is not None:
+            self.before()
         ready = self._poller.poll(int(self._wait(longest) * 1000))
         if self.first is not None:
             self.first()
