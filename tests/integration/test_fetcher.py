@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import socket
 import tarfile
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -211,3 +213,67 @@ def test_a_silent_server_holds_up_nobody_else(tmp_path: Path) -> None:
         arrives(fetching.into / "M9" / "good.nc", CONTENT)
         assert time.monotonic() - began < 60
         fetching.program.wait_for("could not fetch .*f0.nc")
+
+
+class Redirecting(http.server.BaseHTTPRequestHandler):
+    """Sends those who ask for /away.nc to another address of this machine, those who ask for /here.nc on to /a.nc."""
+
+    def do_HEAD(self) -> None:
+        self.answer(b"")
+
+    def do_GET(self) -> None:
+        self.answer(CONTENT)
+
+    def answer(self, body: bytes) -> None:
+        port = self.server.server_address[1]
+        places = {"/away.nc": f"http://127.0.0.2:{port}/a.nc", "/here.nc": f"http://127.0.0.1:{port}/a.nc"}
+        self.send_response(302 if self.path in places else 200)
+        if self.path in places:
+            self.send_header("Location", places[self.path])
+            body = b""
+        self.send_header("Content-Length", str(len(body) if self.command == "GET" else len(CONTENT) * (self.path == "/a.nc")))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_redirection_leads_to_allowed_hosts_only(tmp_path: Path) -> None:
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Redirecting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with Fetching(tmp_path, 'allowed_hosts: ["127.0.0.1"]') as fetching:
+            fetching.start()
+            fetching.announce(f"http://127.0.0.1:{server.server_address[1]}/away.nc")
+            fetching.program.wait_for("could not fetch .*'127.0.0.2' is not allowed.*given up")
+            fetching.announce(f"http://127.0.0.1:{server.server_address[1]}/here.nc")
+            arrives(fetching.into / "M9" / "here.nc", CONTENT)
+            assert not (fetching.into / "M9" / "away.nc").exists()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_web_server_that_is_away_is_tried_until_it_is_back(tmp_path: Path) -> None:
+    port = free_port()
+    with Fetching(tmp_path) as fetching:
+        fetching.start()
+        fetching.announce(f"http://127.0.0.1:{port}/a.nc")
+        fetching.program.wait_for("could not fetch .*a.nc.*to be tried again")
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Redirecting)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            arrives(fetching.into / "M9" / "a.nc", CONTENT)
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def test_what_a_web_server_has_not_got_is_given_up(tmp_path: Path) -> None:
+    with HttpServer(tmp_path / "http") as web:
+        options = f"filesystem_options:\n  http://127.0.0.1: {{client_kwargs: {{headers: {{Authorization: '{basic(web)}'}}}}}}\n"
+        with Fetching(tmp_path, options) as fetching:
+            fetching.start()
+            fetching.announce(f"{web.url}/missing.nc")
+            fetching.program.wait_for("could not fetch .*missing.nc: 404.*given up")

@@ -57,7 +57,7 @@ class FetcherPlan:
     def __init__(self, settings: FetcherSettings, session: SessionSettings):
         self.rights = Rights(settings.allowed_protocols, settings.allowed_hosts)
         options = {name: dict(more) for name, more in settings.filesystem_options.plain().items()}
-        self.opener = Opener(options, settings.allowed_origins, session)
+        self.opener = Opener(options, settings.allowed_origins, session, self.rights.check_host)
         assert settings.destination is not None
         self._directory = Template(settings.destination)
 
@@ -88,7 +88,7 @@ class S3DownloaderPlan:
 
     def __init__(self, settings: S3DownloaderSettings, session: SessionSettings):
         self.rights = Rights(("s3",), ())
-        self.opener = Opener({"s3": settings.s3_kwargs.plain()}, (), session)
+        self.opener = Opener({"s3": settings.s3_kwargs.plain()}, (), session, self.rights.check_host)
         self._bucket = settings.bucket
         self._directory = os.path.abspath(settings.download_destination)
         self._topic = settings.publish_topic

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, cast
+from urllib.parse import urljoin, urlsplit
 
 from trollmoves.bus.addresses import is_this_machine
 from trollmoves.errors import (
@@ -54,9 +55,12 @@ class Opened(NamedTuple):
 class Opener:
     """Opens places. One for a configuration; each worker thread has connections of its own."""
 
-    def __init__(self, options: Mapping[str, Mapping[str, Any]], origins: tuple[str, ...], settings: SessionSettings):
+    def __init__(self, options: Mapping[str, Mapping[str, Any]], origins: tuple[str, ...], settings: SessionSettings,
+                 check_host: Callable[[str], Any]):
         """*options*: what to add to the arguments of a filesystem, by protocol or `protocol://host`. *origins*: directories of
-        this machine that files may come from; none given means all."""
+        this machine that files may come from; none given means all. *check_host* raises `Denied` for a host that a server
+        sends us on to and that is not allowed."""
+        self._check_host = check_host
         self._options = options
         self._origins = tuple(os.path.realpath(origin) for origin in origins)
         self._settings = settings
@@ -212,9 +216,7 @@ class Opener:
         if place.protocol == "ftp":
             arguments.setdefault("timeout", self._settings.stall_timeout)
         if place.protocol in WEB:
-            timeout = importlib.import_module("aiohttp").ClientTimeout(
-                total=None, sock_connect=self._settings.connect_timeout, sock_read=self._settings.stall_timeout)
-            arguments["client_kwargs"] = {**(arguments.get("client_kwargs") or {}), "timeout": timeout}
+            arguments["client_kwargs"] = {**(arguments.get("client_kwargs") or {}), **self._web()}
         filesystem = fsspec.filesystem(place.protocol, skip_instance_cache=True, use_listings_cache=False, **arguments)
         try:
             stream = filesystem.open(place.path, "rb")
@@ -223,6 +225,20 @@ class Opener:
         finally:
             with suppress(Exception):
                 filesystem.ftp.close()
+
+
+    def _web(self) -> dict[str, Any]:
+        """How a client of web servers waits, and that it asks before it follows a redirection."""
+        aiohttp = importlib.import_module("aiohttp")
+
+        async def redirected(session: Any, context: Any, found: Any) -> None:
+            target = urljoin(str(found.url), found.response.headers.get("Location", ""))
+            self._check_host(urlsplit(target).hostname or "")
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(redirected)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout,
+                                        sock_read=self._settings.stall_timeout)
+        return {"timeout": timeout, "trace_configs": [trace]}
 
 
 class _Object(io.RawIOBase):
@@ -258,29 +274,48 @@ class _Object(io.RawIOBase):
 
 def translated(error: Exception, place: Place) -> MoveError:
     """Our error for what a library raised while *place* was read. Their texts are kept without credentials."""
+    if isinstance(error, MoveError):
+        return error
+    if isinstance(error, FileNotFoundError):  # fsspec says so also of a server that does not answer; then it names the cause
+        cause = error.__cause__
+        return translated(cause, place) if isinstance(cause, Exception) else OriginGone(f"{place} is not there")
     text = f"{place}: {hide_password(str(error)) or type(error).__name__}"[:500]
-    name = type(error).__name__
-    if isinstance(error, FileNotFoundError):
-        return OriginGone(f"{place} is not there")
-    if name in ("AuthenticationException", "BadHostKeyException", "BadAuthenticationType", "PasswordRequiredException") \
-            or "not found in known_hosts" in text:
+    if "not found in known_hosts" in text:
         return LoginRefused(text)
-    if isinstance(error, PermissionError):
-        return Denied(text)
-    if name == "error_perm":  # ftplib's
-        kinds: dict[str, type[MoveError]] = {"530": LoginRefused, "550": OriginGone}
-        return kinds.get(str(error)[:3], Denied)(text)
-    if name == "ClientResponseError":
-        status = int(getattr(error, "status", 0))
-        return LoginRefused(text) if status == 401 else Denied(text) if 400 <= status < 500 and status not in (408, 429) \
-            else TemporaryError(text)
-    if name in ("ReadError", "BadZipFile", "CompressionError") or isinstance(error, KeyError | ValueError | IsADirectoryError):
-        return PermanentError(text)
-    if isinstance(error, TimeoutError | socket.timeout) or name == "FSTimeoutError":
+    refusal = _refusal(error)
+    if refusal is not None:
+        return refusal(text)
+    if isinstance(error, TimeoutError) or type(error).__name__ == "FSTimeoutError":
         return Stalled(text)
-    if isinstance(error, socket.gaierror | ConnectionRefusedError) or name in ("NoValidConnectionsError", "ClientConnectorError"):
+    if isinstance(error, socket.gaierror | ConnectionRefusedError) or type(error).__name__ in UNREACHABLE:
         return Unreachable(text)
     return ConnectionLost(text)
+
+
+UNREACHABLE = ("NoValidConnectionsError", "ClientConnectorError")
+REFUSALS: dict[str, type[MoveError]] = {
+    **dict.fromkeys(("AuthenticationException", "BadHostKeyException", "BadAuthenticationType", "PasswordRequiredException"),
+                    LoginRefused),
+    **dict.fromkeys(("ReadError", "BadZipFile", "CompressionError"), PermanentError)}
+"""By name: the libraries are not loaded unless they are used."""
+WEB_STATUS: dict[int, type[MoveError]] = {
+    401: LoginRefused, 404: OriginGone, 410: OriginGone, 408: TemporaryError, 429: TemporaryError}
+FTP_STATUS: dict[str, type[MoveError]] = {"530": LoginRefused, "550": OriginGone}
+
+
+def _refusal(error: Exception) -> type[MoveError] | None:
+    """The kind of an answer that says no; None where there was no answer."""
+    name = type(error).__name__
+    if name in REFUSALS:
+        return REFUSALS[name]
+    if name == "error_perm":  # ftplib's
+        return FTP_STATUS.get(str(error)[:3], Denied)
+    if name == "ClientResponseError":  # aiohttp's
+        status = int(getattr(error, "status", 0))
+        return WEB_STATUS.get(status, Denied if 400 <= status < 500 else TemporaryError)
+    if isinstance(error, PermissionError):
+        return Denied
+    return PermanentError if isinstance(error, KeyError | ValueError | IsADirectoryError) else None
 
 
 LIBRARIES: dict[str, tuple[str, ...]] = {

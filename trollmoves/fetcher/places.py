@@ -253,7 +253,11 @@ class Rights(NamedTuple):
         for layer in place.layers():
             if layer.protocol not in self.protocols:
                 raise Denied(f"the protocol {layer.protocol!r} is not allowed; add it to allowed_protocols")
-        host = place.host.lower()
+        self.check_host(place.host)
+
+    def check_host(self, host: str) -> None:
+        """The same for a host alone, empty for this machine."""
+        host = host.lower()
         if host and self.hosts and not any(fnmatchcase(host, pattern.lower()) for pattern in self.hosts):
             raise Denied(f"the host {host!r} is not allowed; add it to allowed_hosts")
         if host and not self.hosts and any(fnmatchcase(host, pattern) for pattern in LINK_LOCAL):
