@@ -7,15 +7,14 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import posttroll
 import pytest
 import zmq
-from posttroll.ns import get_pub_address
 
 from tests.integration.dispatching import SUBJECT, Dispatching, Source
 from tests.integration.listening import HEARD, Listening
 from tests.support.eventually import eventually
-from tests.support.ports import free_port, free_ports
+from tests.support.nameserver import NameServer
+from tests.support.ports import free_port
 from tests.support.programs import Program
 from trollmoves.bus.advertising import Advertising
 from trollmoves.bus.loop import Loop
@@ -33,33 +32,6 @@ while True:
     publisher.send(str(Message(subject, "file", {"uid": uri.rpartition("/")[2], "uri": uri})))
     time.sleep(0.5)
 """
-
-
-class NameServer:
-    """One of posttroll's, on ports of its own. Use it as a context."""
-
-    def __init__(self, folder: Path, *, multicast: bool):
-        self.ask, self.news, self.take = free_ports(3)
-        self.environment = {"POSTTROLL_NAMESERVER_PORT": str(self.ask), "POSTTROLL_ADDRESS_PUBLISH_PORT": str(self.news),
-                            "POSTTROLL_BROADCAST_PORT": str(self.take), "POSTTROLL_MULTICAST_INTERFACE": "127.0.0.1"}
-        options = [] if multicast else ["--no-multicast"]
-        self.program = Program([sys.executable, "-c", "from posttroll.ns import main; main()", "-v", *options], folder / "ns.log",
-                               environment=self.environment)
-        self.hosts = "" if multicast else "127.0.0.1"
-        """For options like `nameservers`: empty means multicast."""
-
-    def knows(self, name: str) -> str | None:
-        """The uri of the publisher of that name, if the name server knows it."""
-        with posttroll.config.set(nameserver_port=self.ask):
-            found = get_pub_address(name, timeout=5, nameserver="127.0.0.1")
-        return str(found[0]["URI"]) if found else None
-
-    def __enter__(self) -> NameServer:
-        self.program.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.program.kill()
 
 
 @pytest.fixture(params=["multicast", "told by name"])

@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,9 @@ from pathlib import Path
 import orjson
 
 from trollmoves.bus.listening import overheard
+from trollmoves.cli import demo_chain
 from trollmoves.cli.common import run_program, whole_number
-from trollmoves.cli.demo_network import PATIENCE, Member, Network, umbrella
+from trollmoves.cli.demo_network import PATIENCE, Member, Network, files_below, umbrella
 from trollmoves.cli.watching import Display, new_display
 from trollmoves.journal import Reader
 from trollmoves.messages import Message
@@ -31,6 +32,7 @@ PUBLISH_PORT = "9011"
 EXAMPLE_PORTS = ("9010", PUBLISH_PORT, "9094")
 FILE_SIZE = 10 * 1024
 ONE_BY_ONE = 10
+BURST, END_TO_END = 1000, 100
 LAST_STEPS = 5.0
 """Seconds it waits for the acknowledgements once every file is published."""
 FINISHED = ("published", "covered")
@@ -39,8 +41,10 @@ FINISHED = ("published", "covered")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="trollmoves demo", description="Run a server and a client on this machine, send files "
                                      "through, and show what happens to them.")
-    parser.add_argument("--files", type=whole_number(1, 1_000_000, "a number of files from 1"), default=1000, metavar="N",
-                        help="files in the burst (default: 1000)")
+    parser.add_argument("--end-to-end", action="store_true",
+                        help="a whole network: server, mirror, client, dispatcher (by sftp), fetcher and remove_it")
+    parser.add_argument("--files", type=whole_number(1, 1_000_000, "a number of files from 1"), metavar="N",
+                        help=f"files in the burst (default: {BURST}), or in all with --end-to-end (default: {END_TO_END})")
     parser.add_argument("--keep", action="store_true", help="leave the network running, and say how to use it")
     parser.add_argument("--directory", type=Path,
                         help="where to put everything (default: a new directory below the temporary one)")
@@ -50,13 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     directory = options.directory or Path(tempfile.mkdtemp(prefix="trollmoves-demo-"))
+    if options.end_to_end:
+        return demo_chain.run(directory, options.files or END_TO_END, keep=options.keep)
     network = Network(directory.resolve(), (SERVER, CLIENT), EXAMPLE_PORTS)
     network.prepare("outgoing", "incoming")
     kept = False
     try:
         network.start(SERVER)
         network.start(CLIENT)
-        lost = _show(network, options.files)
+        lost = _show(network, options.files or BURST)
         kept = options.keep and not lost
         if kept:
             print(_how_to_use(network))
@@ -144,7 +150,7 @@ def _latencies(network: Network, client: Reader) -> list[float]:
 
 def _summary(network: Network, show: Show, rate: float, latencies: list[float]) -> int:
     written = show.written
-    arrived = {path.name: path for path in _files_below(network.directory / "incoming")}
+    arrived = {path.name: path for path in files_below(network.directory / "incoming")}
     good = sum(name in arrived and hashlib.sha256(arrived[name].read_bytes()).hexdigest() == checksum
                for name, checksum in written.items())
     single = statistics.median(latencies[:ONE_BY_ONE]) * 1000 if latencies else float("nan")
@@ -164,12 +170,6 @@ def _summary(network: Network, show: Show, rate: float, latencies: list[float]) 
              {network.journal('client')}
 """)
     return lost
-
-
-def _files_below(directory: Path) -> Iterator[Path]:
-    for base, _, names in os.walk(directory):
-        for name in names:
-            yield Path(base) / name
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

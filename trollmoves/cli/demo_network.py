@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,14 +23,14 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One program: its module, its configuration below `examples/`, and what it logs once it is at work."""
+    """One program: its module, its configuration below `examples/` (if it has one), and what it logs once it is at work."""
 
     name: str
     module: str
     example: str
     ready: str
     options: tuple[str, ...] = ()
-    """Words before the configuration file; ports in them are the examples'."""
+    """Words before the configuration file; ports and directories in them are the examples'."""
     journaled: bool = True
 
 
@@ -65,7 +67,7 @@ class Network:
         for folder in folders:
             (self.directory / folder).mkdir(parents=True)
         self.ports = dict(zip(self.example_ports, map(str, free_ports(len(self.example_ports))), strict=True))
-        for member in self.members:
+        for member in filter(lambda member: member.example, self.members):
             text = (EXAMPLES / member.example).read_text(encoding="utf-8")
             self.config(member).write_text(self.own(text), encoding="utf-8")
 
@@ -79,7 +81,8 @@ class Network:
     def start(self, member: Member) -> None:
         """Start a program and wait until it is at work."""
         journal = ["--journal", str(self.journal(member.name))] if member.journaled else []
-        command = [sys.executable, "-m", member.module, *journal, *map(self.own, member.options), str(self.config(member))]
+        config = [str(self.config(member))] if member.example else []
+        command = [sys.executable, "-m", member.module, *journal, *map(self.own, member.options), *config]
         with self.log(member.name).open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         self.processes[member.name] = process
@@ -115,6 +118,12 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+def files_below(directory: Path) -> Iterator[Path]:
+    """All files that have their final names."""
+    for base, _, names in os.walk(directory):
+        yield from (Path(base) / name for name in names if not name.startswith("."))
 
 
 def umbrella() -> str:
