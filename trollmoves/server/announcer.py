@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from trollmoves import crashing
+from trollmoves.bus import Loop
 from trollmoves.bus.streaming import Stream
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope
+from trollmoves.queueing.results import ON_ITS_WAY
 from trollmoves.server.recent import Recent
 
 
@@ -34,12 +36,15 @@ class Numbered(NamedTuple):
 class Announcer:
     """Composes and publishes for one chain; belongs to the loop."""
 
-    def __init__(self, settings: ServerSettings, request_address: str | None, journal: Journal, envelope: Envelope,
+    def __init__(self, settings: ServerSettings, request_address: str | None, loop: Loop, journal: Journal, envelope: Envelope,
                  stream: Stream, recent: Recent):
         self.topic = settings.topic
         self.address = request_address
         self.info = settings.info.plain()
         self._chain = settings.name
+        self._loop = loop
+        self._sent: list[int] = []
+        """Files nobody can ask for, whose announcements are on their way."""
         self._journal = journal
         self._envelope = envelope
         self._stream = stream
@@ -66,7 +71,15 @@ class Announcer:
             self._stream.publish(announcement.raw, self.topic, announcement.position)
         crashing.point("server.published")
         if self.address is None:
-            self._journal.write([told([announcement.file for announcement, _ in written])])
+            if not self._sent:
+                self._loop.after(ON_ITS_WAY, self.record)
+            self._sent += [announcement.file for announcement, _ in written]
+
+    def record(self) -> None:
+        """Note what was sent: a little later, because what a kill catches in the queue has to be sent again."""
+        sent, self._sent = self._sent, []
+        if sent:
+            self._journal.write([told(sent)])
 
 
 def told(files: Sequence[int]) -> Operation:

@@ -64,6 +64,7 @@ class Chain:
         """Take in no more files; requests are still served."""
         self._unpacking.stop()
         self._feeding.stop()
+        self.announcer.record()
 
     def stop(self) -> None:
         """End; may be called twice."""

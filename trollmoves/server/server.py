@@ -142,7 +142,8 @@ class Server(Service):
 
     def new_chain(self, settings: Any) -> RunningChain:
         """The chain of a section, not started. Raises `ConfigurationError`."""
-        announcer = Announcer(settings, self.address_of(settings), self.journal, self.envelope, self.stream, self.recent)
+        announcer = Announcer(settings, self.address_of(settings), self.loop, self.journal, self.envelope, self.stream,
+                              self.recent)
         chain: Chain | ListenChain
         if settings.listen is not None:
             assert self._publisher is not None
