@@ -274,11 +274,12 @@ async def _readable(side: socket.socket) -> None:
     """Wait until there is something to read: bytes, the end, or an error."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(side, lambda: None if ready.done() else ready.set_result(None))
+    descriptor = side.fileno()  # the socket may be closed before we are done
+    loop.add_reader(descriptor, lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready
     finally:
-        loop.remove_reader(side)
+        loop.remove_reader(descriptor)
 
 
 def _reset(side: socket.socket) -> None:
