@@ -180,8 +180,8 @@ def put_back(recorded: Recorded, left: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("times", [2, pytest.param(40, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("times", [
+    pytest.param(2, marks=pytest.mark.timeout(300)), pytest.param(40, marks=[pytest.mark.nightly, pytest.mark.timeout(1500)])])
 @pytest.mark.parametrize("kind", ["deleting", "keeping"])
 def test_a_network_goes_on_with_what_a_power_loss_left(kind: str, times: int, request: pytest.FixtureRequest) -> None:
     recorded: Recorded = request.getfixturevalue(kind)

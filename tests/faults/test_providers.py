@@ -52,8 +52,8 @@ def test_what_another_provider_delivered_is_recognised_when_it_is_announced_agai
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("times", [4, pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("times", [
+    pytest.param(4, marks=pytest.mark.timeout(300)), pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
 def test_programs_that_come_and_go_in_any_order_lose_nothing(tmp_path: Path, times: int) -> None:
     """T24: client first, server first, one without the other, while files are written."""
     dice = seeded()

@@ -29,7 +29,7 @@ def feed(network: Network, program: Program, files: int) -> None:
         if not program.running:
             break
         network.write(f"f{number:05}.bin", os.urandom(3000))
-        eventually(lambda: not program.running or not network.scene().missing(), 10, message="it goes on")
+        eventually(lambda: not program.running or not network.scene().missing(), 60, message="it goes on")
 
 
 def crash_at(root: Path, role: str, calls: str, number: int) -> None:
