@@ -41,6 +41,8 @@ class Work(NamedTuple):
     """Called (in the loop) with what `run` returned, or the exception it raised."""
     quick: bool = False
     """It should take well below a millisecond, and hardly ever waits (a small file on this machine, no fsync)."""
+    far: bool = False
+    """It mostly waits for another machine, so that more of this kind than there are processors do no harm."""
 
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -50,15 +52,18 @@ class Workers:
     """Threads that do `Work`."""
 
     def __init__(self, tell: Callable[[list[Call]], Any], died: Callable[[BaseException], Any], most: int):
-        """*tell* gets the calls to make in the loop; *most* is the number of threads (but see `SPARE`)."""
+        """*tell* gets the calls to make in the loop; *most* is the number of threads (but see `SPARE` and `most_far`)."""
         self._tell = tell
         self._died = died
         self.most = most
+        self.most_far = 0
+        """Threads that work far away; 0: they count as all others."""
         lock = threading.RLock()
         self._condition = threading.Condition(lock)
         self._queues: dict[Hashable, deque[Work]] = {}
         self._running: dict[Hashable, int] = {}
-        self._busy = 0
+        self._busy_near = self._busy_far = 0
+        """Threads that work."""
         self._ready: dict[Hashable, None] = {}
         """Hosts with work and room, in the order they came."""
         self._threads: set[threading.Thread] = set()
@@ -111,8 +116,10 @@ class Workers:
 
     def _wake(self) -> None:
         starving = sum(host not in self._running for host in self._ready)
-        wanted = min(starving, self.most + SPARE - self._busy)
-        wanted = max(wanted, min(len(self._ready), self.most - self._busy))
+        wanted = min(starving, self.most + self.most_far + SPARE - self._busy_near - self._busy_far)
+        far = sum(self._is_far(host) for host in self._ready)
+        near = len(self._ready) - far
+        wanted = max(wanted, max(0, min(near, self.most - self._busy)) + max(0, min(far, self.most_far - self._busy_far)))
         self._condition.notify(min(wanted, self._idle))
         for _ in range(wanted - self._idle):
             self._start_thread()
@@ -131,7 +138,7 @@ class Workers:
         return piece.limit
 
     def _start_thread(self) -> None:
-        if len(self._threads) >= self.most + SPARE:  # some have just been made, and did not take their work yet
+        if len(self._threads) >= self.most + self.most_far + SPARE:  # some have just been made, and did not take their work yet
             return
         thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}", daemon=True)
         self._threads.add(thread)
@@ -192,7 +199,14 @@ class Workers:
         first = next((host for host in self._ready if host not in self._running), None)
         if first is not None:
             return first
-        return next(iter(self._ready)) if self._busy < self.most else None
+        return next((host for host in self._ready if self._has_thread_for(host)), None)
+
+    def _has_thread_for(self, host: Hashable) -> bool:
+        return self._busy_far < self.most_far if self._is_far(host) else self._busy < self.most
+
+    def _is_far(self, host: Hashable) -> bool:
+        """Whether the work that *host* has waiting counts apart."""
+        return self.most_far > 0 and self._queues[host][0].far
 
     def _taken(self, host: Hashable) -> list[Work]:
         queue = self._queues[host]
@@ -200,7 +214,7 @@ class Workers:
         pieces = [queue.popleft() for _ in range(count)]
         self.waiting -= count
         self._running[host] = self._running.get(host, 0) + 1
-        self._busy += 1
+        self._count(pieces[0], 1)
         self._progress[host] = time.monotonic()
         if queue:
             self._offer(host)
@@ -213,7 +227,7 @@ class Workers:
     def _release(self, pieces: list[Work]) -> None:
         host = pieces[0].host
         with self._condition:
-            self._busy -= 1
+            self._count(pieces[0], -1)
             if pieces[0].quick:
                 self._note_quick(-len(pieces))
                 self._finished.notify()
@@ -226,6 +240,17 @@ class Workers:
                 self._progress.pop(host, None)
             if self._ready:
                 self._wake()
+
+    def _count(self, piece: Work, change: int) -> None:
+        if piece.far:
+            self._busy_far += change
+        else:
+            self._busy_near += change
+
+    @property
+    def _busy(self) -> int:
+        """Threads that count against `most`."""
+        return self._busy_near + (0 if self.most_far else self._busy_far)
 
 
 def _outcome(piece: Work, sessions: Sessions) -> Any:

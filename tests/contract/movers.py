@@ -385,6 +385,19 @@ class MoverContract:
         assert reader.looks > 1
         assert reader.seen == {hashlib.sha256(old).digest(), hashlib.sha256(new).digest()}
 
+    def test_the_prefix_of_upstream_names_the_temporary_file(self, place: Place, tmp_path: Path) -> None:
+        """`use_tmp_on_transfer` and `tmp_prefix`; where no name is needed the file goes to its own as before."""
+        path = make(tmp_path / "origin.dat", content_of(LARGE))
+        for prefix, expected in ((".tmp_", ".tmp_final.dat"), ("", f".final.dat.{HOW.transfer}.part")):
+            seen: set[str] = set()
+            with session_of(place) as session:
+                renames = session.abilities(place.mover.abilities).rename
+                send(place, session, path, "final.dat", how=HOW._replace(temporary_prefix=prefix),
+                     progress=lambda done: seen.update(place.names()) if len(seen) < 2 else None)  # noqa: B023 - called at once
+            assert expected in seen or not renames
+            assert place.read("final.dat") == content_of(LARGE)
+            assert place.names() == {"final.dat"}
+
     def test_the_progress_ends_with_all_bytes(self, place: Place, tmp_path: Path) -> None:
         steps: list[int] = []
         deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)), "final.dat", progress=steps.append)

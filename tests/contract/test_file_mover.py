@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from tests.contract.movers import (
     opened,
     session_of,
 )
+from tests.support.programs import CHECKOUT, clean_environment
+from tests.support.unavailable import need_program
 from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.file import FileMover
@@ -92,14 +95,6 @@ class TestFileMover(DirectoryContract, MoverContract):
         assert victim.read_bytes() == b"untouched"
         assert place.read("final.dat") == content_of(LARGE)
 
-    def test_the_prefix_of_upstream_names_the_temporary_file(self, place: Place, tmp_path: Path) -> None:
-        seen: set[str] = set()
-        for prefix, expected in (("tmp_", "tmp_final.dat"), ("", f".final.dat.{HOW.transfer}.part")):
-            deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)), "final.dat",
-                    how=HOW._replace(temporary_prefix=prefix), progress=lambda done: seen.update(place.names()))
-            assert expected in seen
-            assert place.names() == {"final.dat"}
-
     def test_another_file_system_works(self, place: Place, tmp_path: Path) -> None:
         other = Path("/dev/shm")  # noqa: S108
         if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
@@ -118,3 +113,36 @@ class TestFileMover(DirectoryContract, MoverContract):
         subprocess.run(["truncate", "-s", "200M", path], check=True)
         deliver(place, path)
         assert (tmp_path / "place" / "sparse.dat").stat().st_size == 200 * 2**20
+
+
+SCRIPT = """
+import os, sys
+from trollmoves.movers import FileMover
+print(FileMover(sys.argv[1], sys.argv[2], dict(item.split("=") for item in sys.argv[3:])).copy().verified)
+"""
+
+
+def moved_where_attributes_are_refused(calls: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A move by a process whose system refuses these calls, as vfat and shares of other machines do."""
+    strace = [need_program("strace", "strace"), "-f", "-o", "/dev/null", "-e", f"trace={calls}",
+              "-e", f"inject={calls}:error=EPERM"]
+    return subprocess.run([*strace, sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, timeout=60,
+                          cwd=CHECKOUT, env=clean_environment())
+
+
+@pytest.mark.parametrize("calls", ["fchmod", "utimensat", "fchmod,utimensat"])
+@pytest.mark.parametrize("size", [1000, LARGE])
+def test_a_file_system_that_takes_no_modes_or_times_gets_the_file(tmp_path: Path, calls: str, size: int) -> None:
+    path = make(tmp_path / "origin.dat", content_of(size))
+    done = moved_where_attributes_are_refused(calls, str(path), f"{tmp_path}/in/")
+    assert (done.returncode, done.stdout) == (0, "sum\n" if size < LARGE else "size\n"), done.stderr
+    assert (tmp_path / "in" / "origin.dat").read_bytes() == content_of(size)
+    assert os.listdir(tmp_path / "in") == ["origin.dat"]
+
+
+def test_a_mode_that_was_asked_for_and_is_refused_is_an_error(tmp_path: Path) -> None:
+    """It may be what keeps the file from being read by others."""
+    path = make(tmp_path / "origin.dat", b"1")
+    done = moved_where_attributes_are_refused("fchmod", str(path), f"{tmp_path}/in/", "file_mode=600")
+    assert done.returncode == 1 and "Operation not permitted" in done.stderr
+    assert os.listdir(tmp_path / "in") == []

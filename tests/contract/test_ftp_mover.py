@@ -22,14 +22,16 @@ from tests.contract.movers import (
     Place,
     Way,
     deliver,
+    everything_said,
     make,
     opened,
     send,
     session_of,
 )
 from tests.support.ftp_server import NOBODY, FtpServer
+from tests.support.servers import make_certificate, with_password
 from tests.support.tcp_proxy import NO_FAULT, Fault, TcpProxy
-from trollmoves.errors import Denied, LoginRefused
+from trollmoves.errors import Denied, DestinationInvalid, LoginRefused
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ftp import FtpMover
 from trollmoves.movers.moving import ignore
@@ -181,6 +183,18 @@ class TestFtps(FtpContract):
     def test_a_certificate_for_another_host_is_refused(self, place: Place) -> None:
         with place.through() as way, pytest.raises(LoginRefused, match="certificate"):
             place.mover.open(parse_destination(way.uri), place.settings)
+
+    def test_our_own_certificate_is_read_with_its_password(self, place: Place, tmp_path: Path) -> None:
+        ours = make_certificate(tmp_path)
+        locked = with_password(ours.key, "sesame")
+        given = {**place.settings.parameters, "tls_cert_file": str(ours.certificate), "tls_key_file": str(locked)}
+        settings = replace(place.settings, parameters={**given, "tls_key_password": "sesame"})
+        deliver(place, make(tmp_path / "origin.dat", b"1"), settings=settings)
+        for password in ("", "sesame-shut"):
+            with pytest.raises(DestinationInvalid, match="cannot be used") as caught:
+                deliver(place, tmp_path / "origin.dat",
+                        settings=replace(place.settings, parameters={**given, "tls_key_password": password}))
+            assert "sesame" not in everything_said(caught.value)
 
     def test_verification_can_be_switched_off_with_a_warning(self, place: Place, tmp_path: Path,
                                                              caplog: pytest.LogCaptureFixture) -> None:

@@ -31,7 +31,7 @@ from tests.contract.movers import (
 )
 from tests.support.http_server import HttpServer
 from tests.support.ports import free_port
-from tests.support.servers import make_certificate
+from tests.support.servers import make_certificate, with_password
 from trollmoves.errors import (
     Busy,
     Denied,
@@ -40,6 +40,7 @@ from trollmoves.errors import (
     LoginRefused,
     MoveError,
     TemporaryError,
+    Unreachable,
     VerificationFailed,
 )
 from trollmoves.movers.base import SessionSettings
@@ -143,6 +144,9 @@ class TestTls:
                              tls_key_file=str(ours.key))
             deliver(place, make(tmp_path / "origin.dat", b"1"))
             assert place.names() == {"origin.dat"}
+            locked = place_on(server, tls_ca_file=str(server.authority), tls_cert_file=str(ours.certificate),
+                              tls_key_file=str(with_password(ours.key, "sesame")), tls_key_password="sesame")
+            deliver(locked, make(tmp_path / "second.dat", b"1"))
             stranger = place_on(server, tls_ca_file=str(server.authority), webdav=True)
             with pytest.raises(Denied):
                 deliver(stranger, make(tmp_path / "origin.dat", b"1"))
@@ -450,6 +454,13 @@ class TestLogins:
             scripted.requests.clear()
             deliver(ScriptedPlace(scripted, headers={"X-Key": "planted"}, auth_hosts=hosts), path)
             assert {headers.get("X-Key") for _, _, headers, _ in scripted.requests} == expected
+
+    def test_it_may_be_seen_by_others_where_the_section_says_so(self, tmp_path: Path) -> None:
+        settings = SessionSettings(parameters={"allow_plaintext": "true"}, connect_timeout=0.2)
+        place = LocalPlace(HttpMover(), "http://user:planted@192.0.2.1:9/in/", settings, tmp_path)
+        with pytest.raises(Unreachable) as caught:  # it was tried: nobody is there
+            session_of(place).__enter__()
+        assert "planted" not in everything_said(caught.value)
 
     @pytest.mark.parametrize(("uri", "parameters", "said"), [
         ("http://user:planted@archive.example/in/", {}, "https"),

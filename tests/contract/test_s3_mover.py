@@ -9,9 +9,11 @@ import logging
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,6 +55,7 @@ from trollmoves.errors import (
 )
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.s3 import S3Mover
+from trollmoves.uris import parse_destination
 
 numbers = itertools.count()
 
@@ -433,6 +436,17 @@ class TestScripted:
         assert place.unfinished() == ["in/other.dat"]
 
 
+def first_line(listening: socket.socket) -> str:
+    """What the first who connects says first; then it and all others are hung up on."""
+    said = ""
+    while not said:
+        connection, _ = listening.accept()
+        with connection:
+            said = connection.recv(4096).decode().split("\r\n", 1)[0]
+    listening.close()
+    return said
+
+
 class TestParameters:
     """Upstream's options keep their meaning."""
 
@@ -454,6 +468,21 @@ class TestParameters:
     def test_what_cannot_be_understood_is_said(self, place: S3Place, parameters: dict[str, object], said: str) -> None:
         with pytest.raises(DestinationInvalid, match=said):
             session_of(place, settings=place.with_parameters(**parameters)).__enter__()
+
+    @pytest.mark.parametrize(("parameters", "asked"), [({}, "CONNECT bucket"), ({"use_ssl": "false"}, "GET http://")])
+    def test_the_connection_is_encrypted_unless_told_otherwise(self, monkeypatch: pytest.MonkeyPatch,
+                                                               parameters: dict[str, object], asked: str) -> None:
+        """Of AWS itself, which here is a proxy that hangs up."""
+        with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor(1) as pool:
+            for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+                monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+            monkeypatch.setenv("no_proxy", "")
+            heard = pool.submit(first_line, proxy)
+            settings = SessionSettings(parameters={"key": "x", "secret": "y", "client_kwargs": {"region_name": "eu-north-1"},
+                                                   **parameters}, connect_timeout=5.0)
+            with pytest.raises(MoveError):
+                S3Mover().open(parse_destination("s3://bucket/in/"), settings)
+            assert heard.result(30).startswith(asked) and "amazonaws.com" in heard.result()
 
     def test_nobody_signs_where_that_is_asked_for(self, place: S3Place, front: Front, tmp_path: Path) -> None:
         deliver(place, make(tmp_path / "origin.dat", b"1"), settings=place.with_parameters(anon="true", key=None, secret=None))

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.contract.movers import CONTROLS, LARGE, DirectoryContract, LocalPlace, NetworkContract, content_of, deliver, make
-from tests.contract.test_sftp_mover import check_changed_host_key, open_session, ssh_place, with_parameters
+from tests.contract.test_sftp_mover import (
+    check_changed_host_key,
+    check_connection_timeout,
+    open_session,
+    ssh_place,
+    with_parameters,
+)
 from tests.support.ports import free_port
 from tests.support.ssh_server import SshServer
-from trollmoves.errors import DestinationInvalid, Unreachable
+from tests.support.tcp_proxy import Fault
+from trollmoves.errors import DestinationInvalid, Stalled, Unreachable
 from trollmoves.movers.base import Abilities
 from trollmoves.movers.scp import ScpMover, ShellSession
 from trollmoves.movers.sftp import SftpSession
@@ -51,6 +60,31 @@ class TestScpMover(NetworkContract):
         uri, _ = place.at("127.0.0.1", free_port())
         with pytest.raises(Unreachable, match="Failed to ssh connect after 2 attempts"):
             place.mover.open(parse_destination(uri), with_parameters(place, num_ssh_retries=2))
+
+    def test_it_tries_to_connect_so_many_times_and_three_times_unless_told_otherwise(self, place: LocalPlace) -> None:
+        for parameters, attempts in (({"num_ssh_retries": "2"}, 2), ({"num_ssh_retries": None}, 3)):
+            with place.through() as way, way.proxy.black():
+                settings = with_parameters(place, ssh_connection_timeout="0.2", **parameters)
+                with pytest.raises(Unreachable, match=f"after {attempts} attempts"):
+                    place.mover.open(parse_destination(way.uri), settings)
+                assert way.connections == attempts
+
+    def test_connecting_may_take_as_long_as_the_section_says(self, place: LocalPlace) -> None:
+        check_connection_timeout(place)
+
+    @pytest.mark.parametrize("protocol", ["", "legacy"])
+    def test_a_transfer_may_stand_still_as_long_as_the_section_says(self, place: LocalPlace, tmp_path: Path,
+                                                                    protocol: str) -> None:
+        """`scpclient_timeout_seconds` counts in place of the section's own time."""
+        path = make(tmp_path / "origin.dat", content_of(LARGE))
+        with place.through(upward=Fault(stall_after=2**20)) as way:
+            parameters = {**way.settings.parameters, "scpclient_timeout_seconds": "1", "scp_protocol": protocol}
+            settings = replace(way.settings, stall_timeout=600.0, parameters=parameters)
+            started = time.monotonic()
+            with pytest.raises(Stalled):
+                deliver(place, path, "final.dat", uri=way.uri, settings=settings)
+            assert time.monotonic() - started < 60
+        assert place.read("final.dat") is None
 
 
 class TestOldProtocol(DirectoryContract, NetworkContract):

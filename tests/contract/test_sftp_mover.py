@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.contract.movers import (
 )
 from tests.support.servers import run_tool
 from tests.support.ssh_server import SshServer
-from trollmoves.errors import Denied, DestinationInvalid, LoginRefused
+from trollmoves.errors import Denied, DestinationInvalid, LoginRefused, Unreachable
 from trollmoves.movers.base import Mover, Session, SessionSettings
 from trollmoves.movers.sftp import SftpMover
 from trollmoves.uris import parse_destination
@@ -74,6 +75,17 @@ def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]
 
 def open_session(place: LocalPlace, settings: SessionSettings | None = None) -> Session:
     return place.mover.open(parse_destination(place.uri), settings or place.settings)
+
+
+def check_connection_timeout(place: LocalPlace) -> None:
+    """`ssh_connection_timeout` counts, whatever the section says of other connections."""
+    with place.through() as way, way.proxy.black():
+        settings = replace(way.settings, connect_timeout=600.0,
+                           parameters={**way.settings.parameters, "ssh_connection_timeout": "0.5"})
+        started = time.monotonic()
+        with pytest.raises(Unreachable, match="no answer in time"):
+            place.mover.open(parse_destination(way.uri), settings)
+        assert 0.5 <= time.monotonic() - started < 60
 
 
 class TestSftpMover(DirectoryContract, NetworkContract):
@@ -148,6 +160,15 @@ class TestSftpMover(DirectoryContract, NetworkContract):
         open_session(place, with_parameters(place, ssh_connection_timeout="5", num_ssh_retries="2")).close()
         with pytest.raises(DestinationInvalid, match="ssh_connection_timeout"):
             open_session(place, with_parameters(place, ssh_connection_timeout="soon"))
+
+    def test_connecting_may_take_as_long_as_the_section_says(self, place: LocalPlace) -> None:
+        check_connection_timeout(place)
+
+    def test_several_files_of_known_hosts(self, place: LocalPlace, server: SshServer, tmp_path: Path) -> None:
+        files = [tmp_path / "nothing", make(tmp_path / "empty", b""), server.known_hosts]
+        open_session(place, with_parameters(place, known_hosts=[str(file) for file in files])).close()
+        with pytest.raises(LoginRefused, match="host key"):
+            open_session(place, with_parameters(place, known_hosts=[str(file) for file in files[:2]]))
 
     def test_the_account_may_compute_checksums(self, place: LocalPlace, tmp_path: Path) -> None:
         receipt = deliver(place, make(tmp_path / "ori gin's.dat", content_of(2**21)), how=HOW._replace(checksum="always"))

@@ -8,17 +8,19 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.contract.test_unpackers import NAME, PIXELS, segment, tar_of
+from tests.contract.test_unpackers import CASES, NAME, PIXELS, XRIT, Case, segment, tar_of
 from tests.faults.checker import payload_of, rows, tree
 from tests.faults.network import Network
 from tests.faults.test_disks_and_stops import replace, small_disk
 from tests.integration.hostile import Peer, text
 from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.programs import Program
 
 __all__ = ["small_disk"]  # a fixture
 
@@ -79,6 +81,99 @@ def program(place: Path, text: str) -> Path:
     place.write_text(f"#!/bin/sh\n{text}\ncp \"$1\" \"$(basename \"$1\" C_)__\"\n")
     place.chmod(0o755)
     return place
+
+
+# Every kind of packed file, on either side.
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Iterator[Callable[[str, list[str], list[str]], tuple[Path, Path]]]:
+    """Starts a server and a client with these sections; the journals of both."""
+    running: list[Program] = []
+
+    def start(kind: str, server: list[str], client: list[str]) -> tuple[Path, Path]:
+        journals = []
+        port = free_port()
+        for role, lines in (("server", server), ("client", client)):
+            config, journal = tmp_path / f"{role}.ini", tmp_path / f"{role}.journal"
+            config.write_text("\n".join(lines).replace("PUBLISH", str(port)) + "\n")
+            options = ["-p", str(port)] if role == "server" else []
+            running.append(Program.ours(role, *options, "--journal", journal, config, log=tmp_path / f"{role}.log").start())
+            running[-1].wait_for("watches" if role == "server" else "listens to", seconds=60)
+            journals.append(journal)
+        return journals[0], journals[1]
+
+    yield start
+    for one in running:
+        one.kill()
+
+
+def every_kind() -> dict[str, Case]:
+    return {name.replace(" ", "-"): case for name, case in {**CASES, "xrit": XRIT}.items()}
+
+
+def sections(root: Path, side: str) -> tuple[list[str], list[str]]:
+    """A section of the server and one of the client for each kind; *side* unpacks."""
+    port = free_port()
+    server, client = list[str](), list[str]()
+    for name, case in every_kind().items():
+        (root / "origin" / name).mkdir(parents=True)
+        packed = [f"compression = {case.unpacker}"]
+        server += [f"[{name}]", f"origin = {root}/origin/{name}/{{name}}", f"topic = /{name}/files", f"request_port = {port}",
+                   "request_address = 127.0.0.1", "listen_address = 127.0.0.1",
+                   *([*packed, f"working_directory = {root}/working/{name}"] if side == "server" else [])]
+        client += [f"[{name}]", "providers = 127.0.0.1:PUBLISH", f"topic = /{name}/files", "nameservers = False",
+                   f"destination = file://{root}/incoming/{name}/", f"publish_port = {free_port()}",
+                   *(packed if side == "client" else [])]
+    return server, client
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_every_kind_is_unpacked_on_either_side(tmp_path: Path, side: str, programs: Callable[..., tuple[Path, Path]]) -> None:
+    _, journal = programs(side, *sections(tmp_path, side))
+    for name, case in every_kind().items():
+        temporary = tmp_path / "temporary"
+        temporary.write_bytes(case.packed)
+        temporary.rename(tmp_path / "origin" / name / case.file)
+    for name, case in every_kind().items():
+        wanted = {Path(member).name if side == "server" else member for member in case.members}
+        if side == "server":  # an empty file is never announced
+            wanted = {Path(member).name for member, data in case.members.items() if data}
+        place = tmp_path / "incoming" / name
+        eventually(lambda: wanted <= names_in(place), 60, message=f"{name}: {wanted}")  # noqa: B023 - called at once
+        for member, data in case.members.items():
+            delivered = place / (Path(member).name if side == "server" else member)
+            if case.exact and delivered.name in {Path(one).name for one in wanted}:
+                assert delivered.read_bytes() == data, (name, member)
+        query = "SELECT announcements.message FROM announcements JOIN files ON files.id = file WHERE chain = '" + name + "'"
+
+        def said(query: str = query) -> set[str]:
+            messages = [payload_of(str(row[0])) for row in rows(journal, query)]
+            return {str(item["uid"]) for data in messages for item in data.get("dataset", [data])}  # type: ignore[attr-defined]
+
+        uids = {Path(member).name for member in wanted}
+        eventually(lambda: said() == uids, 60, message=f"{name}: {uids} published")  # noqa: B023 - called at once
+    assert not [path for path in names_in(tmp_path / "incoming") if "/.unpack" in path or path.endswith(".part")]
+
+
+def test_members_with_names_of_another_encoding_are_published_and_survive_a_restart(tmp_path: Path) -> None:
+    packed = tar_of({"m_nster.dat": b"1" * 5000, "two.dat": b"2"}).replace(b"m_nster", b"m\xfcnster")
+    packed = with_checksums(packed)
+    with network_of(tmp_path, ".tar", client={"compression": "tar"}) as network:
+        network.start()
+        network.write("several.tar", packed)
+        wait_published(network, "m\u00fcnster.dat", "two.dat")
+        assert (network.destination / "m\u00fcnster.dat").read_bytes() == b"1" * 5000
+        network.client.restart()
+        network.write("after.tar", tar_of({"after.dat": b"after"}))
+        wait_published(network, "after.dat")
+        assert network.stop() == [0, 0]
+
+
+def with_checksums(archive: bytes) -> bytes:
+    """A tar archive whose first header was changed, made right again."""
+    header = archive[:148] + b" " * 8 + archive[156:512]
+    return archive[:148] + b"%06o\0 " % sum(header) + archive[156:]
 
 
 # The client, after delivery.

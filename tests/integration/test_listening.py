@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.test_unpackers import tar_of
 from tests.faults.checker import rows
 from tests.integration.listening import HEARD, TOPIC, Listening
 from tests.support.eventually import eventually, never
@@ -154,6 +155,17 @@ def test_packed_files_are_unpacked_first(tmp_path: Path) -> None:
         assert (tmp_path / "here" / "one.txt").read_bytes() == b"content"
         eventually(lambda: not unpacked.exists(), message="the copy is removed")
         assert packed.exists() and plain.exists()
+
+
+def test_an_archive_of_one_file_is_unpacked_and_one_of_several_stays_what_it_is(tmp_path: Path) -> None:
+    with Listening(tmp_path, compression="tar", working_directory=tmp_path / "work") as server:
+        one = server.file("one.tar", tar_of({"one.txt": b"content"}))
+        server.say({"uid": "one.tar", "uri": str(one)})
+        several = server.file("several.tar", tar_of({"a.txt": b"a", "b.txt": b"b"}))
+        server.say({"uid": "several.tar", "uri": str(several)})
+        server.announces(2)
+        assert {fields["uid"] for fields in server.fields()} == {"one.txt", "several.tar"}
+        assert [path.name for path in (tmp_path / "work").rglob("*") if path.is_file()] == ["one.txt"]
 
 
 def test_all_files_of_a_set_are_removed_together(tmp_path: Path) -> None:

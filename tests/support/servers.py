@@ -60,6 +60,13 @@ def make_certificate(folder: Path) -> Certificate:
     return made
 
 
+def with_password(key: Path, password: str) -> Path:
+    """*key* as it is when it takes *password* to read it."""
+    locked = key.with_name("locked.pem")
+    run_tool(need_program("openssl", "openssl"), "pkcs8", "-topk8", "-in", key, "-passout", f"pass:{password}", "-out", locked)
+    return locked
+
+
 class Server:
     """One program that serves on `host`:`port` until the end of the `with` block.
 

@@ -284,6 +284,33 @@ def test_long_names_in_every_notation(tmp_path: Path, into: Path) -> None:
     assert unpacked(tmp_path, into, tar([entry(short)], tarfile.USTAR_FORMAT))[short] == b"data"
 
 
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("length", [1, 150])
+def test_names_that_are_no_utf_8_are_read_as_latin_1(form: int, length: int, tmp_path: Path, into: Path) -> None:
+    """Else they could not stand in a message."""
+    name = os.fsdecode(b"m\xfcnster/" + b"stra\xdfe" * (length // 6 + 1))
+    if form == tarfile.USTAR_FORMAT and length > 100:
+        pytest.skip("longer than this form takes")
+    found = unpacked(tmp_path, into, tar([entry(name), entry("m\u00fc \u65e5")], form))
+    assert found == {os.fsencode(name).decode("latin-1"): b"data", "m\u00fc \u65e5": b"data"}
+
+
+def test_names_in_a_zip_archive_of_unix_that_are_no_utf_8_are_read_as_latin_1(tmp_path: Path, into: Path) -> None:
+    packed = zip_of({"m_nster": b"1"}).replace(b"m_nster", b"m\xfcnster")
+    assert unpacked(tmp_path, into, packed, file="a.zip") == {"m\u00fcnster": b"1"}
+
+
+def test_two_names_that_mean_the_same_text_are_refused(tmp_path: Path, into: Path) -> None:
+    packed = tar([entry("m\u00fc"), entry(os.fsdecode(b"m\xfc"))], tarfile.GNU_FORMAT)
+    refused(tmp_path, into, packed, "two members have this name")
+
+
+def test_names_in_different_directories_may_be_told_to_differ(tmp_path: Path, into: Path) -> None:
+    packed = tar([entry("x/data"), entry("y/data")])
+    refused(tmp_path, into, packed, "another directory has this name", limits=Limits(by_name=True))
+    assert set(unpacked(tmp_path, into, packed)) == {"x/data", "y/data"}
+
+
 def test_long_pax_headers_are_read_and_endless_ones_refused(tmp_path: Path, into: Path) -> None:
     assert unpacked(tmp_path, into, tar([entry("a", pax_headers={"comment": "c" * 500_000})])) == {"a": b"data"}
     refused(tmp_path, into, tar([entry("b", pax_headers={"comment": "c" * 1_100_000})]), "bytes of headers")

@@ -102,6 +102,25 @@ def test_many_hosts_that_hang_get_no_more_threads_than_there_are(pool: Pool) -> 
     eventually(lambda: len(pool.results) == 600, message="all done")
 
 
+def test_work_far_away_has_threads_of_its_own_where_it_may(pool: Pool) -> None:
+    go, count = threading.Event(), 12
+    pool.workers.most_far = count
+    pool.workers.submit([Work("far", 32, lambda _: go.wait(60), pool.results.append, far=True) for _ in range(40)])
+    eventually(lambda: pool.workers.waiting == 40 - count, message="so many are under way, and no more")
+    pool.submit(*(("near", lambda: go.wait(60)) for _ in range(40)), limit=8)
+    eventually(lambda: pool.workers.waiting == 40 - count + 40 - 4, message="all that are near besides")
+    go.set()
+    eventually(lambda: len(pool.results) == 80, message="all is done")
+
+
+def test_work_far_away_counts_as_any_other_where_the_number_is_given(pool: Pool) -> None:
+    go = threading.Event()
+    pool.workers.submit([Work("far", 32, lambda _: go.wait(60), pool.results.append, far=True) for _ in range(10)])
+    eventually(lambda: pool.workers.waiting == 6, message="four at a time")
+    go.set()
+    eventually(lambda: len(pool.results) == 10, message="all is done")
+
+
 def test_an_error_is_a_result(pool: Pool) -> None:
     def fail() -> None:
         raise ValueError("no")

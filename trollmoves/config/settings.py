@@ -105,7 +105,7 @@ class ServerSettings(ChainSettings):
     remove_delay: Seconds = option(30.0, "seconds between the last confirmation and the removal")
     delete_after: OptionalSeconds = option(None, "age after which an announced file is removed, confirmed or not: `12h`, `7d`")
 
-    compression: SingleFileUnpacker = option(None, f"unpack before announcing: {', '.join(SINGLE_FILE_COMPRESSIONS)}", "false")
+    compression: Unpacker = option(None, f"unpack before announcing: {', '.join(COMPRESSIONS)}", "false")
     prog: str | None = option(None, "program that unpacks xrit; gets the packed file as its only argument")
     working_directory: Annotated[str | None, BeforeValidator(places.directory)] = option(
         None, "directory for unpacked files; that of the packed file if left out")
@@ -130,7 +130,7 @@ class ServerSettings(ChainSettings):
     reconcile: Timeout = option(300.0, "seconds between two comparisons of the directory with what was announced")
 
     workers: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
-        None, "transfers at a time; `auto` is 4, and 16 where files are fsynced", "auto")
+        None, "transfers at a time; `auto` is 4, or 16 where files are fsynced, and 32 more to other machines", "auto")
     transfers_per_host: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
         None, "transfers at a time to the same host; `auto` is what suits the kind of destination", "auto")
     bandwidth_per_host: Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))] = option(

@@ -1,10 +1,11 @@
 """Uploads by FTP (`ftp://`) and by FTP over explicit TLS (`ftps://`, RFC 4217; both on port 21 unless the uri says otherwise).
 
 Engine: the standard library's ftplib in a thread, with `ftp_connection` round it; aioftp moved fewer small files (842 a second,
-ftplib 1,356) and hung with TLS. Measured with pure-ftpd on a busy machine of 2 cores, so only what stands together compares: this
-mover 1,357 files of 20 KiB a second (benchmarks/movers_ftp.py), a bare ftplib loop that neither asks for sizes nor sets times
-1,502. With TLS and continued sessions 401 (medians from 84 to 325 in other runs), a loop with TCP_NODELAY and a full
-handshake for each file 177, one without TCP_NODELAY 18.
+ftplib 1,356) and hung with TLS. Measured with pure-ftpd on 2 cores whose speed changes, files in memory, so only what stands
+together compares (benchmarks/movers_ftp.py, medians of three): this mover 1,289 files of 20 KiB a second, a bare ftplib loop that
+neither asks for sizes nor sets times 1,580, curl 775; one file of 256 MiB at 1,831, 1,628 and 1,588 MB/s. With TLS and continued
+sessions 727 files a second (327 to 727 in several runs), ftplib 23, curl 2; a loop with TCP_NODELAY and a full handshake for each
+file reached 177 where this one reached 401.
 
 The account is that of the uri, else of the user's netrc, else anonymous. Transfers are passive and binary, paths absolute: no
 working directory is relied on. Servers differ, so each is asked what it offers (FEAT): where it can compute a sha256 (HASH,

@@ -38,6 +38,8 @@ CTimer = threading.Timer
 
 Path = str | os.PathLike[str]
 Hook = Callable[[str, ParseResult], Any]
+Address = tuple[str, int | None, str | None]
+Active = dict[Address, tuple[Session, threading.Timer]]
 
 
 class UnknownScheme(DestinationInvalid, KeyError):
@@ -53,6 +55,10 @@ class Mover:
     """The schemes a class takes; none given means all that have a mover."""
     lender: ClassVar[Lender] = Lender()
     """Keeps connections open from one call to the next, which have nothing else in common."""
+    active_connections: ClassVar[Active] = {}
+    """What `get_connection` opened and keeps: by host, port and user, the session and the timer that will close it. `copy` has
+    sessions of its own."""
+    active_connection_lock: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(self, origin: Path, destination: str | ParseResult, attrs: Mapping[str, Any] | None = None,
                  backup_targets: Sequence[str] | None = None):
@@ -123,14 +129,38 @@ class Mover:
         return mover_for(place.scheme).open(place, session_settings(self.attrs))
 
     def get_connection(self, hostname: str, port: int | None, username: str | None = None) -> Session:
-        """As `open_connection`, to another host."""
+        """A session to this host, the same for all who ask within `connection_uptime`, if it still answers. It is for one thread
+        at a time."""
         place = replace(read_destination(self.destination), host=hostname, port=port)
         if username not in (None, place.user):
             place = place.with_login(username)
-        return mover_for(place.scheme).open(place, session_settings(self.attrs))
+        settings, key = session_settings(self.attrs), (hostname, port, username)
+        with self.active_connection_lock:
+            known, timer = self.active_connections.pop(key, (None, None))
+            if timer is not None:
+                timer.cancel()
+            if known is not None and not self.is_connected(known):
+                known.close()
+                known = None
+            connection = known or mover_for(place.scheme).open(place, settings)
+            closing = CTimer(settings.connection_uptime, self._close_idle, (key,))
+            closing.daemon = True
+            closing.start()
+            self.active_connections[key] = connection, closing
+        return connection
+
+    def _close_idle(self, key: Address) -> None:
+        """Called by a timer, which closes nothing when it comes too late: somebody has just got that connection again."""
+        with self.active_connection_lock:
+            kept, timer = self.active_connections.get(key, (None, None))
+            if kept is not None and timer is threading.current_thread():
+                self.delete_connection(kept)
 
     def delete_connection(self, connection: Session) -> None:
-        """Close a session; may be done twice."""
+        """Close a session and keep it no longer; may be done twice."""
+        with self.active_connection_lock:
+            for key in [key for key, (kept, _) in self.active_connections.items() if kept is connection]:
+                self.active_connections.pop(key)[1].cancel()
         connection.close()
 
     @staticmethod
@@ -161,6 +191,7 @@ class FtpMover(Mover):
     """FTP, plain or with TLS."""
 
     schemes = ("ftp", "ftps")
+    active_connections: ClassVar[Active] = {}
 
 
 class HttpMover(Mover):
@@ -179,6 +210,7 @@ class ScpMover(Mover):
     """scp."""
 
     schemes = ("scp",)
+    active_connections: ClassVar[Active] = {}
 
 
 class SftpMover(Mover):
@@ -188,6 +220,17 @@ class SftpMover(Mover):
 
 
 _OURS = (FileMover, FtpMover, HttpMover, S3Mover, ScpMover, SftpMover)
+
+
+def _forget_connections() -> None:
+    """A process made by fork starts with none: the connections are its parent's, and the timers did not come along."""
+    Mover.active_connection_lock = threading.RLock()
+    for kind in (Mover, *_OURS):
+        kind.active_connections.clear()
+
+
+os.register_at_fork(after_in_child=_forget_connections)
+
 MOVERS: dict[str, type[Mover]] = {
     **dict.fromkeys(known_schemes(), Mover),
     **{scheme: kind for kind in _OURS for scheme in kind.schemes},

@@ -11,9 +11,9 @@ itself refuses what was damaged on the way. With `checksum = always` a sha256 is
 The time of the origin is kept in the metadata `mtime` (seconds, as rclone writes it).
 
 Engine: botocore, which knows every option and source of credentials that upstream's users have, and is as fast as its peers.
-benchmarks/movers_s3.py against Swift on a busy machine, of boto3's `upload_file`: 200 files of 20 kB 1.34 (s3fs 1.53, obstore
-1.51), 200 MiB 1.2 in the median of eight (1.0 with parts of 8 MiB; another run 1.01, s3fs 1.11, obstore 1.08). obstore takes a
-seventh of the CPU, but knows neither profiles nor most options.
+benchmarks/movers_s3.py against Swift, times the speed of boto3's `upload_file`: 200 files of 20 kB 1.09 (1.34 on a busy machine,
+s3fs 1.53, obstore 1.51), 200 MiB 1.20 (1.2 in the median of eight runs, 1.0 with parts of 8 MiB; in another run 1.01, s3fs 1.11,
+obstore 1.08). obstore takes a seventh of the CPU, but knows neither profiles nor most options.
 
 Connection parameters: see `parameters`; they have the meaning they have upstream. Of those of botocore's `Config`,
 `request_checksum_calculation` is `when_required` unless told otherwise, because some servers refuse AWS's newer checksums.

@@ -5,10 +5,10 @@ the old protocol where it does not, or where `scp_protocol = legacy` asks for it
 `scp -t`, the rest (rename, directories, size) to a shell; both stay open, as starting a program for each file costs more than the
 file.
 
-Measured with `benchmarks/movers_ssh.py` on two busy cores, beside OpenSSH 9.2's `scp` in the same run, medians: 512 MiB at 1.1
-times its speed, 1,000 files of 20 KiB over 16 sessions at 1.4 times; by the old protocol 0.97 and 0.4 times `scp -O` (which
-neither renames nor compares). scp.py over paramiko took 21 files a second, 571 with TCP_NODELAY, and 0.7 times `scp -O` for a
-large file.
+Measured with `benchmarks/movers_ssh.py` on two cores, beside OpenSSH 9.2's `scp` in the same run, medians of three: 512 MiB at
+1.5 (1.1 to 1.5) times its speed, 1,000 files of 20 KiB over 16 sessions at 2.0 (1.4 to 2.0) times, 2,042 a second; by the old
+protocol 1.35 and 0.3 times `scp -O` (which neither renames nor compares). scp.py over paramiko took 21 files a second, 571 with
+TCP_NODELAY, and 0.7 times `scp -O` for a large file.
 """
 
 from __future__ import annotations

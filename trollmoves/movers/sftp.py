@@ -5,9 +5,9 @@ asyncssh makes the connection, in one thread for all sessions of all hosts; the 
 three round trips: open; write, time and mode, size and close together; rename. A new file is opened exclusively, renames replace
 in one step where the server has OpenSSH's extension for it, and `Session.sync` uses its fsync.
 
-Measured with `benchmarks/movers_ssh.py` on two busy cores, beside OpenSSH 9.2's `sftp` in the same run, medians of three (several
-runs): 512 MiB at 1.2 (1.0 to 1.6) times its speed for 1.1 (1.1 to 1.2) times its processor time; 1,000 files of 20 KiB over 16
-sessions at 1.6 (1.0 to 1.7) times its put + rename; at 20 ms round trip 32 sessions are 13 (13 to 14) times as fast as one.
+Measured with `benchmarks/movers_ssh.py` on two cores, beside OpenSSH 9.2's `sftp` in the same run, medians of three (several
+runs): 512 MiB at 1.2 (1.0 to 1.6) times its speed for 0.9 (0.9 to 1.2) times its processor time; 1,000 files of 20 KiB over 16
+sessions at 1.8 (1.0 to 1.8) times its put + rename; at 20 ms round trip 32 sessions are 12 (12 to 14) times as fast as one.
 asyncssh's own SFTP client took 1.4 times the processor time of this one for large files and twice for small ones. paramiko, in an
 earlier comparison, sent a large file at 167 MB/s where OpenSSH sent 224, and small ones as fast as OpenSSH.
 """

@@ -255,7 +255,7 @@ class Moves:
         quick = moving.served.pushing.is_quick(push.destination, moving.total)
         return Work((*push.destination.address[:3], quick), limit,
                     lambda sessions: moving.served.pushing.push(push, sessions, progress),
-                    lambda outcome: self._tried(moving, outcome), quick)
+                    lambda outcome: self._tried(moving, outcome), quick, far=not push.destination.is_local)
 
     # A move is over.
 

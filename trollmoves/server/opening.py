@@ -13,10 +13,13 @@ from trollmoves.messages import Message, translate
 from trollmoves.patterns import Pattern
 from trollmoves.server.beneath import Announced
 from trollmoves.server.unpacking import arrival_at, endings_of
-from trollmoves.unpacking import BadArchive, Options, unpack
+from trollmoves.unpacking import BadArchive, Limits, Options, unpack
 from trollmoves.uris import local_path
 from trollmoves.watchers.base import Arrival
 from trollmoves.watchers.messages import Named, look
+
+ONE = Limits(members=1)
+"""The message speaks of a file, and so it shall afterwards."""
 
 
 class Piece(NamedTuple):
@@ -76,15 +79,13 @@ class Opening:
             return Piece(arrival, named.relative)
         meant = Announced(arrival.path, arrival.device, arrival.inode, arrival.size, arrival.mtime_ns)
         try:
-            members = unpack(arrival.path, self._name, into=self._directory_for(arrival.path), options=self._options, sync=True,
-                             is_meant=meant.is_still)
+            (member,) = unpack(arrival.path, self._name, into=self._directory_for(arrival.path), limits=ONE,
+                               options=self._options, sync=True, is_meant=meant.is_still)
         except BadArchive as error:
             alarms.append(f"{arrival.path} cannot be unpacked and is announced as it is: {error}")
             return Piece(arrival, named.relative)
         crashing.point("server.unpacked")
-        if len(members) != 1:
-            raise BadArchive(f"{arrival.path} holds {len(members)} files; here it may hold one")
-        return Piece(arrival_at(members[0].path), named.relative, arrival)
+        return Piece(arrival_at(member.path), named.relative, arrival)
 
     def _directory_for(self, path: str) -> str:
         """Files of the same name in several directories stay apart also in the working directory."""

@@ -33,6 +33,8 @@ BACKLOG_WAIT = 3.0
 """Seconds after the start within which clients are expected to connect; the first one that does ends the waiting."""
 AFTER_FIRST_SUBSCRIBER = 0.25
 WORKERS = 4
+WORKERS_FAR = 32
+"""Moves to other machines mostly wait for those: at 20 ms round trip 32 are 13 times as fast as one (measured, sftp)."""
 WORKERS_FSYNC = 16
 """Measured: with an fsync for every file, 16 movers in parallel beat 4."""
 ANNOUNCED_AGAIN = 500
@@ -104,6 +106,7 @@ class Server(Service):
         for name in (*difference.changed, *difference.added):
             self._start_chain(wanted[name])
         self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
+        self.workers.most_far = WORKERS_FAR if all(settings.workers is None for settings in wanted.values()) else 0
         if difference.changed or difference.added:
             self._wait_for_subscribers([*difference.changed, *difference.added])
 

@@ -1,7 +1,8 @@
 """Unpack: what a packed arrival holds is announced in its place. List: an archive is announced as what is in it.
 
 A packed file is in the journal as `seen` before it is announced, so that no crash makes us forget it. Once it is unpacked, one
-transaction announces what came out and says that this covers the packed file. What cannot be unpacked is announced as it is.
+transaction announces what came out, each member by itself, and says that this covers the packed file. What cannot be unpacked is
+announced as it is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from trollmoves.messages import content_key
 from trollmoves.movers.retrying import GIVE_UP_AFTER, wait_before
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.beneath import Announced
-from trollmoves.unpacking import BadArchive, Options, unpack, unpacker_for
+from trollmoves.unpacking import BadArchive, Limits, Options, unpack, unpacker_for
 from trollmoves.unpacking.listing import list_names
 from trollmoves.watchers.base import Arrival
 from trollmoves.workers import Work, Workers
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 LANES = 2
 """Files of one chain that are unpacked at a time. A file has its lane: what is unpacked twice is not unpacked twice at once."""
+LIMITS = Limits(members=10_000, by_name=True)
+"""Members are announced by their names, all in one transaction."""
 MOST_WAITING = 1000
 """Files that may wait for another try; beyond it the watcher waits, and files stay in their directory."""
 ALARM_EVERY = 60.0
@@ -187,7 +190,8 @@ class Unpacking:
         found = [arrival]
         if arrival.path.endswith(self._endings):
             into = self._directory_for(arrival.path)
-            members = unpack(arrival.path, self._name, into=into, options=self._options, sync=True, is_meant=_same(arrival))
+            members = unpack(arrival.path, self._name, into=into, limits=LIMITS, options=self._options, sync=True,
+                             is_meant=_same(arrival))
             crashing.point("server.unpacked")
             found = [arrival_at(member.path) for member in members]
         return [self._listed(one, self._archives) for one in found] if self._archives is not None else found

@@ -22,6 +22,8 @@ class Limits:
     """Of the bytes free in the directory when the unpacking starts."""
     members: int = 100_000
     """Files and directories together."""
+    by_name: bool = False
+    """Refuse two files of one name also where they lie in different directories: for who tells files apart by their names."""
     depth: int = 32
     """Directories above a member."""
     path_length: int = 1024

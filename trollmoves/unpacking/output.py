@@ -42,6 +42,19 @@ def parts_of(name: str, limits: Limits) -> Parts:
     return parts
 
 
+def _as_text(name: str) -> str:
+    """A name that can stand in a message: what is no UTF-8 in the archive is read as Latin-1, as posttroll does with messages."""
+    try:
+        name.encode("utf-8")
+        return name
+    except UnicodeEncodeError:
+        pass
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("latin-1")
+    except UnicodeEncodeError as error:
+        raise BadArchive(f"{shown(name)}: a member's name is no text") from error
+
+
 def _check_lengths(name: str, parts: Parts, limits: Limits) -> None:
     if len(parts) > limits.depth + 1:
         raise BadArchive(f"{shown(name)}: more than {limits.depth} directories deep")
@@ -121,6 +134,7 @@ class Output:
         self.budget = budget
         self.files: dict[Parts, int] = {}
         """The files so far and their sizes in bytes."""
+        self._names: set[str] = set()
         self.directories: set[Parts] = set()
         """The directories so far."""
         self._parent: tuple[Parts, int] = ((), os.dup(self.top))
@@ -133,6 +147,7 @@ class Output:
 
     def directory(self, name: str) -> None:
         """A directory; fine when it is there."""
+        name = _as_text(name)
         parts = parts_of(name, self.budget.limits)
         known = len(self.directories)
         self._make(parts, name)
@@ -142,6 +157,7 @@ class Output:
     @contextmanager
     def file(self, name: str, *, mode: int = 0o644, mtime: float | None = None) -> Iterator[MemberFile]:
         """A new file to be written. Of *mode* the permission bits count, without writing by others; *mtime* is in seconds."""
+        name = _as_text(name)
         parts = self._new_file(name, mode)
         try:
             descriptor = os.open(parts[-1], CREATE, 0o600, dir_fd=self._parent[1])
@@ -177,6 +193,10 @@ class Output:
         parts = parts_of(name, self.budget.limits)
         if not parts:
             raise BadArchive(f"{shown(name)}: a file needs a name")
+        if self.budget.limits.by_name:
+            if parts[-1] in self._names:
+                raise BadArchive(f"{shown(name)}: a member of another directory has this name, by which files are told apart")
+            self._names.add(parts[-1])
         self.budget.member(name)
         self._make(parts[:-1], name)
         return parts

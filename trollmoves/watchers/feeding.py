@@ -35,6 +35,8 @@ class Feeding:
         self._room = threading.BoundedSemaphore(BATCHES_UNDER_WAY)
         self._stopped = threading.Event()
         self._failures = 0
+        self._has_seen = False
+        """Its directory was there once."""
         self._new_watcher: Callable[[], Watcher] = lambda: watch(
             pattern, self._deliver, polling=polling, interval=interval, settle=settle, reconcile=reconcile, backlog=backlog,
             on_death=loop.fail)
@@ -42,6 +44,7 @@ class Feeding:
 
     def start(self) -> None:
         self._watcher.start()
+        self._has_seen = self._watcher.trouble() is None
 
     def scan(self) -> None:
         """Take in what was there before the start, unless that is to be left alone."""
@@ -54,10 +57,14 @@ class Feeding:
         self._watcher.stop()
 
     def check_health(self, most_restarts: int) -> None:
-        """Make the watcher anew when it cannot see files; raise when that failed *most_restarts* times in a row (0: never)."""
+        """Make the watcher anew when it cannot see files any more; raise when that failed *most_restarts* times in a row (0:
+        never). One that has not seen its directory yet goes on waiting for it."""
         trouble = self._watcher.trouble()
         if trouble is None:
-            self._failures = 0
+            self._failures, self._has_seen = 0, True
+            return
+        if not self._has_seen:
+            logger.error("Error starting chain %s: %s (waiting for it)", self._section, trouble)
             return
         self._failures += 1
         logger.error("Error starting chain %s: %s (try %d)", self._section, trouble, self._failures)

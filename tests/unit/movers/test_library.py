@@ -299,6 +299,29 @@ def test_connections_by_hand(tmp_path: Path) -> None:
         assert not mover.is_connected(first) and not mover.is_connected(second)
 
 
+def test_a_connection_that_was_got_is_the_same_for_the_next_who_asks(tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp") as server:
+        mover, other = FtpMover("/a", f"{uri_of(server)}/in/"), FtpMover("/b", f"{uri_of(server)}/elsewhere/")
+        asked = "127.0.0.1", server.port, server.user
+        first = mover.get_connection(*asked)
+        assert other.get_connection(*asked) is first and logins(server) == 1
+        assert FtpMover.active_connections[asked][0] is first and asked not in SftpMover.active_connections
+        first.close()  # it broke, say
+        second = mover.get_connection(*asked)
+        assert second is not first and mover.is_connected(second) and logins(server) == 2
+        other.delete_connection(second)
+        assert asked not in FtpMover.active_connections and not mover.is_connected(second)
+
+
+def test_a_connection_that_was_got_is_closed_after_its_time(tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp") as server:
+        mover = FtpMover("/a", f"{uri_of(server)}/in/", {"connection_uptime": 0.3})
+        asked = "127.0.0.1", server.port, server.user
+        mover.get_connection(*asked)
+        eventually(lambda: "QUIT" in " ".join(server.script.commands), seconds=30, message="it is closed")
+        eventually(lambda: asked not in FtpMover.active_connections, seconds=30, message="and not kept")
+
+
 def test_a_forked_process_opens_its_own(tmp_path: Path, origin: Path) -> None:
     program = ("import os, sys\nfrom trollmoves.movers import move_it\norigin, uri = sys.argv[1:]\nmove_it(origin, uri + '1')\n"
                "if os.fork() == 0:\n    move_it(origin, uri + '2')\n    os._exit(0)\n"
