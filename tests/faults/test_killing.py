@@ -197,7 +197,8 @@ def test_another_provider_delivers_what_a_dead_one_was_asked_for(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kills", "files", "seconds"), [
-    pytest.param(12, 300, 15, marks=pytest.mark.timeout(240)), pytest.param(300, 5000, 450, marks=[pytest.mark.nightly, pytest.mark.timeout(1500)])])
+    pytest.param(12, 300, 15, marks=pytest.mark.timeout(240)),
+    pytest.param(300, 5000, 450, marks=[pytest.mark.nightly, pytest.mark.timeout(1500)])])
 def test_a_mirror_loses_and_doubles_nothing_when_somebody_is_killed(tmp_path: Path, kills: int, files: int,
                                                                        seconds: float) -> None:
     """T03: a server, a mirror of it, a client."""
