@@ -11,10 +11,10 @@ import signal
 
 POINTS = (
     "server.heard", "server.journaled", "server.seen", "server.unpacked", "server.announced", "server.published",
-    "server.requested", "server.put", "server.renamed", "server.moved", "server.replied", "server.acknowledged",
-    "server.removing", "server.removed",
-    "client.heard", "client.requested", "client.asked", "client.answered", "client.unpacked", "client.publishing",
-    "client.published", "client.confirmed",
+    "server.requested", "server.put", "server.renamed", "server.moved", "server.replied", "server.leased",
+    "server.acknowledged", "server.confirmed", "server.removing", "server.removed",
+    "client.heard", "client.requested", "client.asked", "client.answered", "client.unpacked", "client.committed",
+    "client.publishing", "client.published", "client.confirmed",
     "mirror.announced", "mirror.published", "mirror.asked", "mirror.fetched", "mirror.kept", "mirror.releasing",
     "mirror.removed", "mirror.released",
     "dispatcher.heard", "dispatcher.journaled", "dispatcher.moved", "dispatcher.publishing", "dispatcher.published",

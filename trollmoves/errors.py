@@ -20,15 +20,16 @@ text the second. Adapters translate the exceptions of their libraries into these
         |   +-- VerificationFailed  what arrived is not what was sent
         |   +-- Busy                over a limit; ask again after `retry_after`
         +-- PermanentError          trying again changes nothing until somebody acts
-            +-- OriginGone          the file is no longer there
-            +-- OriginChanged       another file has taken its place
-            +-- NotAnnounced        nobody announced such a file
-            +-- Denied              the configuration does not allow it
-            +-- LoginRefused        credentials, key or host key not accepted
-            +-- DestinationInvalid  the destination cannot be used as written
-            +-- MissingLibrary      an optional library is not installed
-            +-- BadArchive          a packed file is damaged or hostile (defined in `unpacking`)
-            +-- Elsewhere           a message speaks of another machine's file (defined in `watchers.messages`)
+        |   +-- OriginGone          the file is no longer there
+        |   +-- OriginChanged       another file has taken its place
+        |   +-- NotAnnounced        nobody announced such a file
+        |   +-- Denied              the configuration does not allow it
+        |   +-- LoginRefused        credentials, key or host key not accepted
+        |   +-- DestinationInvalid  the destination cannot be used as written
+        |   +-- MissingLibrary      an optional library is not installed
+        |   +-- BadArchive          a packed file is damaged or hostile (defined in `unpacking`)
+        |   +-- Elsewhere           a message speaks of another machine's file (defined in `watchers.messages`)
+        +-- Cancelled               nobody wants it any more (sessions in use are closed, unlike after a permanent error)
 """
 
 from __future__ import annotations
@@ -135,6 +136,11 @@ class DestinationInvalid(PermanentError):
 
 class MissingLibrary(PermanentError):
     code = "internal"
+
+
+class Cancelled(MoveError):
+    code = "cancelled"
+    permanent = True
 
 
 def error_of(code: str, text: str) -> MoveError:

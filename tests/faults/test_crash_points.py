@@ -33,7 +33,9 @@ def feed(network: Network, runs: Callable[[], bool], seconds: float = 40.0) -> N
     point for point in POINTS  # unpacked: test_unpacking.py; other programs, and servers that listen, have files of their own
     if point.startswith(("server", "client")) and not point.endswith((".unpacked", "server.heard", "server.journaled"))])
 def test_nothing_is_lost_when_a_process_crashes_at(tmp_path: Path, point: str, count: int) -> None:
-    network = Network(tmp_path, server_options=DELETING)
+    # Who may have to unpack first asks for leave to publish.
+    options = {"compression": "gzip"} if point in ("server.leased", "client.committed") else {}
+    network = Network(tmp_path, server_options=DELETING, client_options=options)
     network.killed = True
     with network:
         armed = network.arm(point, count)

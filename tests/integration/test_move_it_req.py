@@ -59,7 +59,7 @@ def test_ping(ours: Server, words: list[str]) -> None:
     answer = req(ours, *words)
     assert (answer.status, answer.err) == (0, "")
     assert answer.out.startswith(f"{HOST}:{ours.request_port} is there: station here, ")
-    assert answer.out.endswith("  announced so far: 2; can replay, status\n")
+    assert answer.out.endswith("  announced so far: 2; can replay, status, commit, cancel\n")
     [found] = objects(req(ours, *words, "--json"))
     assert found["station"] == "here" and found[EXTENSION]["head"] == 2
 
@@ -232,7 +232,7 @@ def test_again_and_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "complaint"), [
-    ([], "one of the arguments --ping --info --replay --status is required"),
+    ([], "one of the arguments --ping --info --replay --status --cancel is required"),
     (["--ping", "--info", "/a"], "argument --info: not allowed with argument --ping"),
     (["--info"], "argument --info: expected one argument"),
     (["--ping", "nowhere"], "argument server: 'nowhere' is not an address like host:port"),

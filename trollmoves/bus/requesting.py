@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -39,12 +39,23 @@ logger = logging.getLogger(__name__)
 Answered = Callable[[Message | None], Any]
 """Gets the reply, or None when the request is given up."""
 
+Progress = Callable[[Mapping[str, Any]], Any]
+"""Gets what a provider says of a request whose outcome is yet to come."""
+
 REPLIES_PER_TURN = 200
 SILENCE = 45.0
-"""Seconds without any reply after which a provider is taken for dead: three long polls with a margin."""
+"""Seconds without any reply after which a provider is taken for dead. After a third of it a request that is not answered is sent
+again, under the same id: a peer holds back no reply for that long."""
 WAIT = 10.0
 """Seconds a peer may hold back a reply before it says `pending`."""
+SOONEST = 1.0
+"""Seconds from a question to the next one about the same request, at least."""
+LINGER = 1000
+"""Milliseconds for the last words to a provider to leave."""
+WAITING = ("moving", "held")
+"""What a peer says of a request whose outcome is yet to come: bytes move, or another member of the group has it."""
 SWEEP = 2.0
+MOST_POLLED = 500
 LANES = 8
 """Requests in flight to one upstream server."""
 MOST_PLACES = 200
@@ -64,10 +75,14 @@ class Outstanding:
     """Monotonic time at which it is given up; None: never while the peer lives."""
     message: Message | None = None
     """What a grouped request is about."""
+    progress: Progress | None = None
+    """Told what the peer says of a request that takes long."""
     polling: bool = field(default=False)
     """The peer said `pending`; its id is enough to ask again."""
     since: float = field(default_factory=time.monotonic)
-    """Monotonic time at which it was sent, or the peer last said that it is busy with it."""
+    """Monotonic time at which it was sent (again), or asked about."""
+    asked: float = field(default_factory=time.monotonic)
+    """The same, without repeats: an answer may be to the first of them."""
 
 
 _PREFIX = secrets.token_hex(12)
@@ -88,10 +103,14 @@ class Requester:
         self._place = host, port
         self._silence = silence
         self._outstanding: dict[str, Outstanding] = {}
-        self._heard = time.monotonic()
+        self._heard = self._repeated = time.monotonic()
         self._socket: Socket | None = None
         self._connections: Socket | None = None
         self._connected = False
+        self._linger = 0
+        self._to_poll: list[str] = []
+        """Grouped requests of which is asked, all at once, how they stand; and (below) those that the peer does not know."""
+        self._unknown: list[Outstanding] = []
         self._connect()
 
     def __len__(self) -> int:
@@ -99,8 +118,9 @@ class Requester:
         return len(self._outstanding)
 
     def ask(self, request: str, subject: str, kind: str, data: Mapping[str, Any], answered: Answered,
-            timeout: float | None = None) -> None:
-        """Send a request whose extension carries the id *request*; *answered* is called once, from the loop.
+            timeout: float | None = None, progress: Progress | None = None) -> None:
+        """Send a request whose extension carries the id *request*; *answered* is called once, from the loop; *progress* whenever
+        the provider says that it is under way.
 
         With a *timeout* (seconds) the request is given up then; without, when the provider has been silent for 45 seconds.
         """
@@ -108,19 +128,26 @@ class Requester:
         if not self._outstanding:
             self._heard = time.monotonic()
         deadline = None if timeout is None else time.monotonic() + timeout
-        self._outstanding[request] = Outstanding(subject, raw, answered, deadline)
+        self._outstanding[request] = Outstanding(subject, raw, answered, deadline, progress=progress)
         self._send(raw)
 
     def ask_group(self, subject: str, kind: str, data: Mapping[str, Any],
-                  requests: Mapping[str, tuple[Message, Answered]]) -> None:
+                  requests: Mapping[str, tuple[Message, Answered, Progress | None]]) -> None:
         """Many requests in one message, whose extension lists their ids. Each is answered by itself, as if it had been asked with
         the message given for it."""
         raw = self._envelope.encode(subject, kind, data)
         if not self._outstanding:
             self._heard = time.monotonic()
-        for request, (message, answered) in requests.items():
-            self._outstanding[request] = Outstanding(subject, raw, answered, None, message)
+        for request, (message, answered, progress) in requests.items():
+            self._outstanding[request] = Outstanding(subject, raw, answered, None, message, progress)
         self._send(raw)
+
+    def cancel(self, subject: str, requests: Sequence[str]) -> None:
+        """Nobody wants any more what was asked for in *requests*. Said once: a provider that does not hear it does too much."""
+        for start in range(0, len(requests), MOST_POLLED):
+            said = {"version": PROTOCOL, "request": new_request(), "requests": requests[start:start + MOST_POLLED]}
+            self._send(self._envelope.encode(subject, "cancel", {EXTENSION: said}))
+        self._linger = LINGER
 
     def sweep(self) -> None:
         """Give up what is over its time, and everything when the provider has been silent for too long. What it did not answer
@@ -130,11 +157,18 @@ class Requester:
             if waiting.deadline is not None and waiting.deadline <= now:
                 del self._outstanding[request]
                 waiting.answered(None)
-        if self._outstanding and now - self._heard > self._silence:
+        if not self._outstanding:
+            return
+        lost = self._silence / 3
+        if now - self._heard > self._silence:
             self._give_up()
+        elif now - max(self._heard, self._repeated) > lost:
+            heard = self._heard
+            self.repeat()
+            self._heard = heard  # it is no less silent for that
         else:
             self._send_again([waiting for waiting in self._outstanding.values()
-                              if waiting.deadline is None and now - waiting.since > self._silence])
+                              if waiting.deadline is None and now - waiting.since > lost])
 
     def _give_up(self) -> None:
         """The provider is dead, or hangs: who asked decides what next. A request of the same id may be made again."""
@@ -147,7 +181,7 @@ class Requester:
 
     def repeat(self) -> None:
         """Send everything that is outstanding again, on a new connection (the provider was restarted, or is silent)."""
-        self._heard = time.monotonic()
+        self._heard = self._repeated = time.monotonic()
         self._disconnect()
         self._connect()
         self._send_again(self._outstanding.values())
@@ -192,7 +226,7 @@ class Requester:
                 end_connections_of(self._socket)
                 self._connections = None
             self._loop.unregister(self._socket)
-            close(self._socket)
+            close(self._socket, self._linger)
             self._socket = None
 
     def _read(self) -> None:
@@ -219,34 +253,79 @@ class Requester:
         waiting = self._outstanding.get(request) if isinstance(request, str) else None
         if waiting is None:
             logger.debug("reply to nothing we asked: %s %s", reply.subject, reply.type)
-        elif reply.type == "pending":
-            self._poll(str(request), waiting)
-        elif waiting.polling and reply.extension.get("code") == "unknown_request":
-            waiting.polling = False
-            self._send(waiting.raw)
-        else:
+        elif self._is_final(str(request), waiting, reply.extension):
             del self._outstanding[str(request)]
+            if "valid" in reply.extension:
+                reply = reply._replace(data={**reply.fields, EXTENSION: _valid_from(waiting.asked, reply.extension)})
             waiting.answered(reply)
 
     def _dispatch_result(self, reply: Message, result: Any) -> None:
         """One of many answers that came together, made into the reply it would have been alone."""
         request = result.get("request") if isinstance(result, dict) else None
-        waiting = self._outstanding.pop(request, None) if isinstance(request, str) else None
-        if waiting is None or waiting.message is None:
+        waiting = self._outstanding.get(request) if isinstance(request, str) else None
+        if waiting is None or waiting.message is None or not self._is_final(str(request), waiting, result):
             return
-        asked = waiting.message
-        delivered = result.get("state") == "delivered"
-        kind, data = (asked.type, asked.fields) if delivered else ("err", {"error": str(result.get("error"))})
-        waiting.answered(Message(asked.subject, kind, reply.sender, reply.time, reply.version, {**data, EXTENSION: result}, b""))
+        del self._outstanding[str(request)]
+        asked, state = waiting.message, result.get("state")
+        kind, data = {"delivered": (asked.type, asked.fields), "covered": ("covered", {})}.get(
+            str(state), ("err", {"error": str(result.get("error"))}))
+        data = {**data, EXTENSION: _valid_from(waiting.asked, result)}
+        waiting.answered(Message(asked.subject, kind, reply.sender, reply.time, reply.version, data, b""))
+
+    def _is_final(self, request: str, waiting: Outstanding, said: Mapping[str, Any]) -> bool:
+        """Whether what the peer said of a request is its outcome; else it is asked again how it stands."""
+        if said.get("state") in WAITING:
+            if waiting.progress is not None:
+                waiting.progress(said)
+            early = waiting.asked + SOONEST - time.monotonic()
+            if early > 0:
+                self._loop.after(early, partial(self._poll, request, waiting))
+            else:
+                self._poll(request, waiting)
+            return False
+        if waiting.polling and said.get("code") == "unknown_request":
+            waiting.polling = False
+            if not self._unknown:
+                self._loop.call(self._send_unknown)
+            self._unknown.append(waiting)
+            return False
+        return True
+
+    def _send_unknown(self) -> None:
+        unknown, self._unknown = self._unknown, []
+        self._send_again(unknown)
 
     def _poll(self, request: str, waiting: Outstanding) -> None:
-        """The move takes long: ask for the outcome by its id alone."""
-        waiting.polling, waiting.since = True, time.monotonic()
-        question = {EXTENSION: {"version": PROTOCOL, "request": request, "wait": WAIT}}
-        self._send(self._envelope.encode(waiting.subject, "status", question))
+        """The move takes long, or somebody else has it: ask for the outcome by the request's id alone."""
+        if self._outstanding.get(request) is not waiting:
+            return
+        waiting.polling = True
+        waiting.since = waiting.asked = time.monotonic()
+        if waiting.message is None:
+            question = {EXTENSION: {"version": PROTOCOL, "request": request, "wait": WAIT}}
+            self._send(self._envelope.encode(waiting.subject, "status", question))
+            return
+        if not self._to_poll:
+            self._loop.call(self._send_polls)
+        self._to_poll.append(request)
+
+    def _send_polls(self) -> None:
+        polls, self._to_poll = self._to_poll, []
+        for start in range(0, len(polls), MOST_POLLED):
+            part = polls[start:start + MOST_POLLED]
+            waiting = self._outstanding.get(part[0])
+            question = {EXTENSION: {"version": PROTOCOL, "requests": part, "wait": WAIT}}
+            self._send(self._envelope.encode(waiting.subject if waiting else "/", "status", question))
 
     def close(self) -> None:
         self._disconnect()
+
+
+def _valid_from(asked: float, said: dict[str, Any]) -> dict[str, Any]:
+    """A right that ends ends by our clock, and is counted from when we asked: an answer may have been long on its way, or we may
+    have been stopped before we read it."""
+    valid = said.get("valid")
+    return {**said, "valid_until": asked + valid} if isinstance(valid, (int, float)) else said
 
 
 def connected_or_none(host: str, port: int) -> Socket | None:

@@ -8,7 +8,7 @@ after `since` the position of its last message; `address`, where to ask for a re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trollmoves.bus.loop import Loop
@@ -27,8 +27,10 @@ class Stream:
     """Publishes numbered messages and beats; belongs to the loop."""
 
     def __init__(self, name: str, loop: Loop, epoch: str, head: int, envelope: Envelope, publisher: Publisher,
-                 address: Callable[[], str | None]):
-        """*head* is the last position in the journal; *address* tells where replays are answered, if anywhere."""
+                 address: Callable[[], str | None], more: Mapping[str, Any] | None = None):
+        """*head* is the last position in the journal; *address* tells where replays are answered, if anywhere; *more* is added to
+        each beat."""
+        self._more = dict(more or {})
         self._subject = f"/heartbeat/{name}"
         self._loop = loop
         self._epoch = epoch
@@ -74,7 +76,7 @@ class Stream:
             return
         extension: dict[str, Any] = {
             "version": PROTOCOL, "epoch": self._epoch, "head": self._head, "since": self._since, "started": self._started,
-            "address": self._address(),
+            "address": self._address(), **self._more,
         }
         if len(self._heads) <= MOST_SUBJECTS:
             extension["heads"] = self._heads

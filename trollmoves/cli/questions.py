@@ -121,6 +121,11 @@ def _status(server: Server, options: argparse.Namespace, show: Show) -> int:
     if reply.type == "pending":
         show([f"{options.status} is under way: {said.get('done')} of {said.get('total')} bytes"], answer)
         return 0
+    if said.get("state") in ("held", "covered"):
+        what = "waits for another member of its group, which has the lease" if said["state"] == "held" else \
+            "is not needed: another member of its group has published the file"
+        show([f"{options.status} {what}"], answer)
+        return 0
     if said.get("state") == "delivered":
         show([f"{options.status} is delivered: {said.get('destination_uri')}, verified: {said.get('verified')}"], answer)
         return 0
@@ -142,10 +147,22 @@ def _status_in_group(results: list[Any], options: argparse.Namespace, show: Show
     mine = [result for result in results if isinstance(result, dict) and result.get("request") == options.status]
     if not mine:
         raise NoAnswer("the answer is about other requests")
-    done = mine[0].get("state") == "delivered"
-    what = f"is delivered: {mine[0].get('destination_uri')}" if done else f"failed: {mine[0].get('error')}"
-    show([f"{options.status} {what}"], {**{key: answer[key] for key in ("server", "type")}, **mine[0]})
-    return 0 if done else 1
+    one, state = mine[0], mine[0].get("state")
+    what = {"delivered": f"is delivered: {one.get('destination_uri')}", "held": "waits for another member of its group",
+            "moving": f"is under way: {one.get('done')} of {one.get('total')} bytes",
+            "covered": "is not needed: another member of its group has published the file",
+            }.get(str(state), f"failed: {one.get('error')}")
+    show([f"{options.status} {what}"], {**{key: answer[key] for key in ("server", "type")}, **one})
+    return 0 if state in ("delivered", "held", "moving", "covered") else 1
+
+
+def _cancel(server: Server, options: argparse.Namespace, show: Show) -> int:
+    reply = _expected(server.ask("/", "cancel", {**options.extra, **_extension(requests=[options.cancel])}), "ack", server)
+    ended = options.cancel in (reply.extension.get("cancelled") or ())
+    show([f"{options.cancel} is cancelled; its client gives the file up"] if ended else
+         [f"{server} is not busy with {options.cancel}: it is over, or was never made"],
+         {"server": str(server), "request": options.cancel, "cancelled": ended})
+    return 0 if ended else 1
 
 
 def _expected(reply: Message, kind: str, server: Server) -> Message:
@@ -163,5 +180,6 @@ def _details(options: argparse.Namespace, reply: Message) -> list[str]:
 
 
 ASKING: dict[str, Callable[[Server, argparse.Namespace, Show], int]] = {
-    "ping": _ping, "info": _info, "replay": _replay, "status": _status}
+    "ping": _ping, "info": _info, "replay": _replay, "status": _status,
+    "cancel": _cancel}
 """Each shows its answer and returns the exit status. Raises `NoAnswer`."""

@@ -38,6 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     question.add_argument("--info", metavar="TOPIC", help="what did it announce under this topic?")
     question.add_argument("--replay", action="store_true", help="what would it tell a client that has missed everything?")
     question.add_argument("--status", metavar="REQUEST", help="how does the request with this id (r:...) stand?")
+    question.add_argument("--cancel", metavar="REQUEST", help="nobody wants what the request with this id asked for")
     parser.add_argument("--since", type=_past, metavar="TIME", help="replay only what is younger than this: 90, 30m, 12h, 7d")
     parser.add_argument("--topic", action="append", default=[], help="replay only what is under this topic (may be repeated)")
     parser.add_argument("--extra", type=_extra, default={}, metavar="KEY:VALUE,...", help="more data for the request")

@@ -60,8 +60,23 @@ def _chain(reader: Reader, chain: str, counts: dict[str, int], now: float) -> di
                                                     "time": failure["time"], "text": _detail(failure["steps"])},
         "came_back": int(dropped["value"]) if (dropped := reader.find_one("meta", (f"dropped:{chain}",))) else 0,
         "skipped": int(skipped["value"]) if (skipped := reader.find_one("meta", (f"skipped:{chain}",))) else 0,
+        "under_way": [_under_way(row) for row in reader.find("under_way", (chain,))],
         "removals_waiting": reader.find_one("removals_waiting", (chain,))[0],
+        "removals_failing": reader.find_one("removals_failing", (chain,))[0],
     }
+
+
+def _under_way(row: Any) -> dict[str, Any]:
+    """A move that takes long."""
+    seconds = max(row["time"] - row["began"], 0.001)
+    return {"uid": row["identity"], "done": row["done"], "total": row["total"], "seconds": round(seconds, 3),
+            "rate": round(row["done"] / seconds), "request": row["request"]}
+
+
+def _progress(one: dict[str, Any]) -> str:
+    percent = 100 * one["done"] // max(one["total"], 1)
+    return (f"{one['uid']}  {percent} % of {one['total']:,} bytes, {one['rate']:,} bytes/s for {_age(one['seconds'])}, "
+            f"request {one['request']}")
 
 
 def _detail(steps: str) -> str:
@@ -84,8 +99,10 @@ def _as_text(report: dict[str, Any]) -> str:
         if chain["oldest_waiting"]:
             oldest = chain["oldest_waiting"]
             lines.append(f"      oldest waiting  {oldest['uid']} ({oldest['state']}) for {_age(oldest['seconds'])}")
+        lines += [f"      under way       {_progress(one)}" for one in chain["under_way"]]
         if chain["removals_waiting"]:
-            lines.append(f"      to be removed   {chain['removals_waiting']}")
+            failing = f" ({chain['removals_failing']} could not be, and will be tried again)" if chain["removals_failing"] else ""
+            lines.append(f"      to be removed   {chain['removals_waiting']}{failing}")
         if chain["came_back"]:
             lines.append(f"      came back       {chain['came_back']} announcements this mirror had passed on before")
         if chain["skipped"]:

@@ -18,10 +18,10 @@ from trollmoves.bus.requesting import new_request
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.deciding import Ask, GiveUp, Known, Wait, after_failure
-from trollmoves.client.delivering import Delivering
+from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
-from trollmoves.client.sending import Sending
+from trollmoves.client.sending import DELIVERED, Sending
 from trollmoves.client.unpacking import Unpacking
 from trollmoves.client.waiting import Waiting
 from trollmoves.config.settings import ClientSettings
@@ -29,7 +29,7 @@ from trollmoves.errors import JournalError, MoveError, NotAnnounced, TrollmovesE
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Envelope, Message
+from trollmoves.messages import LARGEST_WHOLE, Envelope, Message
 from trollmoves.movers.retrying import wait_before
 from trollmoves.uris import hide_password
 from trollmoves.workers import Workers
@@ -45,7 +45,6 @@ LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
 SUPERSEDED = ("changed", "gone")
 """What a provider says of content that another has taken the place of."""
-DELIVERED = ("file", "dataset", "collection")
 
 
 class Arriving(Protocol):
@@ -74,7 +73,7 @@ class Asking:
         self.delivering = Delivering(settings, self._addressing, journal, loop, envelope, stream, self.requesters, who,
                                      self.landed)
         self._sending = Sending(settings, self._addressing, who, loop, envelope, workers, stream, self.requesters,
-                                self._answered, self.not_delivered)
+                                self._answered, self._under_way, self.not_delivered)
         self._unpacking = Unpacking(settings, self._addressing, self.delivering, journal, loop, workers, self.not_delivered)
         self._deliver_first = self.delivering.deliver if settings.compression is None else self._unpacking.deliver
         if arriving is not None:
@@ -107,6 +106,15 @@ class Asking:
         self._unpacking.close()
         self.delivering.close()
         self.requesters.close()
+
+    def cancel(self) -> None:
+        """Tell the providers of our kind that nobody wants any more what is under way."""
+        by_place: dict[tuple[str, int], list[str]] = {}
+        for flight in self._flights.values():
+            if flight.source.announcement.epoch and flight.request:
+                by_place.setdefault(flight.asked_for[:2], []).append(flight.request)
+        for place, requests in by_place.items():
+            self.requesters.ours(*place).cancel(self._settings.topic or "/", requests)
 
     def __len__(self) -> int:
         """How many files are under way."""
@@ -159,6 +167,13 @@ class Asking:
         else:
             self.waiting.add_source(file, source)
 
+    def is_sent_to(self, message: Message) -> bool:
+        """Whether we would have the files of *message*, a peer's notice, sent to the very place it names."""
+        try:
+            return bool(self._addressing.place(message.fields).noticed == message.fields.get("destination"))
+        except TrollmovesError:
+            return False
+
     def is_under_way(self, file: int) -> bool:
         """Whether *file* is asked for."""
         return file in self._flights
@@ -193,12 +208,15 @@ class Asking:
         self._land(flight)
         flight.source = source
         flight.tried.add(source.provider)
-        flight.asked, flight.repeats = True, False
+        flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
         self._flights[flight.id] = flight
         self._in_flight[source.provider] += 1
 
     def _land(self, flight: Flight) -> None:
         """It is under way no more."""
+        if flight.shown:
+            flight.shown = False
+            self._journal.write([("end_progress", [(flight.id,)])])
         if self._flights.pop(flight.id, None) is not None:
             self._in_flight[flight.source.provider] -= 1
             if self._in_flight[flight.source.provider] <= 0:
@@ -206,6 +224,7 @@ class Asking:
 
     def ask(self, flight: Flight, source: Source) -> None:
         """Note a request: it is sent when the journal has it."""
+        source = self._first_of(flight, source)
         self._mark_asked(flight, source)
         now = time.time()
         line = step_line(State.REQUESTED, now, source.provider, flight.attempt)
@@ -216,6 +235,23 @@ class Asking:
                       announcement.offset)
         self._ledger.remember(flight.identity, flight.id, known)
         self._to_send.append(flight)
+
+    def _first_of(self, flight: Flight, source: Source) -> Source:
+        """Of several servers that could be asked the one that all members of the group ask, so that one decides who publishes."""
+        if not self._settings.lease_servers:
+            return source
+        others = (other for name, other in flight.sources.items() if name not in flight.tried and not self.is_resting(name))
+        return min((source, *others), key=lambda one: self.rank(one.provider))
+
+    def rank(self, provider: str) -> int:
+        """The place of *provider* among `lease_servers`."""
+        order = self._settings.lease_servers
+        return order.index(provider) if provider in order else len(order)
+
+    def is_preferred(self, provider: str) -> bool:
+        """Whether no other server could be the one that decides who publishes what *provider* announced."""
+        return not any(self.rank(other) < self.rank(provider) and not self.is_resting(other)
+                       for other in self._settings.lease_servers)
 
     def not_delivered(self, flight: Flight, code: str, permanent: bool, detail: str) -> None:
         """What the provider says it delivered cannot be used."""
@@ -245,6 +281,10 @@ class Asking:
             self._deliver(flight, reply)
         elif reply is None:
             self._unanswered(flight)
+        elif reply.type == "covered":
+            self._ledger.step(flight.id, State.COVERED, None, flight.attempt, BY_ANOTHER, flight.source.provider)
+            flight.asked = False
+            self._to_send.append(flight)  # forgotten when that is written
         elif reply.extension:
             said = reply.extension
             self._failed(flight, str(said.get("code", "internal"))[:40], said.get("permanent") is True,
@@ -253,7 +293,18 @@ class Asking:
             self._failed(flight, "internal", False, str(reply.data or reply.type))
         self.commit()
 
+    def _under_way(self, flight: Flight, said: Mapping[str, Any]) -> None:
+        """The provider says how far the move is."""
+        done, total = said.get("done"), said.get("total")
+        if type(done) is int and type(total) is int and 0 < done <= total <= LARGEST_WHOLE and flight.id in self._flights:
+            flight.shown = True
+            now = time.time()
+            self._journal.write([("put_progress", [(flight.id, flight.chain, done, total, flight.asked_at, now)])])
+
     def _deliver(self, flight: Flight, reply: Message) -> None:
+        flight.take_lease(reply.extension)
+        if self._settings.processing_delay and self._settings.lease_servers and self.rank(flight.source.provider):
+            flight.maybe_published = True  # the others may have asked one that we cannot reach
         try:
             self._deliver_first(flight, reply)
         except JournalError:
@@ -269,6 +320,9 @@ class Asking:
         self._resting[provider] = time.monotonic() + REST
         untried = [other for other in flight.sources if other not in flight.tried and not self.is_resting(other)]
         if untried:
+            announcement = flight.source.announcement
+            if announcement.epoch:  # should it live after all, it need not deliver what another one does
+                self.requesters.ours(announcement.host, announcement.port).cancel(self._settings.topic or "/", [flight.request])
             self._failed(flight, "dest_unreachable", False, f"{provider} does not answer")
             return
         flight.repeats = bool(flight.source.announcement.epoch)

@@ -32,7 +32,8 @@ class Chain:
     def __init__(self, settings: ClientSettings, client: str, journal: Journal, loop: Loop, envelope: Envelope, workers: Workers):
         """*client* is our name towards providers. Raises `ConfigurationError` when `publish_port` is taken."""
         self.settings = settings
-        who = {"client": client, "group": settings.group, "priority": 1 if settings.processing_delay else 0}
+        who = {"client": client, "group": settings.group, "priority": 1 if settings.processing_delay else 0,
+               "commit": settings.compression is None}
         ledger = Ledger(settings.name, journal)
         self._journal = journal
         self._loop = loop
@@ -64,6 +65,10 @@ class Chain:
         """How many files were asked for and are not published yet."""
         return len(self._asking) + self._asking.delivering.waiting
 
+    def cancel(self) -> None:
+        """We do not come back: providers need not go on with what we asked for."""
+        self._asking.cancel()
+
     def stop(self) -> None:
         """End; may be called twice. What was asked for is asked for again after the next start."""
         if self._open:
@@ -74,9 +79,11 @@ class Chain:
 
 
 def _new_stream(settings: ClientSettings, journal: Journal, loop: Loop, envelope: Envelope) -> Stream:
-    publisher = Publisher(loop, settings.publish_port, address=settings.listen_address)
+    publisher = Publisher(loop, settings.publish_port, address=settings.listen_address,
+                          subscribed=lambda topic: stream.beat_soon())
     name = "move_it_" + settings.name
     if settings.nameservers is not False:
         publisher.advertise(name, settings.nameserver_hosts)
     logger.info("[%s] publishes on port %d", settings.name, publisher.port)
-    return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, lambda: None)
+    stream = Stream(name, loop, journal.epoch, journal.head, envelope, publisher, lambda: None, {"group": settings.group})
+    return stream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import socket
 from pathlib import Path
@@ -25,13 +26,18 @@ class Client(Service):
         super().__init__(config_file, read_client_config, journal, WORKERS)
         self._chains: dict[str, Chain] = {}
         self._wanted: dict[str, ClientSettings] = {}
-        self._name = f"{socket.gethostname()}/{journal.stem}"
+        place = hashlib.sha256(str(journal.resolve()).encode("utf-8", "replace")).hexdigest()[:8]
+        self._name = f"{socket.gethostname()}/{journal.stem}-{place}"
+        """One client is told from another by its journal: those of a pair may run on one machine."""
+        self.journal.write([("end_all_progress", [()])])
 
     def apply(self, configuration: Configuration[ClientSettings]) -> None:
         """Start, change and stop chains; those that did not change go on untouched."""
         running = {name: chain.settings for name, chain in self._chains.items()}
         wanted = after_reload(running, configuration)
         difference = changes(running, wanted)
+        for name in difference.removed:
+            self._chains[name].cancel()
         for name in (*difference.removed, *difference.changed):
             self._chains.pop(name).stop()
         self._wanted = wanted

@@ -21,6 +21,8 @@ MENDABLE_WAIT = 10.0
 """Seconds between two tries of something only an operator can mend, at least."""
 MENDABLE = frozenset(("denied", "dest_auth", "internal"))
 """Refusals that end when somebody corrects a configuration: tried again, more and more slowly."""
+CANCELLED = "cancelled"
+"""What a provider says of a request that an operator cancelled."""
 PEER_PATIENCE = 60.0
 """Seconds a hot spare gives the peer that asked, at least."""
 
@@ -116,13 +118,16 @@ class GiveUp:
     """Nothing more can be done; an operator has to know."""
 
 
-def after_notice(notice: Notice, state: State, delay: float) -> Covered | Wait | None:
-    """What a peer's notice means for a file in *state*; *delay* is our `processing_delay` (0 for a primary)."""
+def after_notice(notice: Notice, state: State, delay: float, *, shared: bool = False) -> Covered | Wait | None:
+    """What a peer's notice means for a file in *state*; *delay* is our `processing_delay` (0 for a primary). With a *shared*
+    lease the provider knows how the peer is doing, and is asked soon."""
     if state not in WAITING:
         return None
     if notice is Notice.HAS:
         return Covered()
-    return Wait(max(PEER_PATIENCE, 3 * delay)) if delay else None
+    if not delay:
+        return None
+    return Wait(delay) if shared else Wait(max(PEER_PATIENCE, 3 * delay))
 
 
 def after_failure(*, code: str, permanent: bool, untried: list[str], age: float, backoff: float,
@@ -132,6 +137,8 @@ def after_failure(*, code: str, permanent: bool, untried: list[str], age: float,
     *untried* are providers not asked in this round, *age* the seconds since the file was first heard of, *backoff* the seconds
     that would be waited for this number of attempts.
     """
+    if code == CANCELLED:
+        return GiveUp()
     if untried:
         return Ask(untried[0])
     if age > EXPIRES_AFTER:

@@ -6,33 +6,41 @@ The publication is in the journal before it is sent; a client that dies in betwe
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.committing import Committing, Granted
+from trollmoves.bus.confirming import Confirming
 from trollmoves.bus.requesting import Answered, new_request
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.flight import Flight, Source
+from trollmoves.client.sending import DELIVERED, push_data
 from trollmoves.config.settings import ClientSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode, read_announcement
 
-CONFIRM_EVERY = 0.2
-"""Seconds between two confirmations to one provider."""
-CONFIRM_AT_ONCE = 500
-CONFIRM_TIMEOUT = 60.0
+CONFIRMED_AT = "confirmed:"
+"""With the name of the chain: a value in the journal, before which time all that was published is confirmed."""
+NOTE_CONFIRMED_EVERY = 10.0
+ACK_TIMEOUT = 60.0
 PAGE = 500
 """Publications that are taken from the journal at a time."""
 LISTENERS_WAIT = 3.0
 """Seconds after the start within which subscribers are expected to connect; the first one that does ends the waiting."""
 AFTER_FIRST_LISTENER = 0.25
+BY_ANOTHER = "another member of the group has published it"
+AGAIN = 5.0
+"""Seconds before a provider that does not answer is asked again for leave to publish."""
 
 
 def _ignore(reply: Message | None) -> None:
@@ -63,19 +71,24 @@ class Delivering:
         """Subscribers are expected: what is delivered meanwhile waits in the journal."""
         self.waiting = 0
         """How many publications of ours wait for that."""
+        subject = settings.topic or "/"
+        self.committing = Committing(loop, requesters, subject, who)
+        self._confirming = Confirming(loop, requesters, subject)
+        self._noted_settled = 0
         self._published: list[int] = []
         self._delivered: list[tuple[Flight, bytes, str, int]] = []
         """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
         self._steps: list[tuple[Any, ...]] = []
         self._announcements: list[tuple[Any, ...]] = []
         self._more: list[Operation] = []
-        self._confirmations: dict[tuple[str, int], list[tuple[int, str]]] = {}
 
     def start(self) -> None:
-        """Publish, once somebody listens: what is sent before anybody has connected is heard by nobody."""
+        """Publish, once somebody listens: what is sent before anybody has connected is heard by nobody. What the last process
+        published and perhaps did not confirm is confirmed."""
         left = self._journal.find_one("unpublished", (self._settings.name, 0, 1))
         self._reached = (self._first if left is None else left["position"]) - 1
         self._await_listeners(time.monotonic() + LISTENERS_WAIT)
+        self._confirm_again()
 
     def _await_listeners(self, latest: float) -> None:
         if self._stream.is_heard:
@@ -91,30 +104,48 @@ class Delivering:
             return
         rows = self._journal.find("unpublished", (self._settings.name, self._reached, PAGE))
         for row in rows:
-            raw, position = row["message"].encode(), row["position"]
-            raw = raw if position >= self._first else _marked(raw, self._envelope)
-            self._send(row["file"], decode(row["announcement"].encode()), raw, row["subject"], position)
+            flight = self._flight_of(row)
+            flight.maybe_published = row["position"] < self._first
+            publish = partial(self._publish, flight, row["message"].encode(), row["subject"], row["position"])
+            self._reached = row["position"]
+            self._with_leave(flight, publish)
         self._holds = len(rows) == PAGE
         if self._holds:
             self._loop.call(self._publish_held)
         else:
             self.waiting = 0
 
+    def _flight_of(self, row: Any) -> Flight:
+        """What the journal has of something that waits to be published."""
+        announcement = read_announcement(decode(row["announcement"].encode()))
+        flight = Flight(row["file"], self._settings.name, row["identity"], row["created"],
+                        Source(announcement.address, announcement), attempt=row["attempt"], request=row["request"] or "")
+        flight.forget_lease()
+        return flight
+
     def deliver(self, flight: Flight, reply: Message) -> None:
         """The provider says that the files of *flight* are at their destination."""
         assert flight.place is not None
         data = self._addressing.published_data(reply.fields, flight.source.announcement.address, flight.place)
         self.publish(flight, reply.subject, reply.type, data, receipt_line(flight, reply))
-        if reply.extension.get("confirm") is True:
-            self.confirm(flight)
 
     def publish(self, flight: Flight, subject: str, kind: str, data: dict[str, Any], line: str = "",
-                more: Sequence[Operation] = ()) -> None:
-        """Journal the publication of *data*, with *line* in the history of the file and *more* in the same transaction; then send
-        it."""
+                more: Sequence[Operation] = (), noted: Callable[[], Any] | None = None) -> None:
+        """Publish *data*, if it is ours to publish: journaled first, with *line* in the history of the file and *more* in the
+        same transaction; *noted* is called when it was handed to the journal."""
+        if time.monotonic() < flight.valid_until:
+            self._note_publication(flight, subject, kind, data, line, more, noted)
+        else:
+            self._with_leave(flight, partial(self._note_publication, flight, subject, kind, data, line, more, noted))
+
+    def _note_publication(self, flight: Flight, subject: str, kind: str, data: dict[str, Any], line: str,
+                          more: Sequence[Operation], noted: Callable[[], Any] | None) -> None:
+        self.committing.release(flight.request)
         position, previous = self._journal.new_position(subject)
         data[EXTENSION] = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
                            "publication": publication_id(flight), "key": flight.source.announcement.key}
+        if flight.maybe_published:
+            data[EXTENSION]["redelivered"] = True
         raw = self._envelope.encode(subject, kind, data)
         now = time.time()
         if not self._delivered:
@@ -123,6 +154,8 @@ class Delivering:
         self._steps.append((State.PUBLISHING, now, flight.attempt, line + step_line(State.PUBLISHING, now), flight.id))
         self._announcements.append((position, flight.id, subject, previous, raw.decode(), now))
         self._more += more
+        if noted is not None:
+            self._loop.call(noted)
 
     def _record_delivered(self) -> None:
         """Journal all that was delivered in this turn of the loop, then publish it."""
@@ -137,20 +170,96 @@ class Delivering:
         self.waiting += len(delivered) if self._holds else 0
         for flight, raw, subject, position in delivered:
             if not self._holds and position > self._reached:
-                self._send(flight.id, flight.source.announcement.message, raw, subject, position)
+                self._publish(flight, raw, subject, position)
             for source in flight.sources.values():
                 if source is not flight.source:
                     self.tell(source)
             self._landed(flight)
 
-    def _send(self, file: int, announcement: Message, raw: bytes, subject: str, position: int) -> None:
+    def _publish(self, flight: Flight, raw: bytes, subject: str, position: int) -> None:
+        """Send what the journal has, if it is still ours to publish."""
         crashing.point("client.publishing")
+        if time.monotonic() >= flight.valid_until:  # it took long, or we were stopped meanwhile
+            self._with_leave(flight, partial(self._publish, flight, raw, subject, position))
+            return
+        announcement = flight.source.announcement.message
+        raw = _marked(raw, self._envelope) if flight.maybe_published else raw
         if self._stream.is_heard:
             self._stream.send(self._envelope.encode_like(announcement, "ack", self._addressing.added))
         self._stream.publish(raw, subject, position)
-        self._reached = position
+        self._reached = max(self._reached, position)
         crashing.point("client.published")
-        self._note_published(file)
+        self._published_now(flight)
+
+    def _published_now(self, flight: Flight) -> None:
+        self._note_published(flight.id)
+        if flight.confirms:
+            self.confirm(flight)
+
+    def confirm(self, flight: Flight) -> None:
+        """Tell the provider, together with others and until it says so, that we are done with what it delivered."""
+        host, port, _, position, request = flight.asked_for
+        self._confirming.add((host, port), position, request)
+
+    # Others of our group may be about to publish it too: the provider decides (bus/leases.py).
+
+    def _with_leave(self, flight: Flight, publish: Callable[[], Any]) -> None:
+        """Ask the provider; then call *publish*, or drop what another one has published."""
+        if flight.valid_until == math.inf:  # an upstream server; or one that was asked in vain
+            publish()
+            return
+        self.committing.ask(flight.asked_for, flight.fence, partial(self._answered, flight, publish))
+
+    def _answered(self, flight: Flight, publish: Callable[[], Any], granted: Granted) -> None:
+        if self._closed:
+            return
+        if granted.state == "covered":
+            self._cover(flight)
+        elif granted.state == "held":
+            self._wait_in_line(flight, publish)
+        else:
+            crashing.point("client.committed")
+            known = granted.state == "granted"
+            flight.valid_until, flight.fence = (granted.valid_until, granted.fence) if known else (math.inf, 0)
+            flight.maybe_published |= granted.maybe_published or not known
+            publish()
+
+    def _wait_in_line(self, flight: Flight, publish: Callable[[], Any]) -> None:
+        """Another one has the lease: ask as for something new, which is answered when that one has published, or is gone."""
+        announcement = flight.source.announcement
+        flight.place = flight.place or self._addressing.place(announcement.message.fields)
+        self._requesters.ours(announcement.host, announcement.port).ask(
+            flight.request, announcement.message.subject, "push", push_data(self._addressing, self._who, flight, flight.place),
+            partial(self._line_moved, flight, publish))
+
+    def _line_moved(self, flight: Flight, publish: Callable[[], Any], reply: Message | None) -> None:
+        if self._closed:
+            return
+        if reply is not None and reply.type == "covered":
+            self._cover(flight)
+            return
+        if reply is not None and reply.type in DELIVERED:
+            doubtful = flight.maybe_published
+            flight.take_lease(reply.extension)
+            flight.maybe_published |= doubtful
+            if time.monotonic() < flight.valid_until:
+                publish()
+            else:
+                self._with_leave(flight, publish)
+        elif reply is None or reply.extension.get("permanent") is False:
+            flight.valid_until = min(flight.valid_until, time.monotonic())
+            self._loop.after(AGAIN, lambda: self._with_leave(flight, publish))
+        else:  # it cannot be asked any more, and what is delivered must be published
+            flight.maybe_published, flight.valid_until = True, math.inf
+            publish()
+
+    def _cover(self, flight: Flight) -> None:
+        """Another member of our group has published it."""
+        self.committing.release(flight.request)
+        now = time.time()
+        line = step_line(State.COVERED, now, flight.source.provider, flight.attempt, BY_ANOTHER)
+        self._journal.write([("step", [(State.COVERED, now, flight.attempt, line, flight.id)]),
+                             ("remove_announcements_of", [(orjson.dumps([flight.id]),)])], self._landed, flight)
 
     def _note_published(self, file: int) -> None:
         """Recorded without waiting, with all others of this turn of the loop."""
@@ -174,41 +283,52 @@ class Delivering:
             request = new_request()
             data = {**fields, EXTENSION: {**announcement.message.extension, "request": request, **self._who}}
             requester = self._requesters.ours(announcement.host, announcement.port)
-            requester.ask(request, subject, "ack", data, answered, CONFIRM_TIMEOUT)
+            requester.ask(request, subject, "ack", data, answered, ACK_TIMEOUT)
         else:
             lanes = self._requesters.upstream(announcement.host, announcement.port)
             lanes.ask(subject, "ack", fields, answered, self._settings.req_timeout)
 
-    def confirm(self, flight: Flight) -> None:
-        """Tell the provider, together with others, that its answer was taken."""
-        announcement = flight.source.announcement
-        place = announcement.host, announcement.port
-        if place not in self._confirmations:
-            self._confirmations[place] = []
-            self._loop.after(CONFIRM_EVERY, lambda: self._send_confirmations(place))
-        self._confirmations[place].append((announcement.offset, flight.request))
+    # Providers are told that it is published.
 
-    def _send_confirmations(self, place: tuple[str, int]) -> None:
-        requests = [] if self._closed else self._confirmations.pop(place, [])
-        for start in range(0, len(requests), CONFIRM_AT_ONCE):
-            self.acknowledge(place, requests[start:start + CONFIRM_AT_ONCE])
-            crashing.point("client.confirmed")
+    def _confirm_again(self) -> None:
+        """What was published since the last time of which we know that everything was confirmed."""
+        row = self._journal.find_one("meta", (CONFIRMED_AT + self._settings.name,))
+        if row is None:
+            self._write_confirmed(time.time())
+        for published in self._journal.find("published_since", (self._settings.name, float(row[0]))) if row is not None else ():
+            announcement = read_announcement(decode(published["message"].encode()))
+            if announcement.epoch:
+                self._confirming.add((announcement.host, announcement.port), announcement.offset, published["request"])
+        self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
+
+    def _note_confirmed(self) -> None:
+        if self._closed:
+            return
+        if self._confirming.settled != self._noted_settled:
+            self._noted_settled = self._confirming.settled
+            self._write_confirmed(self._confirming.oldest())
+        self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
+
+    def _write_confirmed(self, when: float) -> None:
+        self._journal.write([("put_meta", [(CONFIRMED_AT + self._settings.name, str(when - 1.0))])])
 
     def acknowledge(self, place: tuple[str, int], requests: Sequence[tuple[int, str]], answered: Answered = _ignore) -> None:
         """Confirm what the provider at *place* delivered: for each file the position of its announcement and the id of its
         request."""
         request = new_request()
         data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests}}
-        self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, answered, CONFIRM_TIMEOUT)
+        self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, answered, ACK_TIMEOUT)
 
     def close(self) -> None:
         """Publish nothing more: what is journaled is published by whoever takes up the journal."""
         self._closed = True
+        self.committing.close()
+        self._confirming.close()
 
     def flush(self) -> None:
-        """Send what waits to be confirmed, before the end."""
-        for place in list(self._confirmations):
-            self._send_confirmations(place)
+        """Say what waits to be confirmed, before the end."""
+        if not self._closed:
+            self._confirming.flush()
 
 
 def publication_id(flight: Flight) -> str:

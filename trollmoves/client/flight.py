@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from trollmoves.bus.committing import Asked
 from trollmoves.client.addressing import Place
 from trollmoves.messages import Announcement
 
@@ -35,7 +38,38 @@ class Flight:
     request: str = ""
     place: Place | None = None
     """Where it goes; known before it is asked for."""
+    asked_at: float = 0.0
     asked: bool = False
     """The request is under way (or its record is being written)."""
     repeats: bool = False
     """The last request was never answered: the same provider is asked again under the same id."""
+    fence: int = 0
+    """Of the lease we were told of; 0 when we know of none."""
+    valid_until: float = math.inf
+    """Monotonic time until which we may publish; later we have to ask (upstream servers are never asked)."""
+    maybe_published: bool = False
+    """Our publication may be the second one."""
+    confirms: bool = False
+    """The provider wants to know when it is published."""
+    shown: bool = False
+    """The journal was told how far the move is."""
+
+    @property
+    def asked_for(self) -> Asked:
+        """The request, as its provider knows it."""
+        announcement = self.source.announcement
+        return Asked(announcement.host, announcement.port, announcement.epoch, announcement.offset, self.request)
+
+    def take_lease(self, said: Mapping[str, Any]) -> None:
+        """What the provider says with the outcome of our right to publish."""
+        self.confirms = said.get("confirm") is True
+        fence, until = said.get("fence"), said.get("valid_until")
+        if type(fence) is int:
+            self.fence = fence
+            self.valid_until = until if isinstance(until, float) else 0.0
+            self.maybe_published = said.get("maybe_published") is True
+
+    def forget_lease(self) -> None:
+        """After a restart the provider is asked anew whether we may publish."""
+        self.confirms = bool(self.source.announcement.epoch and self.request)
+        self.valid_until = 0.0 if self.confirms else math.inf

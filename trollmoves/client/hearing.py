@@ -9,7 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Listener, Loop
@@ -17,6 +17,7 @@ from trollmoves.bus.catching_up import CatchUp
 from trollmoves.client.asking import Asking, host_part
 from trollmoves.client.deciding import (
     FINISHED,
+    WAITING,
     Covered,
     Known,
     Notice,
@@ -43,6 +44,10 @@ SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
 CLIENT_BEATS = "/heartbeat/move_it_"
 PAUSE = 1.0
 """Seconds between two looks whether the journal can be written again."""
+OTHERS_ANNOUNCE = 3.0
+"""Seconds for the first of `lease_servers` to announce what another one has announced."""
+PEER_SILENCE = 12.0
+"""Seconds without a word of a peer of our kind, whose beats come every five, after which it is taken for dead."""
 NOTICES_KEPT = 20_000
 NOTICES_VALID = 600.0
 """Seconds; a peer's notice that came before the announcement it is about counts for this long."""
@@ -64,6 +69,19 @@ class Relay(Protocol):
         """What to call when the messages at hand are in the journal, which then calls *then*."""
 
 
+class Said(NamedTuple):
+    """A peer's notice about a file."""
+
+    peer: Provider
+    notice: Notice
+    key: str
+    """Of the content; empty when the announcer does not tell."""
+    when: float
+    """Monotonic time."""
+    shared: bool
+    """We share a lease with it: the provider can be asked how it is doing."""
+
+
 class Hearing:
     """The providers of one client chain; belongs to the loop."""
 
@@ -78,8 +96,12 @@ class Hearing:
         self._loop = loop
         self._asking = asking
         self._delay = settings.processing_delay or 0.0
-        self._notices: OrderedDict[str, tuple[Notice, str, float]] = OrderedDict()
+        self._notices: OrderedDict[str, Said] = OrderedDict()
         """By identity: what peers said lately."""
+        self._peers: set[Provider] = set()
+        """Those of our peers that are of our kind, and tell every few seconds that they are alive."""
+        self._left_to: dict[Provider, dict[int, str]] = {}
+        """Files that a peer asks for: with their identities, by peer."""
         self._listeners: dict[Provider, Listener] = {}
         self._catch_ups: dict[Provider, CatchUp] = {}
         self._heard: dict[Provider, float] = {}
@@ -90,6 +112,8 @@ class Hearing:
     def start(self) -> None:
         for provider in self._settings.providers:
             self._listen_to(provider)
+        if self._delay:
+            self._loop.after(1.0, self._check_peers)
         if self._settings.heartbeat and self._settings.heartbeat_alarm_scale > 0:
             self._loop.after(1.0, self._check_silence)
 
@@ -175,7 +199,7 @@ class Hearing:
         notice = read_notice(message)
         if notice is not None:
             if self._relay is None:
-                self._take_notice(notice, message)
+                self._take_notice(provider, notice, message)
             return
         announcement = read_announcement(message)
         if live:
@@ -188,7 +212,10 @@ class Hearing:
         interval = message.fields.get("min_interval")
         if isinstance(interval, (int, float)) and interval > 0:
             self._interval[provider] = float(interval)
-        if message.subject.startswith(SERVER_BEATS):
+        if not message.subject.startswith(SERVER_BEATS):
+            if message.extension.get("group") == self._settings.group:
+                self._peers.add(provider)
+        else:
             self._asking.wake(host=host_part(str(message.extension.get("address"))))
             self._catch_ups[provider].beat(message)
 
@@ -205,6 +232,9 @@ class Hearing:
         elif verdict is Verdict.SOURCE:
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
             self._asking.add_source(file, source)
+            if known is not None and known.state is State.ANNOUNCED and not self._delay and self._settings.lease_servers \
+                    and self._asking.is_preferred(source.provider):
+                self._ledger.step(file, State.ANNOUNCED, time.time(), 0, f"{source.provider} announces it as well")
         elif verdict is Verdict.IGNORE and known is not None and known.state not in FINISHED:
             self._announced_again(file, source)
         elif verdict is Verdict.TELL:
@@ -233,7 +263,7 @@ class Hearing:
         announcement, now = source.announcement, time.time()
         flight = Flight(self._journal.new_file(), self._settings.name, announcement.identity, now, source,
                         {source.provider: source})
-        state, due = self._first_step(announcement, now)
+        state, due = self._first_step(flight.id, announcement, now)
         self._asking.begin(flight, now=state is State.REQUESTED)
         steps = step_line(State.ANNOUNCED, now, source.provider)
         if state is not State.ANNOUNCED:
@@ -244,46 +274,75 @@ class Hearing:
         self._ledger.remember(flight.identity, flight.id, Known(
             state, announcement.key, announcement.size, source.provider, announcement.epoch, announcement.offset))
 
-    def _first_step(self, announcement: Announcement, now: float) -> tuple[State, float | None]:
+    def _first_step(self, file: int, announcement: Announcement, now: float) -> tuple[State, float | None]:
         """The state a new file begins in, and when it is due."""
-        notice = self._notice_of(announcement)
-        if notice is Notice.HAS:
+        said = self._said_of(announcement)
+        if said is not None and said.notice is Notice.HAS:
             return State.COVERED, None
-        if notice is Notice.ASKED and self._delay:
-            wait = after_notice(notice, State.ANNOUNCED, self._delay)
+        if said is not None and self._delay:
+            wait = after_notice(said.notice, State.ANNOUNCED, self._delay, shared=said.shared)
             assert isinstance(wait, Wait)
+            self._leave_to(said, file, announcement.identity)
             return State.ANNOUNCED, now + wait.seconds
+        if not self._delay and not self._asking.is_preferred(announcement.address):
+            return State.ANNOUNCED, now + OTHERS_ANNOUNCE
         if self._delay or self._asking.room(announcement.address) <= 0:
             return State.ANNOUNCED, now + self._delay
         return State.REQUESTED, None
 
     # Notices of peers: hot spares see each other's work.
 
-    def _take_notice(self, notice: Notice, message: Message) -> None:
+    def _take_notice(self, peer: Provider, notice: Notice, message: Message) -> None:
         identity, key = identity_of(message.fields), str(message.extension.get("key", ""))
-        self._notices[identity] = notice, key, time.monotonic()
+        shared = notice is Notice.ASKED and self._shares_lease(peer, message)
+        said = self._notices[identity] = Said(peer, notice, key, time.monotonic(), shared)
         self._notices.move_to_end(identity)
         if len(self._notices) > NOTICES_KEPT:
             self._notices.popitem(last=False)
         file, known = self._ledger.known(identity)
         if known is None or (key and known.key and key != known.key):
             return
-        action = after_notice(notice, known.state, self._delay)
+        action = after_notice(notice, known.state, self._delay, shared=shared)
         if action is None:
             return
         now = time.time()
+        self._left_to.get(peer, {}).pop(file, None)
         if isinstance(action, Covered):
             self._ledger.step(file, State.COVERED, None, 0, f"{message.sender} has it")
             self._ledger.forget(identity, file)
             self._asking.waiting.drop(file)
         else:
             self._ledger.step(file, known.state, now + action.seconds, 0, f"{message.sender} asks for it")
+            self._leave_to(said, file, identity)
 
-    def _notice_of(self, announcement: Announcement) -> Notice | None:
-        notice, key, when = self._notices.get(announcement.identity, (None, "", 0.0))
-        if notice is None or time.monotonic() - when > NOTICES_VALID or (key and announcement.key and key != announcement.key):
+    def _leave_to(self, said: Said, file: int, identity: str) -> None:
+        if not said.shared and said.peer in self._peers:
+            self._left_to.setdefault(said.peer, {})[file] = identity
+
+    def _shares_lease(self, peer: Provider, message: Message) -> bool:
+        """Whether the provider of what *peer* asks for gives leases, and gives us the same one: we can ask it how that stands."""
+        return (self._delay > 0 and peer in self._peers and isinstance(message.extension.get("epoch"), str)
+                and self._asking.is_sent_to(message))
+
+    def _said_of(self, announcement: Announcement) -> Said | None:
+        said = self._notices.get(announcement.identity)
+        if said is None or time.monotonic() - said.when > NOTICES_VALID:
             return None
-        return notice
+        return None if said.key and announcement.key and said.key != announcement.key else said
+
+    def _check_peers(self) -> None:
+        """What was left to a peer of our kind that has fallen silent need not wait any longer."""
+        if not self._open:
+            return
+        for peer in [peer for peer in self._left_to if time.monotonic() - self._heard.get(peer, 0.0) > PEER_SILENCE]:
+            files = self._left_to.pop(peer)
+            self._ledger.look_up_identities(files.values())
+            for file, identity in files.items():
+                found, known = self._ledger.known(identity)
+                if found == file and known is not None and known.state in WAITING:
+                    self._ledger.step(file, known.state, time.time(), 0, f"{peer} asked for it and has fallen silent")
+            self._asking.commit()
+        self._loop.after(1.0, self._check_peers)
 
     # Silence.
 

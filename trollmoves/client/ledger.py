@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -36,7 +36,11 @@ class Ledger:
 
     def look_up(self, messages: list[Message]) -> None:
         """Ask the journal once for all files that *messages* speak of."""
-        identities = [identity_of(message.fields) for message in messages if message.type != "beat"]
+        self.look_up_identities([identity_of(message.fields) for message in messages if message.type != "beat"])
+
+    def look_up_identities(self, identities: Iterable[str]) -> None:
+        """The same, by their identities."""
+        identities = list(identities)
         rows = self._journal.find("known_files", (self._chain, orjson.dumps(identities))) if identities else []
         self._on_record = {row["identity"]: (row["id"], Known(State(row["state"]), row["key"], row["size"], row["provider"]))
                            for row in rows}

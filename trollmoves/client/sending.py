@@ -10,7 +10,7 @@ from typing import Any
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.streaming import Stream
-from trollmoves.client.addressing import Addressing, make_open_directory
+from trollmoves.client.addressing import Addressing, Place, make_open_directory
 from trollmoves.client.flight import Flight
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import TrollmovesError
@@ -20,6 +20,8 @@ from trollmoves.workers import Work, Workers
 GROUPED = 200
 """Requests in one message."""
 DIRECTORIES_KEPT = 1000
+DELIVERED = ("file", "dataset", "collection")
+"""Types of a reply that says that files are at their destination."""
 
 
 class Sending:
@@ -27,9 +29,10 @@ class Sending:
 
     def __init__(self, settings: ClientSettings, addressing: Addressing, who: Mapping[str, Any], loop: Loop, envelope: Envelope,
                  workers: Workers, stream: Stream, requesters: Requesters, answered: Callable[[Flight, Message | None], Any],
-                 failed: Callable[[Flight, str, bool, str], Any]):
-        """*who* says to providers who we are. *answered* gets the reply, or None when there is none; *failed* what cannot be
-        asked for: error code, whether another try is pointless, and the reason."""
+                 progress: Callable[[Flight, Mapping[str, Any]], Any], failed: Callable[[Flight, str, bool, str], Any]):
+        """*who* says to providers who we are. *answered* gets the reply, or None when there is none; *progress* what a provider
+        says of a request that takes long; *failed* what cannot be asked for: error code, whether another try is pointless, and
+        the reason."""
         self._settings = settings
         self._addressing = addressing
         self._who = who
@@ -39,6 +42,7 @@ class Sending:
         self._stream = stream
         self._requesters = requesters
         self._answered = answered
+        self._progress = progress
         self._failed = failed
         self._directories: OrderedDict[str, None] = OrderedDict()
         """Local directories that were made."""
@@ -90,11 +94,11 @@ class Sending:
         """One request, in upstream's form."""
         assert flight.place is not None
         announcement = flight.source.announcement
-        data = self._addressing.request_data(announcement.message.fields, flight.place)
+        data = push_data(self._addressing, self._who, flight, flight.place)
         place, subject = (announcement.host, announcement.port), announcement.message.subject
         if announcement.epoch:
-            data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **self._who}
-            self._requesters.ours(*place).ask(flight.request, subject, "push", data, partial(self._answered, flight))
+            self._requesters.ours(*place).ask(flight.request, subject, "push", data, partial(self._answered, flight),
+                                              progress=partial(self._progress, flight))
         else:
             self._requesters.upstream(*place).ask(subject, "push", data, partial(self._answered, flight),
                                                   self._settings.transfer_req_timeout)
@@ -122,6 +126,16 @@ class Sending:
                 pushes = [(flight.source.announcement.offset, flight.request) for flight in part]
                 data = {"destination": destination,
                         EXTENSION: {"version": PROTOCOL, "epoch": epoch, "pushes": pushes, **self._who}}
-                asked = {flight.request: (flight.source.announcement.message, partial(self._answered, flight)) for flight in part}
+                asked = {flight.request: (flight.source.announcement.message, partial(self._answered, flight),
+                                          partial(self._progress, flight)) for flight in part}
                 self._requesters.ours(host, port).ask_group(part[0].source.announcement.message.subject, "push", data, asked)
                 crashing.point("client.asked")
+
+
+def push_data(addressing: Addressing, who: Mapping[str, Any], flight: Flight, place: Place) -> dict[str, Any]:
+    """What a request for one file says."""
+    announcement = flight.source.announcement
+    data = addressing.request_data(announcement.message.fields, place)
+    if announcement.epoch:
+        data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **who}
+    return data

@@ -57,8 +57,6 @@ class Arrived:
     flight: Flight
     reply: Message
     place: Place
-    confirms: bool
-    """The provider wants to know when it is done."""
     attempt: int = 0
 
 
@@ -116,13 +114,14 @@ class Unpacking:
         assert flight.place is not None
         line = receipt_line(flight, reply)
         self._journal.write([("step", [(State.MOVED, time.time(), flight.attempt, line, flight.id)])])
-        self._submit(Arrived(flight, reply, flight.place, reply.extension.get("confirm") is True))
+        self._submit(Arrived(flight, reply, flight.place))
 
     def take_up(self, flight: Flight, place: Place) -> None:
         """*flight* was delivered to the last process, which did not come to publish it."""
         announcement = flight.source.announcement
+        flight.forget_lease()
         if self._concerns(announcement.message):
-            self._submit(Arrived(flight, announcement.message, place, bool(announcement.epoch and flight.request)))
+            self._submit(Arrived(flight, announcement.message, place))
         else:
             flight.place = place
             self._delivering.deliver(flight, announcement.message)
@@ -138,6 +137,8 @@ class Unpacking:
     def _submit(self, arrived: Arrived) -> None:
         if self._closed:
             return
+        if arrived.flight.confirms:
+            self._delivering.committing.hold(arrived.flight.asked_for)
         lane = zlib.crc32(arrived.flight.identity.encode("utf-8", "replace")) % LANES
         self._workers.submit([Work(("unpack", self._chain, lane), 1,
                                    partial(self._unpack, arrived), partial(self._tried, arrived))])
@@ -187,14 +188,16 @@ class Unpacking:
         kind, data = unpacked_message_data(data, members, lambda member: self._addressing.published_path(place, member.path))
         rows = [one.row(flight.id) for one in found.values() if one.members] if self._deletes else []
         flight.place = place
-        self._delivering.publish(flight, arrived.reply.subject, kind, data, more=[("add_packed", rows)] if rows else [])
-        if arrived.confirms:
-            self._delivering.confirm(flight)
-        if rows:  # after what was just noted
-            self._loop.call(self._journal.write, [], self._remove, flight.id, [row[1:] for row in rows])
+
+        def noted() -> None:
+            if rows:
+                self._journal.write([], self._remove, flight.id, [row[1:] for row in rows])
+        more = [("add_packed", rows)] if rows else []
+        self._delivering.publish(flight, arrived.reply.subject, kind, data, more=more, noted=noted)
 
     def _not_unpacked(self, arrived: Arrived, error: Exception) -> None:
         flight, detail = arrived.flight, str(error)[:500]
+        self._delivering.committing.release(flight.request)
         if isinstance(error, OriginGone | OriginChanged):
             self._failed(flight, error.code, False, detail)
         elif not isinstance(error, MoveError | OSError) or isinstance(error, BadArchive) or _age(flight) > EXPIRES_AFTER:

@@ -87,6 +87,16 @@ def publishers(value: Any) -> Any:
         raise ValueError("has an address that is not tcp://host:port; write for example tcp://127.0.0.1:40000") from None
 
 
+def request_addresses(value: Any) -> Any:
+    """`host:port` of requests, separated by white space."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(dict.fromkeys(format_endpoint(*parse_endpoint(word)) for word in value.split()))
+    except ValueError:
+        raise ValueError("has a word that is not host:port; write for example 192.0.2.1:9094 192.0.2.2:9094") from None
+
+
 def destination(value: Any) -> Any:
     """A uri or an absolute path, with trollsift fields."""
     if not isinstance(value, str):

@@ -100,8 +100,9 @@ class ServerSettings(ChainSettings):
     connection_parameters: Mapped = option(
         Parameters(), "settings of the mover, one per line: `connection_parameters__name = value`")
 
-    delete: Annotated[Literal["first", "all"] | None, BeforeValidator(values.deletion)] = option(
-        None, "remove a delivered file when every known consumer has confirmed it (`true` or `all`), or the `first` one", "false")
+    delete: Annotated[Literal["first", "all"] | tuple[str, ...] | None, BeforeValidator(values.deletion)] = option(
+        None, "remove a delivered file when every known consumer has confirmed it (`true` or `all`), the `first` one, or all "
+              "that are named: client sections as `section@host`, upstream clients by their addresses", "false")
     remove_delay: Seconds = option(30.0, "seconds between the last confirmation and the removal")
     delete_after: OptionalSeconds = option(None, "age after which an announced file is removed, confirmed or not: `12h`, `7d`")
 
@@ -217,6 +218,9 @@ class ClientSettings(ChainSettings):
         0.0, "connect again after this many intervals without a message; 0 is never")
     processing_delay: OptionalSeconds = option(None, "seconds to leave to the primary; makes this client a hot spare")
     group: str = option("", "name that a primary and its hot spares share; that of the section if left out")
+    lease_servers: Annotated[tuple[str, ...], BeforeValidator(places.request_addresses)] = option(
+        (), "request addresses (`host:port`) of servers that announce the same files, in the order in which every member of the "
+            "group asks them: the first that answers decides who publishes")
     in_flight: Annotated[int, BeforeValidator(values.number_of(1, 10_000))] = option(512, "requests under way per provider")
     catch_up: Annotated[float, BeforeValidator(values.seconds_of(named={"all": math.inf, "none": 0.0}))] = option(
         math.inf, "what a new client asks for of the past: `all` the server remembers, `none`, or a time like `12h`", "all")
@@ -237,8 +241,8 @@ class ClientSettings(ChainSettings):
         ("uid", "uri", "path", "dataset", "collection", "destination", "origin", "request_address", "trollmoves"))
     """Keys of a message that are never replaced."""
     FREE_TEXT: ClassVar[frozenset[str]] = frozenset(
-        ("providers", "destination", "topic", "login", "nameservers", "listen_address", "working_directory", "xritdecompressor",
-         "ftp_root", "backup_targets"))
+        ("providers", "lease_servers", "destination", "topic", "login", "nameservers", "listen_address", "working_directory",
+         "xritdecompressor", "ftp_root", "backup_targets"))
     """Options whose own values may look like a mapping `a:b`."""
 
     @property

@@ -5,6 +5,7 @@ They raise `ValueError` saying what is wrong and what to write; the text never r
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -123,12 +124,27 @@ def unpacker(*names: str) -> Reader:
 
 
 def deletion(value: Any) -> Any:
-    """None, `first` or `all`; true means `all`."""
+    """None, `first`, `all` (which true means), or the names of consumers."""
     if isinstance(value, str) and value.lower() in (*_TRUE, "all"):
         return "all"
     if value is None or is_false(value):
         return None
+    names = words(value)
+    if isinstance(names, tuple) and names and all(map(_names_consumer, names)):
+        return names
     return one_of("false", "true", "first", "all")(value)
+
+
+def _names_consumer(word: Any) -> bool:
+    """Whether *word* is `section@host`, or the address of a host."""
+    section, at, host = str(word).partition("@")
+    if at:
+        return bool(section and host)
+    try:
+        ipaddress.ip_address(section)
+    except ValueError:
+        return False
+    return True
 
 
 def words(value: Any) -> Any:

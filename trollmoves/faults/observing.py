@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,8 @@ class Observer:
     def __init__(self, directory: Path, ledger: Ledger):
         self.violations: list[str] = []
         self.seen = 0
+        self.moves: Counter[str] = Counter()
+        """By name: how often a file took it (from a temporary name, so once for every move)."""
         self._directory = directory
         self._ledger = ledger
         self._inotify = INotify()
@@ -58,6 +61,7 @@ class Observer:
                 if event.mask & flags.Q_OVERFLOW:
                     self.violations.append("the observer itself lost events: files came too fast for it")
                 elif event.name and event.wd in self._directories:
+                    self.moves[event.name] += bool(event.mask & flags.MOVED_TO) and not event.name.startswith(".")
                     self._look(self._directories[event.wd] / event.name, bool(event.mask & flags.ISDIR))
 
     def _look(self, path: Path, is_directory: bool) -> None:

@@ -150,6 +150,33 @@ ON CONFLICT (file, transfer) DO UPDATE SET peer = excluded.peer, request = exclu
     time = excluded.time, attempt = excluded.attempt, client = excluded.client, spare = excluded.spare,
     receipt = coalesce(excluded.receipt, receipt);
 
+-- name: lease
+-- Who has the right to publish a delivery (see schema/0005.sql).
+UPDATE transfers SET client = ?, request = ?, spare = ?, peer = ?, fence = ?, committed = ?, doubtful = ?
+WHERE file = ? AND transfer = ?;
+
+-- name: transfers_asked
+-- For each [position, request] of a list: all moves of that file for the members of one group.
+SELECT json_extract(asked.value, '$[1]') AS asked, transfers.* FROM json_each(?) AS asked
+JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
+JOIN transfers ON transfers.file = announcements.file
+WHERE transfers.consumer_group = ? AND transfers.destination <> '';
+
+-- name: put_progress
+INSERT OR REPLACE INTO progress (file, chain, done, total, began, time) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: end_progress
+DELETE FROM progress WHERE file = ?;
+
+-- name: end_all_progress
+DELETE FROM progress;
+
+-- name: under_way
+SELECT files.identity AS identity, progress.*, coalesce(files.request,
+       (SELECT request FROM transfers WHERE transfers.file = progress.file AND transfers.state = 'moving' LIMIT 1), '') AS request
+FROM progress JOIN files ON files.id = progress.file
+WHERE progress.chain = ? ORDER BY began LIMIT 20;
+
 -- name: transfer
 SELECT * FROM transfers WHERE file = ? AND transfer = ?;
 
@@ -168,15 +195,18 @@ SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'ackn
 
 -- name: delivered_by_requests
 -- Files that were delivered for the requests in a list of [position, request].
-SELECT transfers.file AS file FROM json_each(?) AS asked
+SELECT transfers.file AS file, transfers.transfer AS transfer FROM json_each(?) AS asked
 JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
 JOIN transfers ON transfers.file = announcements.file AND transfers.request = json_extract(asked.value, '$[1]')
 WHERE transfers.request <> '' AND transfers.state = 'moved';
 
--- name: delivered_for
-SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_group = ?)) AND state IN ('moved', 'acknowledged');
+-- name: confirmations
+-- Who has a file for good: of our clients those that confirmed it, of upstream's those that it was delivered to.
+SELECT client, consumer_group, spare, peer, time FROM transfers
+WHERE file = ? AND (state = 'acknowledged' OR (state = 'moved' AND consumer_group = ''));
 
 -- name: consumers
+-- The primaries of our kind that were served since a time.
 SELECT DISTINCT client, consumer_group FROM transfers
 WHERE chain = ? AND time > ? AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged');
 
@@ -189,12 +219,15 @@ WHERE file IN (SELECT value FROM json_each(?)) AND request IN (SELECT json_extra
 INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);
 
 -- name: due_removals
-SELECT removals.file, removals.tries, files.path, files.device, files.inode, files.size, files.mtime_ns
+SELECT removals.file, removals.tries, files.created, files.path, files.device, files.inode, files.size, files.mtime_ns
 FROM removals JOIN files ON files.id = removals.file WHERE removals.chain = ? AND removals.due <= ? ORDER BY removals.due LIMIT ?;
 
 -- name: move_removals
 -- The clock was set.
 UPDATE removals SET due = due + :leap;
+
+-- name: move_transfers
+UPDATE transfers SET time = time + :leap;
 
 -- name: move_files
 UPDATE files SET created = created + :leap, time = time + :leap, due = due + :leap;
@@ -204,6 +237,14 @@ UPDATE copies SET time = time + :leap;
 
 -- name: delay_removal
 UPDATE removals SET due = ?, tries = tries + 1 WHERE file = ?;
+
+-- name: hurry_removals
+-- Files that wait to be removed were confirmed: look at them now (a list of ids in JSON).
+UPDATE removals SET due = ? WHERE file IN (SELECT value FROM json_each(?)) AND tries = 0;
+
+-- name: wait_removal
+-- Somebody has not confirmed yet.
+UPDATE removals SET due = ? WHERE file = ?;
 
 -- name: end_removal
 DELETE FROM removals WHERE file = ?;
@@ -223,13 +264,18 @@ UPDATE removals SET due = ? WHERE chain = ? AND NOT EXISTS (
 -- The same for the files in a list.
 UPDATE removals SET due = ? WHERE file IN (SELECT value FROM json_each(?));
 
+-- name: removals_failing
+SELECT count(*) FROM removals WHERE chain = ? AND tries > 0;
+
 -- name: removals_waiting
 SELECT count(*) FROM removals WHERE chain = ?;
 
 -- name: aged_files
-SELECT files.id AS file, path, device, inode, size, mtime_ns FROM files
-WHERE chain = ? AND path IS NOT NULL AND created < ? AND state NOT IN ('given_up', 'seen')
-  AND instr(steps, '["removed"') = 0 ORDER BY id LIMIT ?;
+-- Those whose removal was tried are among the due ones.
+SELECT files.id AS file, coalesce(tries, 0) AS tries, path, device, inode, size, mtime_ns
+FROM files LEFT JOIN removals ON removals.file = files.id
+WHERE files.chain = ? AND path IS NOT NULL AND created < ? AND state NOT IN ('given_up', 'seen')
+  AND instr(steps, '["removed"') = 0 AND coalesce(tries, 0) = 0 ORDER BY files.id LIMIT ?;
 
 -- name: row_of_path
 SELECT id FROM files WHERE chain = ? AND identity = ? AND path = ? ORDER BY id DESC LIMIT 1;
@@ -367,9 +413,13 @@ INSERT INTO meta (name, value) VALUES ('position', ?) ON CONFLICT (name) DO UPDA
 
 -- name: unpublished
 -- Publications that are in the journal and were perhaps not sent.
-SELECT position, subject, announcements.file AS file, announcements.message AS message, files.message AS announcement
+SELECT position, subject, announcements.file AS file, announcements.message AS message, files.message AS announcement,
+       identity, created, attempt, request
 FROM announcements JOIN files ON files.id = announcements.file
 WHERE files.chain = ? AND files.state = 'publishing' AND position > ? ORDER BY position LIMIT ?;
+
+-- name: published_since
+SELECT request, message FROM files WHERE chain = ? AND state = 'published' AND time >= ? AND request IS NOT NULL;
 
 -- name: files_with_names
 -- What is known, in any chain, of files with the names in a list; and whether their origin is waiting to be removed.

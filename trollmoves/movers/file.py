@@ -85,7 +85,7 @@ class FileSession(Session):
         target = _create(path)
         try:
             if origin.size <= SMALL:
-                sent = _through_memory(origin, target, path, self._sums, self._pace)
+                sent = _through_memory(origin, target, path, self._sums, self._pace, progress)
             else:
                 sent = _by_kernel(origin, target, progress, self._pace)
             if self._file_mode is not None:
@@ -232,7 +232,7 @@ def _linked(origin: Origin, path: str) -> bool:
     return True
 
 
-def _through_memory(origin: Origin, target: int, path: str, sums: bool, pace: Pace) -> Sent:
+def _through_memory(origin: Origin, target: int, path: str, sums: bool, pace: Pace, progress: Progress) -> Sent:
     data = os.pread(origin.descriptor, origin.size + 1, 0)
     if len(data) != origin.size:
         raise OriginChanged(f"{origin.path}: has {len(data)} bytes, had {origin.size} when it was opened")
@@ -241,6 +241,8 @@ def _through_memory(origin: Origin, target: int, path: str, sums: bool, pace: Pa
         part = view[:pace.at_once(SMALL)]
         pace.wait_for(len(part))
         view = view[os.write(target, part):]
+        if view:
+            progress(len(data) - len(view))
     if not sums:
         return Sent(len(data), None, "size")
     if os.pread(target, origin.size + 1, 0) != data:

@@ -19,24 +19,27 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Asker, Loop
+from trollmoves.bus.leases import UNCONTESTED, Lease
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import Busy, MoveError, OriginChanged, OriginGone
+from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
+from trollmoves.movers.sessions import Sessions
 from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.server.removing import Removing
-from trollmoves.server.replies import Replies, result, shown, verdict
-from trollmoves.server.requests import Consumer, members
+from trollmoves.server.replies import Replies, shown, verdict
+from trollmoves.server.requests import Consumer, Waiter, members
 from trollmoves.server.shares import Shares
+from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
 
-LONGEST_HOLD = 10.0
-"""Seconds a reply is held back before a peer that knows our extension gets `pending`."""
+NOTED_AFTER = 1.0
+"""Seconds after which a move is journaled although it is not over."""
 MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
 SMALL_REQUEST = 16 * 2**10
@@ -86,19 +89,6 @@ class Served:
 
 
 @dataclass(slots=True)
-class Waiter:
-    """Somebody who waits for the outcome of a move."""
-
-    asker: Asker
-    message: Message
-    since: float
-    request: str
-    """Empty for upstream clients, whose reply is held back until the end."""
-    grouped: bool = False
-    """The request came together with others, and so go the answers."""
-
-
-@dataclass(slots=True)
 class Moving:
     """A move that is queued or running, and who waits for it."""
 
@@ -114,12 +104,21 @@ class Moving:
     consumer: Consumer
     before: list[Receipt]
     """The receipts of an earlier delivery of the same content to the same consumer and destination, if there was one."""
+    lease: Lease | None = None
+    """Who may publish it; None for upstream clients, who do not ask."""
+    lease_written: tuple[int, int, int] = UNCONTESTED
+    """What the journal has of it, after an earlier delivery."""
     waiters: list[Waiter] = field(default_factory=list)
-    requests: set[str] = field(default_factory=set)
+    requests: dict[str, Waiter] = field(default_factory=dict)
+    """Who waits or waited under each id; the one that asks how it stands is a copy of it."""
     done: int = 0
+    shown: int = 0
+    """Bytes done when the journal was told last."""
     began: float = field(default_factory=time.time)
     noted: bool = False
     """The journal has it."""
+    cancelled: bool = False
+    """Nobody wants it any more."""
     wanted: tuple[Member, ...] = ()
     """Its files as they were announced."""
     brought: int = 0
@@ -154,6 +153,7 @@ class Moves:
         self._workers = workers
         self._replies = replies
         self._reply = reply
+        self.sharing = Sharing(journal, replies, reply, self.say)
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
         self._started = Shares()
@@ -204,13 +204,29 @@ class Moves:
         if not self._held.has_room(peer, MOST_HELD if weight > SMALL_REQUEST else 2 * MOST_HELD):
             raise Busy("too many large requests are waiting", 5.0)
 
+    def admit(self, push: Push, served: Served, waiter: Waiter, then: Callable[[], Any]) -> None:
+        """Call *then* when it is found that who waits may have files where *push* sends them; else tell it."""
+        asked = push._replace(peer=waiter.asker.address)
+
+        def checked(outcome: Any) -> None:
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                then()
+            except MoveError as error:
+                self.tell_error(waiter, error)
+        self._workers.submit([Work(("rights", waiter.asker.address), 1, lambda _: served.pushing.check(asked), checked)])
+
     def join(self, moving: Moving, waiter: Waiter) -> None:
+        """Somebody wants what is being moved: another member of the group, or the same again."""
         self.wait(moving, waiter)
         if waiter.request:
-            moving.requests.add(waiter.request)
+            moving.requests[waiter.request] = waiter
             self._by_request[waiter.request] = moving.push.transfer
 
     def wait(self, moving: Moving, waiter: Waiter) -> None:
+        if moving.lease is not None and moving.lease.claim(waiter.consumer.client, waiter.request, time.monotonic()):
+            moving.consumer, moving.request = waiter.consumer, waiter.request
         moving.waiters.append(waiter)
         self._held.add(waiter.asker.address, moving.weight_of(waiter))
 
@@ -250,12 +266,30 @@ class Moves:
 
         def progress(done: int) -> None:
             moving.done = done
+            if moving.cancelled:
+                raise Cancelled(f"cancelled after {done} of {moving.total} bytes")
+
+        def run(sessions: Sessions) -> list[Receipt]:
+            progress(0)
+            return moving.served.pushing.push(push, sessions, progress)
 
         # Small files queue apart from large ones, for which they must not wait.
         quick = moving.served.pushing.is_quick(push.destination, moving.total)
-        return Work((*push.destination.address[:3], quick), limit,
-                    lambda sessions: moving.served.pushing.push(push, sessions, progress),
-                    lambda outcome: self._tried(moving, outcome), quick, far=not push.destination.is_local)
+        return Work((*push.destination.address[:3], quick), limit, run, lambda outcome: self._tried(moving, outcome), quick,
+                    far=not push.destination.is_local)
+
+    def cancel(self, request: str) -> bool:
+        """Whoever made that request does not want it any more: without others who do, the move ends. False when there is none."""
+        moving = self.of_request(request)
+        if moving is None:
+            return False
+        del moving.requests[request], self._by_request[request]
+        for waiter in [waiter for waiter in moving.waiters if waiter.request == request]:
+            moving.waiters.remove(waiter)
+            self._held.add(waiter.asker.address, -moving.weight_of(waiter))
+            self.tell_error(waiter, Cancelled("cancelled"))
+        moving.cancelled = not moving.requests and not moving.waiters
+        return True
 
     # A move is over.
 
@@ -280,7 +314,8 @@ class Moves:
             # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
             outcome = moving.before
         if isinstance(outcome, Exception):
-            state = State.GIVEN_UP if getattr(outcome, "permanent", False) else State.FAILED
+            ends = getattr(outcome, "permanent", False) and not isinstance(outcome, Cancelled)  # others may ask for it
+            state = State.GIVEN_UP if ends else State.FAILED
             error = outcome if isinstance(outcome, MoveError) else MoveError(f"{type(outcome).__name__}: {outcome}")
             detail = shown(error)
             logger.warning("%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact, detail,
@@ -289,15 +324,29 @@ class Moves:
             return
         detail = _summary(outcome)
         receipt = orjson.dumps(outcome).decode()
-        self._record(moving, State.MOVED, now, detail, receipt, moving.served.removing.schedule(moving.file), outcome)
+        more = [*moving.served.removing.schedule(moving.file), *self._lease_records(moving)]
+        self._record(moving, State.MOVED, now, detail, receipt, more, outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
+
+    def _lease_records(self, moving: Moving) -> list[Operation]:
+        """What is to be written of the lease; nothing where its holder is alone and is told with the outcome to publish."""
+        lease = moving.lease
+        if lease is None:
+            return []
+        durable = self.sharing.settle(moving.push.transfer, lease, moving.waiters, moving.lease_written)
+        if durable is None:
+            return []
+        spare, peer = moving.consumer.spare, moving.push.peer
+        return [("lease", [(lease.holder, lease.request, spare, peer, *lease.durable, moving.file, moving.push.transfer)])]
 
     def _record(self, moving: Moving, state: State, now: float, detail: str, receipt: str, more: list[Operation],
                 outcome: list[Receipt] | MoveError) -> None:
         """Note what is to be written and told, with all else that ends in this turn of the loop."""
         if not self._ended:
             self._loop.call(self._write_ended)
+        if moving.shown:
+            more = [*more, ("end_progress", [(moving.file,)])]
         transfer, step = _records(moving, state, now, detail, receipt)
         self._ended.append((moving, outcome))
         self._ended_transfers.append(transfer)
@@ -313,16 +362,33 @@ class Moves:
         """The journal has it: answer those who wait."""
         crashing.point("server.moved")
         for moving, outcome in ended:
-            for waiter in self._forget(moving):
-                if isinstance(outcome, MoveError):
+            waiters = self._forget(moving)
+            if isinstance(outcome, MoveError):
+                for waiter in waiters:
                     self.tell_error(waiter, outcome)
-                elif waiter.grouped:
-                    self.say(waiter, result(waiter.request, outcome[-1]))
-                else:
+                if moving.lease is not None:
+                    self.sharing.failed(moving.push.transfer)
+            elif moving.lease is None:
+                for waiter in waiters:
                     raw = self._replies.delivered(waiter.message, waiter.request, outcome, moving.served.pushing.names_files)
                     self._reply(waiter.asker, raw)
+            else:
+                self._share(moving, moving.lease, outcome, waiters)
         self._send_said()
         crashing.point("server.replied")
+
+    def _share(self, moving: Moving, lease: Lease, receipts: list[Receipt], waiters: list[Waiter]) -> None:
+        """The holder of the lease is told the outcome; others of its group wait until it has published."""
+        named = moving.served.pushing.names_files
+        others = []
+        for waiter in waiters:
+            if waiter.consumer.client == lease.holder:
+                self.sharing.deliver(waiter, receipts, named, self.sharing.said_of(lease))
+            else:
+                others.append(waiter)
+        if others:
+            chain = moving.served.settings.name
+            self.sharing.keep(Shared(moving.file, chain, moving.push.transfer, named, receipts, lease), others)
 
     def tell_error(self, waiter: Waiter, error: MoveError) -> None:
         if waiter.grouped:
@@ -355,18 +421,39 @@ class Moves:
     # Long moves: a reply within ten seconds, whatever happens.
 
     def _every_second(self) -> None:
-        now = time.monotonic()
+        now, moment = time.monotonic(), time.time()
+        records: list[Operation] = []
         for moving in self._moving.values():
-            if not moving.noted and moving.is_here and time.time() - moving.began > 1.0:
-                # Short moves are journaled once, when they are over: if we die meanwhile, the client asks again.
-                transfer, step = _records(moving, State.MOVING, moving.began, "", None)
-                self._journal.write([("put_transfer", [transfer]), ("step", [step])])
-            late = [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]
-            for waiter in late:
+            if moving.is_here and moment - moving.began > NOTED_AFTER:
+                records += _progress(moving, moment)
+            for waiter in [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]:
                 moving.waiters.remove(waiter)
                 self._held.add(waiter.asker.address, -moving.weight_of(waiter))
-                self._reply(waiter.asker, self._replies.pending(waiter.message, waiter.request, moving.done, moving.total))
+                self._tell_pending(moving, waiter)
+        if records:
+            self._journal.write(records)
+        self.sharing.tick()
         self._loop.after(1.0, self._every_second)
+
+    def _tell_pending(self, moving: Moving, waiter: Waiter) -> None:
+        if waiter.grouped:
+            self.say(waiter, {"request": waiter.request, "state": "moving", "done": moving.done, "total": moving.total})
+        else:
+            self._reply(waiter.asker, self._replies.pending(waiter.message, waiter.request, moving.done, moving.total))
+
+
+def _progress(moving: Moving, now: float) -> list[Operation]:
+    """What is written of a move that takes long. (Short ones are journaled once, when they are over: if we die meanwhile, the
+    client asks again.)"""
+    records: list[Operation] = []
+    if not moving.noted:
+        transfer, step = _records(moving, State.MOVING, moving.began, "", None)
+        records += [("put_transfer", [transfer]), ("step", [step])]
+    if moving.done != moving.shown:
+        moving.shown = moving.done
+        row = (moving.file, moving.served.settings.name, moving.done, moving.total, moving.began, now)
+        records.append(("put_progress", [row]))
+    return records
 
 
 def _records(moving: Moving, state: State, now: float, detail: str, receipt: str | None) -> tuple[Any, Any]:

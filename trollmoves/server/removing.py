@@ -6,6 +6,7 @@ What a file was unpacked from goes together with it, if origins are removed at a
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from typing import Any
@@ -23,8 +24,13 @@ EVERY = 1.0
 """Seconds between two looks at what is due."""
 SOON = 0.1
 AT_ONCE = 200
+AGED = "delete_after"
 CONSUMER_KNOWN = 24 * 3600.0
 """Seconds a consumer that was served is waited for; `delete_after` is the backstop for files nobody comes for."""
+CONSUMERS_LAST = 0.5
+"""Seconds between two looks at who was served lately: one for all files of a round."""
+LOOK_AGAIN = 2.0
+"""Seconds between two looks at a file that somebody has not confirmed, at least; a confirmation hurries it."""
 RETRY = 60.0
 """Seconds between two tries of a removal that failed; never hotter."""
 
@@ -36,7 +42,9 @@ class Removing:
         """*roots* are the directories above all files that may be announced."""
         self._chain = settings.name
         self._delay = settings.remove_delay
-        self._everyone = settings.delete != "first"
+        self._who = "all" if settings.delete is None else settings.delete
+        self._known: tuple[float, list[Any]] = (-math.inf, [])
+        """The consumers that are waited for, and when that was looked up."""
         self._after = settings.delete_after
         self._deletes = settings.delete is not None
         self._unpacks = settings.compression is not None
@@ -68,33 +76,51 @@ class Removing:
 
     def _remove_due(self, now: float) -> bool:
         """Remove some of what is due; whether there is more."""
-        due = self._journal.find("due_removals", (self._chain, now, AT_ONCE))
-        consumers = self._consumers(now) if due and self._everyone else []
-        for row in due:
+        found = self._journal.find("due_removals", (self._chain, now, AT_ONCE))
+        for row in found:
             if self._stays(row["file"]):
                 self._journal.write([("end_removal", [(row["file"],)])])
-            elif any(not self._has(consumer, row["file"]) for consumer in consumers):
-                self._journal.write([("delay_removal", [(now + self._delay, row["file"])])])
-            else:
+                continue
+            due = self._due(row["file"])
+            if due is not None and due <= now:
                 self._remove(row, now, "delivered")
-        return len(due) == AT_ONCE
+            elif self._after is not None and row["created"] < now - self._after:
+                self._remove(row, now, AGED)
+            else:
+                again = now + (RETRY if row["tries"] else max(self._delay, LOOK_AGAIN))
+                self._journal.write([("wait_removal", [(due or again, row["file"])])])
+        return len(found) == AT_ONCE
 
     def _stays(self, file: int) -> bool:
         """Whether it is an origin of a chain that does not remove them."""
         return not self._deletes and not self._packed_of(file)
 
-    def _consumers(self, now: float) -> list[Any]:
-        """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""
-        return self._journal.find("consumers", (self._chain, now - CONSUMER_KNOWN))
+    def _due(self, file: int) -> float | None:
+        """When *file* may go: so long after the last confirmation that is waited for; None as long as one lacks."""
+        confirmed = self._journal.find("confirmations", (file,))
+        if not confirmed or not self._suffices(confirmed):
+            return None
+        when = [float(row["time"]) for row in confirmed]
+        return (min(when) if self._who == "first" else max(when)) + self._delay
 
-    def _has(self, consumer: Any, file: int) -> bool:
-        return self._journal.find_one("delivered_for", (file, consumer["client"], consumer["consumer_group"])) is not None
+    def _suffices(self, confirmed: list[Any]) -> bool:
+        if self._who == "first":
+            return True
+        if self._who == "all":
+            return all(any(_stands_for(row, consumer) for row in confirmed) for consumer in self._consumers())
+        return all(any(_is_named(row, name) for row in confirmed) for name in self._who)
+
+    def _consumers(self) -> list[Any]:
+        """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""
+        if time.monotonic() - self._known[0] > CONSUMERS_LAST:
+            self._known = time.monotonic(), self._journal.find("consumers", (self._chain, time.time() - CONSUMER_KNOWN))
+        return self._known[1]
 
     def _remove_aged(self, now: float) -> None:
         """`delete_after`: the backstop against a consumer that never comes back."""
         if self._after is not None:
             for row in self._aged(now - self._after):
-                self._remove(row, now, "delete_after")
+                self._remove(row, now, AGED)
 
     def _aged(self, before: float) -> list[Any]:
         return self._journal.find("aged_files", (self._chain, before, AT_ONCE))
@@ -107,8 +133,7 @@ class Removing:
             if self._deletes:
                 self._remove_packed(row["file"])
         except OSError as error:
-            logger.error("%s cannot be removed (%s); tried again in %d s", path, error.strerror, RETRY)
-            self._journal.write([("delay_removal", [(now + RETRY, row["file"])])])
+            self._not_removed(row, now, path, error.strerror or str(error))
             return
         crashing.point("server.removed")
         detail = f"removed ({why})" if removed else "not removed: gone, or another file has its name"
@@ -123,6 +148,17 @@ class Removing:
         members = self._journal.find("members_of", (row["file"],))
         return any([self._remove_file(member) for member in members or [row] if everything or not members or member["copy"]])
 
+    def _not_removed(self, row: Any, now: float, path: str, reason: str) -> None:
+        """Counted, and tried again, never hotter than once in a minute."""
+        tries = row["tries"] + 1
+        logger.error("%s cannot be removed (%s, %d times now); tried again in %d s", path, reason, tries, RETRY)
+        records: list[Operation] = [("add_removal", [(row["file"], self._chain, now)]),
+                                    ("delay_removal", [(now + RETRY, row["file"])])]
+        if tries == 1:
+            line = step_line("failed", now, detail=f"cannot be removed: {reason}")
+            records.append(("note", [{"line": line, "id": row["file"]}]))
+        self._journal.write(records)
+
     def _remove_file(self, row: Any) -> bool:
         return remove(self._roots, announced_file(row))
 
@@ -135,3 +171,12 @@ class Removing:
             if self._journal.find_one("packed_elsewhere", (row["path"], row["inode"], row["mtime_ns"], file)) is None:
                 self._remove_file(row)
 
+
+def _stands_for(row: Any, consumer: Any) -> bool:
+    """Whether a confirmation counts for *consumer*: its own, or its spare's."""
+    return bool(row["client"] == consumer["client"] or (row["spare"] and row["consumer_group"] == consumer["consumer_group"]))
+
+
+def _is_named(row: Any, name: str) -> bool:
+    """Whether a confirmation is of the client *name*: `section@host`, or an address."""
+    return name in (row["peer"], row["client"], row["client"].rpartition("/")[0])

@@ -15,6 +15,9 @@ from trollmoves.uris import hide_password, host_of, parse_destination
 LONGEST_TEXT = 500
 """Characters of an error in a reply."""
 
+UNKNOWN_REQUEST = "unknown_request"
+"""Code for one who asks how a request stands that nobody here is busy with."""
+
 
 class Replies:
     """Writes replies in the name of this process."""
@@ -22,11 +25,13 @@ class Replies:
     def __init__(self, envelope: Envelope):
         self._envelope = envelope
 
-    def delivered(self, message: Message, request: str, receipts: list[Receipt], named: bool) -> bytes:
-        """The files of *message* are at their destination; *named* where upstream's reply has the name of the file in it."""
+    def delivered(self, message: Message, request: str, receipts: list[Receipt], named: bool,
+                  lease: Mapping[str, Any] | None = None) -> bytes:
+        """The files of *message* are at their destination; *named* where upstream's reply has the name of the file in it; *lease*
+        tells one of ours of its right to publish."""
         data = {**message.fields, "destination": landed(message, receipts[-1], named)}
         if request:
-            data[EXTENSION] = {**message.extension, **result(request, receipts[-1])}
+            data[EXTENSION] = {**message.extension, **result(request, receipts[-1]), **(lease or {})}
         return self._envelope.encode(message.subject, reply_type(message), data)
 
     def error(self, message: Message, error: MoveError) -> bytes:
@@ -40,8 +45,18 @@ class Replies:
 
     def pending(self, message: Message, request: str, done: int, total: int) -> bytes:
         """The move goes on: bytes done and in total."""
-        data = {EXTENSION: {"version": PROTOCOL, "request": request, "state": "moving", "done": done, "total": total}}
-        return self._envelope.encode(message.subject, "pending", data)
+        return self.state(message, request, "moving", done=done, total=total)
+
+    def state(self, message: Message, request: str, state: str, **more: Any) -> bytes:
+        """How it stands with a request: `moving`, `held` by another member of the group, or `covered` by it."""
+        kind = "pending" if state == "moving" else state
+        data = {EXTENSION: {"version": PROTOCOL, "request": request, "state": state, **more}}
+        return self._envelope.encode(message.subject, kind, data)
+
+    def commits(self, message: Message, results: list[dict[str, Any]]) -> bytes:
+        """Who may publish what."""
+        said = {"version": PROTOCOL, "request": request_id(message), "results": results}
+        return self._envelope.encode(message.subject, "commit", {EXTENSION: said})
 
     def results(self, subject: str, results: list[dict[str, Any]]) -> bytes:
         """Answers to requests that came together."""
@@ -49,7 +64,7 @@ class Replies:
 
     def unknown_request(self, message: Message) -> bytes:
         """Nobody here is busy with that request: ask from the beginning."""
-        data = {EXTENSION: {"version": PROTOCOL, "request": request_id(message), "code": "unknown_request"}}
+        data = {EXTENSION: {"version": PROTOCOL, "request": request_id(message), "code": UNKNOWN_REQUEST}}
         return self._envelope.encode(message.subject, "err", data)
 
 

@@ -41,6 +41,31 @@ class Consumer:
         return cls(asker.address, "", False)
 
 
+@dataclass(slots=True)
+class Waiter:
+    """Somebody who waits for the outcome of a move."""
+
+    asker: Asker
+    message: Message
+    since: float
+    request: str
+    """Empty for upstream clients, whose reply is held back until the end."""
+    consumer: Consumer
+    grouped: bool = False
+    """The request came together with others, and so go the answers."""
+    at_once: bool = False
+    """It publishes as soon as it is told the outcome, and wants to be told with it that it may."""
+
+    @classmethod
+    def of(cls, asker: Asker, message: Message, since: float) -> Waiter:
+        """Who makes the request *message*, of a single file."""
+        return cls(asker, message, since, request_id(message), Consumer.of(asker, message), False, publishes_at_once(message))
+
+
+def publishes_at_once(message: Message) -> bool:
+    return message.extension.get("commit") is True
+
+
 def request_id(message: Message) -> str:
     request = message.extension.get("request")
     return request if isinstance(request, str) and request.startswith("r:") and len(request) <= 64 else ""

@@ -91,7 +91,7 @@ class Server(Service):
         line = step_line("interrupted", time.time())
         for chain in self.journal.find("chains"):
             self.journal.write([("interrupt_files", [{"chain": chain["chain"], "line": line}])])
-        self.journal.write([("interrupt_transfers", [()])])
+        self.journal.write([("interrupt_transfers", [()]), ("end_all_progress", [()])])
 
     def apply(self, configuration: Configuration[ServerSettings]) -> None:
         """Start, change and stop chains. A request port stays open while a chain uses it before and after."""

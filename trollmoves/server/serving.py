@@ -6,10 +6,10 @@ that was not announced. A request is looked up in the journal; its uri is only c
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,28 +17,33 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
+from trollmoves.bus.leases import UNCONTESTED
 from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, identity_of, uris_of
 from trollmoves.movers.base import Receipt
-from trollmoves.server.moves import Moves, Moving, Served, Waiter
+from trollmoves.server.moves import Moves, Moving, Served
 from trollmoves.server.pushing import Push
 from trollmoves.server.recent import Recent
 from trollmoves.server.replaying import Replaying
-from trollmoves.server.replies import LONGEST_TEXT, Replies, result, shown, without_credentials
+from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies, shown, without_credentials
 from trollmoves.server.requests import (
     GROUP,
+    MOST_GROUPED,
     Consumer,
+    Waiter,
     backups,
     group,
     is_about,
     is_confirmation,
+    publishes_at_once,
     request_id,
     transfer_id,
 )
 from trollmoves.server.rights import is_trusted
+from trollmoves.server.sharing import Shared, had_elsewhere
 from trollmoves.uris import local_path, parse_destination
 from trollmoves.workers import Workers
 
@@ -69,10 +74,11 @@ class Serving:
         self._replies = Replies(envelope)
         self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
         self._moves = Moves(loop, journal, workers, self._replies, self._replier.reply)
+        self._sharing = self._moves.sharing
         self.port = self._replier.port
         self._answers: dict[str, Callable[[Asker, Message], bytes | None]] = {
             "ping": self._ping, "info": self._info, "push": self._push, "ack": self._ack, "replay": self._replay,
-            "status": self._status,
+            "status": self._status, "commit": self._commit, "cancel": self._cancel,
         }
 
     def under_way(self) -> int:
@@ -149,7 +155,7 @@ class Serving:
         data: dict[str, Any] = {"station": next((served.settings.station for served in self.chains.values()), "unknown")}
         if message.extension:
             data[EXTENSION] = {"version": PROTOCOL, "request": message.extension.get("request"), "epoch": self._journal.epoch,
-                               "head": self._journal.head, "capabilities": ["replay", "status"]}
+                               "head": self._journal.head, "capabilities": ["replay", "status", "commit", "cancel"]}
         return self._envelope.encode(message.subject, "pong", data)
 
     def _info(self, asker: Asker, message: Message) -> bytes:
@@ -170,19 +176,18 @@ class Serving:
             self._push_group(asker, message)
             return None
         row, served = self._find(message)
-        return self._push_one(row, served, message, Waiter(asker, message, time.monotonic(), request_id(message)),
-                              Consumer.of(asker, message))
+        return self._push_one(row, served, Waiter.of(asker, message, time.monotonic()))
 
     def _push_group(self, asker: Asker, message: Message) -> None:
         """Many requests for one destination in one message: each an announcement's position and the id of its request."""
-        consumer, now = Consumer.of(asker, message), time.monotonic()
+        consumer, now, at_once = Consumer.of(asker, message), time.monotonic(), publishes_at_once(message)
         for offset, request in group(message):
-            waiter = Waiter(asker, message, now, request, grouped=True)
+            waiter = Waiter(asker, message, now, request, consumer, True, at_once)
             try:
                 row = self._rows.get(offset)
                 if row is None or row["chain"] not in self.chains or message.extension.get("epoch") != self._journal.epoch:
                     raise NotAnnounced(f"announcement {offset} not reachable")
-                reply = self._push_one(row, self.chains[row["chain"]], message, waiter, consumer)
+                reply = self._push_one(row, self.chains[row["chain"]], waiter)
                 assert reply is None  # answers to grouped requests go together
             except MoveError as error:
                 self._log_refusal(asker, message, error)
@@ -193,30 +198,69 @@ class Serving:
                 logger.exception("request %s of %s failed", request, asker.address)
                 self._moves.tell_error(waiter, MoveError(FAILED_HERE))
 
-    def _push_one(self, row: Any, served: Served, message: Message, waiter: Waiter, consumer: Consumer) -> bytes | None:
-        destination, request = parse_destination(message.fields.get("destination")), waiter.request
+    def _push_one(self, row: Any, served: Served, waiter: Waiter) -> bytes | None:
+        message, consumer, request = waiter.message, waiter.consumer, waiter.request
+        destination = parse_destination(message.fields.get("destination"))
         transfer = transfer_id(row, consumer, destination, request, message)
         running = self._moves.get(transfer)
         if running is not None:
             self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
-            self._moves.join(running, waiter)
+            if consumer.client == running.consumer.client and waiter.asker.address == running.push.peer:
+                self._moves.join(running, waiter)
+            else:  # what it may have is found out in a worker, and the move may be over by then
+                self._moves.admit(running.push, served, waiter, lambda: self._join(row, served, waiter, transfer))
             return None
         known = self._transfers.get(transfer)
         if known is None and row["id"] not in self._looked_up:
             known = self._journal.find_one("transfer", (row["id"], transfer))
         before = _receipts(known)
-        if known is not None and before and request and known["request"] == request:
-            if not waiter.grouped:
-                return self._replies.delivered(message, request, before, served.pushing.names_files)
-            self._moves.say(waiter, result(request, before[-1]))
+        if before and not request:  # letter by letter what an upstream client sent before
+            return self._replies.delivered(message, "", before, served.pushing.names_files)
+        if known is not None and before and (known["request"] == request or known["client"] != consumer.client):
+            self._share(row, served, waiter, known, before)
             return None
         self._moves.refuse_when_busy(served.settings, waiter.asker.address)
         self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
         attempt = 1 if known is None else known["attempt"] + 1
         push = Push(transfer, served.members(message, row), destination, backups(message), waiter.asker.address, attempt)
-        moving = Moving(push, row["id"], served, row["size"] or 0, message, request, waiter.grouped, consumer, before)
+        lease = self._sharing.begin(transfer, waiter, known)
+        written = UNCONTESTED if known is None else (known["fence"], known["committed"], known["doubtful"])
+        moving = Moving(push, row["id"], served, row["size"] or 0, message, request, waiter.grouped, consumer, before, lease,
+                        written)
         self._moves.start(moving, waiter)
         return None
+
+    def _share(self, row: Any, served: Served, waiter: Waiter, known: Any, receipts: list[Receipt]) -> None:
+        """What is asked for was delivered, for the same request or for another member of the group."""
+        transfer, client, named = known["transfer"], waiter.consumer.client, served.pushing.names_files
+        lease = self._sharing.lease_of(transfer, known)
+        if lease.holder == client and lease.request == waiter.request:
+            lease.claim(client, waiter.request, time.monotonic())
+            self._sharing.deliver(waiter, receipts, named, self._sharing.said_of(lease))
+            return
+        if lease.holder == client:
+            self._sharing.join(Shared(row["id"], row["chain"], transfer, named, receipts, lease), waiter)
+            return
+        destination = parse_destination(waiter.message.fields.get("destination"))
+        push = Push(transfer, (), destination, backups(waiter.message), waiter.asker.address, 1)
+        self._moves.admit(push, served, waiter, lambda: self._join(row, served, waiter, transfer))
+
+    def _join(self, row: Any, served: Served, waiter: Waiter, transfer: str) -> None:
+        """Another member of the group, which may have the file there, asks for what is being moved or was."""
+        running = self._moves.get(transfer)
+        if running is not None:
+            self._moves.join(running, waiter)
+            return
+        known = self._journal.find_one("transfer", (row["id"], transfer))
+        before = _receipts(known)
+        if known is not None and known["state"] == State.ACKNOWLEDGED and known["client"] != waiter.consumer.client:
+            self._sharing.cover(waiter, row["id"], row["chain"])
+        elif known is not None and before:
+            lease, named = self._sharing.lease_of(transfer, known), served.pushing.names_files
+            shared = Shared(row["id"], row["chain"], transfer, named, before, lease)
+            self._sharing.join(shared, waiter)
+        else:
+            raise Busy("that move has just failed; ask again", 1.0)
 
     def _find(self, message: Message) -> tuple[Any, Served]:
         """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`."""
@@ -240,18 +284,40 @@ class Serving:
         logger.warning("refused %s of %s: %s", message.type, asker.address, shown(error))
 
     def _status(self, asker: Asker, message: Message) -> bytes | None:
-        """Somebody waits for a long move: the answer comes when it is over, or after a while as `pending`."""
-        request = request_id(message)
+        """Somebody waits for long moves: the answers come when they are over, or after a while as `pending`."""
+        requests = message.extension.get("requests")
+        if not isinstance(requests, list):
+            return None if self._wait(asker, message, request_id(message)) else self._replies.unknown_request(message)
+        for request in requests[:MOST_GROUPED]:
+            if isinstance(request, str) and not self._wait(asker, message, request):
+                waiter = Waiter(asker, message, 0.0, request, Consumer.of(asker, message), grouped=True)
+                self._moves.say(waiter, {"request": request, "code": UNKNOWN_REQUEST})
+        return None
+
+    def _wait(self, asker: Asker, message: Message, request: str) -> bool:
+        """Whether the outcome of *request* is on its way, and will be told."""
         moving = self._moves.of_request(request)
         if moving is None:
-            return self._replies.unknown_request(message)
-        self._moves.refuse_when_held_up(len(message.raw), asker.address)
-        self._moves.wait(moving, Waiter(asker, moving.message, time.monotonic(), request, moving.grouped))
-        return None
+            return self._sharing.wait(request, asker)
+        self._moves.wait(moving, replace(moving.requests[request], asker=asker, since=time.monotonic()))
+        return True
+
+    def _commit(self, asker: Asker, message: Message) -> bytes | None:
+        """Somebody is about to publish what was delivered."""
+        return self._sharing.commit(asker, message)
+
+    def _cancel(self, asker: Asker, message: Message) -> bytes:
+        """Somebody does not want any more what it asked for."""
+        requests = message.extension.get("requests")
+        asked = [request for request in requests[:MOST_GROUPED] if isinstance(request, str)] if isinstance(requests, list) else []
+        ended = [request for request in asked if self._moves.cancel(request)]
+        logger.info("%s cancelled %d requests, of which %d were under way", asker.address, len(asked), len(ended))
+        said = {"version": PROTOCOL, "request": request_id(message), "cancelled": ended}
+        return self._envelope.encode(message.subject, "ack", {EXTENSION: said})
 
     # An ack: a consumer has the file, from us or from somebody else.
 
-    def _ack(self, asker: Asker, message: Message) -> bytes:
+    def _ack(self, asker: Asker, message: Message) -> bytes | None:
         if isinstance(message.extension.get("requests"), list):
             return self._confirm(asker, message)
         row, served = self._find(message)
@@ -261,7 +327,8 @@ class Serving:
         records: list[Operation] = []
         if (self._journal.find_one("delivered_to", (row["id"], asker.address))
                 or is_trusted(asker.address, served.settings.trusted_acks)):
-            records = [*_had_elsewhere(row, Consumer.of(asker, message), asker, now), *served.removing.schedule(row["id"])]
+            had = had_elsewhere(row["id"], row["chain"], Consumer.of(asker, message), asker.address, now)
+            records = [had, *served.removing.schedule(row["id"])]
             if row["state"] != State.ACKNOWLEDGED:
                 records.append(("step", [(State.ACKNOWLEDGED, now, row["attempt"], line, row["id"])]))
         elif '["acknowledged"' not in row["steps"]:
@@ -274,19 +341,29 @@ class Serving:
         self._new_records += records
         return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
 
-    def _confirm(self, asker: Asker, message: Message) -> bytes:
+    def _confirm(self, asker: Asker, message: Message) -> bytes | None:
         """Our clients confirm many deliveries at once, each by its position and the id of its request."""
         if self._journal.full:
             raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
         now = time.time()
         crashing.point("server.acknowledged")
         asked = orjson.dumps([pair for pair in message.extension["requests"][:MOST_CONFIRMED] if is_confirmation(pair)])
-        files = orjson.dumps([row["file"] for row in self._journal.find("delivered_by_requests", (asked,))])
+        rows = self._journal.find("delivered_by_requests", (asked,))
+        files = orjson.dumps([row["file"] for row in rows])
         line = step_line(State.ACKNOWLEDGED, now, asker.address)
-        self._new_records += [("acknowledge_transfers", [(now, files, asked)]),
-                              ("step_all", [(State.ACKNOWLEDGED, now, line, files)])]
         data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request")}}
-        return self._envelope.encode(message.subject, "ack", data)
+        reply = self._envelope.encode(message.subject, "ack", data)
+        records: list[Operation] = [("acknowledge_transfers", [(now, files, asked)]),
+                                    ("step_all", [(State.ACKNOWLEDGED, now, line, files)]), ("hurry_removals", [(now, files)])]
+        self._journal.write(records, self._confirmed, asker, reply, [row["transfer"] for row in rows])
+        return None
+
+    def _confirmed(self, asker: Asker, reply: bytes, transfers: list[str]) -> None:
+        """The journal has it: only now may the client forget, and others of its group too."""
+        crashing.point("server.confirmed")
+        self._replier.reply(asker, reply)
+        for transfer in transfers:
+            self._sharing.confirmed(transfer)
 
 
 def _receipts(transfer: Any | None) -> list[Receipt]:
@@ -294,12 +371,3 @@ def _receipts(transfer: Any | None) -> list[Receipt]:
     if transfer is None or transfer["state"] not in (State.MOVED, State.ACKNOWLEDGED):
         return []
     return [Receipt(**receipt) for receipt in orjson.loads(transfer["receipt"])]
-
-
-def _had_elsewhere(row: Any, consumer: Consumer, asker: Asker, now: float) -> list[Operation]:
-    """A consumer we know by name has the file, perhaps from another provider: `delete` need not wait for it."""
-    if not consumer.group:
-        return []
-    transfer = hashlib.sha256(f"ack\n{row['id']}\n{consumer.client}".encode("utf-8", "replace")).hexdigest()[:32]
-    return [("put_transfer", [(row["id"], transfer, row["chain"], consumer.client, consumer.group, consumer.spare, asker.address,
-                               "", "", State.ACKNOWLEDGED, now, 1, None)])]

@@ -119,6 +119,16 @@ def test_what_a_notice_means(notice: Notice, state: State, delay: float, action:
     assert after_notice(notice, state, delay) == action
 
 
+def test_a_spare_that_shares_a_lease_with_who_asks_asks_soon() -> None:
+    assert after_notice(Notice.ASKED, State.ANNOUNCED, 5.0, shared=True) == Wait(5.0)
+    assert after_notice(Notice.ASKED, State.ANNOUNCED, 0.0, shared=True) is None
+    assert after_notice(Notice.HAS, State.ANNOUNCED, 5.0, shared=True) == Covered()
+
+
+def test_what_was_cancelled_is_given_up_though_others_could_be_asked() -> None:
+    assert after_failure(code="cancelled", permanent=True, untried=[THERE], age=1, backoff=1) == GiveUp()
+
+
 NEWER = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 9)
 
 

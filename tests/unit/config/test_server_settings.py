@@ -69,6 +69,7 @@ def test_an_option_with_nothing_behind_it_is_not_given(write: Write) -> None:
     ("delete = first", "delete", "first"),
     ("delete = all", "delete", "all"),
     ("delete = On", "delete", "all"),
+    ("delete = hrit@archive 192.0.2.7", "delete", ("hrit@archive", "192.0.2.7")),
     ("delete = 0", "delete", None),
     ("delete_after = 1.5d", "delete_after", 129600),
     ("max_request_size = 512k", "max_request_size", 512 * 1024),

@@ -1,0 +1,175 @@
+"""Hot spares: two members, one job. Each file is moved and published once; whoever dies, the other one takes over in time."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import rows
+from tests.faults.network import Network
+from tests.faults.pair import Pair
+from tests.faults.test_killing import seeded
+from tests.support.eventually import eventually
+
+TAKES_OVER = 25.0
+"""Seconds within which the spare publishes what a primary that died leaves."""
+
+
+def test_members_that_ask_at_once_move_and_publish_each_file_once(tmp_path: Path) -> None:
+    count = 1000
+    with Pair(tmp_path, delay=0) as pair:
+        pair.start()
+        for program in pair.members:
+            program.wait_for("listens to")
+        pair.write_many(1, "first")
+        pair.wait_published({"first00000.bin"})
+        pair.write_many(count)
+        pair.wait_published(set(pair.ledger.latest()))
+        pair.wait_finished()
+        assert sum(pair.observer.moves.values()) == count + 1, "each file is moved once"
+        assert len(pair.recorder.files()) == count + 1, "and published once"
+        assert not any(data["trollmoves"].get("redelivered") for data in pair.recorder.files())  # type: ignore[attr-defined]
+        assert set(pair.stop()) == {0}
+        pair.check_published()
+
+
+AT_ONCE = ["client.requested", "client.asked", "client.publishing"]
+POINTS = ["client.heard", "client.answered", "client.published", "client.confirmed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", [*AT_ONCE, *(pytest.param(point, marks=pytest.mark.nightly) for point in POINTS)])
+def test_the_spare_takes_over_when_the_primary_dies_at(tmp_path: Path, point: str) -> None:
+    with Pair(tmp_path) as pair:
+        pair.warm_up()
+        pair.client.stop()
+        armed = pair.arm(point, 2).start()
+        armed.wait_for("listens to")
+        written: dict[str, float] = {}
+
+        def died() -> bool:
+            name = f"f{len(written):04}.bin"
+            pair.write(name, os.urandom(2000))
+            written[name] = time.monotonic()
+            return not armed.running
+        eventually(died, 40, interval=0.3, message=f"the primary comes to {point}")
+        pair.wait_published(set(written), TAKES_OVER)
+        pair.disarm()
+        pair.client.start()
+        pair.wait_finished()
+        pair.check_published()
+
+
+@pytest.mark.slow
+def test_the_spare_takes_over_a_move_that_the_primary_does_not_live_to_see(tmp_path: Path) -> None:
+    """The move is the server's, and goes on: it is not made again."""
+    with Pair(tmp_path, server_options={"bandwidth_per_host": "100k"}) as pair:
+        pair.warm_up()
+        pair.write("long.bin", os.urandom(1_000_000))  # ten seconds
+        eventually(lambda: rows(pair.server_journal(), "SELECT 1 FROM progress"), message="bytes move")
+        pair.client.kill()
+        died = time.monotonic()
+        pair.wait_published({"long.bin"}, TAKES_OVER)
+        assert time.monotonic() - died <= TAKES_OVER
+        assert pair.observer.moves["long.bin"] == 1
+        pair.client.start()
+        pair.wait_finished()
+        pair.check_published()
+
+
+@pytest.mark.slow
+def test_the_spare_leaves_a_long_move_to_a_primary_that_lives(tmp_path: Path) -> None:
+    with Pair(tmp_path, server_options={"bandwidth_per_host": "50k"}) as pair:
+        pair.warm_up()
+        pair.write("long.bin", os.urandom(1_000_000))  # twenty seconds: longer than a lease lasts unless it is renewed
+        pair.wait_published({"long.bin"}, 60)
+        pair.wait_finished()
+        assert rows(pair.spare_journal(), "SELECT state FROM files WHERE identity = 'long.bin'") == [("covered",)]
+        assert pair.observer.moves["long.bin"] == 1
+        pair.check_published()
+
+
+def stopped_and_continued(pair: Pair, dice: random.Random, stops: int) -> None:
+    number = 0
+
+    def write(count: int) -> None:
+        nonlocal number
+        for _ in range(count):
+            pair.write(f"f{number:05}.bin", dice.randbytes(dice.choice((1000, 200_000))))
+            number += 1
+            time.sleep(dice.uniform(0, 0.02))
+    with pair:
+        pair.warm_up()
+        for _ in range(stops):
+            write(dice.randrange(5, 50))
+            pair.client.suspend()
+            write(dice.randrange(5, 50))
+            pair.wait_published(set(pair.ledger.latest()), TAKES_OVER + 10)
+            pair.client.resume()
+        pair.wait_finished(90)
+        pair.check_published()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_primary_that_was_stopped_and_goes_on_publishes_nothing_twice(tmp_path: Path) -> None:
+    stopped_and_continued(Pair(tmp_path), seeded(), 2)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(9000)
+def test_a_primary_that_is_stopped_again_and_again_publishes_nothing_twice(tmp_path: Path) -> None:
+    stopped_and_continued(Pair(tmp_path), seeded(), 200)
+
+
+@pytest.mark.slow
+def test_a_primary_that_is_cut_off_from_the_server_is_replaced(tmp_path: Path) -> None:
+    """It lives, and the spare hears it; only its requests do not arrive."""
+    with Pair(tmp_path) as pair:
+        pair.warm_up()
+        pair.relay.holding = True
+        for number in range(5):
+            pair.write(f"cut{number}.bin", os.urandom(2000))
+        pair.wait_published({f"cut{number}.bin" for number in range(5)}, TAKES_OVER)
+        pair.relay.holding = False
+        pair.wait_finished(120)
+        pair.check_published()
+
+
+class TwoServers(Network):
+    """Two servers announce the same files to two equals."""
+
+    def write_client_config(self, more: str = "") -> None:
+        self.client_options["lease_servers"] = " ".join(f"127.0.0.1:{port}" for port in self.request_ports)
+        super().write_client_config(more)
+        ours, theirs = f"publish_port = {self.client_port}", f"publish_port = {self.spare_ports[0]}"
+        (self.root / "spare0.ini").write_text(self.client_config.read_text().replace(ours, theirs))
+
+    def write_to_both(self, names: list[str]) -> None:
+        for name in names:
+            data = os.urandom(2000)
+            for server in (1, 0):  # the one that is asked second announces first
+                self.write(name, data, server)
+
+
+def test_of_several_servers_one_decides_who_publishes(tmp_path: Path) -> None:
+    with TwoServers(tmp_path, servers=2, spares=1, killed=True) as network:
+        network.start()
+        for program in (network.client, network.spares[0]):
+            program.wait_for("listens to")
+        names = [f"f{number:03}.bin" for number in range(100)]
+        network.write_to_both(names)
+
+        def published() -> list[str]:
+            return [str(data["uid"]) for data in network.recorder.files()]
+        eventually(lambda: set(names) <= set(published()), 60, message="all are published")
+        journals = (network.client_journal, network.spare_journal())
+        eventually(lambda: not any(rows(path, "SELECT 1 FROM files WHERE state NOT IN ('published', 'covered') LIMIT 1")
+                                   for path in journals), 60, message="both members have finished")
+        assert sorted(published()) == names
+        assert sorted(network.observer.moves.elements()) == names
+        assert not rows(network.server_journal(1), "SELECT 1 FROM transfers WHERE destination <> '' LIMIT 1")

@@ -1,0 +1,113 @@
+"""A move that takes long is one move: told of every few seconds, shown by `trollmoves status`, published in the end; or
+cancelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.compatibility.tapping import Record, Relay
+from tests.faults.checker import rows
+from tests.faults.network import Network
+from tests.support.eventually import eventually
+from tests.support.programs import CHECKOUT, clean_environment
+
+LONGEST_SILENCE = 10.0
+"""Seconds within which a client hears how its request stands."""
+
+
+class Slow(Network):
+    """A network with a relay in which requests and replies are seen, and little bandwidth."""
+
+    def __init__(self, root: Path, rate: int):
+        self.relay: Relay | None = None
+        super().__init__(root, server_options={"bandwidth_per_host": str(rate)}, killed=True)
+        self.record = Record()
+        self.relay = Relay(self.publish_ports[0], self.request_ports, self.record)
+        self.write_client_config()
+
+    def write_client_config(self, more: str = "") -> None:
+        super().write_client_config(more)
+        if self.relay is not None:
+            text = self.client_config.read_text()
+            self.client_config.write_text(text.replace(f"127.0.0.1:{self.publish_ports[0]}", f"127.0.0.1:{self.relay.port}"))
+
+    def status(self, journal: Path) -> list[dict[str, object]]:
+        """What `trollmoves status` says is under way."""
+        done = subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", "status", "--json", "--journal", journal],
+                              capture_output=True, check=True, timeout=60, env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
+        chains = json.loads(done.stdout)[0]["chains"]
+        return [one for chain in chains.values() for one in chain["under_way"]]
+
+
+def one_move(network: Slow, seconds: float, rate: int) -> None:
+    assert network.relay is not None
+    with network.relay, network:
+        network.start()
+        network.client.wait_for("listens to")
+        network.write("long.bin", os.urandom(int(seconds * rate)))
+        began = time.monotonic()
+        for journal in (network.server_journal(), network.client_journal):
+            shown = eventually(lambda journal=journal: network.status(journal), 30, interval=0.5, message="status shows it")
+            assert shown[0]["uid"] == "long.bin"
+            assert 0 < int(str(shown[0]["done"])) <= int(str(shown[0]["total"])) == int(seconds * rate)
+        silences, heard, count = [], time.monotonic(), 0
+        while "long.bin" not in {data["uid"] for data in network.recorder.files()}:
+            assert time.monotonic() - began < 2 * seconds + 60
+            time.sleep(0.1)
+            replies = len(network.record.of("reply"))
+            if replies > count:
+                count = replies
+                silences.append(time.monotonic() - heard)
+                heard = time.monotonic()
+        network.settle()
+        assert max(silences) <= LONGEST_SILENCE
+        assert network.observer.moves["long.bin"] == 1
+        assert rows(network.server_journal(), "SELECT attempt FROM transfers") == [(1,)]
+        assert not network.status(network.server_journal())
+        assert not network.status(network.client_journal)
+        network.check()
+
+
+@pytest.mark.slow
+def test_a_long_move_is_one_move_and_is_published(tmp_path: Path) -> None:
+    one_move(Slow(tmp_path, 40_000), 20, 40_000)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1500)
+def test_a_move_of_a_quarter_of_an_hour_is_one_move_and_is_published(tmp_path: Path) -> None:
+    one_move(Slow(tmp_path, 20_000), 900, 20_000)
+
+
+def test_removing_the_section_of_a_client_cancels_its_moves(tmp_path: Path) -> None:
+    with Network(tmp_path, server_options={"bandwidth_per_host": "20k"}, killed=True) as network:
+        network.start()
+        network.client.wait_for("listens to")
+        network.write("long.bin", os.urandom(5_000_000))
+        eventually(lambda: any(network.destination.iterdir()), message="bytes move")
+        other = network.client_config.read_text().replace("[recv]", "[other]").replace("/faults", "/nothing")
+        network.client_config.write_text(other)
+        network.servers[0].wait_for("cancelled 1 requests, of which 1 were under way")
+        eventually(lambda: not any(network.destination.iterdir()), message="nothing is left of it")
+
+
+def test_an_operator_cancels_a_move(tmp_path: Path) -> None:
+    with Network(tmp_path, server_options={"bandwidth_per_host": "20k"}, killed=True) as network:
+        network.start()
+        network.client.wait_for("listens to")
+        network.write("long.bin", os.urandom(5_000_000))
+        request = eventually(lambda: rows(network.server_journal(), "SELECT request FROM transfers WHERE state = 'moving'"))[0][0]
+        done = subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", "req", "cancel", str(request),
+                               f"127.0.0.1:{network.request_ports[0]}"], capture_output=True, text=True, timeout=60,
+                              env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "is cancelled" in done.stdout
+        eventually(lambda: network.states(network.client_journal) == {"given_up": 1}, message="the client gives it up")
+        eventually(lambda: not any(network.destination.iterdir()), message="nothing is left of it")

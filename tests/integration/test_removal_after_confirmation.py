@@ -1,0 +1,87 @@
+"""An origin goes when those have confirmed that `delete` asks for, and only while it is the very file that was delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.network import Network
+from tests.integration.requesting import Scene
+from tests.support.eventually import eventually, never
+from trollmoves.bus.requesting import new_request
+from trollmoves.messages import Message
+
+
+@contextmanager
+def serving(root: Path, delete: str) -> Iterator[Scene]:
+    with Network(root, server_options={"delete": delete, "remove_delay": "0.5"}) as network:
+        scene = Scene(network)
+        try:
+            yield scene
+        finally:
+            scene.close()
+
+
+def is_there(scene: Scene, name: str) -> bool:
+    return (scene.network.origins[0] / name).exists()
+
+
+def delivered(scene: Scene, announcement: Message, client: str, confirmed: bool = True) -> str:
+    """Have the file delivered to a client of its own group, and confirmed."""
+    request = new_request()
+    assert scene.outcome(announcement, request, client=client, group=client).type == "file"
+    if confirmed:
+        scene.confirm(announcement, request)
+    return request
+
+
+def test_a_delivery_alone_removes_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, "true") as scene:
+        announcement = scene.announced("a.bin")
+        request = delivered(scene, announcement, "recv@one/a", confirmed=False)
+        never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes although nobody confirmed it")
+        scene.confirm(announcement, request)
+        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when that is confirmed")
+
+
+def test_all_known_consumers_have_to_confirm(tmp_path: Path) -> None:
+    with serving(tmp_path, "all") as scene:
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, scene.announced(f"{name[5:8]}.bin"), name, confirmed=False)
+        announcement = scene.announced("a.bin")
+        delivered(scene, announcement, "recv@one/a")
+        never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes before the other consumer has it")
+        delivered(scene, announcement, "recv@two/b")
+        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when both have confirmed")
+
+
+def test_the_first_one_suffices(tmp_path: Path) -> None:
+    with serving(tmp_path, "first") as scene:
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, scene.announced(f"{name[5:8]}.bin"), name, confirmed=False)
+        delivered(scene, scene.announced("a.bin"), "recv@two/b")
+        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when one has confirmed")
+
+
+@pytest.mark.parametrize("last", ["recv@two/b", "recv@one/a"])
+def test_those_that_are_named_have_to_confirm(tmp_path: Path, last: str) -> None:
+    first = "recv@one/a" if last == "recv@two/b" else "recv@two/b"
+    with serving(tmp_path, "recv@one recv@two") as scene:
+        announcement = scene.announced("a.bin")
+        for name in (first, "recv@three/c"):  # one that is not named does not count
+            delivered(scene, announcement, name)
+        never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes before all that are named have it")
+        delivered(scene, announcement, last)
+        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when all have confirmed")
+
+
+def test_another_file_of_the_same_name_stays(tmp_path: Path) -> None:
+    with serving(tmp_path, "true") as scene:
+        announcement = scene.announced("a.bin")
+        request = delivered(scene, announcement, "recv@one/a", confirmed=False)
+        scene.network.write("a.bin", b"another one, which nobody has")
+        scene.confirm(announcement, request)
+        never(lambda: not is_there(scene, "a.bin"), 3.0, message="the new file goes for the old one")

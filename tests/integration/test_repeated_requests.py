@@ -1,0 +1,157 @@
+"""Requests that are safe to repeat: whatever is lost, repeated or restarted, a transfer is moved once.
+
+Moves are counted where they are seen: each gives a file its final name once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compatibility.network import ask
+from tests.faults.checker import rows
+from tests.faults.network import Network
+from tests.integration.requesting import ENVELOPE, Scene
+from tests.support.eventually import eventually
+from trollmoves.bus.requesting import new_request
+from trollmoves.messages import EXTENSION, Message, decode
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with Network(tmp_path) as network:
+        scene = Scene(network)
+        yield scene
+        scene.close()
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("what", ["request push", "reply file"])
+def test_a_move_is_made_once_whatever_is_lost(scene: Scene, what: str, times: int) -> None:
+    announcement, request = scene.announced("a.bin"), new_request()
+    scene.dropping.to_drop[what] = times
+    reply = scene.outcome(announcement, request)
+    assert (reply.type, reply.extension["request"], reply.extension["fence"]) == ("file", request, 1)
+    assert scene.dropping.to_drop[what] == 0
+    assert scene.moves("a.bin") == 1
+    assert rows(scene.network.server_journal(), "SELECT attempt, state FROM transfers") == [(1, "moved")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("what", ["reply pending", "request status", "reply file"])
+def test_a_long_move_is_made_once_whatever_is_lost(tmp_path: Path, what: str, times: int) -> None:
+    with Network(tmp_path, server_options={"bandwidth_per_host": "100k"}) as network:
+        scene = Scene(network, silence=18.0)  # asks again after six seconds, which is longer than a reply is held back
+        try:
+            announcement, request = scene.announced("long.bin", 900_000 * times), new_request()
+            scene.dropping.to_drop[what] = times
+            assert scene.outcome(announcement, request).type == "file"
+            assert scene.dropping.to_drop[what] == 0
+            assert scene.moves("long.bin") == 1
+        finally:
+            scene.close()
+
+
+def test_a_move_is_made_once_when_the_server_is_restarted_behind_it(scene: Scene) -> None:
+    announcement, request = scene.announced("a.bin"), new_request()
+    assert scene.outcome(announcement, request).type == "file"
+    scene.server.restart()
+    scene.server.wait_for("watches")
+    again = scene.outcome(announcement, request)
+    assert (again.type, again.extension["state"]) == ("file", "delivered")
+    assert scene.moves("a.bin") == 1
+
+
+def test_a_partner_gets_the_same_delivery_and_waits_for_its_publication(scene: Scene) -> None:
+    announcement, first, second = scene.announced("a.bin"), new_request(), new_request()
+    scene.outcome(announcement, first)
+    reply = ask(scene.network.request_ports[0],
+                ENVELOPE.encode(announcement.subject, "push", scene.push(announcement, second, client="partner")))
+    assert reply is not None
+    said = decode(reply).extension
+    assert (decode(reply).type, said["state"], said["holder"]) == ("held", "held", "me")
+    for _ in range(2):  # confirming twice is the same as once
+        scene.confirm(announcement, first)
+    covered = scene.outcome(announcement, second, client="partner")
+    assert (covered.type, covered.extension["state"]) == ("covered", "covered")
+    assert scene.moves("a.bin") == 1
+
+
+def commit(scene: Scene, announcement: Message, request: str, fence: int, client: str = "me") -> dict[str, Any]:
+    said = {"request": new_request(), "client": client, "group": "us", "epoch": announcement.extension["epoch"],
+            "commits": [[announcement.extension["offset"], request, fence]]}
+    reply = ask(scene.network.request_ports[0], ENVELOPE.encode("/", "commit", {EXTENSION: said}))
+    assert reply is not None
+    return dict(decode(reply).extension["results"][0])
+
+
+@pytest.mark.slow
+def test_a_lease_that_is_not_renewed_goes_to_the_partner_with_a_higher_fence(scene: Scene) -> None:
+    announcement, first, second = scene.announced("a.bin"), new_request(), new_request()
+    scene.outcome(announcement, first, commit=False)
+    assert commit(scene, announcement, first, 1)["state"] == "granted"
+    taken_over = scene.outcome(announcement, second, client="partner")  # held until the lease of the first has expired
+    assert taken_over.type == "file"
+    assert taken_over.extension["fence"] == 2
+    assert taken_over.extension["maybe_published"] is True, "the first one was told that it may publish, and did not confirm"
+    assert commit(scene, announcement, first, 1)["state"] == "held", "a stale fence is refused"
+    scene.server.restart()
+    scene.server.wait_for("watches")
+    assert commit(scene, announcement, first, 0)["state"] == "held", "also after a restart"
+    granted = commit(scene, announcement, second, 2, "partner")
+    assert (granted["state"], granted["maybe_published"]) == ("granted", True)
+    assert scene.moves("a.bin") == 1
+
+
+def test_an_upstream_client_that_repeats_itself_gets_the_same_answer(scene: Scene) -> None:
+    announcement = scene.announced("a.bin")
+    fields = {name: value for name, value in announcement.fields.items() if name != EXTENSION}
+    raw = ENVELOPE.encode(announcement.subject, "push",
+                          {**fields, "destination": f"file://localhost{scene.network.destination}/"})
+    replies = []
+    for restart in (False, False, True):
+        if restart:
+            scene.server.restart()
+            scene.server.wait_for("watches")
+        reply = ask(scene.network.request_ports[0], raw)
+        assert reply is not None
+        replies.append((decode(reply).type, decode(reply).data))
+    assert replies[0][0] == "file"
+    assert replies[0] == replies[1] == replies[2]
+    assert scene.moves("a.bin") == 1
+
+
+def cancelled(scene: Scene, request: str) -> Callable[[], bool]:
+    def is_cancelled() -> bool:
+        reply = ask(scene.network.request_ports[0],
+                    ENVELOPE.encode("/", "cancel", {EXTENSION: {"request": new_request(), "requests": [request]}}))
+        return reply is not None and request in decode(reply).extension["cancelled"]
+    return is_cancelled
+
+
+def test_a_move_that_is_cancelled_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    with Network(tmp_path, server_options={"bandwidth_per_host": "50k"}) as network:
+        scene = Scene(network)
+        try:
+            announcement, request = scene.announced("long.bin", 5_000_000), new_request()
+            replies: list[Message | None] = []
+            scene.requester.ask(request, announcement.subject, "push", scene.push(announcement, request), replies.append)
+            for _ in range(20):
+                scene.loop.turn(0.05)
+            eventually(lambda: any(network.destination.iterdir()), message="bytes move")
+            eventually(cancelled(scene, request))
+
+            def is_over() -> bool:
+                scene.loop.turn(0.05)
+                return bool(replies)
+            eventually(is_over)
+            assert replies[0] is not None
+            assert (replies[0].type, replies[0].extension["code"]) == ("err", "cancelled")
+            eventually(lambda: not any(network.destination.iterdir()), message="nothing is left")
+            assert not cancelled(scene, request)()
+        finally:
+            scene.close()

@@ -1,0 +1,262 @@
+"""Who of a group of hot spares may publish what was delivered, and who waits for that to be settled.
+
+The rules are those of `bus/leases`; here they meet requests, the journal and replies. A client that is alone pays nothing: its
+lease is in memory, the right to publish comes with the outcome, and the journal's row of the delivery says both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from trollmoves import crashing
+from trollmoves.bus import Asker
+from trollmoves.bus.leases import TTL, VALID, Lease, Leases
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import Message
+from trollmoves.movers.base import Receipt
+from trollmoves.server.replies import Replies, result
+from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, is_confirmation
+
+DELIVERED = (State.MOVED, State.ACKNOWLEDGED)
+LONGEST_HOLD = 5.0
+"""Seconds a reply is held back before a peer that knows our extension is told how things stand. Together with the time a lease
+lasts without a word of its holder, it is the longest a group waits for a member that died."""
+
+MOST_WAITING = 20_000
+"""Requests that wait for other members of their group."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """Something delivered that another member of the group has the right to publish."""
+
+    file: int
+    chain: str
+    transfer: str
+    named: bool
+    """Where upstream's reply has the name of the file in it."""
+    receipts: list[Receipt]
+    lease: Lease
+    waiters: list[Waiter] = field(default_factory=list)
+    requests: dict[str, Waiter] = field(default_factory=dict)
+    """Who waits or waited under each id."""
+
+
+class Sharing:
+    """The leases of one request port, and who waits for one; belongs to the loop."""
+
+    def __init__(self, journal: Journal, replies: Replies, reply: Callable[[Asker, bytes], Any],
+                 say: Callable[[Waiter, dict[str, Any]], Any]):
+        """*say* puts an answer to a grouped request together with others."""
+        self._journal = journal
+        self._replies = replies
+        self._reply = reply
+        self._say = say
+        self._leases = Leases(time.monotonic())
+        self._shared: dict[str, Shared] = {}
+        self._by_request: dict[str, str] = {}
+
+    def begin(self, transfer: str, waiter: Waiter, known: Any | None) -> Lease | None:
+        """A move begins for who waits: the lease is theirs. *known* is the journal's row of an earlier one of that name."""
+        if not waiter.request or not waiter.consumer.group:
+            return None
+        client, now = waiter.consumer.client, time.monotonic()
+        if known is None or not known["request"]:
+            return self._leases.grant(transfer, client, waiter.request, now)
+        lease = self.lease_of(transfer, known)
+        if known["state"] not in DELIVERED:
+            lease.expires = min(lease.expires, now)  # whoever has it had nothing from it
+        lease.claim(client, waiter.request, now)
+        return lease
+
+    def lease_of(self, transfer: str, known: Any) -> Lease:
+        """The lease of something the journal knows."""
+        durable = (known["fence"], known["committed"], known["doubtful"])
+        if known["state"] not in DELIVERED:
+            durable = (known["fence"], 0, known["doubtful"])  # nothing was delivered, so nobody was told to publish
+        return self._leases.restored(transfer, known["client"], known["request"], durable)
+
+    def settle(self, transfer: str, lease: Lease, waiters: Sequence[Waiter],
+               written: tuple[int, int, int]) -> tuple[int, int, int] | None:
+        """A delivery is about to be journaled, and told to *waiters*: decide whether that carries the right to publish. Returns
+        what is to be written of the lease besides, None for nothing. *written* is what the journal has of it."""
+        self._leases.renew(transfer, lease, time.monotonic())
+        lease.committed |= bool(waiters) and all(
+            waiter.at_once and waiter.consumer.client == lease.holder for waiter in waiters)
+        return None if lease.durable == written else lease.durable
+
+    def said_of(self, lease: Lease) -> dict[str, Any]:
+        """What the holder is told with an outcome."""
+        said: dict[str, Any] = {"fence": lease.fence, "maybe_published": True} if lease.doubtful else {"fence": lease.fence}
+        if lease.committed:
+            said["valid"] = VALID
+        return said
+
+    # Others of the group wait.
+
+    def keep(self, shared: Shared, waiters: Sequence[Waiter]) -> None:
+        """*waiters* do not have the lease: they are told when it is settled who publishes; at once, when too many wait, that it
+        is not."""
+        shared = self._shared.setdefault(shared.transfer, shared)
+        for waiter in waiters:
+            if waiter.request not in self._by_request and len(self._by_request) >= MOST_WAITING:
+                self._tell(waiter, "held", holder=shared.lease.holder)
+                continue
+            shared.waiters.append(waiter)
+            shared.requests[waiter.request] = waiter
+            self._by_request[waiter.request] = shared.transfer
+
+    def join(self, shared: Shared, waiter: Waiter) -> None:
+        """Somebody of the group asks for what was delivered already."""
+        self.keep(shared, [waiter])
+        self._look_at(self._shared[shared.transfer], time.monotonic())
+
+    def wait(self, request: str, asker: Asker) -> bool:
+        """Somebody asks again how *request* stands: False when nothing is known of it here."""
+        shared = self._shared.get(self._by_request.get(request, ""))
+        if shared is None:
+            return False
+        shared.waiters.append(replace(shared.requests[request], asker=asker, since=time.monotonic()))
+        self._look_at(shared, time.monotonic())
+        return True
+
+    def failed(self, transfer: str) -> None:
+        """Nothing was delivered: whoever asks first has the next try."""
+        self._leases.drop(transfer)
+
+    def tick(self) -> None:
+        """To be called every second: leases expire, and nobody is left without an answer for long."""
+        now = time.monotonic()
+        for shared in list(self._shared.values()):
+            self._look_at(shared, now)
+        self._leases.forget_expired(now)
+
+    def _look_at(self, shared: Shared, now: float) -> None:
+        for waiter in list(shared.waiters):
+            if shared.lease.claim(waiter.consumer.client, waiter.request, now):
+                self._hand_over(shared, waiter)
+                return
+            if now - waiter.since > LONGEST_HOLD:
+                shared.waiters.remove(waiter)
+                self._tell(waiter, "held", holder=shared.lease.holder, expires=round(shared.lease.expires - now, 3))
+        if not shared.waiters and now > shared.lease.expires + TTL:
+            self._end(shared)  # they went away as well; the journal knows
+
+    def _hand_over(self, shared: Shared, waiter: Waiter) -> None:
+        """The holder was not heard of for too long: *waiter* has the right to publish now. Written, then told."""
+        shared.waiters.remove(waiter)
+        lease, consumer = shared.lease, waiter.consumer
+        lease.committed |= waiter.at_once
+        peer = waiter.asker.address
+        line = step_line("leased", time.time(), peer, detail=f"to be published by {consumer.client}")
+        row = (consumer.client, waiter.request, consumer.spare, peer, *lease.durable, shared.file, shared.transfer)
+        self._journal.write([("lease", [row]), ("note", [{"line": line, "id": shared.file}])],
+                            self._handed_over, shared, waiter, self.said_of(lease))
+
+    def _handed_over(self, shared: Shared, waiter: Waiter, said: dict[str, Any]) -> None:
+        crashing.point("server.leased")
+        self.deliver(waiter, shared.receipts, shared.named, said)
+
+    def deliver(self, waiter: Waiter, receipts: list[Receipt], named: bool, said: dict[str, Any]) -> None:
+        """Tell the outcome to who may publish it."""
+        if waiter.grouped:
+            self._say(waiter, result(waiter.request, receipts[-1]) | said)
+        else:
+            self._reply(waiter.asker, self._replies.delivered(waiter.message, waiter.request, receipts, named, said))
+
+    def _tell(self, waiter: Waiter, state: str, **more: Any) -> None:
+        """Say how it stands with something that is not for *waiter* to publish (yet)."""
+        if waiter.grouped:
+            self._say(waiter, {"request": waiter.request, "state": state, **more})
+        else:
+            self._reply(waiter.asker, self._replies.state(waiter.message, waiter.request, state, **more))
+
+    def confirmed(self, transfer: str) -> None:
+        """The holder has published, and the journal knows: the others need not."""
+        self._leases.drop(transfer)
+        shared = self._shared.get(transfer)
+        if shared is None:
+            return
+        for waiter in shared.waiters:
+            self.cover(waiter, shared.file, shared.chain)
+        self._end(shared)
+
+    def cover(self, waiter: Waiter, file: int, chain: str) -> None:
+        """Another member of the group has published *file*: who waits is done with it, too."""
+        if not waiter.consumer.spare:  # spares are not waited for
+            now = time.time()
+            self._journal.write([had_elsewhere(file, chain, waiter.consumer, waiter.asker.address, now),
+                                 ("hurry_removals", [(now, orjson.dumps([file]))])])
+        self._tell(waiter, "covered")
+
+    def _end(self, shared: Shared) -> None:
+        del self._shared[shared.transfer]
+        for request in shared.requests:
+            self._by_request.pop(request, None)
+
+    # Somebody is about to publish.
+
+    def commit(self, asker: Asker, message: Message) -> bytes | None:
+        """Answer whether those who ask may publish; None when that has to be written first, and is said then."""
+        consumer, said = Consumer.of(asker, message), message.extension
+        commits = [ask for ask in _list(said.get("commits")) if is_confirmation(ask[:2]) and type(ask[-1]) is int]
+        renewals = [ask for ask in _list(said.get("renewals")) if is_confirmation(ask)]
+        transfers: dict[str, list[Any]] = {}
+        if said.get("epoch") == self._journal.epoch:
+            asked = orjson.dumps([ask[:2] for ask in (*commits, *renewals)])
+            for row in self._journal.find("transfers_asked", (asked, consumer.group)):
+                transfers.setdefault(row["asked"], []).append(row)
+        for _, request in renewals:
+            self._renew(request, transfers.get(request, []), consumer)
+        records: list[Operation] = []
+        results = [self._commit_one(request, fence, transfers.get(request, []), records) for _, request, fence in commits]
+        reply = self._replies.commits(message, results)
+        if not records:
+            return reply
+        self._journal.write(records, self._committed, asker, reply)
+        return None
+
+    def _committed(self, asker: Asker, reply: bytes) -> None:
+        crashing.point("server.leased")
+        self._reply(asker, reply)
+
+    def _renew(self, request: str, rows: list[Any], consumer: Consumer) -> None:
+        mine = next((row for row in rows if row["request"] == request and row["state"] == State.MOVED), None)
+        if mine is not None:
+            self.lease_of(mine["transfer"], mine).claim(consumer.client, request, time.monotonic())
+
+    def _commit_one(self, request: str, fence: int, rows: list[Any], records: list[Operation]) -> dict[str, Any]:
+        """The answer to one commit; what is to be written before it is said goes to *records*."""
+        mine = next((row for row in rows if row["request"] == request), None)
+        if mine is None:
+            covered = any(row["state"] == State.ACKNOWLEDGED for row in rows)
+            return {"request": request, "state": "covered" if covered else "held" if rows else "unknown"}
+        if mine["state"] == State.ACKNOWLEDGED:  # it has forgotten that it did
+            return {"request": request, "state": "granted", "valid": VALID, "maybe_published": True}
+        lease = self.lease_of(mine["transfer"], mine)
+        if not lease.commit(request, fence, time.monotonic()):
+            return {"request": request, "state": "held"}
+        if lease.durable != (mine["fence"], mine["committed"], mine["doubtful"]):
+            records.append(("lease", [(lease.holder, request, mine["spare"], mine["peer"], *lease.durable, mine["file"],
+                                       mine["transfer"])]))
+        return {"request": request, "state": "granted", "valid": VALID, "fence": lease.fence, "maybe_published": lease.doubtful}
+
+
+def had_elsewhere(file: int, chain: str, consumer: Consumer, address: str, now: float) -> Operation:
+    """A consumer is done with a file that was not delivered for a request of its own: `delete` need not wait for it."""
+    transfer = hashlib.sha256(f"ack\n{file}\n{consumer.client}".encode("utf-8", "replace")).hexdigest()[:32]
+    return "put_transfer", [(file, transfer, chain, consumer.client, consumer.group, consumer.spare, address, "", "",
+                             State.ACKNOWLEDGED, now, 1, None)]
+
+
+def _list(value: Any) -> list[Any]:
+    """The lists in a list of a request, as many as are good for us."""
+    return [item for item in value[:MOST_GROUPED] if isinstance(item, list)] if isinstance(value, list) else []
