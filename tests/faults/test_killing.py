@@ -203,3 +203,13 @@ def test_a_mirror_loses_and_doubles_nothing_when_somebody_is_killed(tmp_path: Pa
                                                                        seconds: float) -> None:
     """T03: a server, a mirror of it, a client."""
     kill_loop(Network(tmp_path, mirror=True), kills=kills, files=files, seconds=seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "files", "seconds"), [
+    pytest.param(12, 300, 15, marks=pytest.mark.timeout(240)),
+    pytest.param(300, 5000, 450, marks=[pytest.mark.nightly, pytest.mark.timeout(1500)])])
+def test_a_group_loses_and_doubles_nothing_when_its_members_are_killed(tmp_path: Path, kills: int, files: int,
+                                                                          seconds: float) -> None:
+    """T03: a server, a client and two hot spares, all of them killed at random."""
+    kill_loop(Network(tmp_path, spares=2), kills=kills, files=files, seconds=seconds)

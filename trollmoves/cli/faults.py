@@ -50,8 +50,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
                         help="faults in that time (default: 15)")
     parser.add_argument("--faults", type=_faults, metavar="KIND,KIND", help=f"which ones (default: {','.join(FAULTS)})")
     parser.add_argument("--servers", type=whole_number(1, 9, "a number from 1 to 9"), default=1, help="servers (default: 1)")
-    parser.add_argument("--spares", type=whole_number(0, 9, "a number from 0 to 9"), default=0,
-                        help="hot spares of the client (default: 0)")
+    parser.add_argument("--spares", type=whole_number(0, 9, "a number from 0 to 9"), default=1,
+                        help="hot spares of the client (default: 1)")
     parser.add_argument("--mirror", action="store_true", help="a mirror between the servers and the clients")
     parser.add_argument("--dispatcher", action="store_true", help="a dispatcher that hears what the client publishes")
     parser.add_argument("--delete", action="store_true", help="the servers remove what was delivered")
