@@ -35,8 +35,7 @@ LAST_RESORT = 4.0
 """Seconds after which a process that was closed and still has not ended is ended: some library's thread may hang."""
 CHECK_JOURNAL = 5.0
 TRIM_EVERY = 5.0
-NUDGE_BUSY = 0.01
-NUDGE_IDLE = 0.1
+NUDGE_EVERY = 0.01
 RETRY_START = 1.0
 """Seconds between two tries to start a section whose port is taken; that of a section just stopped takes a moment to close."""
 
@@ -51,11 +50,12 @@ class Service:
         self.envelope = Envelope.of_this_process(message_version())
         self.workers = Workers(self.loop.call_all, self.loop.fail, workers)
         self.loop.before = self.workers.give_way
+        self.workers.queued = self._look_after_queue
         self._config_file = config_file
         self._read_config = read_config
         self._config_watch = ConfigWatch(config_file, lambda: self.loop.call(self.reload))
         self._cleaning = Cleaning(self.journal, self.loop, self.limits_of, self._in_worker)
-        self._draining = False
+        self._draining = self._nudging = False
         if self.journal.damaged is not None:
             self.journal.alarm("", f"the journal was damaged; it was moved to {self.journal.damaged} and a new one was begun")
 
@@ -94,7 +94,6 @@ class Service:
             self.loop.every(CHECK_JOURNAL, self.journal.check)
             self.loop.first = Leaps(self.journal, self.clock_leapt).check
             self.loop.every(TRIM_EVERY, Trimming().trim)
-            self.loop.after(NUDGE_IDLE, self._nudge)
             _spare_collector()
             self.loop.run()
         finally:
@@ -122,12 +121,17 @@ class Service:
         logger.info("reloading %s", self._config_file)
         self.apply(configuration)
 
-    def _nudge(self) -> None:
+    def _look_after_queue(self) -> None:
         """See to it that no work waits behind something that hangs."""
-        waiting = self.workers.waiting > 0
-        if waiting:
+        if not self._nudging:
+            self._nudging = True
+            self.loop.after(NUDGE_EVERY, self._nudge)
+
+    def _nudge(self) -> None:
+        self._nudging = False
+        if self.workers.waiting:
             self.workers.nudge()
-        self.loop.after(NUDGE_BUSY if waiting else NUDGE_IDLE, self._nudge)
+            self._look_after_queue()
 
     def _listen_to_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():

@@ -78,6 +78,8 @@ class Workers:
         self._quick_progress = 0.0
         self.waiting = 0
         """Pieces of work that no thread has taken yet."""
+        self.queued: Callable[[], Any] | None = None
+        """Called when work was queued; `nudge` is due while it waits."""
 
     def submit(self, work: Sequence[Work]) -> None:
         """Queue *work*; returns at once."""
@@ -89,6 +91,8 @@ class Workers:
             self.waiting += len(work)
             self._note_quick(sum(piece.quick for piece in work))
             self._wake()
+        if self.queued is not None:
+            self.queued()
 
     def give_way(self) -> None:
         """Called by the loop before it looks for more to do: let the thread of quick work finish some of it.

@@ -285,11 +285,11 @@ class Serving:
 
     def _status(self, asker: Asker, message: Message) -> bytes | None:
         """Somebody waits for long moves: the answers come when they are over, or after a while as `pending`."""
-        requests = message.extension.get("requests")
-        if not isinstance(requests, list):
+        requests = _named(message)
+        if not requests:
             return None if self._wait(asker, message, request_id(message)) else self._replies.unknown_request(message)
-        for request in requests[:MOST_GROUPED]:
-            if isinstance(request, str) and not self._wait(asker, message, request):
+        for request in requests:
+            if not self._wait(asker, message, request):
                 waiter = Waiter(asker, message, 0.0, request, Consumer.of(asker, message), grouped=True)
                 self._moves.say(waiter, {"request": request, "code": UNKNOWN_REQUEST})
         return None
@@ -308,8 +308,7 @@ class Serving:
 
     def _cancel(self, asker: Asker, message: Message) -> bytes:
         """Somebody does not want any more what it asked for."""
-        requests = message.extension.get("requests")
-        asked = [request for request in requests[:MOST_GROUPED] if isinstance(request, str)] if isinstance(requests, list) else []
+        asked = _named(message)
         ended = [request for request in asked if self._moves.cancel(request)]
         logger.info("%s cancelled %d requests, of which %d were under way", asker.address, len(asked), len(ended))
         said = {"version": PROTOCOL, "request": request_id(message), "cancelled": ended}
@@ -364,6 +363,12 @@ class Serving:
         self._replier.reply(asker, reply)
         for transfer in transfers:
             self._sharing.confirmed(transfer)
+
+
+def _named(message: Message) -> list[str]:
+    """The requests a message is about, where it names several."""
+    requests = message.extension.get("requests")
+    return [request for request in requests[:MOST_GROUPED] if isinstance(request, str)] if isinstance(requests, list) else []
 
 
 def _receipts(transfer: Any | None) -> list[Receipt]:
