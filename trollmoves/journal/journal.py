@@ -252,9 +252,22 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise JournalTooNew(f"the journal {path} was written by a later release (schema {version}, this release knows "
                             f"{len(scripts)}): install that release, or choose another place with --journal")
     if 0 < version < len(scripts):
-        connection.execute("VACUUM INTO ?", (f"{path}.schema-{version}",))
+        _keep_copy(connection, Path(f"{path}.schema-{version}"))
     for number, script in enumerate(scripts[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
+    """Copy the journal to *copy*, which whoever may not read the journal may not read either. One of an earlier attempt, perhaps
+    half written, or of an earlier upgrade is replaced."""
+    written = copy.with_name(f"{copy.name}.new")
+    try:
+        written.unlink(missing_ok=True)
+        os.close(os.open(written, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+        connection.execute("VACUUM INTO ?", (str(written),))
+        os.rename(written, copy)
+    except (sqlite3.Error, OSError) as error:
+        raise JournalError(f"cannot keep a copy of the journal at {copy} before it is brought to this release: {error}") from error
 
 
 def _meta(connection: sqlite3.Connection, name: str, default: str) -> str:
