@@ -27,6 +27,7 @@ LONGEST_NAME = 255
 LONGEST_PATH = 4096
 """Characters of a path; likewise."""
 _WIDEST_FIELD = 4096
+_OF_A_DATE = re.compile("%[A-Za-z]")
 _CONVERSIONS = frozenset("rsachHltuR")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
 _FREE = re.compile(r"\(\?P<\w+>(\.|\\S)\*\?\)")
@@ -161,7 +162,7 @@ def _problem(part: _Part) -> str | None:
         return "reaches into a value, which is not allowed"
     if "{" in part.spec or "}" in part.spec:
         return "has a field within its format, which is not allowed"
-    widths = [] if "%" in part.spec else re.findall("[0-9]+", part.spec)
+    widths = re.findall("[0-9]+", _OF_A_DATE.sub(" ", part.spec))  # `%` may also be what a field is filled up with, or its kind
     if any(len(width) > 4 or int(width) > _WIDEST_FIELD for width in widths):
         return f"is wider than {_WIDEST_FIELD}"
     if part.conversion is not None and part.conversion not in _CONVERSIONS:
