@@ -185,6 +185,11 @@ def hide_password(text: str) -> str:
     return _CREDENTIALS.sub("***@", text)
 
 
+def is_hidden(path: str) -> bool:
+    """Whether the file at *path*, or a directory above it, has a name that begins with a dot."""
+    return any(part.startswith(".") for part in path.split("/"))
+
+
 def local_path(uri: str) -> str:
     """The path part of an announced uri: of a plain path itself, of a `file://` uri (or any other) what follows the host."""
     scheme, _, path = _split(uri)

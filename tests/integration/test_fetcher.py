@@ -165,6 +165,18 @@ def test_a_destination_is_not_left(tmp_path: Path) -> None:
         never(lambda: list(tmp_path.glob("outside*")) != [], 0.5)
 
 
+def test_hidden_files_are_not_fetched_unless_an_origin_says_so(tmp_path: Path) -> None:
+    key = file(tmp_path / "home" / ".ssh", "id_rsa")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "link").symlink_to(key)
+    with Fetching(tmp_path) as fetching:
+        fetching.start()
+        for number, path in enumerate((key, tmp_path / "there" / "link")):
+            fetching.announce(str(path), uid=f"{number}")
+            fetching.program.wait_for(f"could not fetch .*{path.name} .*is hidden.*given up")
+        assert not list(fetching.into.rglob("*"))
+
+
 def test_origins_can_be_restricted(tmp_path: Path) -> None:
     with Fetching(tmp_path, f"allowed_origins: [{tmp_path}/there]") as fetching:
         fetching.start()
@@ -226,10 +238,11 @@ class Redirecting(http.server.BaseHTTPRequestHandler):
 
     def answer(self, body: bytes) -> None:
         port = self.server.server_address[1]
-        places = {"/away.nc": f"http://127.0.0.2:{port}/a.nc", "/here.nc": f"http://127.0.0.1:{port}/a.nc"}
-        self.send_response(302 if self.path in places else 200)
-        if self.path in places:
-            self.send_header("Location", places[self.path])
+        places = {"/away.nc": f"http://127.0.0.2:{port}/a.nc", "/other.nc": f"https://127.0.0.1:{port}/a.nc", "/here.nc": f"http://127.0.0.1:{port}/a.nc"}
+        asked = self.path.partition("?")[0]
+        self.send_response(302 if asked in places else 200)
+        if asked in places:
+            self.send_header("Location", places[asked])
             body = b""
         self.send_header("Content-Length", str(len(body) if self.command == "GET" else len(CONTENT) * (self.path == "/a.nc")))
         self.end_headers()
@@ -243,8 +256,11 @@ def test_a_redirection_leads_to_allowed_hosts_only(tmp_path: Path) -> None:
     server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Redirecting)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with Fetching(tmp_path, 'allowed_hosts: ["127.0.0.1"]') as fetching:
+        with Fetching(tmp_path, 'allowed_hosts: ["127.0.0.1"]\nallowed_protocols: [http]') as fetching:
             fetching.start()
+            fetching.announce(f"http://127.0.0.1:{server.server_address[1]}/other.nc?sig=planted", uid="signed")
+            fetching.program.wait_for("could not fetch .*sends on to 'https', which is not allowed.*given up")
+            assert "planted" not in fetching.program.output()
             fetching.announce(f"http://127.0.0.1:{server.server_address[1]}/away.nc")
             fetching.program.wait_for("could not fetch .*'127.0.0.2' is not allowed.*given up")
             fetching.announce(f"http://127.0.0.1:{server.server_address[1]}/here.nc")

@@ -117,7 +117,7 @@ class FetcherSettings(FetchingSettings):
         USUAL, "what a message may have fetched from; names of fsspec", ", ".join(USUAL))
     allowed_hosts: Words = option((), "hosts that may be fetched from, as patterns like `*.example.org`; all if left out")
     allowed_origins: Annotated[tuple[str, ...], BeforeValidator(read_directories)] = option(
-        (), "directories of this machine that files may come from; all if left out")
+        (), "directories of this machine that files may come from; all but hidden ones if left out")
     filesystem_options: Annotated[Parameters, BeforeValidator(read_options), PlainSerializer(Parameters.masked)] = option(
         Parameters(), "what to add to the arguments of a filesystem, credentials among them: by protocol, or by `protocol://host`")
 

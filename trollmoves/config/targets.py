@@ -126,7 +126,7 @@ class TargetSettings(ChainSettings):
     connection_parameters: Mapped = option(Parameters(), "settings of the mover, as a mapping")
     backup_targets: Words = option((), "other hosts, tried when the first is unreachable")
     allowed_origins: Annotated[tuple[str, ...], BeforeValidator(read_directories)] = option(
-        (), "directories that files may come from, whatever a message says; every file if left out")
+        (), "directories that files may come from, whatever a message says; all but hidden ones if left out")
 
     give_up_after: Seconds = option(86400.0, "age of a message at which its file is tried no more", "24h")
     transfers_per_host: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(

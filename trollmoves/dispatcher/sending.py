@@ -25,7 +25,7 @@ from trollmoves.movers.moving import How, move
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Sessions
 from trollmoves.queueing.triggers import Trigger
-from trollmoves.uris import Destination, host_of
+from trollmoves.uris import Destination, host_of, is_hidden
 
 HERE = ("", "file", "ssh", "sftp", "scp")
 """Schemes of uris whose path is a file on the machine they name."""
@@ -62,11 +62,14 @@ class Sending:
             return self._moved(origin, place, how, sessions)
 
     def _check_origin(self, origin: Origin) -> None:
-        """Raise `Denied` for a file that is not in one of the `allowed_origins`, wherever links on the way to it led."""
-        if self._roots:
-            real = os.readlink(f"/proc/self/fd/{origin.descriptor}")
-            if not any(real.startswith(root.rstrip("/") + "/") for root in self._roots):
-                raise Denied(f"{origin.path} is in none of the allowed_origins of {self._target.name}")
+        """Raise `Denied` for a file that is not in one of the `allowed_origins`, or hidden when none are given, wherever links on
+        the way to it led."""
+        real = os.readlink(f"/proc/self/fd/{origin.descriptor}")
+        if self._roots and not any(real.startswith(root.rstrip("/") + "/") for root in self._roots):
+            raise Denied(f"{origin.path} is in none of the allowed_origins of {self._target.name}")
+        if not self._roots and is_hidden(real):
+            raise Denied(f"{origin.path} is hidden (keys and passwords often are); name its directory in the allowed_origins of "
+                         f"{self._target.name}")
 
     def _place(self, trigger: Trigger, origin: Origin) -> Destination:
         try:

@@ -31,6 +31,8 @@ from trollmoves.workers import Workers
 
 logger = logging.getLogger(__name__)
 
+LONGEST_IN_SUBJECT = 1000
+"""Characters of a subject with fields, and of what is filled in: a message must not become ever so much longer."""
 NOT_PUBLISHED = ("filesystem", "path", "uid", "uri")
 NOT_PUBLISHED_S3 = ("dataset", "collection", "filename", "compress", "tst", "uri", "uid", "file_list", "path")
 
@@ -57,7 +59,7 @@ class FetcherPlan:
     def __init__(self, settings: FetcherSettings, session: SessionSettings):
         self.rights = Rights(settings.allowed_protocols, settings.allowed_hosts)
         options = {name: dict(more) for name, more in settings.filesystem_options.plain().items()}
-        self.opener = Opener(options, settings.allowed_origins, session, self.rights.check_host)
+        self.opener = Opener(options, settings.allowed_origins, session, self.rights)
         assert settings.destination is not None
         self._directory = Template(settings.destination)
 
@@ -77,9 +79,9 @@ class FetcherPlan:
     def report(self, subject: str, fields: Mapping[str, Any], path: str) -> tuple[str, dict[str, Any]]:
         said = {name: value for name, value in fields.items() if name not in NOT_PUBLISHED}
         try:
-            subject = Template(subject).compose(_with_dates(fields))
+            subject = _filled(subject, fields)
         except ConfigurationError as error:
-            logger.warning("the subject %s is published as it is: %s", subject, error)
+            logger.warning("the subject %s is published as it is: %s", subject[:LONGEST_IN_SUBJECT], error)
         return subject, {**said, "uri": path, "uid": os.path.basename(path)}
 
 
@@ -88,7 +90,7 @@ class S3DownloaderPlan:
 
     def __init__(self, settings: S3DownloaderSettings, session: SessionSettings):
         self.rights = Rights(("s3",), ())
-        self.opener = Opener({"s3": settings.s3_kwargs.plain()}, (), session, self.rights.check_host)
+        self.opener = Opener({"s3": settings.s3_kwargs.plain()}, (), session, self.rights)
         self._bucket = settings.bucket
         self._directory = os.path.abspath(settings.download_destination)
         self._topic = settings.publish_topic
@@ -150,7 +152,8 @@ class Fetching(Deliveries):
                 continue
             now = time.time()
             line = step_line(State.ANNOUNCED, now, trigger.sender, 0, trigger.subject)
-            yield (self._journal.new_file(), self.name, trigger.identity, trigger.key, State.ANNOUNCED, now, line, now,
+            name = str(trigger.fields.get("uid") or place.name)
+            yield (self._journal.new_file(), self.name, name, trigger.key, State.ANNOUNCED, now, line, now,
                    None, None, None, None, None, place.server, trigger.encoded(self._envelope.version), "", 0, now)
 
     # Delivering.
@@ -203,6 +206,18 @@ def fetch(opener: Opener, receiving: Receiving, place: Place, path: str, transfe
     """Fetch one file. Raises a `MoveError`."""
     with opener.opened(place) as found:
         return receiving.receive(found.stream, found.size, path, transfer)
+
+
+def _filled(subject: str, fields: Mapping[str, Any]) -> str:
+    """A subject with its fields filled in. Raises `ConfigurationError`."""
+    if "{" not in subject and "}" not in subject:
+        return subject
+    if len(subject) > LONGEST_IN_SUBJECT:
+        raise ConfigurationError(f"it has fields and more than {LONGEST_IN_SUBJECT} characters")
+    template = Template(subject)
+    if any(len(str(fields.get(name, ""))) > LONGEST_IN_SUBJECT for name in template.fields):
+        raise ConfigurationError(f"a field of it has more than {LONGEST_IN_SUBJECT} characters")
+    return template.compose(_with_dates(fields))
 
 
 def _with_dates(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ ssh hosts have to be known (`known_hosts`), as for the movers. Connections to ss
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import io
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from trollmoves.bus.addresses import is_this_machine
 from trollmoves.errors import (
@@ -32,10 +33,10 @@ from trollmoves.errors import (
     TemporaryError,
     Unreachable,
 )
-from trollmoves.fetcher.places import CLASSES, WEB, Place
+from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ends import opened as opened_file
-from trollmoves.uris import Destination, hide_password
+from trollmoves.uris import Destination, is_hidden
 
 INSTALL = "install trollmoves[fetch]"
 MOST_KEPT = 8
@@ -56,11 +57,10 @@ class Opener:
     """Opens places. One for a configuration; each worker thread has connections of its own."""
 
     def __init__(self, options: Mapping[str, Mapping[str, Any]], origins: tuple[str, ...], settings: SessionSettings,
-                 check_host: Callable[[str], Any]):
+                 rights: Rights):
         """*options*: what to add to the arguments of a filesystem, by protocol or `protocol://host`. *origins*: directories of
-        this machine that files may come from; none given means all. *check_host* raises `Denied` for a host that a server
-        sends us on to and that is not allowed."""
-        self._check_host = check_host
+        this machine that files may come from; none given means all that are not hidden."""
+        self._rights = rights
         self._options = options
         self._origins = tuple(os.path.realpath(origin) for origin in origins)
         self._settings = settings
@@ -70,6 +70,7 @@ class Opener:
     def opened(self, place: Place) -> Iterator[Opened]:
         """The file at *place*, open. Raises a `MoveError`; what reading raises becomes one."""
         try:
+            self._rights.check_reach(place.host)
             with self._opened(place) as found:
                 yield found
         except MoveError:
@@ -105,6 +106,8 @@ class Opener:
             real = os.readlink(f"/proc/self/fd/{origin.descriptor}")
             if self._origins and not any(real.startswith(root.rstrip("/") + "/") for root in self._origins):
                 raise Denied(f"{place.path} is in none of the allowed_origins")
+            if not self._origins and is_hidden(real):
+                raise Denied(f"{place.path} is hidden (keys and passwords often are); name its directory in allowed_origins")
             with open(origin.descriptor, "rb", buffering=0, closefd=False) as stream:
                 yield Opened(stream, origin.size)
 
@@ -233,7 +236,7 @@ class Opener:
 
         async def redirected(session: Any, context: Any, found: Any) -> None:
             target = urljoin(str(found.url), found.response.headers.get("Location", ""))
-            self._check_host(urlsplit(target).hostname or "")
+            await asyncio.get_running_loop().run_in_executor(None, self._rights.check_redirection, target)
         trace = aiohttp.TraceConfig()
         trace.on_request_redirect.append(redirected)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout,
@@ -279,7 +282,7 @@ def translated(error: Exception, place: Place) -> MoveError:
     if isinstance(error, FileNotFoundError):  # fsspec says so also of a server that does not answer; then it names the cause
         cause = error.__cause__
         return translated(cause, place) if isinstance(cause, Exception) else OriginGone(f"{place} is not there")
-    text = f"{place}: {hide_password(str(error)) or type(error).__name__}"[:500]
+    text = f"{place}: {hide_secrets(str(error)) or type(error).__name__}"[:500]
     if "not found in known_hosts" in text:
         return LoginRefused(text)
     refusal = _refusal(error)

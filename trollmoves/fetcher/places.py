@@ -4,14 +4,18 @@ arguments that do no harm; the class it names is compared with that of the proto
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import posixpath
-from collections.abc import Iterator, Mapping
+import re
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from trollmoves.bus.addresses import addresses_of
 from trollmoves.config.hidden import is_secret
 from trollmoves.errors import Denied, MalformedMessage
 from trollmoves.uris import hide_password
@@ -40,7 +44,11 @@ FIRST = {"sftp": "host", "ftp": "host", "tar": "fo", "zip": "fo"}
 CLIENT = ("endpoint_url", "region_name")
 DEEPEST = 3
 LONGEST = 4096
-LINK_LOCAL = ("169.254.*", "fe80:*", "metadata.google.internal")
+ENCODINGS = ("ascii", "iso-8859-1", "latin-1", "latin1", "utf-8", "utf8")
+"""Of the commands to an ftp server. In some others a name can hold what is read as further commands."""
+METADATA = "metadata.google.internal"
+"""Name of what tells virtual machines their credentials; its address is one of the local link."""
+_QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*)\?[^\s'\")]*")
 
 
 class Place(NamedTuple):
@@ -71,7 +79,7 @@ class Place(NamedTuple):
         if place.protocol in WEB:
             return urlsplit(place.path).hostname or ""
         if place.protocol == "s3":
-            return urlsplit(str(_endpoint(place.arguments) or "")).hostname or ""
+            return urlsplit(str(place.arguments.get("endpoint_url") or "")).hostname or ""
         return str(place.arguments.get("host") or "")
 
     @property
@@ -90,10 +98,15 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         if self.protocol in WEB:
-            own = hide_password(self.path)
+            own = hide_secrets(self.path)
         else:
             own = f"{self.protocol}://{self.arguments.get('host') or ''}{self.path}"
         return own if self.inside is None else f"{own}::{self.inside}"
+
+
+def hide_secrets(text: str) -> str:
+    """*text* without the credentials, and without the queries, of the urls in it: a query is often a signature or a token."""
+    return _QUERY.sub(r"\1?***", hide_password(text))
 
 
 def place_of(data: Mapping[str, Any]) -> Place:
@@ -190,15 +203,16 @@ def _arguments(protocol: str, given: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: given[name] for name in ARGUMENTS.get(protocol, ()) if given.get(name) is not None}
     client = found.pop("client_kwargs", None)
     if isinstance(client, dict):
-        found |= {"client_kwargs": {name: client[name] for name in CLIENT if isinstance(client.get(name), str)}}
+        known = {name: client[name] for name in CLIENT if isinstance(client.get(name), str) and client[name]}
+        if "endpoint_url" in known:  # in one place only, so that what is checked is what is used
+            found["endpoint_url"] = known.pop("endpoint_url")
+        found |= {"client_kwargs": known}
     for name, value in found.items():
         if name != "client_kwargs" and not isinstance(value, str | int | bool):
             raise MalformedMessage(f"its filesystem has a {name} that is no plain value")
+    if str(found.get("encoding", "utf-8")).lower() not in ENCODINGS:
+        raise Denied(f"its filesystem has an encoding that is none of {', '.join(ENCODINGS)}")
     return found
-
-
-def _endpoint(arguments: Mapping[str, Any]) -> Any:
-    return arguments.get("endpoint_url") or (arguments.get("client_kwargs") or {}).get("endpoint_url")
 
 
 def _of_uri(uri: str, depth: int = 0) -> Place:
@@ -260,5 +274,32 @@ class Rights(NamedTuple):
         host = host.lower()
         if host and self.hosts and not any(fnmatchcase(host, pattern.lower()) for pattern in self.hosts):
             raise Denied(f"the host {host!r} is not allowed; add it to allowed_hosts")
-        if host and not self.hosts and any(fnmatchcase(host, pattern) for pattern in LINK_LOCAL):
+        if host and not self.hosts and _is_link_local(host):
             raise Denied(f"the host {host!r} is only of this machine's link; name it in allowed_hosts")
+
+    def check_reach(self, host: str, addresses: Callable[[str], Iterable[str]] = addresses_of) -> None:
+        """The same, also of what the name of the host leads to. Asks a name server, so it belongs into a worker."""
+        self.check_host(host)
+        if host and not self.hosts and any(map(_is_link_local, addresses(host))):
+            raise Denied(f"the host {host!r} has an address that is only of this machine's link; name it in allowed_hosts")
+
+    def check_redirection(self, url: str) -> None:
+        """The same for a url that a web server sends us on to."""
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in self.protocols:
+            raise Denied(f"sends on to {parts.scheme.lower()!r}, which is not allowed; add it to allowed_protocols")
+        self.check_reach(parts.hostname or "")
+
+
+def _is_link_local(host: str) -> bool:
+    """Whether *host* is such a name or address, in whatever way that is written: 2852039166 is 169.254.169.254 too."""
+    host = host.rstrip(".")
+    if host.lower() == METADATA:
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0] if ":" in host else socket.inet_aton(host))
+    except (OSError, ValueError):
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_link_local

@@ -267,7 +267,7 @@ def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
         connection.execute("VACUUM INTO ?", (str(written),))
         os.rename(written, copy)
     except (sqlite3.Error, OSError) as error:
-        raise JournalError(f"cannot keep a copy of the journal at {copy} before it is brought to this release: {error}") from error
+        raise JournalError(f"cannot keep a copy of the journal at {copy}, for which an upgrade waits: {error}") from error
 
 
 def _meta(connection: sqlite3.Connection, name: str, default: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trollmoves.errors import MalformedMessage
-from trollmoves.messages import EXTENSION, Envelope, Message, decode
+from trollmoves.messages import EXTENSION, Envelope, Message, decode, dumps
 from trollmoves.uris import hide_password, local_path
 
 logger = logging.getLogger(__name__)
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 DEEPEST_COLLECTION = 4
 LONGEST_URI = 4096
 """Characters; longer ones lead to no file."""
+MOST_SHARED = 16 * 2**20
+"""Bytes that what is said of a whole may come to when it is repeated for each of its files."""
 
 
 class Trigger(NamedTuple):
@@ -49,7 +51,8 @@ class Trigger(NamedTuple):
 
 
 def triggers_of(message: Message) -> Iterator[Trigger]:
-    """The files of a `file`, `dataset` or `collection` message; none of any other. What is no file is named in the log."""
+    """The files of a `file`, `dataset` or `collection` message; none of any other. What is no file is named in the log. Raises
+    `MalformedMessage` when what each file would have of the whole is out of proportion."""
     if message.type not in ("file", "dataset", "collection"):
         return
     digest = hashlib.sha256(message.raw).hexdigest()[:24]
@@ -78,6 +81,8 @@ def _files(kind: str, fields: Mapping[str, Any], depth: int) -> Iterator[dict[st
         yield own
     elif isinstance(items, list) and depth < DEEPEST_COLLECTION:
         whole = {name: value for name, value in own.items() if name not in ("uid", "uri")}
+        if len(items) * len(dumps(whole)) > MOST_SHARED:
+            raise MalformedMessage(f"says too much of its {len(items)} files together")
         for item in items:
             said = item if isinstance(item, dict) else {}
             inner = next((name for name in ("dataset", "collection") if name in said), "file")

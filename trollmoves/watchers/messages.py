@@ -17,7 +17,7 @@ from trollmoves.bus.subscribing import Subscribing
 from trollmoves.errors import MalformedMessage, OriginChanged, OriginGone, PermanentError, TemporaryError, TrollmovesError
 from trollmoves.messages import EXTENSION, NESTED, Envelope, Message
 from trollmoves.patterns import LONGEST_PATH, Pattern
-from trollmoves.uris import check_relative, hide_password, host_of, local_path
+from trollmoves.uris import check_relative, hide_password, host_of, is_hidden, local_path
 from trollmoves.watchers.base import Arrival
 
 TYPES = ("file", "dataset", "collection")
@@ -123,7 +123,7 @@ def _arrival(uri: str, pattern: Pattern | None) -> Arrival:
         raise TemporaryError(f"{path} cannot be looked at: {error}") from error
     if pattern is not None and not real.startswith(os.path.realpath(pattern.directory).rstrip("/") + "/"):
         raise Elsewhere(f"{path} leads out of the directory of the section's origin")
-    if pattern is None and any(part.startswith(".") for part in real.split("/")):
+    if pattern is None and is_hidden(real):
         raise Elsewhere(f"{path} is hidden (keys and passwords often are); to have it announced, set an origin that takes it")
     if not stat.S_ISREG(status.st_mode):
         raise OriginChanged(f"{path} is a link or no regular file")

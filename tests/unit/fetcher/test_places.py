@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from trollmoves.errors import Denied, MalformedMessage
-from trollmoves.fetcher.places import Rights, place_of
+from trollmoves.fetcher.places import Rights, hide_secrets, place_of
 
 SFTP = {"cls": "fsspec.implementations.sftp.SFTPFileSystem", "protocol": "ssh", "args": [], "host": "data.example"}
 TAR = {"cls": "fsspec.implementations.tar:TarFileSystem", "protocol": "tar", "args": [], "fo": "/abs/p.tar",
@@ -23,7 +23,7 @@ TAR = {"cls": "fsspec.implementations.tar:TarFileSystem", "protocol": "tar", "ar
     ({"uri": "file:///data/a.txt"}, "file:///data/a.txt", "a.txt", "file://"),
     ({"uri": "ssh://data.example/data/a.txt"}, "sftp://data.example/data/a.txt", "a.txt", "sftp://data.example"),
     ({"uri": "sftp://user@h:2222/a%20b.txt"}, "sftp://h/a%20b.txt", "a b.txt", "sftp://h:2222"),
-    ({"uri": "https://h.example/d/a.nc?x=1"}, "https://h.example/d/a.nc?x=1", "a.nc", "https://h.example"),
+    ({"uri": "https://h.example/d/a.nc?x=1"}, "https://h.example/d/a.nc?***", "a.nc", "https://h.example"),
     ({"uri": "s3://bucket/k/a.nc"}, "s3://bucket/k/a.nc", "a.nc", "s3:///bucket"),
     ({"uri": "tar://d/a.txt::ssh://h/abs/p.tar"}, "tar://d/a.txt::sftp://h/abs/p.tar", "a.txt", "sftp://h"),
     ({"uri": "tar:///d/a.txt::file:///abs/p.tar"}, "tar://d/a.txt::file:///abs/p.tar", "a.txt", "file://"),
@@ -102,6 +102,47 @@ def test_protocols_and_hosts_have_to_be_allowed() -> None:
     some.check(place_of({"uri": "sftp://a.EXAMPLE.org/a"}))
     with pytest.raises(Denied, match="allowed_hosts"):
         some.check(place_of({"uri": "sftp://example.com/a"}))
+
+
+@pytest.mark.parametrize("host", [
+    "169.254.169.254", "2852039166", "0xA9FEA9FE", "169.254.43518", "metadata.google.internal.", "fe80::1", "fe90::1",
+    "fe80::1%eth0", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe"])
+def test_an_address_of_the_local_link_is_one_however_it_is_written(host: str) -> None:
+    with pytest.raises(Denied, match="of this machine's link"):
+        Rights(("http",), ()).check_host(host)
+    Rights(("http",), (host,)).check_host(host)
+
+
+def test_a_name_that_leads_to_the_local_link_is_refused() -> None:
+    found = {"good.example": frozenset({"192.0.2.1"}), "bad.example": frozenset({"192.0.2.1", "169.254.169.254"})}
+    Rights(("http",), ()).check_reach("good.example", found.__getitem__)
+    with pytest.raises(Denied, match="has an address that is only of this machine's link"):
+        Rights(("http",), ()).check_reach("bad.example", found.__getitem__)
+    Rights(("http",), ("*.example",)).check_reach("bad.example", found.__getitem__)
+
+
+def test_the_endpoint_that_is_checked_is_the_one_that_is_used() -> None:
+    two = {"protocol": "s3", "endpoint_url": "https://good.example", "client_kwargs": {"endpoint_url": "http://bad.example"}}
+    place = place_of({"path": "bucket/key", "filesystem": two})
+    assert place.arguments == {"endpoint_url": "http://bad.example", "client_kwargs": {}} and place.host == "bad.example"
+    with pytest.raises(Denied, match="allowed_hosts"):
+        Rights(("s3",), ("good.example",)).check(place)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-7", "punycode"])
+def test_names_cannot_hold_further_commands(encoding: str) -> None:
+    with pytest.raises(Denied, match="encoding"):
+        place_of({"path": "/a", "filesystem": {"protocol": "ftp", "host": "h", "encoding": encoding}})
+    assert "\u0d0a".encode("utf-16-be") == b"\r\n"  # why
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("https://h/a.nc?sig=planted", "https://h/a.nc?***"),
+    ("tar://m::https://h/p.tar?sig=planted: no", "tar://m::https://h/p.tar?*** no"),
+    ("403, message='No', url='https://u:planted@h/a?token=planted'", "403, message='No', url='https://***@h/a?***'"),
+    ("is it there?", "is it there?")])
+def test_signatures_in_urls_are_not_shown(text: str, shown: str) -> None:
+    assert hide_secrets(text) == shown
 
 
 @pytest.mark.parametrize(("made", "path", "shown"), [
