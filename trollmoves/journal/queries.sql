@@ -200,6 +200,10 @@ JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
 JOIN transfers ON transfers.file = announcements.file AND transfers.request = json_extract(asked.value, '$[1]')
 WHERE transfers.request <> '' AND transfers.state = 'moved';
 
+-- name: delivered_for
+-- Whether a consumer, or a spare in its place, has got a file.
+SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_group = ?)) AND state IN ('moved', 'acknowledged');
+
 -- name: confirmations
 -- Who has a file for good: of our clients those that confirmed it, of upstream's those that it was delivered to.
 SELECT client, consumer_group, spare, peer, time FROM transfers
