@@ -251,3 +251,9 @@ def test_the_checker_sees_paths_of_a_machine(tmp_path: Path) -> None:
     (tmp_path / "bin" / "demo").write_text("cd /" + "tmp/demo")
     found = [problem.split(": ")[0] for problem in path_problems(tmp_path, [Path("notes.md"), Path("bin/demo")])]
     assert found == ["notes.md:1", "notes.md:2", "bin/demo:1"]
+
+
+def test_the_map_names_every_room() -> None:
+    text = (CHECKOUT / "trollmoves" / "__init__.py").read_text()
+    rooms = {path.stem for path in (CHECKOUT / "trollmoves").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert [room for room in sorted(rooms - {"__init__"}) if not re.search(rf"^    (?:\w+ +and )?{room} |\b{room}:", text, re.M)] == []
