@@ -8,7 +8,6 @@ again. A ping on another connection tells a busy server from a dead one.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import secrets
 import time
@@ -85,13 +84,10 @@ class Outstanding:
     """The same, without repeats: an answer may be to the first of them."""
 
 
-_PREFIX = secrets.token_hex(12)
-_COUNT = itertools.count()
-
-
 def new_request() -> str:
-    """An id for a request that no one has used before, nor can guess: a random part for this process, and a number."""
-    return f"r:{_PREFIX}{next(_COUNT):012x}"
+    """An id for a request that no one has used before, nor can guess, not even who knows others of this process: by its id a
+    request is confirmed and cancelled."""
+    return f"r:{secrets.token_hex(18)}"
 
 
 class Requester:

@@ -57,6 +57,8 @@ def feed_of(settings: ServerSettings, server: int, directory: Path) -> Feed:
                                  "`request_port` can be tried; leave it out of a copy of the file")
     original = Pattern(settings.origin)
     below = "/".join(original.text.split("/")[-(original.depth + 1):])
+    if ".." in below.split("/"):
+        raise ConfigurationError(f"[{settings.name}] origin leads upwards with `..`; write it without")
     return Feed(server, directory, Pattern(below), settings.topic)
 
 

@@ -111,6 +111,7 @@ def test_a_copy_names_no_place_of_the_original(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("server", "client", "complaint"), [
     (SERVER.replace("origin = ", "listen = /a\n# "), CLIENT, "fed by"),
+    (SERVER.replace("{platform}_", "{platform}/../../../../tmp/"), CLIENT, "origin leads upwards"),
     (SERVER.replace("/1b/hrit", "/other"), CLIENT, "no section of a client asks"),
     (SERVER, CLIENT.replace("publish_port = 9011", "retention = never"), "retention"),
 ])
