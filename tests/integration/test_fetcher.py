@@ -9,7 +9,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -269,6 +269,50 @@ def test_a_redirection_leads_to_allowed_hosts_only(tmp_path: Path) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Sending(http.server.BaseHTTPRequestHandler):
+    """Sends everybody on to the server named in the path, and notes the headers it gets itself."""
+
+    heard: ClassVar[list[tuple[int, str]]] = []
+
+    def do_GET(self) -> None:
+        port, _, to = self.server.server_address[1], *self.path.strip("/").partition("-")[1:]
+        self.heard.append((port, str(self.headers)))
+        self.send_response(302 if to else 200)
+        if to:
+            self.send_header("Location", f"http://127.0.0.1:{to}/a.nc")
+        self.send_header("Content-Length", "0" if to else str(len(CONTENT)))
+        self.end_headers()
+        if not to and self.command == "GET":
+            self.wfile.write(CONTENT)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("secret", ["headers: {X-Auth-Token: planted, Accept-Language: planted}", "cookies: {session: planted}"])
+def test_a_redirection_takes_no_secret_to_another_server(secret: str, tmp_path: Path) -> None:
+    servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sending) for _ in range(2)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    here, there = (server.server_address[1] for server in servers)
+    options = f"http://127.0.0.1: {{client_kwargs: {{{secret}}}}}"
+    try:
+        with Fetching(tmp_path, f"filesystem_options: {{{options}}}") as fetching:
+            fetching.start()
+            fetching.announce(f"http://127.0.0.1:{here}/a-{here}", uid="itself")
+            fetching.announce(f"http://127.0.0.1:{here}/a-{there}", uid="another")
+            fetching.program.wait_for(rf"(could not fetch|fetched) \S*/a-{here}\b")
+            fetching.program.wait_for(rf"(could not fetch|fetched) \S*/a-{there}\b")
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+    assert any(port == here and "planted" in heard for port, heard in Sending.heard)
+    assert not any(port == there and "planted" in heard for port, heard in Sending.heard)
 
 
 def test_a_web_server_that_is_away_is_tried_until_it_is_back(tmp_path: Path) -> None:

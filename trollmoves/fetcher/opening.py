@@ -33,7 +33,7 @@ from trollmoves.errors import (
     TemporaryError,
     Unreachable,
 )
-from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets
+from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets, origin_of
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ends import opened as opened_file
 from trollmoves.uris import Destination, is_hidden
@@ -219,7 +219,8 @@ class Opener:
         if place.protocol == "ftp":
             arguments.setdefault("timeout", self._settings.stall_timeout)
         if place.protocol in WEB:
-            arguments["client_kwargs"] = {**(arguments.get("client_kwargs") or {}), **self._web()}
+            client = arguments.get("client_kwargs") or {}
+            arguments["client_kwargs"] = {**client, **self._web(client)}
         filesystem = fsspec.filesystem(place.protocol, skip_instance_cache=True, use_listings_cache=False, **arguments)
         try:
             stream = filesystem.open(place.path, "rb")
@@ -229,13 +230,18 @@ class Opener:
             with suppress(Exception):
                 filesystem.ftp.close()
 
-
-    def _web(self) -> dict[str, Any]:
-        """How a client of web servers waits, and that it asks before it follows a redirection."""
+    def _web(self, client: Mapping[str, Any]) -> dict[str, Any]:
+        """How a client of web servers waits, that it asks before it follows a redirection, and that what the configuration has it
+        say is said to no other server than the one it is for."""
         aiohttp = importlib.import_module("aiohttp")
 
         async def redirected(session: Any, context: Any, found: Any) -> None:
             target = urljoin(str(found.url), found.response.headers.get("Location", ""))
+            if origin_of(target) != origin_of(str(found.url)):
+                if client.get("cookies"):
+                    raise Denied("sends on to another server, which must not be told the cookies of filesystem_options")
+                for name in client.get("headers") or ():
+                    found.headers.popall(name, None)
             await asyncio.get_running_loop().run_in_executor(None, self._rights.check_redirection, target)
         trace = aiohttp.TraceConfig()
         trace.on_request_redirect.append(redirected)

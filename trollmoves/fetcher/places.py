@@ -109,6 +109,12 @@ def hide_secrets(text: str) -> str:
     return _QUERY.sub(r"\1?***", hide_password(text))
 
 
+def origin_of(url: str) -> tuple[str, str]:
+    """Scheme, host and port of a url: what tells one web server from another."""
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
+
+
 def place_of(data: Mapping[str, Any]) -> Place:
     """Where the file of a message is: `path` on `filesystem` where those are given, else `uri`. Raises `MalformedMessage`."""
     uri, path, filesystem = data.get("uri"), data.get("path"), data.get("filesystem")
