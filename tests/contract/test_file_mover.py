@@ -66,6 +66,31 @@ class TestFileMover(DirectoryContract, MoverContract):
                 deliver(place, path, uri=uri, how=HOW._replace(overwrite=overwrite))
         assert place.read("origin.dat") == b"precious"
 
+    @pytest.mark.parametrize("names", [1, 2])
+    def test_a_file_is_not_moved_onto_itself_where_its_directory_is_mounted_twice(self, tmp_path: Path, names: int) -> None:
+        path, there = make(tmp_path / "in" / "a.dat", b"precious"), tmp_path / "there"
+        there.mkdir()
+        if names == 2:
+            os.link(path, tmp_path / "another name")
+        script = ("import sys; from trollmoves.movers import FileMover; from trollmoves.errors import DestinationInvalid\n"
+                  "try: FileMover(sys.argv[1], sys.argv[2] + '/').move()\n"
+                  "except DestinationInvalid as error: print(error)")
+        mounting = 'mount --bind "$1" "$2" || exit 77; exec "$3" -c "$4" "$5" "$2"'
+        done = subprocess.run([need_program("unshare", "util-linux"), "--mount", "sh", "-c", mounting, "sh", path.parent, there,
+                               sys.executable, script, path], cwd=CHECKOUT, env=clean_environment(), capture_output=True,
+                              text=True, timeout=60)
+        if done.returncode == 77 or "unshare failed" in done.stderr:
+            pytest.skip("nothing can be mounted here")
+        assert "is the file that was to be moved" in done.stdout, done.stderr
+        assert path.read_bytes() == b"precious"
+
+    def test_another_name_of_a_file_is_a_good_destination(self, place: Place, tmp_path: Path) -> None:
+        path = make(tmp_path / "origin.dat", b"shared")
+        os.link(path, tmp_path / "place" / "origin.dat")
+        for overwrite in ("identical", "replace"):
+            deliver(place, path, how=HOW._replace(overwrite=overwrite))
+            assert place.read("origin.dat") == path.read_bytes() == b"shared"
+
     def test_links_are_made_where_asked_for_and_may_be_made_again(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", b"shared")
         settings = SessionSettings(parameters={"link": True})

@@ -132,9 +132,20 @@ def _is_other(origin: Origin, path: str) -> bool:
         there = os.stat(path)
     except OSError:
         return False
-    if os.path.samestat(there, os.fstat(origin.descriptor)) and os.path.realpath(path) == os.path.realpath(origin.path):
+    if os.path.samestat(there, os.fstat(origin.descriptor)) and (there.st_nlink == 1 or _is_same_name(path, origin.path)):
         raise DestinationInvalid(f"{path} is the file that was to be moved")
     return True
+
+
+def _is_same_name(path: str, other: str) -> bool:
+    """Whether two paths of one file are one name of it: by links, or because a directory is mounted in two places. Another name
+    (a hard link) stays when one of them is removed."""
+    path, other = os.path.realpath(path), os.path.realpath(other)
+    (above, name), (other_above, other_name) = os.path.split(path), os.path.split(other)
+    try:
+        return path == other or (name == other_name and os.path.samestat(os.stat(above), os.stat(other_above)))
+    except OSError:
+        return True
 
 
 def _already_there(origin: Origin, path: str, session: Session, abilities: Abilities, how: How) -> str | None:
