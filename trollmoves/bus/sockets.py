@@ -11,7 +11,7 @@ from typing import Any
 
 import zmq
 from posttroll import config as posttroll_config
-from posttroll.backends.zmq import get_context
+from posttroll.backends.zmq import destroy_context, get_context
 from posttroll.backends.zmq.socket import set_up_client_socket, set_up_server_socket
 
 from trollmoves.errors import ConfigurationError
@@ -91,8 +91,9 @@ def end_connections_of(socket: Socket) -> None:
 
 
 def end_context() -> None:
-    """Wait for what lingers, then let go of the I/O threads."""
-    get_context().destroy(linger=0)
+    """Let go of the I/O threads; who opens a socket afterwards gets new ones."""
+    get_context()  # where no socket was opened there is none yet
+    destroy_context(linger=0)
 
 
 def message_version() -> str | None:
