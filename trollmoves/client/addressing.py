@@ -24,6 +24,8 @@ PLACES_KEPT = 1000
 NOT_PUBLISHED = ("request_address", "destination", EXTENSION)
 """Keys of a reply that concern the transfer only."""
 
+NO_NAMES = ("", ".", "..")
+"""What no file is called."""
 QUERIED = ("http", "https")
 """Schemes in which what follows a `?` belongs to the place."""
 
@@ -137,8 +139,10 @@ class Addressing:
 
 def name_of(item: Mapping[str, Any]) -> str:
     """The name that a delivered file has, as upstream tells it: its uid, which is kept from leaving the directory."""
-    name = str(item.get("uid", "")) or posixpath.basename(str(item.get("uri", "")))
-    return posixpath.basename(name) if name.startswith("/") or ".." in name.split("/") else name
+    uid, named = str(item.get("uid", "")), posixpath.basename(str(item.get("uri", "")))
+    if uid in NO_NAMES or uid.rpartition("/")[2] in NO_NAMES:
+        return "" if named in NO_NAMES else named
+    return posixpath.basename(uid) if uid.startswith("/") or ".." in uid.split("/") else uid
 
 
 def _asked(place: Destination) -> Destination:
