@@ -85,3 +85,11 @@ def test_another_file_of_the_same_name_stays(tmp_path: Path) -> None:
         scene.network.write("a.bin", b"another one, which nobody has")
         scene.confirm(announcement, request)
         never(lambda: not is_there(scene, "a.bin"), 3.0, message="the new file goes for the old one")
+
+
+def test_a_client_that_is_named_by_its_address_cannot_be_spoken_for(tmp_path: Path) -> None:
+    with serving(tmp_path, "192.0.2.7") as scene:
+        announcement = scene.announced("a.bin")
+        for name in ("recv@192.0.2.7/a", "192.0.2.7", "192.0.2.7/a"):
+            delivered(scene, announcement, name)
+        never(lambda: not is_there(scene, "a.bin"), 3.0, message="a name counts for an address")

@@ -13,10 +13,12 @@ from typing import Any
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
+from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.server.beneath import announced_file, remove
+from trollmoves.uris import is_address
 
 logger = logging.getLogger(__name__)
 
@@ -178,5 +180,7 @@ def _stands_for(row: Any, consumer: Any) -> bool:
 
 
 def _is_named(row: Any, name: str) -> bool:
-    """Whether a confirmation is of the client *name*: `section@host`, or an address."""
+    """Whether a confirmation is of the client *name*: `section@host`, or an address, which no client can give itself."""
+    if is_address(name):
+        return same_address(name, row["peer"])
     return name in (row["peer"], row["client"], row["client"].rpartition("/")[0])
