@@ -19,20 +19,21 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FLOORS = (
     {"", "errors", "messages", "lifecycle", "uris", "patterns", "crashing"},
     {"config", "journal", "movers", "watchers", "bus", "workers", "memory", "unpacking"},
-    {"service", "queueing", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher", "s3_downloader",
-     "explaining"},
+    {"service", "attention", "queueing", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher",
+     "s3_downloader", "explaining"},
     {"cli", "metrics", "web", "faults", "utils", "logging"},
 )
 FREE_FLOORS = (0, 3)  # words may use words, doors may use doors; tools and roles stand alone but for the pairs below
 NEIGHBOURS = {
     ("workers", "movers"): "a worker's business is to move",
     ("config", "movers"): "a section holds what movers are told",
+    ("bus", "journal"): "what was published is told again from the journal",
     ("watchers", "bus"): "a listen chain watches messages",
     ("mirror", "client"): "a mirror is a client in front",
     ("mirror", "server"): "and a server behind",
     ("move_it", "server"): "it unpacks and opens what it watches as a server does",
 }
-SHARED = {"service", "queueing", "explaining"}  # what every role may use on its own floor
+SHARED = {"service", "attention", "queueing", "explaining"}  # what every role may use on its own floor
 ROOMS = {"zmq": ("bus", "faults"), "posttroll": ("bus",), "sqlite3": ("journal", "faults"), "trollsift": ("patterns",)}
 """The fault kit examines bus and journal, so it looks with a socket and with statements of its own."""
 NEVER_IMPORTED = {"pickle", "marshal", "shelve", "dill", "cPickle"}

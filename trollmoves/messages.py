@@ -299,6 +299,17 @@ def _identity(uids: tuple[str, ...]) -> str:
     return "md5:" + hashlib.md5("".join(sorted(uids)).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
 
+def digest_of(message: Message) -> bytes:
+    """What tells whether a publication was heard before: the number that a publisher of ours gave it, where it has one (so a copy
+    that was sent again is known); else the whole of it."""
+    said = message.extension
+    epoch, offset = said.get("epoch"), said.get("offset")
+    if not isinstance(epoch, str) or not _whole(offset):
+        return hashlib.sha256(message.raw).digest()
+    text = "\n".join((epoch, str(offset), message.subject, message.type, *uris_of(message.fields)))  # relays copy the number
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
 def translate(data: Any, key: str, value: Any) -> Any:
     """A copy of *data* in which every value of *key* was replaced by `value(dict that holds it)`."""
     if is_flat(data):
@@ -332,6 +343,11 @@ class Announcement(NamedTuple):
     """Identifies the content: subject, uids, sizes and modification times."""
     size: int | None = None
     """Bytes, when the announcer says so."""
+
+    def lifetime(self, heard: float) -> float | None:
+        """Seconds after *heard* (epoch seconds) for which the file will be at its provider; None when it does not tell."""
+        expires = self.message.extension.get("expires") if self.epoch else None
+        return float(expires) - heard if isinstance(expires, (int, float)) and expires > heard else None
 
     @property
     def address(self) -> str:

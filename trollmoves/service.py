@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -15,16 +16,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trollmoves.attention.dead_letters import DeadLetters
+from trollmoves.attention.expecting import Expecting
+from trollmoves.attention.orders import Orders
 from trollmoves.bus import Loop
 from trollmoves.bus.sockets import end_context, message_version
 from trollmoves.config.reading import Configuration
 from trollmoves.config.reloading import ConfigWatch
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal import Journal
+from trollmoves.journal.alarms import SILENT, Alarm
 from trollmoves.journal.cleaning import Cleaning
 from trollmoves.journal.leaps import Leaps
 from trollmoves.memory import Trimming
 from trollmoves.messages import Envelope
+from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY, Opened
+from trollmoves.movers.circuits import of_this_process as circuits_of_this_process
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -34,14 +41,20 @@ GRACE = 6.0
 LAST_RESORT = 4.0
 """Seconds after which a process that was closed and still has not ended is ended: some library's thread may hang."""
 CHECK_JOURNAL = 5.0
+ATTEND = 1.0
+"""Seconds between two looks for what an operator wants, or has to know."""
 TRIM_EVERY = 5.0
 NUDGE_EVERY = 0.01
 RETRY_START = 1.0
 """Seconds between two tries to start a section whose port is taken; that of a section just stopped takes a moment to close."""
+_SPACE = re.compile(r"\s+")
 
 
 class Service:
     """One running program. A role adds what its chains are: `apply` makes them follow a configuration."""
+
+    program = ""
+    """The role, as alarms name it."""
 
     def __init__(self, config_file: Path, read_config: Callable[[Path], Configuration[Any]], journal: Path, workers: int):
         self.loop = Loop()
@@ -55,7 +68,13 @@ class Service:
         self._read_config = read_config
         self._config_watch = ConfigWatch(config_file, lambda: self.loop.call(self.reload))
         self._cleaning = Cleaning(self.journal, self.loop, self.limits_of, self._in_worker)
+        self._orders = Orders(self.journal, self)
+        self._dead_letters = DeadLetters(self.journal)
+        self._expecting = Expecting(self.journal)
         self._draining = self._nudging = False
+        self.journal.write([("close_circuits", [()])])
+        circuits_of_this_process().tell_by(lambda opened: self.loop.call(self._note_circuit, opened))
+        self.journal.alarms.tell_by(self._tell_alarm)
         if self.journal.damaged is not None:
             self.journal.alarm("", f"the journal was damaged; it was moved to {self.journal.damaged} and a new one was begun")
 
@@ -75,6 +94,39 @@ class Service:
     def clock_leapt(self, seconds: float) -> None:
         """The clock was set; the journal has taken it into account."""
 
+    def announce_again(self, rows: list[Any]) -> None:
+        """An operator wants files of ours (rows of `files`) to be announced anew."""
+
+    def driven_again(self) -> None:
+        """Files that waited for a later time are due now."""
+
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+        """An operator wants the providers of *chain* (empty: of all) to be asked for all they announced under *topics* (none: all
+        that the chain hears) since a time, known or not."""
+        logger.error("an operator wants the past to be asked for again, but this program asks nobody")
+
+    def publish_alarm(self, chain: str, raw: bytes) -> None:
+        """Send a message about an alarm to those who listen to *chain* (empty: to all)."""
+
+    def _tell_alarm(self, alarm: Alarm) -> None:
+        """Tell whoever listens, as a beat: who hears everything takes it for a sign of life, and is not disturbed."""
+        subject = f"/alarm/{self.program or 'trollmoves'}/{alarm.chain or 'process'}"
+        data = {"state": "over" if alarm.over else "raised", "kind": alarm.kind, "about": alarm.about, "text": alarm.text,
+                "since": alarm.since, "program": self.program, "section": alarm.chain, "open": len(self.journal.alarms)}
+        self.publish_alarm(alarm.chain, self.envelope.encode(_SPACE.sub("_", subject), "beat", data))
+
+    def _note_circuit(self, opened: Opened) -> None:
+        """A destination host is left alone from now on, or can be used again."""
+        if not opened.failures:
+            logger.warning("%s can be used again", opened.host)
+            self.journal.write([("close_circuit", [("", opened.host)])])
+            return
+        now = time.time()
+        if opened.failures == OPENS_AFTER:
+            logger.error("%s failed %d times in a row and is left alone, but for a probe every %.0f s: %s", opened.host,
+                         opened.failures, PROBE_EVERY, opened.error)
+        self.journal.write([("open_circuit", [("", opened.host, opened.failures, now, now, opened.error)])])
+
     def _in_worker(self, run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
         self.workers.submit([Work("cleaning", 1, lambda _: run(), done)])
 
@@ -89,10 +141,12 @@ class Service:
         self._listen_to_signals()
         try:
             self.apply(configuration)
+            self._follow_expectations(configuration)
             self._config_watch.start()
             self._cleaning.start()
             self.loop.every(CHECK_JOURNAL, self.journal.check)
             self.loop.first = Leaps(self.journal, self.clock_leapt).check
+            self.loop.every(ATTEND, self._attend)
             self.loop.every(TRIM_EVERY, Trimming().trim)
             _spare_collector()
             self.loop.run()
@@ -120,6 +174,19 @@ class Service:
             return
         logger.info("reloading %s", self._config_file)
         self.apply(configuration)
+        self._follow_expectations(configuration)
+
+    def _attend(self) -> None:
+        """All at one time, so that an idle process wakes up once for them."""
+        self._orders.look()
+        self._expecting.look()
+        self._dead_letters.look()
+
+    def _follow_expectations(self, configuration: Configuration[Any]) -> None:
+        self._expecting.follow({name: chain.expect for name, chain in configuration.chains.items()}, configuration.broken)
+        for alarm in self.journal.alarms.open(SILENT):
+            if alarm.chain and alarm.chain not in configuration.chains and alarm.chain not in configuration.broken:
+                self.journal.alarms.clear(alarm.chain, SILENT, alarm.about, "its section is configured no more")
 
     def _look_after_queue(self) -> None:
         """See to it that no work waits behind something that hangs."""

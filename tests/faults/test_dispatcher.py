@@ -51,8 +51,7 @@ def test_what_was_journaled_is_dispatched_and_reported(point: str, tmp_path: Pat
         eventually(lambda: Counter(dispatching.states().values()) == {"published": 20})
         eventually(lambda: {data["uid"] for _, data in dispatching.published()} == set(names))
         published = dispatching.published()
-        repeated = [data for _, data in published if "trollmoves" in data]
-        assert all(data["trollmoves"]["redelivered"] is True for data in repeated)
+        repeated = [data for _, data in published if data["trollmoves"].get("redelivered") is True]
         assert len(published) - len(repeated) <= 10
         assert sorted(path.name for path in (tmp_path / "one").iterdir()) == names  # nothing half written is left
         assert dispatching.program.stop() == 0

@@ -64,6 +64,7 @@ def test_datasets_and_collections_are_their_files(tmp_path: Path) -> None:
         assert not (tmp_path / "here" / "four").exists()
         published = eventually(lambda: len(found := dispatching.published()) == 6 and found)
         about_c = next(data for _, data in published if data["uid"] == "c.nc")
+        assert about_c.pop("trollmoves").keys() == {"version", "epoch", "offset", "previous"}
         assert about_c == {"uid": "c.nc", "uri": f"{tmp_path}/here/two/c.nc", "sensor": "two",
                            "start_time": "2024-01-01T00:00:00"}
 

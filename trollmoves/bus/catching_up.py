@@ -1,8 +1,9 @@
-"""Catch-up: notice what one provider published and we did not get, and ask for it.
+"""Catch-up: notice what one publisher of ours published and we did not get, and ask for it.
 
-ZeroMQ drops what a slow or absent subscriber does not take. A provider that speaks our extension numbers its announcements, tells
-with each the number of the one before under the same subject, and with each heartbeat how far it is; what is missing is asked for
-from its journal, in pages, the next one when the last is in ours. The cursor is the position up to which nothing is missing.
+ZeroMQ drops what a slow or absent subscriber does not take. A publisher that speaks our extension numbers what it publishes,
+tells with each message the number of the one before under the same subject, and with each heartbeat how far it is and where it
+answers; what is missing is asked for from its journal, in pages, the next one when the last is in ours. The cursor is the
+position up to which nothing is missing.
 """
 
 from __future__ import annotations
@@ -11,36 +12,42 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
+from trollmoves.bus.asking_again import RETRY, AskingAgain, decoded, is_position, stamp
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.requesting import Requesters, new_request
-from trollmoves.errors import MalformedMessage
-from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Announcement, Message, decode
+from trollmoves.messages import EXTENSION, PROTOCOL, Announcement, Message
 from trollmoves.uris import parse_endpoint
 
 logger = logging.getLogger(__name__)
 
 PAGE_TIMEOUT = 30.0
 """Seconds after which a page that did not come is asked for again."""
-RETRY = 5.0
-"""Seconds before a question that led to nothing is asked again."""
 SUBJECTS_KEPT = 10_000
 
 Page = Callable[[list[Message], str, int, Callable[[], Any]], Any]
 """Gets the messages of a page, the epoch and the cursor behind it, and what to call when both are journaled."""
 
 
+Alarm = Callable[[str, str], Any]
+"""Gets what a gap that cannot be closed is about (the same for the same gap), and what to say of it."""
+
+
 class CatchUp:
-    """Follows one provider for one chain; belongs to the loop."""
+    """Follows one publisher for one chain; belongs to the loop."""
 
     def __init__(self, loop: Loop, requesters: Requesters, provider: str, topics: Sequence[str], client: str, *,
                  cursor: tuple[str, int] | None, past: float, page: Page, moved_on: Callable[[str, int], Any],
-                 restarted: Callable[[str], Any], alarm: Callable[[str], Any]):
+                 restarted: Callable[[str], Any], alarm: Alarm,
+                 position_in: Callable[[str, str], int | None] = lambda epoch, stream: None, host: str | None = None,
+                 patience: float = PAGE_TIMEOUT):
         """*cursor* is the epoch and position kept from before, *past* how many seconds of history a new client asks for.
 
         *moved_on* is told of a new cursor that needs no page, *restarted* the address of a provider that began anew, *alarm* of a
-        gap that cannot be closed.
+        gap that cannot be closed. *position_in* knows how far a stream (the subject of its beats) of a journal (named by its
+        epoch) was followed at another address. *host* is where the publisher was found: tried with the port it tells when the
+        address it tells does not answer within *patience* seconds.
         """
         self._loop = loop
         self._requesters = requesters
@@ -62,6 +69,33 @@ class CatchUp:
         self._asking = False
         self._closed = False
         self._newer_than = 0.0
+        self._position_in = position_in
+        self._host = host
+        self._patience = patience
+        self._elsewhere = False
+        """The address that was told did not answer: it is that of *host* that is tried."""
+        self.stream = ""
+        """The subject of the beats; empty before the first."""
+        self._first = False
+        """What comes is the past of a journal that is new to us: what it no longer has was never ours to miss."""
+        self._told = ""
+        """The epoch that the beats tell."""
+        self._again: tuple[float, list[str]] | None = None
+        """What shall be asked for again when it is known where: what is newer than a time, and its topics."""
+        self._asking_again = AskingAgain(provider, loop, self._ask_for_page,
+                                         lambda messages, then: page(messages, self._epoch, self._position, then))
+
+    @property
+    def topics(self) -> list[str]:
+        return self._topics
+
+    @topics.setter
+    def topics(self, topics: Sequence[str]) -> None:
+        self._topics = list(topics)
+
+    def leave_past(self) -> None:
+        """What was published before we listened is not asked for."""
+        self._past = 0.0
 
     def announced(self, announcement: Announcement) -> None:
         """An announcement came by itself."""
@@ -70,22 +104,35 @@ class CatchUp:
         self._address = announcement.host, announcement.port
         if announcement.epoch != self._epoch:
             self._new_epoch(announcement.epoch, announcement.offset - 1)
-        subject = announcement.message.subject
-        if announcement.previous > max(self._position, self._seen.get(subject, 0)):
-            self._want(announcement.previous)
+        self._came(announcement.message.subject, announcement.offset, announcement.previous)
+
+    def published(self, message: Message) -> None:
+        """Another message came by itself. Its number counts when the beats name the same journal: relays copy what they do not
+        know."""
+        said = message.extension
+        offset, previous = said.get("offset"), said.get("previous")
+        if said and said.get("epoch") == self._told == self._epoch and is_position(offset) and is_position(previous):
+            self._came(message.subject, offset, previous)
+
+    def _came(self, subject: str, offset: int, previous: int) -> None:
+        if previous > max(self._position, self._seen.get(subject, 0)):
+            self._want(previous)
         if len(self._seen) >= SUBJECTS_KEPT:
             self._seen.clear()  # costs a replay of what came since the last beat, no more
-        self._seen[subject] = max(announcement.offset, self._seen.get(subject, 0))
+        self._seen[subject] = max(offset, self._seen.get(subject, 0))
 
     def beat(self, message: Message) -> None:
         """A heartbeat of the provider came."""
         said = message.extension
         epoch, head, since = said.get("epoch"), said.get("head"), said.get("since")
-        if not isinstance(epoch, str) or not _is_position(head) or not _is_position(since):
+        if not isinstance(epoch, str) or not is_position(head) or not is_position(since):
             return
+        self._told, self.stream = epoch, message.subject
         self._note_start(said)
         if epoch != self._epoch:
             self._new_epoch(epoch, head)
+        if self._again is not None and self._address is not None:
+            self._begin_again()
         if head <= self._position:
             return
         if self._wanted > self._position or not self._is_complete(said.get("heads"), since):
@@ -96,7 +143,7 @@ class CatchUp:
 
     def _is_complete(self, heads: Any, since: int) -> bool:
         """Whether everything up to the head of this beat is here."""
-        if not isinstance(heads, dict) or since > self._position or not all(map(_is_position, heads.values())):
+        if not isinstance(heads, dict) or since > self._position or not all(map(is_position, heads.values())):
             return False
         return all(self._seen.get(subject, 0) >= position for subject, position in heads.items()
                    if any(subject.startswith(topic) for topic in self._topics))
@@ -112,6 +159,12 @@ class CatchUp:
 
     def _new_epoch(self, epoch: str, head: int) -> None:
         """The provider's journal is one we have never seen: its positions begin anew."""
+        known = self._position_in(epoch, self.stream)
+        if known is not None:
+            self._epoch, self._position, self._new, self._wanted = epoch, known, False, 0
+            self._seen.clear()
+            self._want(head)
+            return
         logger.info("%s has a journal that is new to us", self._provider)
         skip = self._new and self._past == 0
         if self._new and 0 < self._past < math.inf:
@@ -119,7 +172,10 @@ class CatchUp:
         self._epoch, self._position, self._new = epoch, (head if skip else 0), False
         self._seen.clear()
         self._wanted = 0
-        if not skip and head > 0:
+        self._first = True
+        if skip:
+            self._moved_on(epoch, head)  # from now on nothing is left out, also when we end at once
+        elif head > 0:
             self._want(head)
 
     def _want(self, position: int) -> None:
@@ -130,56 +186,72 @@ class CatchUp:
         if self._asking or self._closed or self._address is None or self._wanted <= self._position:
             return
         self._asking = True
-        request = new_request()
         logger.info("%s: asking for what was announced after %d (it is at %d)", self._provider, self._position, self._wanted)
-        question = {"version": PROTOCOL, "request": request, "client": self._client, "epoch": self._epoch,
-                    "since": self._position, "topics": self._topics, "newer_than": self._newer_than}
-        subject = self._topics[0] or "/"
-        self._requesters.ours(*self._address).ask(request, subject, "replay", {EXTENSION: question}, self._answered, PAGE_TIMEOUT)
+        question = {"epoch": self._epoch, "since": self._position, "topics": self._topics, "newer_than": self._newer_than}
+        self._ask_for_page((self._topics or [""])[0] or "/", question, self._answered)
+
+    def _ask_for_page(self, subject: str, question: dict[str, Any], answered: Callable[[Message | None], Any]) -> None:
+        """Ask where the publisher says, or where it was found."""
+        if self._closed or self._address is None:
+            return
+        request = new_request()
+        said = {"version": PROTOCOL, "request": request, "client": self._client, **question}
+        host, port = self._address
+        place = self._host if self._elsewhere and self._host else host, port
+
+        def heard(reply: Message | None) -> None:
+            if reply is None:
+                self._elsewhere = not self._elsewhere
+            if not self._closed:
+                answered(reply)
+        self._requesters.ours(*place).ask(request, subject, "replay", {EXTENSION: said}, heard, self._patience)
 
     def _answered(self, reply: Message | None) -> None:
         self._asking = False
-        if self._closed:
-            return
         said = reply.extension if reply is not None and reply.type == "replay" else {}
         epoch, to, raws = said.get("epoch"), said.get("to"), said.get("messages")
-        if not isinstance(epoch, str) or not _is_position(to) or not isinstance(raws, list):
+        if not isinstance(epoch, str) or not is_position(to) or not isinstance(raws, list):
             logger.warning("%s did not answer the question for what was missed; asking again", self._provider)
             self._loop.after(RETRY, self._ask)
             return
         if epoch != self._epoch:
-            self._epoch, self._position = epoch, 0
-        if said.get("truncated") and self._position > 0:
-            self._alarm(f"{self._provider} no longer has what it announced between {self._position} and {said.get('oldest')}: "
-                        "those files may be missing here")
+            self._epoch, self._position, self._first = epoch, 0, True
+        if said.get("truncated") and not self._first:
+            self._alarm(f"{self._provider} {epoch} {said.get('oldest')}", self._gap(said))
         self._asking = True  # until the page is journaled
-        self._page(_decoded(raws), epoch, to, lambda: self._page_done(to, bool(said.get("more"))))
+        self._page(decoded(raws), epoch, to, lambda: self._page_done(to, bool(said.get("more"))))
+
+    def _gap(self, said: dict[str, Any]) -> str:
+        until = said.get("forgotten")
+        time_of = f" (the last of it was of {stamp(until)})" if isinstance(until, (int, float)) else ""
+        return (f"{self._provider} no longer has all it published after number {self._position} and before {said.get('oldest')}"
+                f"{time_of}: those files may be missing here")
+
+    def again(self, newer_than: float, topics: Sequence[str]) -> None:
+        """Ask for all that was published since a time (epoch seconds) under *topics*, or all topics, whether it came or not; when
+        it is known where."""
+        self._again = newer_than, list(topics)
+        if self._address is not None and self._epoch:
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        assert self._again is not None
+        (newer_than, topics), self._again = self._again, None
+        self._asking_again.begin(newer_than, topics or self._topics)
 
     def _page_done(self, to: int, more: bool) -> None:
         self._asking = False
         if to > self._position:
             self._position = to
+            self._first = self._first and more
             if more:
                 self._wanted = max(self._wanted, to + 1)
             self._ask()
         elif more:  # a page that leads nowhere, and the same would come again: no hurry
             self._loop.after(RETRY, self._ask)
         else:
+            self._first = False
             self._wanted = self._position  # there is nothing behind what we have
 
     def close(self) -> None:
         self._closed = True
-
-
-def _is_position(value: Any) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= LARGEST_WHOLE
-
-
-def _decoded(raws: list[Any]) -> list[Message]:
-    messages = []
-    for raw in raws:
-        try:
-            messages.append(decode(str(raw).encode()))
-        except MalformedMessage as error:
-            logger.warning("a replayed message cannot be read: %s", error)
-    return messages

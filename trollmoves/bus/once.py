@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
+
+from trollmoves.messages import Message, digest_of
 
 KEPT = 10_000
 """Digests of messages heard last."""
 
 
 class Once:
-    """Knows the messages that came lately, letter by letter; belongs to the loop."""
+    """Knows the publications that came lately; belongs to the loop."""
 
     def __init__(self) -> None:
         self._heard: OrderedDict[bytes, None] = OrderedDict()
 
-    def is_news(self, raw: bytes) -> bool:
-        """Whether *raw* comes for the first time."""
-        digest = hashlib.sha256(raw).digest()
+    def is_news(self, message: Message) -> bool:
+        """Whether *message* comes for the first time."""
+        digest = digest_of(message)
         if digest in self._heard:
             return False
         self._heard[digest] = None

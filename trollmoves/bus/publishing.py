@@ -38,6 +38,11 @@ class Publisher:
         """Whether anybody has subscribed to anything."""
         return bool(self._subscriptions)
 
+    def subscribed_by(self, subscribed: Callable[[str], Any]) -> None:
+        """Have *subscribed* called with the text of each new subscription, if nobody else is."""
+        if self._subscribed is None:
+            self._subscribed = subscribed
+
     def send(self, raw: bytes) -> None:
         """Publish one encoded message. Never blocks: a subscriber whose queue is full misses it (and asks for it later)."""
         self._socket.send(raw, NOW)

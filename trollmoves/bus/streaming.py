@@ -29,7 +29,7 @@ class Stream:
     def __init__(self, name: str, loop: Loop, epoch: str, head: int, envelope: Envelope, publisher: Publisher,
                  address: Callable[[], str | None], more: Mapping[str, Any] | None = None):
         """*head* is the last position in the journal; *address* tells where replays are answered, if anywhere; *more* is added to
-        each beat."""
+        each beat. Whoever subscribes is told at once where we are, if *publisher* tells nobody else of it."""
         self._more = dict(more or {})
         self._subject = f"/heartbeat/{name}"
         self._loop = loop
@@ -41,6 +41,7 @@ class Stream:
         self._head = self._since = head
         self._heads: dict[str, int] = {}
         self._soon = self._closed = False
+        publisher.subscribed_by(lambda topic: self.beat_soon())
         loop.after(1.0, self._again)
 
     @property

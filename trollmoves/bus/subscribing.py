@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import zmq
@@ -13,8 +14,10 @@ from posttroll import ns
 from posttroll.address_receiver import get_configured_address_port
 
 from trollmoves.bus.addresses import is_own_address
+from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.listening import Listener
 from trollmoves.bus.loop import Loop
+from trollmoves.bus.silence import Silence
 from trollmoves.bus.sockets import NOW, Socket, close, connected, send_frames
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
@@ -29,10 +32,14 @@ ASK_AGAIN = 60.0
 NAMESERVER_PORT = 5557
 SECURE_PORT = "get_configured_secure_zmq_nameserver_port"
 """In later releases of posttroll, what tells the port of name servers that want a key."""
+BEATS = "/heartbeat/"
+LOOK_FOR_SILENCE = 1.0
 MOST_PUBLISHERS = 500
 """A name server that tells of more is not believed."""
 
 Received = Callable[[list[Message]], Any]
+NewCatchUp = Callable[[str, Sequence[str]], CatchUp]
+"""Makes what follows a publisher, named by its address, under some topics."""
 
 
 class Subscribing:
@@ -41,13 +48,15 @@ class Subscribing:
     def __init__(self, loop: Loop, envelope: Envelope, topics: Iterable[str], received: Received, *,
                  addresses: Sequence[tuple[str, int]], nameserver: str | None, services: Sequence[str], own_port: int | None,
                  timeout: float = ASK_UNTIL_ANSWERED, follow: bool = True, translate: bool = False,
-                 accepts: Callable[[str], str] = lambda host: ""):
+                 accepts: Callable[[str], str] = lambda host: "", new_catch_up: NewCatchUp | None = None,
+                 silence: Silence | None = None):
         """*nameserver* is a host, with its port where that is not the usual one, or None for none. *services* are the names of
         the publishers to take from it; none given means all. The publisher of this process, on *own_port*, is never listened to.
 
         A name server gets *timeout* seconds to answer. Unless told to *follow*, it is only asked, and its news are not heard.
         *accepts* says why a publisher that it tells of is not listened to, if it is not; it gets the host. With *translate* the
-        host in the sender of a message is the one we hear it from."""
+        host in the sender of a message is the one we hear it from. With *new_catch_up* publishers of ours are asked for what got
+        lost; *silence* is told who is heard."""
         self._loop = loop
         self._envelope = envelope
         self._topics = tuple(topics)
@@ -58,12 +67,18 @@ class Subscribing:
         self._refused: set[str] = set()
         self._services = frozenset(services)
         self._own_port = own_port
+        self._new_catch_up = new_catch_up
+        self._catch_ups: dict[tuple[str, int], CatchUp] = {}
+        self._silence = silence
         self._listeners: dict[tuple[str, int], Listener] = {}
         self._news: Listener | None = None
         self._question: Socket | None = None
         self._closed = self._paused = False
         for place in self._fixed:
             self._add(place)
+        if silence is not None:
+            silence.leave_others()
+            loop.after(LOOK_FOR_SILENCE, self._look_for_silence)
         if self._nameserver is not None:
             if follow:
                 self._news = Listener(loop, self._nameserver[0], get_configured_address_port(), ("/address",), self._told)
@@ -78,7 +93,14 @@ class Subscribing:
         """From now on hear these; nothing of those that stay is missed."""
         self._topics = tuple(topics)
         for listener in self._listeners.values():
-            listener.change_topics(self._topics)
+            listener.change_topics(self._heard_topics)
+        for catch_up in self._catch_ups.values():
+            catch_up.topics = self._topics
+
+    def ask_again(self, newer_than: float, topics: Sequence[str]) -> None:
+        """Ask all publishers of ours for what they published since a time (see `CatchUp.again`)."""
+        for catch_up in self._catch_ups.values():
+            catch_up.again(newer_than, topics)
 
     def pause(self) -> None:
         """Let messages wait in the queues of the sockets."""
@@ -98,7 +120,10 @@ class Subscribing:
         self._end_question()
         for listener in (*self._listeners.values(), *filter(None, (self._news,))):
             listener.close()
+        for catch_up in self._catch_ups.values():
+            catch_up.close()
         self._listeners.clear()
+        self._catch_ups.clear()
         self._news = None
 
     # Publishers come and go.
@@ -107,21 +132,51 @@ class Subscribing:
         if place in self._listeners or len(self._listeners) >= MOST_PUBLISHERS or self._is_this_process(place):
             return
         try:
-            self._listeners[place] = Listener(self._loop, *place, self._topics, self._receiver(place[0]))
+            self._listeners[place] = Listener(self._loop, *place, self._heard_topics, partial(self._take, place))
         except zmq.ZMQError as error:
             logger.warning("cannot connect to %s: %s", format_endpoint(*place), error)
             return
+        name = format_endpoint(*place)
+        if self._new_catch_up is not None:
+            self._catch_ups[place] = self._new_catch_up(name, self._topics)
+        if self._silence is not None and place in self._fixed:
+            self._silence.follow(name, beats=False)
         if self._paused:
             self._listeners[place].pause()
         logger.info("listening to %s", format_endpoint(*place))
 
-    def _receiver(self, host: str) -> Received:
-        if not self._translate:
-            return self._received
+    def _received_from(self, host: str, messages: list[Message]) -> None:
+        """Hand over what was said, in the name of *host* where that is wanted."""
+        if self._translate:
+            messages = [message._replace(sender=f"{message.sender.partition('@')[0]}@{host}") for message in messages]
+        self._received(messages)
 
-        def translated(messages: list[Message]) -> None:
-            self._received([message._replace(sender=f"{message.sender.partition('@')[0]}@{host}") for message in messages])
-        return translated
+    @property
+    def _heard_topics(self) -> tuple[str, ...]:
+        return self._topics if self._new_catch_up is None else (*self._topics, BEATS)
+
+    def _take(self, place: tuple[str, int], messages: list[Message]) -> None:
+        """What a publisher said by itself: first what it said, then how far it is."""
+        if self._silence is not None:
+            self._silence.heard(format_endpoint(*place), messages)
+        catch_up = self._catch_ups.get(place)
+        if catch_up is None:
+            self._received_from(place[0], messages)
+            return
+        others = [message for message in messages if not _is_beat(message)]
+        for message in others:
+            catch_up.published(message)
+        if others:
+            self._received_from(place[0], others)
+        for message in messages:
+            if _is_beat(message):
+                catch_up.beat(message)
+
+    def _look_for_silence(self) -> None:
+        if not self._closed and self._silence is not None:
+            if not self._paused:
+                self._silence.look()
+            self._loop.after(LOOK_FOR_SILENCE, self._look_for_silence)
 
     def _is_this_process(self, place: tuple[str, int]) -> bool:
         return place[1] == self._own_port and is_own_address(place[0])
@@ -129,6 +184,8 @@ class Subscribing:
     def _remove(self, place: tuple[str, int]) -> None:
         if place in self._listeners and place not in self._fixed:
             self._listeners.pop(place).close()
+            if place in self._catch_ups:
+                self._catch_ups.pop(place).close()
             logger.info("%s is gone", format_endpoint(*place))
 
     def _told(self, messages: list[Message]) -> None:
@@ -211,6 +268,10 @@ def _place(nameserver: str) -> tuple[str, int]:
         return parse_endpoint(bare)
     except ValueError:
         return bare, _nameserver_port()
+
+
+def _is_beat(message: Message) -> bool:
+    return message.type == "beat" and message.subject.startswith(BEATS)
 
 
 def _nameserver_port() -> int:

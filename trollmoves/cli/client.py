@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 
-from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, say, set_up_logging
+from trollmoves.cli.common import (
+    add_common_arguments,
+    default_journal,
+    past,
+    read_or_explain,
+    run_program,
+    say,
+    set_up_logging,
+)
 from trollmoves.config.reading import read_client_config
 
 
@@ -14,6 +23,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         prog="move_it_client.py", description="Listen to what servers announce, have the files moved here, and publish them.")
     add_common_arguments(parser)
+    parser.add_argument("--replay-since", type=past, metavar="TIME",
+                        help="ask the providers again for all they announced in this time (90, 30m, 12h, 7d), known or not; what "
+                             "is here is not fetched again")
     return parser.parse_args(arguments)
 
 
@@ -30,6 +42,8 @@ def _run(options: argparse.Namespace) -> int:
     set_up_logging(options.log_config, options.log)
     from trollmoves.client.client import Client  # after the cheap checks: a wrong option answers at once
     client = Client(options.config_file, options.journal or default_journal("client", options.config_file))
+    if options.replay_since is not None:
+        client.loop.call(client.ask_again, "", time.time() - options.replay_since, [])
     client.run(configuration)
     say("Thank you for using pytroll/move_it_client. See you soon on pytroll.org!")
     return 0

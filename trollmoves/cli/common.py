@@ -20,6 +20,7 @@ import yaml
 
 from trollmoves import __version__
 from trollmoves.cli.moving import missing_movers
+from trollmoves.config import values
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.reading import Configuration
 from trollmoves.errors import ConfigurationError, TrollmovesError
@@ -58,6 +59,14 @@ def seconds(text: str) -> float:
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) or not 0 < float(text) <= 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, more than 0 and at most 86400")
     return float(text)
+
+
+def past(text: str) -> float:
+    """What argparse reads a time back from now with, in seconds: 90, 30m, 12h, 7d."""
+    try:
+        return float(values.seconds_of(0)(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def _warn(option: str | None) -> None:

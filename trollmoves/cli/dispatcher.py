@@ -29,6 +29,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
                         help="publish what was dispatched on this port; without a number on a free one (default: do not publish)")
     parser.add_argument("-n", "--publish-nameserver", nargs="*", default=None, metavar="HOST",
                         help="name servers to tell of that port (default: those that hear multicast; `false`: none)")
+    parser.add_argument("--replay-port", type=PORT, default=0, metavar="PORT",
+                        help="where what was published can be asked for again (default: a free port)")
     parser.add_argument("--explain", metavar="FILE-OR-MESSAGE",
                         help="say where this file, or the file of this message (or of a file with messages), would go and which "
                              "condition decided, and end")
@@ -52,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     from trollmoves.dispatcher.dispatcher import Dispatcher  # after the cheap checks: a wrong option answers at once
     hosts = options.publish_nameserver
     dispatcher = Dispatcher(options.config_file, options.journal or default_journal("dispatcher", options.config_file),
-                            options.publish_port, False if hosts and hosts[0].lower() == "false" else hosts)
+                            options.publish_port, False if hosts and hosts[0].lower() == "false" else hosts, options.replay_port)
     dispatcher.run(configuration)
     say("Thank you for using pytroll/dispatcher. See you soon on pytroll.org!")
     return 0

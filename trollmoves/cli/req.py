@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trollmoves import __version__
-from trollmoves.cli.common import run_program, seconds
+from trollmoves.cli.common import past, run_program, seconds
 from trollmoves.cli.questions import ASKING, Server
-from trollmoves.config import values
 from trollmoves.uris import hide_password, parse_endpoint
 
 QUESTIONS = tuple(ASKING)
@@ -39,7 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     question.add_argument("--replay", action="store_true", help="what would it tell a client that has missed everything?")
     question.add_argument("--status", metavar="REQUEST", help="how does the request with this id (r:...) stand?")
     question.add_argument("--cancel", metavar="REQUEST", help="nobody wants what the request with this id asked for")
-    parser.add_argument("--since", type=_past, metavar="TIME", help="replay only what is younger than this: 90, 30m, 12h, 7d")
+    parser.add_argument("--since", type=past, metavar="TIME", help="replay only what is younger than this: 90, 30m, 12h, 7d")
     parser.add_argument("--topic", action="append", default=[], help="replay only what is under this topic (may be repeated)")
     parser.add_argument("--extra", type=_extra, default={}, metavar="KEY:VALUE,...", help="more data for the request")
     parser.add_argument("--spam", type=seconds, metavar="SECONDS", help="ask again and again, after so many seconds")
@@ -58,13 +57,6 @@ def _server(text: str) -> tuple[str, int]:
         return parse_endpoint(text.removeprefix("tcp://"))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _past(text: str) -> float:
-    try:
-        return float(values.seconds_of(0)(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def _extra(text: str) -> dict[str, Any]:

@@ -12,15 +12,19 @@ from typing import Any
 from trollmoves.cli.common import run_program
 from trollmoves.cli.places import add_journal_arguments, is_running, journals
 from trollmoves.journal import Reader
+from trollmoves.journal.reader import last_failure
 from trollmoves.lifecycle import ORDER
 
+ALARMS_SHOWN = 20
+ALARMS_OVER = 20
+"""Alarms that are over, in the JSON."""
 RATE_WINDOW = 60.0
 """Seconds over which the rate is counted."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="trollmoves status", description="Counts per step, rate, oldest waiting file and last "
-                                     "error of every chain.")
+                                     "error of every chain, and alarms. The exit status is 1 while there is an alarm.")
     add_journal_arguments(parser)
     options = parser.parse_args(arguments)
     return run_program("trollmoves status", lambda: _run(options))
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     reports = [status(path) for path in journals(options)]
     print(json.dumps(reports, indent=2) if options.json else "\n\n".join(_as_text(report) for report in reports))
-    return 0
+    return 1 if any(report["alarms"] for report in reports) else 0
 
 
 def status(path: Path) -> dict[str, Any]:
@@ -41,10 +45,23 @@ def status(path: Path) -> dict[str, Any]:
         for row in reader.find("counts"):
             counts.setdefault(row["chain"], {})[row["state"]] = row["count"]
         chains = {chain: _chain(reader, chain, found, now) for chain, found in sorted(counts.items())}
-        alarms = [{"time": row["time"], "chain": row["chain"], "text": row["text"]} for row in reader.find("alarms", (5,))]
-        return {"journal": str(path), "running": is_running(path), "time": now, "chains": chains, "alarms": alarms}
+        return {"journal": str(path), "running": is_running(path), "time": now, "chains": chains,
+                "hosts_left_alone": [_host(row) for row in reader.find("circuits")],
+                "alarms": [_alarm(row) for row in reader.find("open_alarms")],
+                "alarms_over": [_alarm(row) for row in reader.find("alarms_over", (ALARMS_OVER,))],
+                "orders_waiting": len(reader.find("orders"))}
     finally:
         reader.close()
+
+
+def _host(row: Any) -> dict[str, Any]:
+    return {"chain": row["chain"], "host": row["host"], "failures": row["failures"], "since": row["since"],
+            "last_probe": row["latest"], "error": row["error"]}
+
+
+def _alarm(row: Any) -> dict[str, Any]:
+    return {"id": row["id"], "time": row["time"], "latest": row["latest"], "count": row["count"], "chain": row["chain"],
+            "kind": row["kind"], "about": row["about"], "text": row["text"], "over": row["cleared"], "outcome": row["outcome"]}
 
 
 def _chain(reader: Reader, chain: str, counts: dict[str, int], now: float) -> dict[str, Any]:
@@ -57,7 +74,7 @@ def _chain(reader: Reader, chain: str, counts: dict[str, int], now: float) -> di
         "oldest_waiting": None if oldest is None else {"uid": oldest["identity"], "state": oldest["state"],
                                                        "seconds": round(now - oldest["created"], 3)},
         "last_error": None if failure is None else {"uid": failure["identity"], "state": failure["state"],
-                                                    "time": failure["time"], "text": _detail(failure["steps"])},
+                                                    "time": failure["time"], "text": last_failure(failure["steps"])},
         "came_back": int(dropped["value"]) if (dropped := reader.find_one("meta", (f"dropped:{chain}",))) else 0,
         "skipped": int(skipped["value"]) if (skipped := reader.find_one("meta", (f"skipped:{chain}",))) else 0,
         "under_way": [_under_way(row) for row in reader.find("under_way", (chain,))],
@@ -77,15 +94,6 @@ def _progress(one: dict[str, Any]) -> str:
     percent = 100 * one["done"] // max(one["total"], 1)
     return (f"{one['uid']}  {percent} % of {one['total']:,} bytes, {one['rate']:,} bytes/s for {_age(one['seconds'])}, "
             f"request {one['request']}")
-
-
-def _detail(steps: str) -> str:
-    """What the last failing step of a history says."""
-    for line in reversed(steps.splitlines()):
-        state, _, peer, _, detail = json.loads(line)
-        if state in ("failed", "given_up"):
-            return f"{peer}: {detail}" if peer else str(detail)
-    return ""
 
 
 def _as_text(report: dict[str, Any]) -> str:
@@ -110,8 +118,20 @@ def _as_text(report: dict[str, Any]) -> str:
         if chain["last_error"]:
             error = chain["last_error"]
             lines.append(f"      last error      {_clock(error['time'])} {error['uid']} ({error['state']}): {error['text']}")
-    lines += [f"  ALARM {_clock(alarm['time'])} [{alarm['chain']}] {alarm['text']}" for alarm in report["alarms"]]
+    for host in report["hosts_left_alone"] if report["running"] else ():
+        section = f" [{host['chain']}]" if host["chain"] else ""
+        lines.append(f"  host{section} {host['host'] or 'this machine'} is left alone since {_clock(host['since'])}: it failed "
+                     f"{host['failures']} times in a row, and is probed; {host['error']}")
+    lines += [_alarm_line(alarm) for alarm in report["alarms"][-ALARMS_SHOWN:]]
+    if len(report["alarms"]) > ALARMS_SHOWN:
+        lines.append(f"  and {len(report['alarms']) - ALARMS_SHOWN} earlier alarms; --json shows all")
     return "\n".join(lines)
+
+
+def _alarm_line(alarm: dict[str, Any]) -> str:
+    section = f" [{alarm['chain']}]" if alarm["chain"] else ""
+    often = f" ({alarm['count']} times, the last one at {_clock(alarm['latest'])})" if alarm["count"] > 1 else ""
+    return f"  ALARM {alarm['id']} {_clock(alarm['time'])}{section} {alarm['text']}{often}"
 
 
 def _age(seconds: float) -> str:

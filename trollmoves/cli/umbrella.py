@@ -22,6 +22,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("trollmoves.cli.explain", "what a program would make of a file or a message, and why"),
     "status": ("trollmoves.cli.status", "what every chain has done, and what waits"),
     "trace": ("trollmoves.cli.trace", "what happened to one file, step by step"),
+    "failed": ("trollmoves.cli.failed", "which files nobody could deliver, and why"),
+    "retry": ("trollmoves.cli.retry", "have files that failed tried again, or the past asked for again"),
+    "dismiss": ("trollmoves.cli.dismiss", "want nothing more of files that failed, or of an alarm"),
     "demo": ("trollmoves.cli.demo", "run a small network and watch it"),
     "faults": ("trollmoves.cli.faults", "break a network on purpose, and count what was lost"),
 }

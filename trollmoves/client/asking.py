@@ -17,7 +17,7 @@ from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.requesting import new_request
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
-from trollmoves.client.deciding import Ask, GiveUp, Known, Wait, after_failure
+from trollmoves.client.deciding import EXPIRES_AFTER, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
@@ -43,6 +43,8 @@ MOST_PROVIDERS = 100
 """Asked at a time; an announcement may name any address, and sockets are not endless."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
+HURRY_EVERY = 10.0
+"""Seconds between two times that all that waits for another try is tried at once, at least."""
 SUPERSEDED = ("changed", "gone")
 """What a provider says of content that another has taken the place of."""
 
@@ -87,6 +89,9 @@ class Asking:
         """Providers that did not answer, and until when (monotonic) nothing is asked of them."""
         self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self,
                                lambda: len(self._flights) >= settings.in_flight // 4)
+        self._held_up: set[str] = set()
+        """Providers that could not reach a destination the last time."""
+        self._next_hurry = 0.0
         self._feeding = self._open = True
 
     def start(self) -> None:
@@ -196,6 +201,10 @@ class Asking:
             self._resting = {known: until for known, until in self._resting.items()
                              if known != address and host_part(known) != host}
 
+    def wake_all(self) -> None:
+        """Every provider may be asked again."""
+        self._resting.clear()
+
     # Ask.
 
     def _mark_asked(self, flight: Flight, source: Source) -> None:
@@ -302,6 +311,7 @@ class Asking:
             self._journal.write([("put_progress", [(flight.id, flight.chain, done, total, flight.asked_at, now)])])
 
     def _deliver(self, flight: Flight, reply: Message) -> None:
+        self._hurry_others(flight.source.provider)
         flight.take_lease(reply.extension)
         if self._settings.processing_delay and self._settings.lease_servers and self.rank(flight.source.provider):
             flight.maybe_published = True  # the others may have asked one that we cannot reach
@@ -312,6 +322,14 @@ class Asking:
         except Exception as error:  # a reply nobody can make a publication of
             logger.exception("[%s] the reply of %s cannot be dealt with", self._settings.name, flight.source.provider)
             self._failed(flight, "internal", False, f"the reply cannot be dealt with: {type(error).__name__}")
+
+    def _hurry_others(self, provider: str) -> None:
+        """A provider could deliver, after it could not: what waits for another try there need wait no longer."""
+        if provider in self._held_up and time.monotonic() >= self._next_hurry:
+            self._held_up.discard(provider)
+            self._next_hurry = time.monotonic() + HURRY_EVERY
+            now = time.time()
+            self._ledger.add("hurry_failed", (now, self._settings.name, provider, now))
 
     def _unanswered(self, flight: Flight) -> None:
         """The provider is dead or hangs: another one, or the same with the same id when it is heard of again, however late."""
@@ -334,14 +352,16 @@ class Asking:
         """A provider could not deliver: the next one, later, or never."""
         now = time.time()
         detail = hide_password(detail)[:500]
+        if code in OF_A_HOST:
+            self._held_up.add(flight.source.provider)
         if code in SUPERSEDED and self._is_superseded(flight):
             self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
             self._lay_down(flight, error_of(code, detail))
             return
         untried = [provider for provider in flight.sources if provider not in flight.tried]
         action = after_failure(code=code, permanent=permanent, untried=untried, age=now - flight.created,
-                               backoff=wait_before(flight.attempt),
-                               retry_after=_seconds(retry_after))
+                               lifetime=flight.source.announcement.lifetime(flight.created) or EXPIRES_AFTER,
+                               backoff=wait_before(flight.attempt), retry_after=_seconds(retry_after))
         logger.warning("[%s] %s from %s: %s (%s)", self._settings.name, flight.identity, flight.source.provider, detail,
                        _in_words(action))
         if isinstance(action, Ask):

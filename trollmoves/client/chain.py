@@ -12,13 +12,16 @@ A message is journaled (through the `Ledger`, ledger.py) before anything is done
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from trollmoves.bus import Loop, Publisher
+from trollmoves.bus.replaying import ReplayPort
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.asking import Asking
 from trollmoves.client.hearing import Hearing
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.settings import ClientSettings
+from trollmoves.errors import ConfigurationError
 from trollmoves.journal import Journal
 from trollmoves.messages import Envelope
 from trollmoves.workers import Workers
@@ -30,15 +33,22 @@ class Chain:
     """A configured section that runs; belongs to the loop."""
 
     def __init__(self, settings: ClientSettings, client: str, journal: Journal, loop: Loop, envelope: Envelope, workers: Workers):
-        """*client* is our name towards providers. Raises `ConfigurationError` when `publish_port` is taken."""
+        """*client* is our name towards providers. Raises `ConfigurationError` when a port of ours is taken."""
         self.settings = settings
         who = {"client": client, "group": settings.group, "priority": 1 if settings.processing_delay else 0,
                "commit": settings.compression is None}
         ledger = Ledger(settings.name, journal)
         self._journal = journal
         self._loop = loop
-        self._stream = _new_stream(settings, journal, loop, envelope)
-        self._asking = Asking(settings, who, ledger, journal, loop, envelope, workers, self._stream)
+        self._replays: ReplayPort | None = None
+        self.stream = _new_stream(settings, journal, loop, envelope, self._replay_address)
+        try:
+            if settings.replay_port is not None:
+                self._replays = ReplayPort(settings.replay_port, settings.listen_address, loop, journal, envelope, settings.name)
+            self._asking = Asking(settings, who, ledger, journal, loop, envelope, workers, self.stream)
+        except ConfigurationError:
+            self._close_ports()
+            raise
         self._hearing = Hearing(settings, client, ledger, journal, loop, self._asking)
         self._feeding = self._open = True
 
@@ -50,6 +60,14 @@ class Chain:
         if self._feeding:
             self._asking.start()
             self._hearing.start()
+
+    def ask_again(self, newer_than: float, topics: list[str]) -> None:
+        """Ask the providers for all they announced since a time, under *topics* or all: what is known already is no news."""
+        self._hearing.ask_again(newer_than, topics)
+
+    def driven_again(self) -> None:
+        """Files that waited are due: ask also those who did not answer."""
+        self._asking.wake_all()
 
     def stop_feeding(self) -> None:
         """Take in and ask for nothing new; what is under way goes on."""
@@ -75,15 +93,22 @@ class Chain:
             self._open = False
             self.stop_feeding()
             self._asking.close()
-            self._stream.close()
+            self._close_ports()
+
+    def _replay_address(self) -> str | None:
+        return None if self._replays is None else self._replays.address
+
+    def _close_ports(self) -> None:
+        self.stream.close()
+        if self._replays is not None:
+            self._replays.close()
 
 
-def _new_stream(settings: ClientSettings, journal: Journal, loop: Loop, envelope: Envelope) -> Stream:
-    publisher = Publisher(loop, settings.publish_port, address=settings.listen_address,
-                          subscribed=lambda topic: stream.beat_soon())
+def _new_stream(settings: ClientSettings, journal: Journal, loop: Loop, envelope: Envelope,
+                replay_address: Callable[[], str | None]) -> Stream:
+    publisher = Publisher(loop, settings.publish_port, address=settings.listen_address)
     name = "move_it_" + settings.name
     if settings.nameservers is not False:
         publisher.advertise(name, settings.nameserver_hosts)
     logger.info("[%s] publishes on port %d", settings.name, publisher.port)
-    stream = Stream(name, loop, journal.epoch, journal.head, envelope, publisher, lambda: None, {"group": settings.group})
-    return stream
+    return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, replay_address, {"group": settings.group})

@@ -22,6 +22,8 @@ WORKERS = 4
 class Client(Service):
     """Runs the sections of one configuration file."""
 
+    program = "client"
+
     def __init__(self, config_file: Path, journal: Path):
         super().__init__(config_file, read_client_config, journal, WORKERS)
         self._chains: dict[str, Chain] = {}
@@ -65,6 +67,20 @@ class Client(Service):
     def clock_leapt(self, seconds: float) -> None:
         for chain in self._chains.values():
             chain.clock_leapt(seconds)
+
+    def publish_alarm(self, chain: str, raw: bytes) -> None:
+        for name, running in self._chains.items():
+            if chain in ("", name):
+                running.stream.send(raw)
+
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+        for name, running in self._chains.items():
+            if chain in ("", name):
+                running.ask_again(newer_than, topics)
+
+    def driven_again(self) -> None:
+        for chain in self._chains.values():
+            chain.driven_again()
 
     def stop_feeding(self) -> None:
         for chain in self._chains.values():

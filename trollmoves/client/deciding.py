@@ -23,6 +23,10 @@ MENDABLE = frozenset(("denied", "dest_auth", "internal"))
 """Refusals that end when somebody corrects a configuration: tried again, more and more slowly."""
 CANCELLED = "cancelled"
 """What a provider says of a request that an operator cancelled."""
+OF_A_HOST = frozenset(("dest_unreachable", "dest_full", "stalled"))
+"""What a provider says when not the file but the host where it shall go is the trouble."""
+PROBED_WAIT = 60.0
+"""Seconds between two tries, at most, where the provider probes the host and answers at once while it does not work."""
 PEER_PATIENCE = 60.0
 """Seconds a hot spare gives the peer that asked, at least."""
 
@@ -131,18 +135,20 @@ def after_notice(notice: Notice, state: State, delay: float, *, shared: bool = F
 
 
 def after_failure(*, code: str, permanent: bool, untried: list[str], age: float, backoff: float,
-                  retry_after: float | None = None) -> Ask | Wait | GiveUp:
+                  retry_after: float | None = None, lifetime: float = EXPIRES_AFTER) -> Ask | Wait | GiveUp:
     """What to do when a provider could not deliver.
 
-    *untried* are providers not asked in this round, *age* the seconds since the file was first heard of, *backoff* the seconds
-    that would be waited for this number of attempts.
+    *untried* are providers not asked in this round, *age* the seconds since the file was first heard of, *lifetime* those for
+    which it is worth trying, *backoff* the seconds that would be waited for this number of attempts.
     """
     if code == CANCELLED:
         return GiveUp()
     if untried:
         return Ask(untried[0])
-    if age > EXPIRES_AFTER:
+    if age > lifetime:
         return GiveUp()
     if permanent:
         return Wait(max(backoff, MENDABLE_WAIT)) if code in MENDABLE else GiveUp()
+    if retry_after and code in OF_A_HOST:
+        backoff = min(backoff, PROBED_WAIT)
     return Wait(max(backoff, retry_after or 0.0))

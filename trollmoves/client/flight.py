@@ -28,7 +28,7 @@ class Flight:
     chain: str
     identity: str
     created: float
-    """Time of the first announcement."""
+    """Time of the first announcement, or when an operator had it tried again."""
     source: Source
     """The provider being asked."""
     sources: dict[str, Source] = field(default_factory=dict)

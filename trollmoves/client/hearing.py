@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from trollmoves import crashing
 from trollmoves.bus import Listener, Loop
 from trollmoves.bus.catching_up import CatchUp
+from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking, host_part
 from trollmoves.client.deciding import (
     FINISHED,
@@ -30,18 +31,20 @@ from trollmoves.client.deciding import (
 )
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.upstream_past import UpstreamPast
 from trollmoves.config.places import Provider
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import JournalError, MalformedMessage
 from trollmoves.journal import Journal
+from trollmoves.journal.alarms import GAP, SILENT
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement, Message, identity_of, read_announcement
 
 logger = logging.getLogger(__name__)
 
+BEATS = "/heartbeat/move_it_"
 SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
-CLIENT_BEATS = "/heartbeat/move_it_"
 PAUSE = 1.0
 """Seconds between two looks whether the journal can be written again."""
 OTHERS_ANNOUNCE = 3.0
@@ -106,6 +109,13 @@ class Hearing:
         self._catch_ups: dict[Provider, CatchUp] = {}
         self._heard: dict[Provider, float] = {}
         self._interval: dict[Provider, float] = {}
+        alarms, chain = journal.alarms, settings.name
+        self._again: tuple[float, list[str]] | None = None
+        self._silence = Silence(lambda name, text: alarms.raise_(chain, SILENT, name, text),
+                                self._speaks_again,
+                                [alarm.about for alarm in alarms.open(SILENT, chain)])
+        self._upstream = UpstreamPast(chain, settings.topic, settings.transfer_req_timeout, journal, loop, asking.requesters,
+                                      self._alarm)
         self._open = True
         self._paused = False
 
@@ -114,17 +124,20 @@ class Hearing:
             self._listen_to(provider)
         if self._delay:
             self._loop.after(1.0, self._check_peers)
-        if self._settings.heartbeat and self._settings.heartbeat_alarm_scale > 0:
+        self._silence.leave_others()
+        if self._settings.heartbeat:
             self._loop.after(1.0, self._check_silence)
 
     def stop(self) -> None:
         """Hear nothing more; may be called twice."""
         self._open = False
+        self._upstream.close()
         for listener in self._listeners.values():
             listener.close()
         for catch_up in self._catch_ups.values():
             catch_up.close()
         self._listeners.clear()
+        self._catch_ups.clear()
 
     def _topics_of(self, provider: Provider) -> list[str]:
         return [provider.topic if provider.topic is not None else self._settings.topic]
@@ -142,14 +155,24 @@ class Hearing:
 
         self._catch_ups[provider] = CatchUp(
             self._loop, self._asking.requesters, str(provider), topics, self._client, cursor=cursor, past=self._settings.catch_up,
-            page=page, moved_on=moved_on, restarted=self._asking.repeat, alarm=self._alarm)
-        beats = (*SERVER_BEATS, CLIENT_BEATS + self._settings.name)
-        self._listeners[provider] = Listener(self._loop, provider.host, provider.port, (*topics, *beats),
+            page=page, moved_on=moved_on, restarted=self._asking.repeat, alarm=self._alarm,
+            host=provider.host)
+        if self._again is not None:
+            self._catch_ups[provider].again(*self._again)
+        self._listeners[provider] = Listener(self._loop, provider.host, provider.port, (*topics, BEATS),
                                              lambda messages: self._take_in(provider, messages))
         self._heard[provider] = time.monotonic()
+        if self._settings.heartbeat:
+            self._silence.follow(str(provider))
 
-    def _alarm(self, text: str) -> None:
-        self._journal.alarm(self._settings.name, text)
+    def _alarm(self, about: str, text: str) -> None:
+        self._journal.alarms.raise_(self._settings.name, GAP, about, text)
+
+    def ask_again(self, newer_than: float, topics: list[str]) -> None:
+        """Ask all providers for what they announced since a time, known or not; before the start: when they are listened to."""
+        self._again = newer_than, topics
+        for catch_up in self._catch_ups.values():
+            catch_up.again(newer_than, topics)
 
     def _take_in(self, provider: Provider, messages: list[Message], cursor: tuple[Any, ...] | None = None,
                  then: Callable[[], Any] | None = None) -> None:
@@ -157,6 +180,8 @@ class Hearing:
         if not self._open:
             return
         self._heard[provider] = time.monotonic()
+        if cursor is None:
+            self._silence.heard(str(provider), messages)
         crashing.point("client.heard")
         self._ledger.look_up(messages)
         for message in messages:
@@ -190,6 +215,7 @@ class Hearing:
         self._paused = False
         for provider, listener in self._listeners.items():
             self._heard[provider] = time.monotonic()
+            self._silence.heard(str(provider), ())
             listener.resume()
 
     def _take_one(self, provider: Provider, message: Message, *, live: bool) -> None:
@@ -198,6 +224,8 @@ class Hearing:
             return
         notice = read_notice(message)
         if notice is not None:
+            if live:
+                self._catch_ups[provider].published(message)
             if self._relay is None:
                 self._take_notice(provider, notice, message)
             return
@@ -205,6 +233,8 @@ class Hearing:
         if live:
             self._asking.wake(address=announcement.address)
             self._catch_ups[provider].announced(announcement)
+            if not announcement.epoch and self._relay is None:
+                self._upstream.heard(announcement)
         if self._relay is None or self._relay.is_welcome(announcement):
             self._take_announcement(announcement)
 
@@ -213,11 +243,12 @@ class Hearing:
         if isinstance(interval, (int, float)) and interval > 0:
             self._interval[provider] = float(interval)
         if not message.subject.startswith(SERVER_BEATS):
+            self._catch_ups[provider].leave_past()  # what a peer had done before we knew it is its own business
             if message.extension.get("group") == self._settings.group:
                 self._peers.add(provider)
         else:
             self._asking.wake(host=host_part(str(message.extension.get("address"))))
-            self._catch_ups[provider].beat(message)
+        self._catch_ups[provider].beat(message)
 
     def _take_announcement(self, announcement: Announcement) -> None:
         file, known = self._ledger.known(announcement.identity)
@@ -346,13 +377,21 @@ class Hearing:
 
     # Silence.
 
+    def _speaks_again(self, name: str, text: str) -> None:
+        self._journal.alarms.clear(self._settings.name, SILENT, name, text)
+        self._upstream.listen_again()
+
     def _check_silence(self) -> None:
-        """Connect anew to providers that have been silent for longer than the alarm scale allows."""
+        """An alarm for providers that say nothing; connect anew to those that have been silent for longer than the alarm scale
+        allows."""
         if not self._open:
             return
-        for provider, listener in () if self._paused else self._listeners.items():
+        scale = self._settings.heartbeat_alarm_scale
+        if not self._paused:
+            self._silence.look()
+        for provider, listener in () if self._paused or not scale else self._listeners.items():
             silence = time.monotonic() - self._heard[provider]
-            if silence > self._settings.heartbeat_alarm_scale * self._interval.get(provider, 30.0):
+            if silence > scale * self._interval.get(provider, 30.0):
                 logger.error("[%s] nothing heard from %s for %d s: connecting anew", self._settings.name, provider, silence)
                 listener.reconnect()
                 self._heard[provider] = time.monotonic()

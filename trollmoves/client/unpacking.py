@@ -27,6 +27,7 @@ from trollmoves.client.flight import Flight
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import ConfigurationError, DestinationInvalid, MissingLibrary, MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal
+from trollmoves.journal.alarms import EVENT
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import MOST_ITEMS, Message
@@ -183,6 +184,7 @@ class Unpacking:
 
     def _publish(self, arrived: Arrived, found: dict[str, Found]) -> None:
         flight, place = arrived.flight, arrived.place
+        self._journal.alarms.clear(self._chain, EVENT, _about(flight), "it is unpacked")
         data = self._addressing.published_data(arrived.reply.fields, flight.source.announcement.address, place)
         members = {uid: one.members for uid, one in found.items()}
         kind, data = unpacked_message_data(data, members, lambda member: self._addressing.published_path(place, member.path))
@@ -201,7 +203,7 @@ class Unpacking:
         if isinstance(error, OriginGone | OriginChanged):
             self._failed(flight, error.code, False, detail)
         elif not isinstance(error, MoveError | OSError) or isinstance(error, BadArchive) or _age(flight) > EXPIRES_AFTER:
-            self._alarm(f"{flight.identity} of {flight.source.provider} cannot be unpacked: {detail}")
+            self._alarm(flight, f"{flight.identity} of {flight.source.provider} cannot be unpacked: {detail}")
             if not isinstance(error, MoveError):
                 logger.error("[%s] this should not happen", self._chain, exc_info=error)
             self._failed(flight, BadArchive.code, True, detail)
@@ -212,18 +214,18 @@ class Unpacking:
         """Without another transfer: the packed file is there."""
         flight, wait = arrived.flight, wait_before(arrived.attempt)
         if mendable:
-            self._alarm(f"{flight.identity} waits to be unpacked: {detail}")
+            self._alarm(flight, f"{flight.identity} waits to be unpacked: {detail}")
         else:
             logger.error("[%s] %s (again in %.0f s)", self._chain, detail, wait)
         line = step_line(State.FAILED, time.time(), "", arrived.attempt, detail)
         self._journal.write([("note", [{"line": line, "id": flight.id}])])
         self._loop.after(wait, partial(self._submit, arrived))
 
-    def _alarm(self, text: str) -> None:
+    def _alarm(self, flight: Flight, text: str) -> None:
         now = time.monotonic()
         if now >= self._next_alarm:
             self._next_alarm = now + ALARM_EVERY
-            self._journal.alarm(self._chain, text)
+            self._journal.alarms.raise_(self._chain, EVENT, _about(flight), text)
         else:
             logger.error("[%s] %s", self._chain, text)
 
@@ -259,6 +261,11 @@ def _endings(compression: str | None) -> tuple[str, ...]:
         return unpacker_for(compression).endings
     except MissingLibrary as error:
         raise ConfigurationError(str(error)) from error
+
+
+def _about(flight: Flight) -> str:
+    """Tells the alarm of one file from all others."""
+    return f"unpacking {flight.identity}"
 
 
 def _age(flight: Flight) -> float:

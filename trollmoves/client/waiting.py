@@ -89,8 +89,8 @@ class Waiting:
             return kept
         announcement = read_announcement(decode(row["message"].encode()))
         source = Source(announcement.address, announcement)
-        flight = Flight(row["id"], row["chain"], row["identity"], row["created"], source, {source.provider: source},
-                        attempt=row["attempt"])
+        flight = Flight(row["id"], row["chain"], row["identity"], row["revived"] or row["created"], source,
+                        {source.provider: source}, attempt=row["attempt"])
         if self._has_sources:
             for other in self._journal.find("sources_of", (row["id"],)):
                 also = read_announcement(decode(other["message"].encode()))

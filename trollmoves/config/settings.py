@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from trollmoves.config import places, values
+from trollmoves.config.expectations import Expectation, expectations
 from trollmoves.config.hidden import HiddenUri, Parameters, Secret
 from trollmoves.config.places import Provider
 
@@ -56,6 +57,9 @@ class ChainSettings(BaseModel):
     name: str
     """The section's."""
 
+    expect: Annotated[tuple[Expectation, ...], BeforeValidator(expectations)] = option(
+        (), "what shall come, and until when; an alarm says what does not: `96 per hour`, "
+            "`segment 1-8 within 12m of start_time every 15m`")
     retention: Seconds = option(7 * DAY, "how long the journal remembers a finished file", "7d")
     retention_entries: Count = option(200_000, "how many finished files the journal remembers at most")
     listen_address: Host = option("*", "address the sockets are bound to; `*` is every address, `127.0.0.1` this machine only")
@@ -210,6 +214,8 @@ class ClientSettings(ChainSettings):
     login: OptionalSecret = option(None, "`user[:password]` for the destination; sent with requests only, never published")
     publish_port: Annotated[int, BeforeValidator(values.number_of(0, 65535))] = option(
         0, "port for what this chain publishes; 0 for a random one")
+    replay_port: Annotated[int | None, BeforeValidator(values.number_or_none(0, 65535))] = option(
+        0, "port where what was published can be asked for again; 0 for a random one, `none` for no such port")
     nameservers: Annotated[tuple[str, ...] | Literal[False] | None, BeforeValidator(values.false_or_words)] = option(
         None, "hosts of the nameservers told of this publisher; false for none; if left out it is announced by multicast")
 

@@ -50,6 +50,12 @@ def number_or_auto(low: int, high: int) -> Reader:
     return lambda value: None if isinstance(value, str) and value.lower() == "auto" else read(value)
 
 
+def number_or_none(low: int, high: int) -> Reader:
+    """A whole number from *low* to *high*; None for `none`."""
+    read = number_of(low, high)
+    return lambda value: None if isinstance(value, str) and value.lower() == "none" else read(value)
+
+
 def _within(number: Any, low: float, high: float, complaint: str) -> Any:
     if isinstance(number, int | float) and not low <= number <= high:  # also true for what is no number at all
         raise ValueError(complaint)

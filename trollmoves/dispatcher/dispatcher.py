@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from trollmoves.bus import Publisher
-from trollmoves.bus.subscribing import Subscribing
+from trollmoves.bus.replaying import ReplayPort
+from trollmoves.bus.streaming import Stream
 from trollmoves.config.reading import Configuration
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.targets import SubscriberSettings, TargetSettings
@@ -37,10 +38,12 @@ AFTER_FIRST_SUBSCRIBER = 0.25
 class Dispatcher(Service):
     """Runs the targets of one configuration file."""
 
+    program = NAME
+
     def __init__(self, config_file: Path, journal: Path, publish_port: int | None = None,
-                 publish_nameservers: Sequence[str] | bool | None = None):
-        """Results are published on *publish_port* (0: a free one; None: not at all). *publish_nameservers* are told where: None,
-        or empty, is whoever listens to multicast, False nobody."""
+                 publish_nameservers: Sequence[str] | bool | None = None, replay_port: int = 0):
+        """Results are published on *publish_port* (0: a free one; None: not at all), and can be asked for again on *replay_port*.
+        *publish_nameservers* are told where: None, or empty, is whoever listens to multicast, False nobody."""
         super().__init__(config_file, read_dispatcher_config, journal, WORKERS)
         self._targets: dict[str, Target] = {}
         self._retired: dict[str, Target] = {}
@@ -50,6 +53,9 @@ class Dispatcher(Service):
         self._publisher: Publisher | None = None
         self._results: Results | None = None
         self._publish_port = publish_port
+        self._replay_port = replay_port
+        self._replays: ReplayPort | None = None
+        self._stream: Stream | None = None
         self._publish_nameservers = publish_nameservers
         self._ready = self._started = False
 
@@ -83,7 +89,10 @@ class Dispatcher(Service):
         self._started = True
         if self._publish_port is not None:
             self._publisher = Publisher(self.loop, self._publish_port, subscribed=self._subscribed)
-            self._results = Results("dispatcher", self.loop, self.journal, self.envelope, self._publisher.send)
+            self._replays = ReplayPort(self._replay_port, "*", self.loop, self.journal, self.envelope)
+            self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, self._publisher,
+                                  self._replay_address)
+            self._results = Results("dispatcher", self.loop, self.journal, self.envelope, self._publisher.send, self._stream)
             logger.info("publishing on port %d", self._publisher.port)
             if self._publish_nameservers is not False or self._publish_port == 0:
                 hosts = self._publish_nameservers
@@ -91,6 +100,9 @@ class Dispatcher(Service):
         self.loop.after(SUBSCRIBERS_WAIT if self._publisher is not None else 0.0, self._become_ready)
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
+
+    def _replay_address(self) -> str | None:
+        return None if self._replays is None else self._replays.address
 
     def _new_target(self, settings: TargetSettings) -> Target:
         target = self._retired.pop(settings.name, None)
@@ -112,12 +124,10 @@ class Dispatcher(Service):
         if self._hearing.subscribing is not None and settings == self._subscriber:
             self._hearing.subscribing.change_topics(topics)
             return
-        self._hearing.close()
         self._subscriber = settings
-        self._hearing.subscribing = Subscribing(
-            self.loop, self.envelope, topics, self._hearing.received, addresses=settings.subscribe_addresses,
-            nameserver=settings.nameserver or None, services=settings.subscribe_services,
-            own_port=self._publisher.port if self._publisher is not None else None)
+        self._hearing.listen(
+            self.loop, self.envelope, topics, addresses=settings.subscribe_addresses, nameserver=settings.nameserver or None,
+            services=settings.subscribe_services, own_port=self._publisher.port if self._publisher is not None else None)
 
     def _rows(self, message: Message) -> Iterable[tuple[Any, ...]]:
         targets = self._targets.values()
@@ -126,6 +136,8 @@ class Dispatcher(Service):
     # Working.
 
     def _subscribed(self, topic: str) -> None:
+        if self._stream is not None:
+            self._stream.beat_soon()
         if not self._ready:
             self.loop.after(AFTER_FIRST_SUBSCRIBER, self._become_ready)
 
@@ -156,6 +168,18 @@ class Dispatcher(Service):
             if rows:
                 self.journal.write(ended(rows, "its target is configured no more"))
 
+    def publish_alarm(self, chain: str, raw: bytes) -> None:
+        if self._publisher is not None:
+            self._publisher.send(raw)
+
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+        self._hearing.ask_again(newer_than, topics)
+
+    def driven_again(self) -> None:
+        for target in self._targets.values():
+            target.try_hosts_again()
+        self._pump()
+
     # Stopping.
 
     def stop_feeding(self) -> None:
@@ -171,9 +195,12 @@ class Dispatcher(Service):
 
     def close_chains(self) -> None:
         self.stop_feeding()
-        if self._publisher is not None:
-            self._publisher.close()
-            self._publisher = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = self._publisher = None
+        if self._replays is not None:
+            self._replays.close()
+            self._replays = None
 
     def limits_of(self, chain: str) -> tuple[float, int]:
         running = self._targets.get(chain)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from trollmoves.bus import Publisher
-from trollmoves.bus.subscribing import Subscribing
 from trollmoves.config.fetching import FetchingSettings, PublisherConfig, SubscriberConfig
 from trollmoves.config.reading import Configuration
 from trollmoves.fetcher.fetching import Fetching
@@ -29,6 +28,8 @@ AFTER_FIRST_SUBSCRIBER = 0.25
 
 class Fetcher(Service):
     """Runs one configuration file, of pytroll-fetcher or of s3downloader as *read_config* reads it."""
+
+    program = "fetcher"
 
     def __init__(self, config_file: Path, read_config: Callable[[Path], FetchingConfiguration], journal: Path,
                  adjust: Callable[[FetchingConfiguration], FetchingConfiguration] = lambda configuration: configuration):
@@ -72,12 +73,24 @@ class Fetcher(Service):
         assert self._hearing is not None and self._publisher is not None
         if settings == self._subscriber:
             return
-        self._hearing.close()
         self._subscriber = settings
-        self._hearing.subscribing = Subscribing(
-            self.loop, self.envelope, settings.topics, self._hearing.received, addresses=settings.addresses,
+        self._hearing.listen(
+            self.loop, self.envelope, settings.topics, addresses=settings.addresses,
             nameserver=settings.nameserver or None, services=settings.services, own_port=self._publisher.port)
         logger.info("listens to %s", ", ".join(settings.topics) or "everything")
+
+    def publish_alarm(self, chain: str, raw: bytes) -> None:
+        if self._publisher is not None:
+            self._publisher.send(raw)
+
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+        if self._hearing is not None:
+            self._hearing.ask_again(newer_than, topics)
+
+    def driven_again(self) -> None:
+        if self._fetching is not None:
+            self._fetching.try_hosts_again()
+        self._pump()
 
     # Working.
 

@@ -51,6 +51,8 @@ class Cleaning:
         self._clock.after(EVERY, self._again)
 
     def _again(self) -> None:
+        if not self._journal.full:
+            self._journal.write(self._journal.alarms.forget())
         chains = [] if self._journal.full else [row["chain"] for row in self._journal.find("chains")]
         self._clean(chains, EVERY)
 
@@ -84,10 +86,12 @@ class Cleaning:
             return
         look_again = time.time() + LOOK_AGAIN
         ids = [(row["id"],) for row in portion]
+        every = json.dumps([row["id"] for row in portion])
         gone = [(row["id"],) for row in portion if row["id"] not in there]
         self._journal.write([
             ("keep_position", [(str(self._journal.head),)]),
-            ("remove_announcements_of", [(json.dumps([row["id"] for row in portion]),)]), ("remove_transfers_of", ids),
+            ("note_forgotten", [(every,)]), ("bound_forgotten", [()]), ("remove_announcements_of", [(every,)]),
+            ("remove_transfers_of", ids),
             ("keep_file", [(look_again, file) for file in there]), ("remove_removal_of", gone), ("remove_file", gone),
         ])
 

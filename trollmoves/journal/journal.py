@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from trollmoves.errors import JournalError, JournalTooNew
+from trollmoves.journal.alarms import EVENT, Alarms
 from trollmoves.journal.reader import Reader
 from trollmoves.journal.statements import schema_scripts
 from trollmoves.journal.writer import Group, Operation, Then, Writer
@@ -72,6 +73,7 @@ class Journal:
             connection.close()
         self._previous: OrderedDict[str, int] = OrderedDict()
         self.reader = Reader(path)
+        self.alarms = Alarms(self.reader, self.write)
         self._inode = os.stat(path).st_ino
         self._call_all = call_all
         self._pending: list[Group] = []
@@ -147,9 +149,8 @@ class Journal:
         return self.reader.find_one(query, parameters)
 
     def alarm(self, chain: str, text: str) -> None:
-        """Keep something an operator must know about, and say it in the log."""
-        logger.error("[%s] %s", chain, text)
-        self.write([("add_alarm", [(time.time(), chain, text)])])
+        """Keep something that happened and that an operator must know about, and say it in the log."""
+        self.alarms.raise_(chain, EVENT, text, text)
 
     def check(self) -> None:
         """Raise `JournalError` when somebody removed or replaced the file under us: nothing written now would be found again."""
@@ -190,7 +191,8 @@ def _locked(path: Path) -> int:
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        if not path.exists():  # closing a descriptor of a file that SQLite has open would drop the locks it holds on it
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
         connection = sqlite3.connect(path, isolation_level=None, timeout=10.0, cached_statements=256,
                                      check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")

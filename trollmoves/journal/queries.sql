@@ -55,6 +55,12 @@ WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT
 SELECT id, identity, state, key, size, provider FROM files
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) ORDER BY id;
 
+-- name: any_of_provider
+SELECT 1 FROM files WHERE chain = ? AND provider = ? LIMIT 1;
+
+-- name: known_requests
+SELECT chain, identity, key, request FROM files WHERE identity IN (SELECT value FROM json_each(?));
+
 -- name: files_named
 SELECT * FROM files WHERE identity = ? ORDER BY id DESC LIMIT 200;
 
@@ -116,8 +122,20 @@ SELECT max(position) FROM announcements WHERE subject = ?;
 -- name: newest_position
 SELECT max(position) FROM announcements;
 
--- name: oldest_position
-SELECT min(position) FROM announcements;
+-- name: forgotten_since
+-- Of which subjects announcements after a position are no longer kept; of one chain, or (empty) of all.
+SELECT subject, max(position) AS position, max(time) AS time FROM forgotten
+WHERE position > ? AND (? = '' OR chain = ?) GROUP BY subject;
+
+-- name: note_forgotten
+-- Announcements of the files in a list are about to be removed.
+INSERT INTO forgotten (chain, subject, position, time)
+SELECT files.chain, subject, max(position), max(announcements.time) FROM announcements JOIN files ON files.id = announcements.file
+WHERE announcements.file IN (SELECT value FROM json_each(?)) GROUP BY files.chain, subject
+ON CONFLICT (chain, subject) DO UPDATE SET position = max(position, excluded.position), time = max(time, excluded.time);
+
+-- name: bound_forgotten
+DELETE FROM forgotten WHERE position < (SELECT position FROM forgotten ORDER BY position DESC LIMIT 1 OFFSET 5000);
 
 -- name: announcements_since
 SELECT position, subject, message, time FROM announcements WHERE position > ? ORDER BY position LIMIT ?;
@@ -349,11 +367,116 @@ ON CONFLICT (chain, provider) DO UPDATE SET epoch = excluded.epoch, position = e
 -- name: cursor
 SELECT epoch, position FROM cursors WHERE chain = ? AND provider = ?;
 
--- name: add_alarm
-INSERT INTO alarms (time, chain, text) VALUES (?, ?, ?);
+-- name: raise_alarm
+INSERT INTO alarms (chain, kind, about, text, time, latest) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (chain, kind, about) WHERE cleared IS NULL
+DO UPDATE SET text = excluded.text, latest = excluded.latest, count = count + 1;
 
--- name: alarms
-SELECT time, chain, text FROM alarms ORDER BY time DESC LIMIT ?;
+-- name: clear_alarm
+UPDATE alarms SET cleared = ?, outcome = ? WHERE chain = ? AND kind = ? AND about = ? AND cleared IS NULL;
+
+-- name: open_alarms
+SELECT * FROM alarms WHERE cleared IS NULL ORDER BY id;
+
+-- name: alarms_over
+-- The last ones that are over.
+SELECT * FROM alarms WHERE cleared IS NOT NULL ORDER BY cleared DESC LIMIT ?;
+
+-- name: alarms_among
+SELECT * FROM alarms WHERE cleared IS NULL AND id IN (SELECT value FROM json_each(?));
+
+-- name: alarms_of
+-- What alarms of one kind are and were about, and whether they are open.
+SELECT about, max(cleared IS NULL) AS is_open FROM alarms WHERE chain = ? AND kind = ? GROUP BY about;
+
+-- name: expectations
+SELECT * FROM expectations;
+
+-- name: add_expectation
+INSERT OR IGNORE INTO expectations (chain, text, since) VALUES (?, ?, ?);
+
+-- name: end_expectation
+DELETE FROM expectations WHERE chain = ? AND text = ?;
+
+-- name: announcements_of_chain
+-- A portion of all announcements after a position; the message of one of another chain is left out.
+SELECT position, subject, files.chain AS chain, announcements.time AS time, CASE WHEN files.chain = :chain THEN announcements.message END AS message
+FROM (SELECT * FROM announcements WHERE position > :position ORDER BY position LIMIT :count) AS announcements
+LEFT JOIN files ON files.id = announcements.file ORDER BY position;
+
+-- name: announcement_from
+SELECT position, time FROM announcements WHERE position >= ? ORDER BY position LIMIT 1;
+
+-- name: forget_alarms
+DELETE FROM alarms WHERE cleared < ?;
+
+-- name: open_circuit
+INSERT INTO circuits (chain, host, failures, since, latest, error) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (chain, host) DO UPDATE SET failures = excluded.failures, latest = excluded.latest, error = excluded.error;
+
+-- name: close_circuit
+DELETE FROM circuits WHERE chain = ? AND host = ?;
+
+-- name: close_circuits
+DELETE FROM circuits;
+
+-- name: circuits
+SELECT * FROM circuits ORDER BY since;
+
+-- name: hurry_failed
+-- What failed at one provider and waits for another try need wait no longer.
+UPDATE files SET due = ? WHERE chain = ? AND provider = ? AND due > ? AND state = 'failed';
+
+-- name: add_order
+INSERT INTO orders (time, verb, chain, said) VALUES (?, ?, ?, ?);
+
+-- name: orders
+SELECT * FROM orders ORDER BY id LIMIT 20;
+
+-- name: order
+SELECT * FROM orders WHERE id = ?;
+
+-- name: end_order
+DELETE FROM orders WHERE id = ?;
+
+-- name: given_up_counts
+-- Cheap: answered from the index alone.
+SELECT chain, count(*), max(time) FROM files INDEXED BY files_given_up WHERE state = 'given_up' GROUP BY chain;
+
+-- name: dead_letters
+-- How many files of each chain are given up, and never got to anybody.
+SELECT chain, count(*) AS count FROM files INDEXED BY files_given_up
+WHERE state = 'given_up' AND NOT EXISTS (SELECT 1 FROM transfers WHERE transfers.file = files.id
+                                         AND transfers.state IN ('moved', 'acknowledged'))
+GROUP BY chain;
+
+-- name: dead_letters_of
+-- Those of one chain, the last one first.
+SELECT * FROM files INDEXED BY files_given_up
+WHERE state = 'given_up' AND chain = ? AND NOT EXISTS (SELECT 1 FROM transfers WHERE transfers.file = files.id
+                                                       AND transfers.state IN ('moved', 'acknowledged'))
+ORDER BY time DESC LIMIT ?;
+
+-- name: waiting_failures
+-- What is tried again by itself, and when; where we announce, what a client may ask for again.
+SELECT * FROM files WHERE chain = ? AND state = 'failed' AND (due IS NOT NULL OR provider IS NULL) ORDER BY due LIMIT ?;
+
+-- name: files_among
+SELECT * FROM files WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: revive
+-- An operator has a file tried again: at once, and for as long as if it were new.
+UPDATE files SET state = 'failed', time = :now, due = :now, attempt = 0, revived = :now,
+                 steps = CASE WHEN length(steps) < 32768 THEN steps
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
+WHERE id = :id AND state IN ('given_up', 'failed');
+
+-- name: dismiss
+-- An operator knows of a file that was given up, and wants nothing more of it.
+UPDATE files SET state = 'covered', time = :now, due = NULL,
+                 steps = CASE WHEN length(steps) < 32768 THEN steps
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
+WHERE id = :id AND state = 'given_up';
 
 -- name: meta
 SELECT value FROM meta WHERE name = ?;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from trollmoves.errors import JournalError
-from trollmoves.journal.statements import statements
+from trollmoves.journal.statements import schema_scripts, statements
 
 
 class Reader:
@@ -27,20 +28,25 @@ class Reader:
                                                cached_statements=256)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA query_only = ON")
+            version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
         except sqlite3.Error as error:
             raise JournalError(f"cannot read the journal {path}: {error}") from error
+        self._hint = ""
+        if version != (newest := len(schema_scripts())):
+            which = "an earlier release: start its program once with this one" if version < newest else "a later release"
+            self._hint = f" (it was written by {which}; it has schema {version}, this release {newest})"
 
     def find(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         try:
             return self._connection.execute(self._sql[query], parameters).fetchall()
         except sqlite3.DatabaseError as error:
-            raise JournalError(f"cannot read the journal {self.path}: {error}") from error
+            raise JournalError(f"cannot read the journal {self.path}: {error}{self._hint}") from error
 
     def find_one(self, query: str, parameters: Sequence[Any] = ()) -> Any:
         try:
             return self._connection.execute(self._sql[query], parameters).fetchone()
         except sqlite3.DatabaseError as error:
-            raise JournalError(f"cannot read the journal {self.path}: {error}") from error
+            raise JournalError(f"cannot read the journal {self.path}: {error}{self._hint}") from error
 
     def close(self) -> None:
         self._connection.close()
@@ -50,3 +56,12 @@ class Reader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def last_failure(steps: str) -> str:
+    """What the last failing step in the history of a file says, with the peer it was about."""
+    for line in reversed(steps.splitlines()):
+        state, _, peer, _, detail = json.loads(line)
+        if state in ("failed", "given_up"):
+            return f"{peer}: {detail}" if peer else str(detail)
+    return ""

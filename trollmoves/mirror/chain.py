@@ -68,6 +68,14 @@ class Chain:
             self._relaying.start()
             self._hearing.start()
 
+    def ask_again(self, newer_than: float, topics: list[str]) -> None:
+        """Ask the providers for all they announced since a time, under *topics* or all: what is known already is no news."""
+        self._hearing.ask_again(newer_than, topics)
+
+    def driven_again(self) -> None:
+        """Files that waited are due: ask also those who did not answer."""
+        self._asking.wake_all()
+
     def announce_backlog(self) -> None:
         """What was announced while we were away is asked for by the catch-up of each provider."""
 

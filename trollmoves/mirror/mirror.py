@@ -22,6 +22,8 @@ and not published them, and upstream clients cannot ask for them."""
 class Mirror(Server):
     """Runs the sections of one configuration file."""
 
+    program = "mirror"
+
     def __init__(self, config_file: Path, journal: Path, port: int):
         super().__init__(config_file, journal, port, name=NAME, read_config=read_mirror_config)
         self._client = f"{socket.gethostname()}/{journal.stem}"
@@ -32,6 +34,17 @@ class Mirror(Server):
         assert address is not None  # no section without a request port
         return Chain(settings, f"{settings.name}@{self._client}", self._mirror, address, self.journal, self.loop, self.envelope,
                      self.stream, self.recent, self.workers)
+
+    def driven_again(self) -> None:
+        super().driven_again()
+        for chain in self._chains.values():
+            if isinstance(chain, Chain):
+                chain.driven_again()
+
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+        for name, running in self._chains.items():
+            if chain in ("", name) and isinstance(running, Chain):
+                running.ask_again(newer_than, topics)
 
     def first_unasked(self) -> int:
         return max(0, super().first_unasked(), self.journal.head - UNHEARD)

@@ -30,6 +30,8 @@ AFTER_FIRST_SUBSCRIBER = 0.25
 class MoveIt(Service):
     """Runs the sections of one configuration file."""
 
+    program = "move_it"
+
     def __init__(self, config_file: Path, journal: Path, port: int | None = None, *, disable_backlog: bool = False,
                  polling: bool = False, check_interval: float = 30.0, most_restarts: int = 10):
         """Moved files are published on *port* (None: not at all)."""
@@ -133,6 +135,15 @@ class MoveIt(Service):
     def stop_feeding(self) -> None:
         for chain in self._chains.values():
             chain.stop_feeding()
+
+    def publish_alarm(self, chain: str, raw: bytes) -> None:
+        if self._publisher is not None:
+            self._publisher.send(raw)
+
+    def driven_again(self) -> None:
+        for moving in self._moving.values():
+            moving.try_hosts_again()
+        self._pump()
 
     def under_way(self) -> int:
         moving = sum(moving.under_way for moving in self._moving.values())

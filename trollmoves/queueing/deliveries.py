@@ -7,6 +7,7 @@ A file that waits is a row of `files`: `provider` names the host it waits for, `
 from __future__ import annotations
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -112,7 +113,7 @@ class Deliveries(ABC):
 
     def verdict(self, flight: Flight, error: MoveError) -> tuple[State, float | None]:
         """What becomes of a file that could not be delivered, and after how many seconds it is tried again."""
-        if time.time() - flight.row["created"] > self.give_up_after:
+        if time.time() - (flight.row["revived"] or flight.row["created"]) > self.give_up_after:
             return State.GIVEN_UP, None
         wait = wait_after(error, flight.attempt)
         return (State.GIVEN_UP if wait is None else State.FAILED), wait
@@ -160,6 +161,11 @@ class Deliveries(ABC):
         now = time.time()
         self._journal.write([("hurry_files", [(now, self.name, place, now) for place in self._places_waiting()])])
 
+    def try_hosts_again(self) -> None:
+        """Somebody says that hosts that failed may work now."""
+        for queue in self._queues.values():
+            queue.reopen()
+
     def _places_waiting(self) -> list[str]:
         return [row["provider"] for row in self._journal.find("providers_due", {"chain": self.name})]
 
@@ -180,7 +186,8 @@ class Deliveries(ABC):
         room = (queue.room if self.host(place) is not None else REROUTED_AT_ONCE) if self._open else 0
         if room <= 0:
             return
-        rows = self._journal.find("files_due", (self.name, place, time.time(), room + len(queue.in_flight)))
+        until = math.inf if queue.is_probing else time.time()
+        rows = self._journal.find("files_due", (self.name, place, until, room + len(queue.in_flight)))
         fresh = [row for row in rows if row["id"] not in queue.in_flight][:room]
         works = [work for row in fresh if (work := self._work(row, queue)) is not None]
         if works:
@@ -215,9 +222,11 @@ class Deliveries(ABC):
         line = step_line(State.MOVED, now, flight.place, flight.attempt, detail)
         records: list[Operation] = [
             ("put_transfer", [self._transfer(flight, State.MOVED, now, receipt.uri, orjson.dumps([receipt]).decode())])]
-        if report is not None:
+        raw = None
+        if report is not None and self._results is not None:
             subject, raw = report
             position, previous = self._journal.new_position(subject)
+            raw = self._results.numbered(raw, position, previous)
             records.append(("add_announcement", [(position, flight.id, subject, previous, raw.decode(), now)]))
             state, line = State.PUBLISHING, line + step_line(State.PUBLISHING, now)
         else:
@@ -225,10 +234,11 @@ class Deliveries(ABC):
         records.append(("step_due", [(state, now, flight.attempt, None, line, flight.id)]))
         if flight.queue.succeeded():
             logger.info("[%s] %s can be used again", self.name, flight.place)
+            records.append(("close_circuit", [(self.name, flight.place)]))
             records.append(("hurry_files", [(now, self.name, flight.place, now)]))
         logger.info("[%s] %s %s to %s", self.name, self.verbs[1], flight.delivery.shown, receipt.uri)
         crashing.point(f"{self.role}.moved")
-        self._journal.write(records, self._landed, flight, report[1] if report is not None else None)
+        self._journal.write(records, self._landed, flight, raw)
 
     def _landed(self, flight: Flight, raw: bytes | None) -> None:
         """The journal knows: tell the world, and go on."""
@@ -248,10 +258,12 @@ class Deliveries(ABC):
             self._say_failed(flight, text, final=wait is None)
         if flight.queue.failed(error):
             logger.warning("[%s] %s is left alone for a while", self.name, flight.place or "this machine")
+        circuit = (self.name, flight.place, flight.queue.failures, now, now, text)
+        opened: list[Operation] = [("open_circuit", [circuit])] if flight.queue.is_probing else []
         receipt_state = State.GIVEN_UP if wait is None else State.FAILED
         self._journal.write([
             ("put_transfer", [self._transfer(flight, receipt_state, now, flight.delivery.label, text)]),
-            ("step_due", [(state, now, flight.attempt, None if wait is None else now + wait, line, flight.id)])],
+            ("step_due", [(state, now, flight.attempt, None if wait is None else now + wait, line, flight.id)]), *opened],
             self._forget, flight)
 
     def _say_failed(self, flight: Flight, text: str, *, final: bool) -> None:
@@ -292,12 +304,13 @@ class Deliveries(ABC):
 
 
 def overdue(journal: Journal, chain: str, seconds: float) -> list[Any]:
-    """Files of *chain* that have waited for longer than *seconds*, some at a time for each host; an alarm says so."""
+    """Files of *chain* that have waited for longer than *seconds*, some at a time for each host; the log says so."""
     before, found = time.time() - seconds, []
     for place in journal.find("providers_due", {"chain": chain}):
         rows = journal.find("overdue_files", (chain, place["provider"], before, OVERDUE_AT_ONCE))
         if rows:
-            journal.alarm(chain, f"{len(rows)} files for {place['provider']} are given up: it could not be used for too long")
+            logger.error("[%s] %d files for %s are given up: it could not be used for too long", chain, len(rows),
+                         place["provider"] or "this machine")
         found += rows
     return found
 

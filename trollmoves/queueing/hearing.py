@@ -1,17 +1,27 @@
-"""Hearing: what messages ask for is in the journal before anything is done for it."""
+"""Hearing: what messages ask for is in the journal before anything is done for it.
+
+Publishers of ours are asked for what got lost on the way, or was published while nobody here listened; what was published before
+they were first listened to is left alone.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import orjson
+
 from trollmoves import crashing
+from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.once import Once
+from trollmoves.bus.silence import Silence
 from trollmoves.bus.subscribing import Subscribing
 from trollmoves.errors import MalformedMessage
-from trollmoves.journal import Journal
-from trollmoves.messages import Message
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.alarms import GAP, SILENT
+from trollmoves.messages import Envelope, Message
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +29,12 @@ MUCH, LITTLE = 2000, 200
 """Groups of records that wait for the disk: no more messages are taken in above the first number, until below the second."""
 
 Rows = Iterable[tuple[Any, ...]]
+OF_MESSAGE = "m:"
+"""Keys that begin with this were made of the message, so that those of two messages differ."""
+CHAIN, IDENTITY, KEY, REQUEST = 1, 2, 3, 15
+"""Places in a row for `add_file` of what tells whether it was written before."""
+EVERYTHING = ""
+"""The section under which cursors are kept: what is heard, is heard for all."""
 
 
 class Hearing:
@@ -33,21 +49,87 @@ class Hearing:
         self._once = Once()
         self.subscribing: Subscribing | None = None
         """Paused while the disk does not follow."""
+        self._requesters: Requesters | None = None
+
+    def listen(self, loop: Loop, envelope: Envelope, topics: Iterable[str], *, addresses: Sequence[tuple[str, int]],
+               nameserver: str | None, services: Sequence[str], own_port: int | None) -> None:
+        """Subscribe (see `Subscribing`); instead of what was subscribed to before."""
+        self.close()
+        self._requesters = Requesters(loop, envelope)
+        requesters = self._requesters
+        self.subscribing = Subscribing(
+            loop, envelope, topics, self.received, addresses=addresses, nameserver=nameserver, services=services,
+            own_port=own_port, silence=self._new_silence(),
+            new_catch_up=lambda name, wanted: self._catch_up(loop, requesters, name, wanted))
+
+    def _new_silence(self) -> Silence:
+        alarms = self._journal.alarms
+        return Silence(lambda name, text: alarms.raise_(EVERYTHING, SILENT, name, text),
+                       lambda name, text: alarms.clear(EVERYTHING, SILENT, name, text),
+                       [alarm.about for alarm in alarms.open(SILENT, EVERYTHING)])
+
+    def _catch_up(self, loop: Loop, requesters: Requesters, name: str, topics: Sequence[str]) -> CatchUp:
+        row = self._journal.find_one("cursor", (EVERYTHING, name))
+
+        def cursor(epoch: str, position: int) -> list[Operation]:
+            """Kept under the address, and under the name of the stream: the address may be another one after a restart."""
+            return [("set_cursor", [(EVERYTHING, name, epoch, position)]),
+                    ("set_cursor", [(EVERYTHING, f"{epoch} {found.stream}", epoch, position)])]
+
+        def page(messages: list[Message], epoch: str, position: int, then: Callable[[], Any]) -> None:
+            self._take(messages, cursor(epoch, position), then)
+
+        def moved_on(epoch: str, position: int) -> None:
+            self._journal.write(cursor(epoch, position))
+
+        def alarm(about: str, text: str) -> None:
+            self._journal.alarms.raise_(EVERYTHING, GAP, about, text)
+
+        def position_in(epoch: str, stream: str) -> int | None:
+            kept = self._journal.find_one("cursor", (EVERYTHING, f"{epoch} {stream}"))
+            return None if kept is None else int(kept["position"])
+        found = CatchUp(loop, requesters, name, topics, self._role, past=0.0, page=page, moved_on=moved_on,
+                        cursor=None if row is None else (str(row["epoch"]), int(row["position"])), position_in=position_in,
+                        restarted=lambda address: None, alarm=alarm, host=name.rpartition(":")[0].strip("[]"))
+        return found
+
+    def ask_again(self, newer_than: float, topics: list[str]) -> None:
+        """Ask all publishers of ours for what they published since a time; what was used already is no news."""
+        if self.subscribing is not None:
+            self.subscribing.ask_again(newer_than, topics)
 
     def received(self, messages: list[Message]) -> None:
         """Take in messages."""
-        rows = [row for message in messages if self._once.is_news(message.raw) for row in self._rows(message)]
-        if not rows:
+        self._take(messages)
+
+    def _take(self, messages: list[Message], more: Sequence[Operation] = (), then: Callable[[], Any] | None = None) -> None:
+        """Journal what *messages* ask for, and *more* in the same transaction; then call *then*."""
+        rows = self._unknown([row for message in messages if self._once.is_news(message) for row in self._rows(message)])
+        if not rows and then is None:
             return
         crashing.point(f"{self._role}.heard")
-        self._journal.write([("add_file", rows)], self._journaled, {row[1] for row in rows})
+        records: list[Operation] = [("add_file", rows)] if rows else []
+        self._journal.write([*records, *more], self._journaled, {row[CHAIN] for row in rows}, then)
         if self._journal.waiting > MUCH and self.subscribing is not None:
             self.subscribing.pause()
 
+    def _unknown(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Those that the journal does not have: what is asked for again, also after a restart, was often heard before. Only a
+        key of the message itself tells that; other rows are all taken."""
+        asked = [row[IDENTITY] for row in rows if row[KEY].startswith(OF_MESSAGE)]
+        if not asked:
+            return rows
+        known = {tuple(row) for row in self._journal.find("known_requests", (orjson.dumps(asked),))
+                 if row["key"].startswith(OF_MESSAGE)}
+        return [row for row in rows if (row[CHAIN], row[IDENTITY], row[KEY], row[REQUEST]) not in known]
+
     def close(self) -> None:
-        """Hear no more."""
+        """Hear no more; may be called twice."""
         if self.subscribing is not None:
             self.subscribing.close()
+        if self._requesters is not None:
+            self._requesters.close()
+            self._requesters = None
 
     def _rows(self, message: Message) -> list[tuple[Any, ...]]:
         try:
@@ -58,8 +140,10 @@ class Hearing:
             logger.exception("%s %s from %s is not used", message.subject, message.type, message.sender)
         return []
 
-    def _journaled(self, chains: set[str]) -> None:
+    def _journaled(self, chains: set[str], then: Callable[[], Any] | None) -> None:
         crashing.point(f"{self._role}.journaled")
         if self.subscribing is not None and self._journal.waiting < LITTLE:
             self.subscribing.resume()
         self._told(chains)
+        if then is not None:
+            then()

@@ -18,6 +18,7 @@ from trollmoves.errors import (
     Stalled,
     Unreachable,
 )
+from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY
 from trollmoves.movers.retrying import LONGEST, wait_before
 
 OF_THE_HOST = (Unreachable, ConnectionLost, Stalled, DestinationFull, LoginRefused, MissingLibrary)
@@ -35,26 +36,33 @@ class HostQueue:
         self.in_flight: set[int] = set()
         """Ids of the files handed to a worker."""
         self._clock = clock
-        self._failures = 0
+        self.failures = 0
+        """In a row."""
         self._closed_until = 0.0
+        self.error = ""
+        """What the host failed with last."""
         self.change(limit, is_local=is_local)
 
     def change(self, limit: int, *, is_local: bool) -> None:
         """Settings were changed: what failed before may work now."""
         self._room = LOCAL_ROOM if is_local else 2 * limit
         self.limit = limit
-        self._failures, self._closed_until = 0, 0.0
+        self.reopen()
+
+    def reopen(self) -> None:
+        """What failed before may work now."""
+        self.failures, self._closed_until = 0, 0.0
 
     @property
     def room(self) -> int:
         """How many files to take now. Not one by one: each time costs a query."""
-        if self._failures:
+        if self.failures:
             return 0 if self.in_flight or self._clock() < self._closed_until else 1
         return self._room - len(self.in_flight) if len(self.in_flight) <= self._room // 2 else 0
 
     def succeeded(self) -> bool:
         """A file got there. True when the host had failed before: then those that wait need wait no longer."""
-        recovered, self._failures = self._failures > 0, 0
+        recovered, self.failures = self.failures > 0, 0
         return recovered
 
     def failed(self, error: MoveError) -> bool:
@@ -64,9 +72,20 @@ class HostQueue:
         now = self._clock()
         if now < self._closed_until:
             return False  # one that was under way when another had failed already
-        self._failures += 1
-        self._closed_until = now + (LONGEST if isinstance(error, UNTIL_SOMEBODY_ACTS) else wait_before(self._failures))
+        self.failures += 1
+        self.error = str(error)
+        self._closed_until = now + self._pause(error)
         return True
+
+    def _pause(self, error: MoveError) -> float:
+        if isinstance(error, UNTIL_SOMEBODY_ACTS):
+            return LONGEST
+        return PROBE_EVERY if self.failures >= OPENS_AFTER else wait_before(self.failures)
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether the host failed so often that any file may serve to find out whether it works again."""
+        return self.failures >= OPENS_AFTER
 
 
 def wait_after(error: MoveError, attempt: int) -> float | None:

@@ -11,6 +11,7 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
+from trollmoves.bus.streaming import Stream
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
@@ -27,7 +28,10 @@ ON_ITS_WAY = 0.25
 class Results:
     """Belongs to the loop."""
 
-    def __init__(self, role: str, loop: Loop, journal: Journal, envelope: Envelope, send: Callable[[bytes], Any]):
+    def __init__(self, role: str, loop: Loop, journal: Journal, envelope: Envelope, send: Callable[[bytes], Any],
+                 stream: Stream | None = None):
+        """*send* sends any message; with a *stream*, publications are numbered and sent by it."""
+        self._stream = stream
         self._role = role
         self._loop = loop
         self._sent: list[int] = []
@@ -37,9 +41,21 @@ class Results:
         self.send = send
         """Sends a message that stands in no journal."""
 
+    def numbered(self, raw: bytes, position: int, previous: int) -> bytes:
+        """A publication with the number that it has in the journal, for those who ask for what they missed."""
+        if self._stream is None:
+            return raw
+        message = decode(raw)
+        said = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous}
+        return self._envelope.encode(message.subject, message.type, {**message.fields, EXTENSION: said})
+
     def publish(self, file: int, raw: bytes) -> None:
         """Send what the journal has as the publication of *file*."""
-        self.send(raw)
+        message = decode(raw) if self._stream is not None else None
+        if self._stream is not None and message is not None and "offset" in message.extension:
+            self._stream.publish(raw, message.subject, message.extension["offset"])
+        else:
+            self.send(raw)
         crashing.point(f"{self._role}.published")
         if not self._sent:
             self._loop.after(ON_ITS_WAY, self._record)
@@ -69,4 +85,4 @@ class Results:
 def sent_again(envelope: Envelope, message: Message) -> bytes:
     """A message that was perhaps sent before, saying so."""
     return envelope.encode(message.subject, message.type,
-                           {**message.fields, EXTENSION: {"version": PROTOCOL, "redelivered": True}})
+                           {**message.fields, EXTENSION: {"version": PROTOCOL, **message.extension, "redelivered": True}})

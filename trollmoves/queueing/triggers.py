@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trollmoves.errors import MalformedMessage
-from trollmoves.messages import EXTENSION, Envelope, Message, decode, dumps
+from trollmoves.messages import EXTENSION, Envelope, Message, decode, digest_of, dumps
 from trollmoves.uris import hide_password, local_path
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def triggers_of(message: Message) -> Iterator[Trigger]:
     `MalformedMessage` when what each file would have of the whole is out of proportion."""
     if message.type not in ("file", "dataset", "collection"):
         return
-    digest = hashlib.sha256(message.raw).hexdigest()[:24]
+    digest = digest_of(message).hex()[:24]
     for number, fields in enumerate(_files(message.type, message.fields, 0)):
         trouble = _trouble(fields.get("uri"))
         if trouble:

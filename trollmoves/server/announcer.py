@@ -45,6 +45,7 @@ class Announcer:
         self._loop = loop
         self._sent: list[int] = []
         """Files nobody can ask for, whose announcements are on their way."""
+        self._lifetime = settings.delete_after
         self._journal = journal
         self._envelope = envelope
         self._stream = stream
@@ -58,7 +59,13 @@ class Announcer:
             "version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
             "address": self.address, "key": key, "size": size, "mtime": mtime_ns / 1e9,
         }
+        if self._lifetime is not None:
+            extension["expires"] = time.time() + self._lifetime
         return Numbered(file, position, previous, self._envelope.encode(self.topic, kind, {**data, EXTENSION: extension}))
+
+    def tell_again(self, announcement: Numbered) -> None:
+        """The journal has this announcement of a file that was announced before: publish it."""
+        self._stream.publish(announcement.raw, self.topic, announcement.position)
 
     def tell(self, written: Sequence[tuple[Numbered, tuple[Any, ...]]]) -> None:
         """The journal has these announcements, with their rows of `files`: publish, in the order of their positions."""

@@ -89,6 +89,30 @@ class Announcing:
         fresh = [] if found is None else [found]
         self._journal.write([("add_announcement", [item.announcement_row for item in fresh]), *records], self._tell, fresh, then)
 
+    def announce_again(self, row: Any) -> None:
+        """Publish a file that has a row in the journal under a new number, if it is still what it was."""
+        path, now = os.fsdecode(row["path"]), time.time()
+        try:
+            status = os.lstat(path)
+        except OSError as error:
+            logger.error("%s cannot be announced again: %s", path, error.strerror)
+            return
+        if (status.st_size, status.st_mtime_ns, status.st_ino) != (row["size"], row["mtime_ns"], row["inode"]):
+            logger.error("%s is not announced again: another file has its name by now, which is announced by itself", path)
+            return
+        arrival = Arrival(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        packed = self._journal.find_one("packed_of", (row["id"],))
+        found = self._examine(arrival, {}, os.fsdecode(packed["path"]) if packed is not None else "", row["id"])
+        if found is not None:
+            line = step_line(State.ANNOUNCED, now, "", 0, "again, says an operator")
+            records: list[Operation] = [("add_announcement", [found.announcement_row]),
+                                        ("step", [(State.ANNOUNCED, now, 0, line, row["id"])])]
+            self._journal.write(records, self._tell_again, found)
+
+    def _tell_again(self, item: Fresh) -> None:
+        self._unwritten.pop(item.path, None)
+        self._announcer.tell_again(item.announcement)
+
     def can_announce(self, path: str) -> bool:
         """Whether *path* has a name we can write and metadata we can read."""
         return _is_utf8(path) and self._pattern.parse(path) is not None

@@ -12,6 +12,8 @@ A section that listens is another kind of chain: listening.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 from trollmoves.bus import Loop
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal
@@ -59,6 +61,10 @@ class Chain:
     def announce_backlog(self) -> None:
         """Announce what was there before we started."""
         self._feeding.scan()
+
+    def announce_again(self, row: Any) -> None:
+        """An operator wants a file (a row of `files`) to be announced anew: who gave it up takes it for news."""
+        self._announcing.announce_again(row)
 
     def stop_feeding(self) -> None:
         """Take in no more files; requests are still served."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.bandwidth import of_this_process
 from trollmoves.movers.base import Receipt, SessionSettings
+from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
 from trollmoves.movers.file import SMALL
 from trollmoves.movers.moving import How, move
 from trollmoves.movers.registry import mover_for
@@ -88,8 +90,13 @@ class Pushing:
         with opened(self._roots, member.file) as origin:
             how = How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
                       temporary_prefix=self._prefix, resume=push.attempt > 1)
-            with sessions.lent(place, self._session, push.backups) as kept:
+            with _guarded(place), sessions.lent(place, self._session, push.backups) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
+
+
+def _guarded(place: Destination) -> AbstractContextManager[None]:
+    """A host that fails again and again is left alone; this machine's own directories are not."""
+    return nullcontext() if place.is_local else of_this_process_circuits().guarding(str(place.with_path("")))
 
 
 def _prefix(parameters: dict[str, object]) -> str | None:

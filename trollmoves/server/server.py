@@ -16,6 +16,7 @@ from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal.journal import step_line
+from trollmoves.movers.circuits import of_this_process as circuits_of_this_process
 from trollmoves.server.announcer import Announcer, told
 from trollmoves.server.chain import Chain
 from trollmoves.server.listening import ListenChain
@@ -67,6 +68,8 @@ class RunningChain(Protocol):
 
 class Server(Service):
     """Runs the sections of one configuration file."""
+
+    program = "server"
 
     def __init__(self, config_file: Path, journal: Path, port: int, *, disable_backlog: bool = False, polling: bool = False,
                  check_interval: float = 30.0, most_restarts: int = 10, name: str = NAME,
@@ -237,6 +240,19 @@ class Server(Service):
                 chain.check_health(self._most_restarts)
         except Exception as error:
             self.loop.fail(error)
+
+    def publish_alarm(self, chain: str, raw: bytes) -> None:
+        if self._stream is not None:
+            self._stream.send(raw)
+
+    def driven_again(self) -> None:
+        circuits_of_this_process().try_again()
+
+    def announce_again(self, rows: list[Any]) -> None:
+        for row in rows:
+            chain = self._chains.get(row["chain"])
+            if isinstance(chain, Chain):
+                chain.announce_again(row)
 
     # Stopping.
 

@@ -18,6 +18,7 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.leases import UNCONTESTED
+from trollmoves.bus.replaying import Replaying
 from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
@@ -27,7 +28,6 @@ from trollmoves.movers.base import Receipt
 from trollmoves.server.moves import Moves, Moving, Served
 from trollmoves.server.pushing import Push
 from trollmoves.server.recent import Recent
-from trollmoves.server.replaying import Replaying
 from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies, shown, without_credentials
 from trollmoves.server.requests import (
     GROUP,

@@ -15,6 +15,7 @@ from trollmoves.errors import (
     TemporaryError,
     Unreachable,
 )
+from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY
 from trollmoves.movers.retrying import LONGEST
 from trollmoves.queueing.host_queue import HostQueue, wait_after
 
@@ -61,6 +62,22 @@ def test_the_pause_grows() -> None:
     assert queue.room == 1
     queue.change(1, is_local=True)  # somebody changed the configuration
     assert queue.room == 64
+
+
+def test_a_host_that_failed_often_is_probed_every_half_minute() -> None:
+    clock = Clock()
+    queue = HostQueue(1, is_local=False, clock=clock)
+    for _ in range(OPENS_AFTER):
+        assert not queue.is_probing
+        assert queue.failed(Unreachable("no"))
+        clock.advance(PROBE_EVERY)
+    assert queue.is_probing and queue.room == 1
+    assert queue.failed(Unreachable("no"))
+    clock.advance(PROBE_EVERY - 0.1)
+    assert queue.room == 0
+    clock.advance(0.2)
+    assert queue.room == 1
+    assert queue.succeeded() and not queue.is_probing
 
 
 @pytest.mark.parametrize("error", [OriginGone("x"), Denied("x"), DestinationInvalid("x"), TemporaryError("x"), MoveError("x")])

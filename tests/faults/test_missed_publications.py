@@ -1,0 +1,129 @@
+"""A dispatcher behind a client: whoever of them is away, every file goes all the way, once."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import payload_of, rows
+from tests.faults.network import Network, Recorder
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.programs import Program
+
+
+class Behind:
+    """A network of server and client, and a dispatcher that hears the client. Use it as a context."""
+
+    def __init__(self, root: Path):
+        self.network = Network(root, killed=True)
+        self.target = root / "target"
+        self.target.mkdir()
+        self.journal = root / "dispatcher.journal"
+        self.port = free_port()
+        config = root / "dispatcher.yaml"
+        config.write_text(
+            f"posttroll_subscriber:\n  nameserver: false\n  subscribe_addresses: [tcp://127.0.0.1:{self.network.client_port}]\n"
+            f"archive:\n  host: ''\n  directory: {self.target}\n  publish_topic: /archived\n"
+            f"  dispatch_configs:\n    - topics: [/faults]\n")
+        self.dispatcher = Program.ours("dispatcher", "-p", str(self.port), "-n", "false", "--journal", self.journal, "--", config,
+                                       log=root / "dispatcher.log")
+        self.recorder = Recorder(self.port)
+
+    def __enter__(self) -> Behind:
+        self.network.__enter__()
+        self.network.start()
+        self.dispatcher.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.dispatcher.kill()
+        self.recorder.close()
+        self.network.__exit__(None, None, None)
+
+    def is_followed(self) -> bool:
+        """Whether the dispatcher has heard where the client is, and misses nothing."""
+        return bool(rows(self.journal, "SELECT 1 FROM cursors"))
+
+    def settle(self, seconds: float = 60) -> None:
+        """Everything is at the target, was dispatched once, and is reported."""
+        self.network.settle(seconds)
+        wanted = set(self.network.ledger.latest())
+        eventually(lambda: {path.name for path in self.target.iterdir() if not path.name.startswith(".")} >= wanted, seconds,
+                   message="all files at the target")
+        eventually(lambda: not rows(self.journal, "SELECT 1 FROM files WHERE state NOT IN ('published')"), seconds,
+                   message="all of them reported")
+        counts = Counter(name for (name,) in rows(self.journal, "SELECT identity FROM files"))
+        assert set(counts) == wanted
+        assert not [name for name, count in counts.items() if count > 1], "a file was dispatched twice"
+
+
+def test_a_dispatcher_that_was_away_gets_what_its_client_published(tmp_path: Path) -> None:
+    with Behind(tmp_path) as behind:
+        eventually(behind.is_followed, message="the dispatcher follows the client")
+        behind.network.write_many(20, "first")
+        behind.settle()
+        behind.dispatcher.kill()
+        behind.network.write_many(700, "missed", size=200)
+        behind.network.settle()
+        behind.dispatcher.start()
+        behind.settle()
+        behind.network.write_many(3, "last")
+        behind.settle()
+        behind.network.check()
+        assert not rows(behind.journal, "SELECT text FROM alarms WHERE kind = 'gap'")
+
+
+def test_a_client_that_is_killed_between_journal_and_publication_is_asked_for_it(tmp_path: Path) -> None:
+    with Behind(tmp_path) as behind:
+        eventually(behind.is_followed, message="the dispatcher follows the client")
+        behind.network.client.kill()
+        armed = behind.network.arm("client.publishing", 3)
+        armed.start()
+        behind.network.write_many(5)
+        assert armed.wait(60) == -9
+        behind.network.disarm()
+        behind.network.client.start()
+        behind.settle()
+        behind.network.check()
+
+
+def test_results_of_a_dispatcher_are_numbered_and_can_be_asked_for_again(tmp_path: Path,
+                                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    from trollmoves.cli.umbrella import main
+    with Behind(tmp_path) as behind:
+        eventually(behind.is_followed, message="the dispatcher follows the client")
+        behind.network.write_many(4)
+        behind.settle()
+        eventually(lambda: len(behind.recorder.files()) == 4, message="four results")
+        offsets = [data["trollmoves"]["offset"] for data in behind.recorder.files()]  # type: ignore[index]
+        assert sorted(offsets) == [1, 2, 3, 4]
+        beat = next(payload_of(text) for text in behind.recorder.texts if text.startswith("pytroll://heartbeat/dispatcher "))
+        address = beat["trollmoves"]["address"]  # type: ignore[index]
+        capsys.readouterr()
+        assert main(["req", "replay", address, "--since", "1h", "--topic", "/archived"]) == 0
+        assert capsys.readouterr().out.count("/archived file") == 4
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
+def test_nothing_is_lost_while_everybody_comes_and_goes(tmp_path: Path, times: int) -> None:
+    dice = random.Random(int(os.environ.get("TROLLMOVES_TEST_SEED") or 7))
+    with Behind(tmp_path) as behind:
+        eventually(behind.is_followed, message="the dispatcher follows the client")
+        programs = [behind.network.servers[0], behind.network.client, behind.dispatcher]
+        for number in range(times):
+            down = [program for program in programs if dice.random() < 0.6]
+            for program in down:
+                program.kill()
+            behind.network.write_many(5, f"r{number}-", size=500)
+            time.sleep(dice.uniform(0.0, 0.5))
+            dice.shuffle(down)
+            for program in down:
+                program.start()
+        behind.settle(120)
+        behind.network.check()

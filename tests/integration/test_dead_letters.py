@@ -1,0 +1,179 @@
+"""Files nobody could deliver: they are listed, explained, tried again on order, and an alarm says so as long as there are any."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.faults.checker import payload_of, rows
+from tests.faults.network import Network
+from tests.support.eventually import eventually
+from trollmoves.cli.umbrella import main
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    """Exit status and output of `trollmoves ...`."""
+    capsys.readouterr()
+    try:
+        status = main([str(word) for word in words])
+    except SystemExit as error:
+        status = int(str(error.code))
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def given_up(network: Network) -> int:
+    return network.states(network.client_journal).get("given_up", 0)
+
+
+def test_a_file_that_was_given_up_is_listed_and_delivered_on_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = Network(tmp_path, client_options={"destination": f"file://{tmp_path}/destination/{{colour}}/"})
+    journal = ("--journal", network.client_journal)
+    with network:
+        network.start()
+        network.write_many(3)
+        eventually(lambda: given_up(network) == 3, message="no field `colour` in the announcements: given up")
+        eventually(lambda: rows(network.client_journal, "SELECT position FROM cursors") == [(3,)], message="nothing is missing")
+        eventually(lambda: command(capsys, "status", *journal)[0] == 1, message="an alarm")
+        assert "3 files are given up" in command(capsys, "status", *journal)[1]
+        status, text = command(capsys, "failed", *journal)
+        assert status == 0
+        assert "colour" in text
+        assert "3 file(s) given up" in text
+        assert [letter["uid"] for letter in json.loads(command(capsys, "failed", "f00001.bin", "--json", *journal)[1])] \
+            == ["f00001.bin"]
+        status, text = command(capsys, "retry", "nobody.bin", *journal)
+        assert status == 1
+        assert "no file nobody.bin has failed" in text
+        assert command(capsys, "retry", "--all", "--chain", "other", *journal)[0] == 1
+        mark = network.client.mark()
+        network.client_options["destination"] = f"file://{tmp_path}/destination/"
+        network.write_client_config()
+        network.client.wait_for("reloading", since=mark)
+        assert command(capsys, "retry", "f00001.bin", *journal) == (0, "1 file(s) to be tried again\n")
+        eventually(lambda: (network.destination / "f00001.bin").exists(), message="the one file is there")
+        assert command(capsys, "retry", "--all", *journal)[0] == 0
+        network.settle(30)
+        eventually(lambda: command(capsys, "status", *journal)[0] == 0, message="the alarm is over")
+        trace = command(capsys, "trace", "f00002.bin", *journal)[1]
+        assert "says an operator" in trace
+        network.check()
+
+
+def test_an_order_to_a_stopped_process_is_done_when_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = Network(tmp_path, client_options={"destination": f"file://{tmp_path}/destination/{{colour}}/"})
+    network.killed = True
+    journal = ("--journal", network.client_journal)
+    with network:
+        network.start()
+        network.write_many(4)
+        eventually(lambda: given_up(network) == 4, message="given up")
+        network.client.kill()
+        status, text = command(capsys, "retry", "--chain", "recv", *journal)
+        assert status == 0
+        assert "is not running" in text
+        assert given_up(network) == 4
+        network.client_options["destination"] = f"file://{tmp_path}/destination/"
+        network.write_client_config()
+        network.client.start()
+        network.settle(30)
+        network.check()
+
+
+def test_what_an_operator_dismisses_is_no_alarm_any_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = Network(tmp_path, client_options={"destination": f"file://{tmp_path}/destination/{{colour}}/"})
+    journal = ("--journal", network.client_journal)
+    with network:
+        network.start()
+        network.write_many(2)
+        eventually(lambda: given_up(network) == 2, message="given up")
+        eventually(lambda: command(capsys, "status", *journal)[0] == 1, message="an alarm")
+        assert command(capsys, "dismiss", *journal)[0] == 2
+        assert "2 file(s) dismissed" in command(capsys, "dismiss", "--all", *journal)[1]
+        eventually(lambda: command(capsys, "status", *journal)[0] == 0, message="the alarm is over")
+        assert "0 file(s) given up" in command(capsys, "failed", *journal)[1]
+        network.client.restart()
+        network.client.wait_for("listens to", since=network.client.mark() - 1)
+        assert command(capsys, "status", *journal)[0] == 0
+
+
+def test_alarms_and_their_end_are_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = Network(tmp_path, client_options={"destination": f"file://{tmp_path}/destination/{{colour}}/"})
+    with network, zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SUBSCRIBE, b"pytroll://alarm/client/recv")
+        socket.connect(f"tcp://127.0.0.1:{network.client_port}")
+        network.start()
+        eventually(lambda: any("/heartbeat" in text for text in network.recorder.texts), message="the client publishes")
+        network.write("one.bin", os.urandom(10))
+        said = payload_of(_received(socket))
+        assert (said["state"], said["kind"], said["section"], said["open"]) == ("raised", "dead letters", "recv", 1)
+        assert "one.bin" in str(said["text"])
+        command(capsys, "dismiss", "--all", "--journal", network.client_journal)
+        said = payload_of(_received(socket))
+        assert (said["state"], said["open"]) == ("over", 0)
+
+
+def _received(socket: zmq.Socket[bytes]) -> str:
+    assert socket.poll(30_000), "no message"
+    return socket.recv().decode()
+
+
+def test_a_server_announces_anew_what_an_operator_wants_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = Network(tmp_path, client_options={"destination": f"file://{tmp_path}/destination/{{colour}}/"})
+    with network:
+        network.start()
+        network.write_many(1)
+        eventually(lambda: given_up(network) == 1, message="given up")
+        mark = network.client.mark()
+        network.client_options["destination"] = f"sftp://127.0.0.1:1{tmp_path}/destination/"
+        network.client_options["create_target_directory"] = "false"
+        network.write_client_config()
+        network.client.wait_for("reloading", since=mark)
+        command(capsys, "retry", "--all", "--journal", network.client_journal)
+        eventually(lambda: network.states(network.server_journal()).get("failed", 0) == 1, message="the server could not move it")
+        network.client.kill()
+        network.client_options["destination"] = f"file://{tmp_path}/destination/"
+        network.client_options["catch_up"] = "none"
+        network.write_client_config()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{network.client_journal}{suffix}").unlink(missing_ok=True)
+        mark = network.client.mark()
+        network.client.start()
+        network.client.wait_for("a journal that is new to us", since=mark)
+        assert "1 file(s) to be tried again" in command(capsys, "retry", "--all", "--journal", network.server_journal())[1]
+        network.settle(30)
+
+
+def test_the_past_is_asked_for_again_on_purpose_and_nothing_comes_twice(tmp_path: Path,
+                                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    network = Network(tmp_path, client_options={"catch_up": "none"})
+    journal = ("--journal", network.client_journal)
+    with network:
+        network.servers[0].start()
+        network.write_many(5, "before")
+        eventually(lambda: network.states(network.server_journal()) == {"announced": 5}, message="announced to nobody")
+        network.client.start()
+        eventually(lambda: rows(network.client_journal, "SELECT position FROM cursors"), message="the client follows")
+        network.write_many(2, "after")
+        eventually(lambda: network.states(network.client_journal) == {"published": 2}, message="the past is left alone")
+        for _ in range(2):
+            mark = network.client.mark()
+            assert command(capsys, "retry", "--since", "1h", "--topic", "/faults", *journal)[0] == 0
+            network.client.wait_for("all that was asked for again is here", since=mark)
+            network.settle(30)
+        assert network.states(network.client_journal) == {"published": 7}
+        network.client.kill()
+        network.client.argv += ["--replay-since", "1h"]
+        mark = network.client.mark()
+        network.client.start()
+        network.client.wait_for("all that was asked for again is here", since=mark)
+        network.write_many(1, "last")
+        network.settle(30)
+        assert network.states(network.client_journal) == {"published": 8}
+        network.killed = True
+        network.check()

@@ -1,0 +1,50 @@
+"""A destination host that is down is left alone and shown; others do not notice, and it gets its files when it is back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import rows
+from tests.faults.network import Network, section
+from tests.integration.test_dead_letters import command
+from tests.support.eventually import eventually
+from tests.support.ftp_server import ScriptedFtpServer
+from tests.support.ports import free_port
+
+FILES = 8
+
+
+def test_a_host_that_is_down_is_left_alone_and_gets_its_files_when_it_is_back(tmp_path: Path,
+                                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    network = Network(tmp_path, server_options={"connect_timeout": "2", "allowed_destinations": "any"})
+    port = free_port()
+    network.write_client_config(section("remote", {
+        "providers": f"127.0.0.1:{network.publish_ports[0]}", "topic": "/faults", "nameservers": "false",
+        "listen_address": "127.0.0.1", "destination": f"ftp://127.0.0.1:{port}/", "create_target_directory": "false",
+        "login": "reader:a secret:word"}))
+
+    def status() -> dict[str, object]:
+        found: dict[str, object] = json.loads(command(capsys, "status", "--json", "--journal", network.server_journal())[1])[0]
+        return found
+
+    def left_alone() -> list[dict[str, object]]:
+        return list(status()["hosts_left_alone"])  # type: ignore[call-overload]
+    with network:
+        network.start()
+        network.write_many(FILES)
+        eventually(left_alone, 60, message="the host is left alone")
+        assert str(port) in str(left_alone()[0]["host"])
+        assert "secret" not in command(capsys, "status", "--json", "--journal", network.server_journal())[1]
+        assert "is left alone" in command(capsys, "status", "--journal", network.server_journal())[1]
+        network.write_many(3, "more")
+        eventually(lambda: not network.scene().missing(), 20, message="the other destination gets its files")
+        with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
+            command(capsys, "retry", "--all", "--journal", network.server_journal())
+            command(capsys, "retry", "--all", "--chain", "remote", "--journal", network.client_journal)
+            eventually(lambda: len(list(server.root.iterdir())) == FILES + 3, 60, message="all files are there")
+            eventually(lambda: not left_alone(), 10, message="it is left alone no more")
+            eventually(lambda: not rows(network.client_journal, "SELECT 1 FROM files WHERE state <> 'published'"), 30,
+                       message="all are published")

@@ -1,0 +1,89 @@
+"""Orders: what an operator wants done, written into the journal by `trollmoves retry` and its like, and done by the process.
+
+A running process takes them up within a second, a stopped one when it starts. An order goes in the same transaction as its
+effect, so it is done once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from trollmoves.journal import Journal, Operation
+from trollmoves.journal.journal import step_line
+
+logger = logging.getLogger(__name__)
+
+FAILED = ("failed", "given_up")
+
+
+class Role(Protocol):
+    """What orders need of a role."""
+
+    def announce_again(self, rows: list[Any]) -> None:
+        """Files of ours (rows of `files`) shall be announced anew."""
+
+    def driven_again(self) -> None:
+        """Files that were given up, or wait for a later time, are due now."""
+
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+        """Ask the providers of *chain* (empty: of all) for what they announced since, known or not."""
+
+
+class Orders:
+    """Belongs to the loop."""
+
+    def __init__(self, journal: Journal, role: Role):
+        self._journal = journal
+        self._role = role
+        self._taken: set[int] = set()
+        """Orders that are being carried out: look-ups still see them."""
+        self._verbs: dict[str, Callable[[str, Any], list[Operation]]] = {
+            "retry": self._retry, "dismiss": self._dismiss, "dismiss_alarm": self._dismiss_alarm, "replay": self._replay}
+
+    def look(self) -> None:
+        """Carry out what has come."""
+        if self._journal.full:
+            return
+        rows = self._journal.find("orders")
+        self._taken &= {row["id"] for row in rows}
+        for row in rows:
+            if row["id"] not in self._taken:
+                self._taken.add(row["id"])
+                self._carry_out(row)
+
+    def _carry_out(self, order: Any) -> None:
+        logger.info("an operator says: %s %s", order["verb"], order["said"][:200])
+        try:
+            said = orjson.loads(order["said"])
+            records = self._verbs[order["verb"]](order["chain"], said)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            logger.error("an order in the journal makes no sense and is left out: %r", error)
+            records = []
+        self._journal.write([*records, ("end_order", [(order["id"],)])],
+                            self._role.driven_again if order["verb"] == "retry" else None)
+
+    def _retry(self, chain: str, said: list[int]) -> list[Operation]:
+        now = time.time()
+        rows = self._journal.find("files_among", (orjson.dumps(said),))
+        self._role.announce_again([row for row in rows if row["provider"] is None and row["state"] in FAILED])
+        line = step_line("failed", now, "", 0, "to be tried again, says an operator")
+        return [("revive", [{"id": row["id"], "now": now, "line": line}]) for row in rows if row["provider"] is not None]
+
+    def _dismiss(self, chain: str, said: list[int]) -> list[Operation]:
+        now = time.time()
+        line = step_line("covered", now, "", 0, "dismissed by an operator")
+        return [("dismiss", [{"id": int(file), "now": now, "line": line}]) for file in said]
+
+    def _dismiss_alarm(self, chain: str, said: list[int]) -> list[Operation]:
+        for row in self._journal.find("alarms_among", (orjson.dumps(said),)):
+            self._journal.alarms.clear(row["chain"], row["kind"], row["about"], "dismissed by an operator")
+        return []
+
+    def _replay(self, chain: str, said: dict[str, Any]) -> list[Operation]:
+        self._role.ask_again(chain, float(said["newer_than"]), [str(topic) for topic in said["topics"]])
+        return []

@@ -1,0 +1,53 @@
+"""trollmoves retry: have files that failed tried again, or the past asked for again."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+from trollmoves.cli.common import past, run_program
+from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_for_files
+from trollmoves.cli.places import add_journal_arguments, journals
+from trollmoves.errors import TrollmovesError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="trollmoves retry",
+        description="Have files tried again at once: those that were given up, and those that wait for another try. A client and "
+                    "a dispatcher try again themselves; a server announces the file anew. A running process does it within a "
+                    "second, a stopped one when it starts.")
+    add_file_arguments(parser, "that failed")
+    parser.add_argument("--since", type=past, metavar="TIME",
+                        help="have a client ask its providers for all they announced in this time (90, 30m, 12h, 7d), known or "
+                             "not; what it has is not fetched again")
+    parser.add_argument("--topic", action="append", default=[],
+                        help="with --since: only what is under this topic (may be repeated)")
+    add_journal_arguments(parser)
+    options = parser.parse_args(arguments)
+    if (options.since is not None) == bool(options.uid or options.all or (options.chain and options.since is None)):
+        parser.error("say which files: uids, --all or --chain; or --since, for the past of a client")
+    if options.topic and options.since is None:
+        parser.error("--topic goes with --since")
+    return run_program("trollmoves retry", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.since is not None:
+        return _ask_again(options)
+    count = order_for_files(options, "retry", waiting=True)
+    if not count and options.uid:
+        raise TrollmovesError(f"no file {', '.join(options.uid)} has failed (`trollmoves trace` shows what happened to a file)")
+    print(f"{count} file(s) to be tried again")
+    return 0
+
+
+def _ask_again(options: argparse.Namespace) -> int:
+    places = journals(options)
+    check_chain(options, places)
+    topics = [topic if topic.startswith("/") else f"/{topic}" for topic in options.topic]
+    for path in places:
+        give(path, "replay", options.chain or "", {"newer_than": time.time() - options.since, "topics": topics})
+    print(f"{len(places)} process(es) told to ask again")
+    return 0
