@@ -42,6 +42,7 @@ def test_a_file_goes_where_its_message_says(tmp_path: Path) -> None:
         arrives(final, origin)
         subject, data = eventually(dispatching.published)[0]
         assert subject == "/dispatched/here/viirs"
+        assert data.pop("trollmoves").keys() == {"version", "epoch", "offset", "previous"}
         assert data == {"uid": "a.nc", "uri": str(final), "sensor": "viirs", **said}
         eventually(lambda: dispatching.states() == {"here a.nc": "published"})
         assert [path.name for path in final.parent.iterdir()] == [final.name]

@@ -158,7 +158,13 @@ def as_in_the_first_release(connection: sqlite3.Connection) -> None:
             for name in parts(connection, kind) - known:
                 connection.execute(f"DROP {kind} {name}")
         for table in parts(first, "table"):
-            for column in columns(connection, table) - columns(first, table):
+            more = columns(connection, table) - columns(first, table)
+            if "id" in more:  # a table that was made anew: its key cannot be dropped
+                made = first.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]
+                connection.execute(f"DROP TABLE {table}")
+                connection.execute(made)
+                continue
+            for column in more:
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.execute("PRAGMA user_version = 1")
     connection.commit()
