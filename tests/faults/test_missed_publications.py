@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.faults.checker import payload_of, rows
 from tests.faults.network import Network, Recorder
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.support.programs import Program
+from tests.support.programs import CHECKOUT, Program
 
 
 class Behind:
@@ -93,9 +95,7 @@ def test_a_client_that_is_killed_between_journal_and_publication_is_asked_for_it
         behind.network.check()
 
 
-def test_results_of_a_dispatcher_are_numbered_and_can_be_asked_for_again(tmp_path: Path,
-                                                                         capsys: pytest.CaptureFixture[str]) -> None:
-    from trollmoves.cli.umbrella import main
+def test_results_of_a_dispatcher_are_numbered_and_can_be_asked_for_again(tmp_path: Path) -> None:
     with Behind(tmp_path) as behind:
         eventually(behind.is_followed, message="the dispatcher follows the client")
         behind.network.write_many(4)
@@ -105,9 +105,10 @@ def test_results_of_a_dispatcher_are_numbered_and_can_be_asked_for_again(tmp_pat
         assert sorted(offsets) == [1, 2, 3, 4]
         beat = next(payload_of(text) for text in behind.recorder.texts if text.startswith("pytroll://heartbeat/dispatcher "))
         address = beat["trollmoves"]["address"]  # type: ignore[index]
-        capsys.readouterr()
-        assert main(["req", "replay", address, "--since", "1h", "--topic", "/archived"]) == 0
-        assert capsys.readouterr().out.count("/archived file") == 4
+        question = ["req", "replay", address, "--since", "1h", "--topic", "/archived"]
+        done = subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", *question], capture_output=True, text=True,
+                              timeout=60, cwd=CHECKOUT, check=True)
+        assert done.stdout.count("/archived file") == 4
 
 
 @pytest.mark.parametrize("times", [4, pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])

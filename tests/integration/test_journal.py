@@ -171,7 +171,8 @@ def as_in_the_first_release(connection: sqlite3.Connection) -> None:
 
 
 def parts(connection: sqlite3.Connection, kind: str) -> set[str]:
-    return {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = ? AND sql IS NOT NULL", (kind,))}
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = ? AND sql IS NOT NULL "
+                                                 "AND name NOT LIKE 'sqlite_%'", (kind,))}
 
 
 def columns(connection: sqlite3.Connection, table: str) -> set[str]:
