@@ -31,6 +31,7 @@ Roles, each a short composition of the tools over `service` (start, reload, drai
     dispatcher     messages -> targets, by conditions                    dispatcher.py
     move_it        arrivals -> destinations                              move_it.py
     fetcher        messages -> files from any file system                pytroll-fetcher, s3downloader.py
+    attention      what asks for it: dead letters, orders to try again, what was expected and did not come
     cleaner        old files that nobody waits for go                    remove_it.py
     explaining     what a section would make of a file or message
 
