@@ -14,4 +14,5 @@ Feature: Files cross a whole network: server, mirror, client, dispatcher over sf
     When 20 files are written at the centre
     And the mirror is killed and started again
     And 20 files are written at the centre
+    And the dispatcher is killed and started again
     Then within 60 seconds 40 files are with the user, as they were written
