@@ -84,6 +84,24 @@ class TestFileMover(DirectoryContract, MoverContract):
         assert "is the file that was to be moved" in done.stdout, done.stderr
         assert path.read_bytes() == b"precious"
 
+    def test_what_may_be_the_origin_on_another_mount_is_written_anew(self, tmp_path: Path) -> None:
+        script = ("import os, sys; from trollmoves.movers import FileMover\n"
+                  "for place in sys.argv[1:]:\n"
+                  "    open(f'{place}/a.dat', 'wb').write(b'same'); os.utime(f'{place}/a.dat', (1, 1))\n"
+                  "one, other = (os.stat(f'{place}/a.dat') for place in sys.argv[1:])\n"
+                  "print((one.st_dev == other.st_dev, one.st_ino == other.st_ino))\n"
+                  "print(FileMover(f'{sys.argv[1]}/a.dat', sys.argv[2] + '/', {'overwrite': 'identical'}).copy().copied)")
+        mounting = 'mount -t tmpfs none "$1" && mount -t tmpfs none "$2" || exit 77; exec "$3" -c "$4" "$1" "$2"'
+        places = [tmp_path / "one", tmp_path / "other"]
+        for directory in places:
+            directory.mkdir()
+        done = subprocess.run([need_program("unshare", "util-linux"), "--mount", "sh", "-c", mounting, "sh", *places,
+                               sys.executable, script], cwd=CHECKOUT, env=clean_environment(), capture_output=True, text=True,
+                              timeout=60)
+        if done.returncode == 77 or "unshare failed" in done.stderr or not done.stdout.startswith("(False, True)"):
+            pytest.skip("no two such files can be made here")
+        assert done.stdout.endswith("True\n"), done.stderr
+
     def test_another_name_of_a_file_is_a_good_destination(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", b"shared")
         os.link(path, tmp_path / "place" / "origin.dat")

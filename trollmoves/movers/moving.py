@@ -109,7 +109,7 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
     place = final_place(origin, destination, session)
     is_free = place.is_local and not _is_other(origin, place.path)
     present = None if is_free else _already_there(origin, place.path, session, abilities, how)
-    if present is not None:
+    if present is not None and not (place.is_local and _may_be_origin(origin, place.path, how)):
         return Receipt(place.exact, origin.size, present, "sum", seconds=time.monotonic() - started, copied=False)
     direct = how.inplace or (abilities.atomic_put and not abilities.rename)
     if not (direct or abilities.rename):
@@ -135,6 +135,19 @@ def _is_other(origin: Origin, path: str) -> bool:
     if os.path.samestat(there, os.fstat(origin.descriptor)) and (there.st_nlink == 1 or _is_same_name(path, origin.path)):
         raise DestinationInvalid(f"{path} is the file that was to be moved")
     return True
+
+
+def _may_be_origin(origin: Origin, path: str, how: How) -> bool:
+    """Whether what is at the local *path* may be the origin itself, seen through another mount of a network file system: then
+    that it is identical proves no delivery. Written anew it is safe: the origin is another file then, and not removed."""
+    try:
+        there, here = os.stat(path), os.fstat(origin.descriptor)
+    except OSError:
+        return False
+    same = (there.st_ino, there.st_size, there.st_mtime_ns) == (here.st_ino, here.st_size, here.st_mtime_ns)
+    if same and there.st_dev != here.st_dev and how.overwrite == "never":
+        raise DestinationInvalid(f"{path} may be the file that was to be moved, and overwrite = never")
+    return same and there.st_dev != here.st_dev
 
 
 def _is_same_name(path: str, other: str) -> bool:
