@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import itertools
 import os
 import random
 import socket
@@ -32,10 +33,19 @@ class Reservations:
         """*count* ports in a row."""
         for first in random.sample(range(FIRST, LAST - count), LAST - FIRST - count):
             ports = range(first, first + count)
-            if self._held.isdisjoint(ports) and all(is_free(port) for port in ports) and all(map(self._lock, ports)):
+            # Servers that take a range use ports again whose last connection has just ended: there are many of those.
+            if self._held.isdisjoint(ports) and all(is_free(port, again=True) for port in ports) and self._lock_all(ports):
                 self._held.update(ports)
                 return ports
         raise RuntimeError(f"no {count} free ports in a row left")
+
+    def _lock_all(self, ports: range) -> bool:
+        locked = list(itertools.takewhile(self._lock, ports))
+        if len(locked) == len(ports):
+            return True
+        for port in locked:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, port)
+        return False
 
     def _lock(self, port: int) -> bool:
         try:
@@ -45,10 +55,12 @@ class Reservations:
         return True
 
 
-def is_free(port: int) -> bool:
-    """Whether one could listen on *port*, on every interface and on the loopback one."""
+def is_free(port: int, *, again: bool = False) -> bool:
+    """Whether one could listen on *port*, on every interface and on the loopback one; with *again* also where a connection of an
+    earlier server has just ended."""
     for host in ("127.0.0.1", "0.0.0.0"):
         with socket.socket() as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, again)
             try:
                 candidate.bind((host, port))
             except OSError:
