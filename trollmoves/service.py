@@ -228,6 +228,10 @@ class Service:
         """How many moves are queued or running here."""
         return 0
 
+    def is_on_disk(self) -> bool:
+        """Asked at the end: whether what was done lately would survive a power loss now. May take a second or two."""
+        return True
+
     def _close(self) -> None:
         last_resort = threading.Timer(LAST_RESORT, os._exit, (0 if self._draining else 1,))
         last_resort.daemon = True
@@ -235,7 +239,7 @@ class Service:
         self._config_watch.stop()
         self.close_chains()
         left = self.workers.stop(2.0)
-        self.journal.close()
+        self.journal.close(clean=self.is_on_disk())
         self.loop.close()
         if left:
             # A mover that hangs in a system call would keep the interpreter from ending; the journal knows what was not done.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CALLS = ("openat,write,pwrite64,ftruncate,copy_file_range,sendfile,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,"
-         "mkdir,mkdirat,sendto")
+         "mkdir,mkdirat,sendto,sync")
 _LINE = re.compile(r"(\d+) +(\d+\.\d+) (.*)", re.DOTALL)
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)")
 _HEX = re.compile(r"(?:\\x[0-9a-f]{2})+")
@@ -212,6 +212,13 @@ class Disk:
                 self._unsure_directories[directory] = True
 
     _fdatasync_ = _fsync_
+
+    def _sync_(self, event: Event) -> None:
+        for node in self.seen.values():
+            node.sync()
+        for change in (change for changes in self._changes.values() for change in changes):
+            change.synced = True
+        self._unsure_directories = dict.fromkeys(self._unsure_directories, True)
 
     def _rename_(self, event: Event) -> None:
         old, new = event.paths[-3::2] if len(event.paths) > 2 else event.paths

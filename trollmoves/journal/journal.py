@@ -161,10 +161,10 @@ class Journal:
         if inode != self._inode:
             raise JournalError(f"the journal {self.path} was replaced while it was in use")
 
-    def close(self) -> None:
-        """Commit what waits, then let go. May be called twice."""
+    def close(self, *, clean: bool = True) -> None:
+        """Commit what waits, then let go. May be called twice. Not *clean*: what was done lately may not survive a power loss."""
         if self._lock >= 0:
-            self.write([("put_meta", [("clean", "yes")])])
+            self.write([("put_meta", [("clean", "yes" if clean else "no")])])
             self._commit()
         self.reader.close()  # the last connection tidies up, which a reading one cannot
         self._writer.stop()

@@ -208,6 +208,9 @@ FROM transfers JOIN files ON files.id = transfers.file
 WHERE transfers.chain = ? AND transfers.state IN ('moved', 'acknowledged') AND transfers.destination <> ''
   AND transfers.time > (SELECT max(time) - ? FROM transfers WHERE chain = ?);
 
+-- name: moved_since
+SELECT 1 FROM transfers WHERE time > ? AND state IN ('moved', 'acknowledged') LIMIT 1;
+
 -- name: delivered_to
 SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'acknowledged');
 

@@ -23,7 +23,7 @@ from trollmoves.server.listening import ListenChain
 from trollmoves.server.moves import Served
 from trollmoves.server.recent import Recent
 from trollmoves.server.serving import Serving
-from trollmoves.server.verifying import Verifying
+from trollmoves.server.verifying import Verifying, synced
 from trollmoves.service import RETRY_START, Service
 from trollmoves.uris import format_endpoint
 
@@ -39,6 +39,10 @@ WORKERS_FAR = 32
 WORKERS_FSYNC = 16
 """Measured: with an fsync for every file, 16 movers in parallel beat 4."""
 ANNOUNCED_AGAIN = 500
+NOT_WRITTEN_OUT = 120.0
+"""Seconds; what was written before that the kernel has written out by itself."""
+SYNC_WAIT = 1.5
+"""Seconds that the end may wait for the disk; otherwise the last deliveries are looked at after the machine's next start."""
 
 
 class RunningChain(Protocol):
@@ -259,6 +263,10 @@ class Server(Service):
     def stop_feeding(self) -> None:
         for chain in self._chains.values():
             chain.stop_feeding()
+
+    def is_on_disk(self) -> bool:
+        recently = (time.time() - NOT_WRITTEN_OUT,)
+        return self.journal.find_one("moved_since", recently) is None or synced(SYNC_WAIT)
 
     def under_way(self) -> int:
         return sum(serving.under_way() for serving in self._serving.values()) + self.journal.waiting

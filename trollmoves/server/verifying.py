@@ -7,6 +7,8 @@ be gone or empty, although they were confirmed; their origins are still here.
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +25,14 @@ logger = logging.getLogger(__name__)
 
 LAST_MINUTES = 5 * 60.0
 """Seconds before the last record of the journal: what is older the kernel had written out by itself."""
+
+
+def synced(seconds: float) -> bool:
+    """Have the kernel write out everything, and wait so long for it; whether it did."""
+    thread = threading.Thread(target=os.sync, name="sync", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 class Verifying:
