@@ -9,9 +9,14 @@ import os
 import random
 import socket
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 FIRST, LAST = 20_000, 32_000  # below the range from which Linux takes the ports of outgoing connections
+
+
+MOST_HELD = 1_000
+"""By one process; beyond it those taken first are let go of: whoever wanted them listens there by now, or is gone."""
 
 
 class Reservations:
@@ -19,13 +24,13 @@ class Reservations:
 
     def __init__(self, path: Path):
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._held: set[int] = set()
+        self._held: dict[int, None] = {}
 
     def take(self) -> int:
         """A port nobody listens on and no other process holds here."""
         for port in random.sample(range(FIRST, LAST), LAST - FIRST):
             if port not in self._held and is_free(port) and self._lock(port):
-                self._held.add(port)
+                self._hold([port])
                 return port
         raise RuntimeError("no free port left")
 
@@ -34,10 +39,17 @@ class Reservations:
         for first in random.sample(range(FIRST, LAST - count), LAST - FIRST - count):
             ports = range(first, first + count)
             # Servers that take a range use ports again whose last connection has just ended: there are many of those.
-            if self._held.isdisjoint(ports) and all(is_free(port, again=True) for port in ports) and self._lock_all(ports):
-                self._held.update(ports)
+            if self._held.keys().isdisjoint(ports) and all(is_free(port, again=True) for port in ports) and self._lock_all(ports):
+                self._hold(ports)
                 return ports
         raise RuntimeError(f"no {count} free ports in a row left")
+
+    def _hold(self, ports: Iterable[int]) -> None:
+        self._held.update(dict.fromkeys(ports))
+        while len(self._held) > MOST_HELD:
+            oldest = next(iter(self._held))
+            del self._held[oldest]
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, oldest)
 
     def _lock_all(self, ports: range) -> bool:
         locked = list(itertools.takewhile(self._lock, ports))
