@@ -94,7 +94,8 @@ class Server(Service):
         self._publisher: Publisher | None = None
         self._stream: Stream | None = None
         self._backlog_waits: set[str] = set()
-        self._first_head = self.journal.head
+        self._first_head: int | None = None
+        """Position up to which announcements may have been heard by nobody; known once somebody may hear."""
         line = step_line("interrupted", time.time())
         for chain in self.journal.find("chains"):
             self.journal.write([("interrupt_files", [{"chain": chain["chain"], "line": line}])])
@@ -218,6 +219,8 @@ class Server(Service):
 
     def _announce_backlogs(self) -> None:
         waiting, self._backlog_waits = self._backlog_waits, set()
+        if self._first_head is None:
+            self._first_head = self.journal.head
         for name in waiting & self._chains.keys():
             self._announce_unasked(name, self.first_unasked())
             self._chains[name].announce_backlog()
@@ -227,7 +230,8 @@ class Server(Service):
         return 0
 
     def _announce_unasked(self, name: str, after: int) -> None:
-        """Publish again what was announced before the last stop and never asked for: upstream clients cannot ask for a replay."""
+        """Publish again what was announced before the last stop, or before anybody could hear it, and never asked for: upstream
+        clients cannot ask for a replay."""
         if name not in self._chains or not self._backlog or self._stream is None:
             return
         rows = self.journal.find("unasked_announcements", (name, after, self._first_head, ANNOUNCED_AGAIN))
