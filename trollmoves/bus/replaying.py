@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import takewhile
 from typing import Any
 
 from trollmoves.bus.addresses import own_address
@@ -52,29 +53,34 @@ class Replaying:
             since = 0
         newer_than = asked.get("newer_than")
         oldest_time = float(newer_than) if isinstance(newer_than, (int, float)) else 0.0
-        rows = self._rows(since)
+        rows, ends = self._rows(since)
         messages, to = _page(rows, topics, since, oldest_time)
         head = self._journal.head
         committed = int(self._journal.find_one("newest_position", ())[0] or 0)
         forgotten = [row for row in self._journal.find("forgotten_since", (since, self._chain or "", self._chain or ""))
                      if any(row["subject"].startswith(topic) for topic in topics)]
         oldest = 1 + max((row["position"] for row in forgotten), default=since)
-        if not rows or (to == rows[-1]["position"] and len(rows) < ROWS_LOOKED_AT):
+        if not ends and (not rows or (to == rows[-1]["position"] and len(rows) < ROWS_LOOKED_AT)):
             # Positions that were given out but never written (a process that died) will never come.
             to = max(to, committed)
+        reached = ends and (not rows or to == rows[-1]["position"])
         answer: dict[str, Any] = {
             "version": PROTOCOL, "request": asked.get("request"), "epoch": self._journal.epoch, "from": since, "to": to,
-            "head": head, "oldest": oldest, "more": to < committed, "truncated": bool(forgotten),
+            "head": head, "oldest": oldest, "more": to < committed and not reached, "truncated": bool(forgotten),
             "forgotten": max((row["time"] for row in forgotten), default=None),
             "messages": messages, "time": time.time(),
         }
         return self._envelope.encode(message.subject, "replay", {EXTENSION: answer})
 
-    def _rows(self, since: int) -> list[Any]:
+    def _rows(self, since: int) -> tuple[list[Any], bool]:
+        """What there is after a position, and whether it ends before something that waits to be published: a peer that is told
+        of it would think it done, while another one of our group may have to do it."""
         if self._chain is None:
-            return self._journal.find("announcements_since", (since, ROWS_LOOKED_AT))
+            return self._journal.find("announcements_since", (since, ROWS_LOOKED_AT)), False
         asked = {"chain": self._chain, "position": since, "count": ROWS_LOOKED_AT}
-        return self._journal.find("announcements_of_chain", asked)
+        rows = self._journal.find("announcements_of_chain", asked)
+        published = list(takewhile(lambda row: not row["unpublished"], rows))
+        return published, len(published) < len(rows)
 
 
 class ReplayPort:

@@ -403,7 +403,8 @@ DELETE FROM expectations WHERE chain = ? AND text = ?;
 
 -- name: announcements_of_chain
 -- A portion of all announcements after a position; the message of one of another chain is left out.
-SELECT position, subject, files.chain AS chain, announcements.time AS time, CASE WHEN files.chain = :chain THEN announcements.message END AS message
+SELECT position, subject, files.chain AS chain, announcements.time AS time, CASE WHEN files.chain = :chain THEN announcements.message END AS message,
+       files.chain = :chain AND files.state = 'publishing' AS unpublished
 FROM (SELECT * FROM announcements WHERE position > :position ORDER BY position LIMIT :count) AS announcements
 LEFT JOIN files ON files.id = announcements.file ORDER BY position;
 

@@ -214,16 +214,20 @@ class Server(Service):
     def _subscribed(self, topic: str) -> None:
         if self._stream is not None:
             self._stream.beat_soon()
+        self._may_be_heard()
         if self._backlog_waits:
             self.loop.after(AFTER_FIRST_SUBSCRIBER, self._announce_backlogs)
 
     def _announce_backlogs(self) -> None:
         waiting, self._backlog_waits = self._backlog_waits, set()
-        if self._first_head is None:
-            self._first_head = self.journal.head
+        self._may_be_heard()
         for name in waiting & self._chains.keys():
             self._announce_unasked(name, self.first_unasked())
             self._chains[name].announce_backlog()
+
+    def _may_be_heard(self) -> None:
+        if self._first_head is None:
+            self._first_head = self.journal.head
 
     def first_unasked(self) -> int:
         """The position after which announcements that nobody asked for are published again."""

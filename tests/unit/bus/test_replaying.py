@@ -28,13 +28,13 @@ class Past:
                 function(*arguments)
         self.journal = Journal(path, call_all, lambda error: print(error))
 
-    def announce(self, chain: str, subject: str, count: int = 1, age: float = 0.0) -> None:
+    def announce(self, chain: str, subject: str, count: int = 1, age: float = 0.0, state: str = "published") -> None:
         when = time.time() - age
         for _ in range(count):
             file = self.journal.new_file()
             position, previous = self.journal.new_position(subject)
             raw = ENVELOPE.encode(subject, "file", {"uid": f"f{position}"}).decode()
-            row = (file, chain, f"f{file}", "", "published", when, "", None, 1, None, None, None, None, None, None, None, 0, when)
+            row = (file, chain, f"f{file}", "", state, when, "", None, 1, None, None, None, None, None, None, None, 0, when)
             self.journal.write([("add_file", [row]), ("add_announcement", [(position, file, subject, previous, raw, when)])])
         self.committed()
 
@@ -77,6 +77,17 @@ def test_one_chain_that_publishes_for_itself_is_told_alone(past: Past) -> None:
     assert past.ask("one", since=0, topics=["/b"])[0] == ["f4"]
     assert past.ask("two", since=1)[0] == ["f3"]
     assert past.ask(since=1)[0] == ["f2", "f3", "f4"]
+
+
+def test_what_waits_to_be_published_is_not_told_and_nothing_behind_it(past: Past) -> None:
+    past.announce("one", "/a")
+    past.announce("two", "/a", state="publishing")
+    past.announce("one", "/a", state="publishing")
+    past.announce("one", "/a")
+    uids, said = past.ask("one", since=0)
+    assert (uids, said["to"], said["more"]) == (["f1"], 2, False)
+    uids, said = past.ask("one", since=2)
+    assert (uids, said["to"], said["more"]) == ([], 2, False)
 
 
 def test_a_truncated_history_is_said_with_its_bounds_for_those_whom_it_concerns(past: Past) -> None:
