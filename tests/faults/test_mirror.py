@@ -150,7 +150,6 @@ def test_a_ring_of_three_survives_the_loss_of_a_journal(nodes: Nodes) -> None:
     for _ in range(10):
         put(server, wanted)
     arrived(client, wanted)
-    # A mirror without its journal does not know what it had fetched: such a copy stays until somebody asks for it again.
     eventually(gone(*mirrors), message="all is passed on before the journal is lost")
     mirrors[0].program.kill()
     for suffix in ("", "-wal", "-shm"):
@@ -162,6 +161,71 @@ def test_a_ring_of_three_survives_the_loss_of_a_journal(nodes: Nodes) -> None:
     late = nodes.client("late", [mirrors[1].address]).start()
     arrived(late, wanted)
     eventually(gone(*mirrors), message="no mirror waits for another one in a circle")
+
+
+def without_journal(mirror: Node, **options: str) -> Node:
+    """The mirror, killed and started anew with other *options* and without its journal."""
+    mirror.program.kill()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{mirror.journal}{suffix}").unlink(missing_ok=True)
+    mirror.configure(**options)
+    return mirror.start()
+
+
+@pytest.mark.slow
+def test_copies_that_were_forgotten_are_released(nodes: Nodes) -> None:
+    server = nodes.server(delete="true", remove_delay="0.2")
+    mirror = nodes.mirror("mirror", [server.address], remove_delay="600")
+    client = nodes.client("client", [mirror.address])
+    nodes.start()
+    wanted: dict[str, bytes] = {}
+    for _ in range(5):
+        put(server, wanted)
+    arrived(client, wanted)
+    assert mirror.names() == set(wanted)
+    foreign = [mirror.files / "notes.txt", mirror.files / "below" / "f00000.dat"]
+    foreign[1].parent.mkdir()
+    for path in foreign:
+        path.write_text("somebody's own")
+    # Its clients say that they have the files; that it delivered them it does not know any more.
+    without_journal(mirror, remove_delay="1", trusted_acks="127.0.0.1")
+    mirror.program.wait_for("7 files in .* are not known to the journal")
+    left = {"notes.txt", "below/f00000.dat"}
+    eventually(lambda: mirror.names() == left, 60, message="what the client has is removed, what is others' stays")
+    eventually(gone(server), 60, message="the server is told")
+    assert [path.read_text() for path in foreign] == ["somebody's own"] * 2
+
+
+@pytest.mark.slow
+def test_copies_that_were_forgotten_and_are_the_only_ones_are_passed_on(nodes: Nodes) -> None:
+    server = nodes.server(delete="first", remove_delay="0.2")
+    mirror = nodes.mirror("mirror", [server.address], remove_delay="600")
+    near, far = nodes.client("near", [server.address]), nodes.client("far", [mirror.address])
+    nodes.start()
+    wanted: dict[str, bytes] = {}
+    for _ in range(5):
+        put(server, wanted)
+    for client in (near, far):
+        arrived(client, wanted)
+    eventually(gone(server), 60, message="the origins are removed")
+    without_journal(mirror)
+    eventually(lambda: mirror.find("SELECT count(*) FROM copies") == [(5,)], 60, message="the copies are known again")
+    late = nodes.client("late", [mirror.address]).start()
+    arrived(late, wanted)
+
+
+@pytest.mark.slow
+def test_copies_that_were_forgotten_grow_old(nodes: Nodes) -> None:
+    server = nodes.server()
+    mirror = nodes.mirror("mirror", [server.address], remove_delay="600", delay="0.5")
+    client = nodes.client("client", [mirror.address])
+    nodes.start()
+    wanted: dict[str, bytes] = {}
+    put(server, wanted)
+    arrived(client, wanted)
+    without_journal(mirror, delete_after="1")
+    eventually(gone(mirror), 60, message="delete_after removes them")
+    assert server.names() == set(wanted)
 
 
 @pytest.mark.slow

@@ -58,8 +58,8 @@ def judge(known: Known | None, announcement: Announcement) -> Verdict:
     if known is None or known.state == State.GIVEN_UP or not _same_content(known, announcement):
         return Verdict.NEW
     again = known.provider == announcement.address
-    if known.state in FINISHED:
-        return Verdict.IGNORE if again and announcement.epoch else Verdict.TELL
+    if known.state in FINISHED:  # a provider whose journal is new does not know that we have it
+        return Verdict.IGNORE if again and announcement.epoch and known.epoch == announcement.epoch else Verdict.TELL
     return Verdict.IGNORE if again else Verdict.SOURCE
 
 

@@ -335,7 +335,7 @@ WHERE copies.chain = ? AND copies.time < ? ORDER BY copies.file LIMIT ?;
 SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'copies';
 
 -- name: all_copies
-SELECT device, inode FROM copies;
+SELECT path, device, inode FROM copies;
 
 -- name: end_copies
 DELETE FROM copies WHERE file = ?;

@@ -1,6 +1,7 @@
 """One section of a mirror: hear -> relay; asked -> fetch -> serve -> release. This is the life of a file on one screen.
 
-    Hearing      what providers announce and what was missed    client/hearing.py
+    Finding      copies that the journal does not know           finding.py
+    -> Hearing   what providers announce and what was missed    client/hearing.py
     -> Relaying  announces it behind, under our address         relaying.py
     Serving      answers who asks for it                        server/serving.py (one per request port, shared by sections)
     -> Fetching  has it brought here when it is not             fetching.py
@@ -20,6 +21,7 @@ from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal
 from trollmoves.messages import Envelope
 from trollmoves.mirror.fetching import Fetching
+from trollmoves.mirror.finding import Finding
 from trollmoves.mirror.parts import Store
 from trollmoves.mirror.relaying import Relaying
 from trollmoves.mirror.releasing import Releasing
@@ -46,8 +48,9 @@ class Chain:
         self._fetching = Fetching(settings, store, pushing, journal, workers)
         self._asking = Asking(front, who, ledger, journal, loop, envelope, workers, Unheard(), self._fetching)
         self._fetching.asking = self._asking
+        self._finding = Finding(settings, store, journal, loop, workers, self._asking)
         self._relaying = Relaying(settings, mirror, request_address, ledger, journal, loop, envelope, stream, recent,
-                                  self._asking)
+                                  self._asking, self._finding.heard)
         self._hearing = Hearing(front, client, ledger, journal, loop, self._asking, self._relaying)
         self.served = Served(settings, pushing, Releasing(settings, journal, loop, self._asking), self._fetching)
         self._feeding = self._open = True
@@ -66,6 +69,10 @@ class Chain:
         if self._feeding:
             self._asking.start()
             self._relaying.start()
+            self._finding.start(self._hear)
+
+    def _hear(self) -> None:
+        if self._feeding:
             self._hearing.start()
 
     def ask_again(self, newer_than: float, topics: list[str]) -> None:

@@ -49,6 +49,7 @@ class Fresh(NamedTuple):
     subject: str
     position: int
     raw: bytes
+    heard: Announcement
     row: tuple[Any, ...]
     """As it stands in the journal; empty for one that waited for its `delay`."""
 
@@ -57,8 +58,9 @@ class Relaying:
     """Announces what one section hears; belongs to the loop."""
 
     def __init__(self, settings: MirrorSettings, mirror: str, address: str, ledger: Ledger, journal: Journal, loop: Loop,
-                 envelope: Envelope, stream: Stream, recent: Recent, asking: Asking):
-        """*mirror* names us among all mirrors, *address* is where clients send their requests."""
+                 envelope: Envelope, stream: Stream, recent: Recent, asking: Asking, told: Callable[[int, Announcement], Any]):
+        """*mirror* names us among all mirrors, *address* is where clients send their requests; *told* is called with what was
+        announced."""
         self._settings = settings
         self._mirror = mirror
         self._address = address
@@ -69,7 +71,8 @@ class Relaying:
         self._stream = stream
         self._recent = recent
         self._asking = asking
-        self._names = os.path.basename(Pattern(settings.origin).glob) if settings.origin else "*"
+        self._names = names_of(settings)
+        self._told = told
         self._noted: list[Fresh] = []
         """What was heard in this turn of the loop; position 0 where it is announced later."""
         self._depths: dict[int, int] = {}
@@ -92,9 +95,9 @@ class Relaying:
     # What is heard.
 
     def is_welcome(self, announcement: Announcement) -> bool:
-        via = _via(announcement.message)
-        if self._mirror in via or len(via) > MOST_MIRRORS:
-            self._drop(announcement, via)
+        passed = via(announcement.message)
+        if self._mirror in passed or len(passed) > MOST_MIRRORS:
+            self._drop(announcement, passed)
             return False
         try:
             parts = parts_of(announcement.message.fields)
@@ -113,7 +116,7 @@ class Relaying:
                step_line(state, now, source.provider), None, announcement.size, path, None, None, None, source.provider,
                message.raw.decode(), None, 0, now)
         if self._settings.delay:
-            fresh, record = Fresh(file, announcement.identity, message.subject, 0, b"", row), None
+            fresh, record = Fresh(file, announcement.identity, message.subject, 0, b"", announcement, row), None
         else:
             fresh, record = self._composed(file, announcement, now, row)
         self._ledger.add("add_file", row)
@@ -121,7 +124,7 @@ class Relaying:
             self._ledger.add("add_announcement", record)
         self._ledger.remember(announcement.identity, file, Known(
             state, announcement.key, announcement.size, source.provider, announcement.epoch, announcement.offset))
-        self._depths[file] = len(_via(message))
+        self._depths[file] = len(via(message))
         self._noted.append(fresh)
 
     def committing(self, then: Callable[[], Any] | None) -> Callable[[], Any]:
@@ -136,7 +139,7 @@ class Relaying:
     def also_from(self, file: int, source: Source) -> None:
         """One more to ask, if it is not farther from where the file comes from than the first: mirrors that are as near as we are
         or nearer never wait for us, so that they never wait for each other in a circle."""
-        if len(_via(source.announcement.message)) > self._depth_of(file):
+        if len(via(source.announcement.message)) > self._depth_of(file):
             return
         self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
         self._asking.add_source(file, source)
@@ -147,7 +150,7 @@ class Relaying:
         if file in self._depths:
             return self._depths[file]
         row = self._journal.find_one("file", (file,))
-        return 0 if row is None else len(_via(decode(row["message"].encode())))
+        return 0 if row is None else len(via(decode(row["message"].encode())))
 
     # What is announced.
 
@@ -165,6 +168,7 @@ class Relaying:
             if item.row:
                 self._recent.add(item.position, item.row)
             self._stream.publish(item.raw, item.subject, item.position)
+            self._told(item.file, item.heard)
         crashing.point("mirror.published")
 
     def _composed(self, file: int, announcement: Announcement, now: float, row: tuple[Any, ...]) -> tuple[Fresh, tuple[Any, ...]]:
@@ -173,10 +177,10 @@ class Relaying:
         position, previous = self._journal.new_position(heard.subject)
         told = {name: heard.extension[name] for name in TOLD if announcement.epoch and name in heard.extension}
         extension = {**told, "version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
-                     "address": self._address, "via": [*_via(heard), self._mirror]}
+                     "address": self._address, "via": [*via(heard), self._mirror]}
         data = {**heard.fields, "request_address": self._address, EXTENSION: extension}
         raw = self._envelope.encode(heard.subject, heard.type, data)
-        return (Fresh(file, announcement.identity, heard.subject, position, raw, row),
+        return (Fresh(file, announcement.identity, heard.subject, position, raw, announcement, row),
                 (position, file, heard.subject, previous, raw.decode(), now))
 
     def _delay(self, heard: float, file: int) -> None:
@@ -217,16 +221,21 @@ class Relaying:
     def _meta(self) -> str:
         return f"dropped:{self._settings.name}"
 
-    def _drop(self, announcement: Announcement, via: list[str]) -> None:
+    def _drop(self, announcement: Announcement, passed: list[str]) -> None:
         self.dropped += 1
         self._ledger.add("put_meta", (self._meta, str(self.dropped)))
         if self.dropped in (1, 10, 100) or self.dropped % 1000 == 0:
-            why = "it has been here before" if self._mirror in via else f"it has passed through {len(via)} mirrors"
+            why = "it has been here before" if self._mirror in passed else f"it has passed through {len(passed)} mirrors"
             logger.info("[%s] %s of %s is not mirrored: %s (%d so far)", self._settings.name, announcement.identity,
                         announcement.address, why, self.dropped)
 
 
-def _via(message: Message) -> list[str]:
+def via(message: Message) -> list[str]:
     """The mirrors that an announcement has passed through, the first one first."""
-    via = message.extension.get("via")
-    return [name for name in via if isinstance(name, str)] if isinstance(via, list) else []
+    found = message.extension.get("via")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def names_of(settings: MirrorSettings) -> str:
+    """The names that `origin` lets through, with wildcards."""
+    return os.path.basename(Pattern(settings.origin).glob) if settings.origin else "*"

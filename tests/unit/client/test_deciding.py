@@ -43,8 +43,8 @@ def announcement(address: str = HERE, key: str = "k:1", size: int = 10) -> Annou
     return read_announcement(message("file", data))
 
 
-def known(state: State, key: str = "k:1", size: int | None = 10, provider: str = HERE) -> Known:
-    return Known(state, key, size, provider)
+def known(state: State, key: str = "k:1", size: int | None = 10, provider: str = HERE, epoch: str = "e:1") -> Known:
+    return Known(state, key, size, provider, epoch)
 
 
 FINISHED_STATES = (State.PUBLISHING, State.PUBLISHED, State.COVERED)
@@ -56,6 +56,7 @@ UNDER_WAY = (State.ANNOUNCED, State.REQUESTED, State.MOVED, State.FAILED)
     (None, announcement(key=""), Verdict.NEW),
     *((known(state), announcement(), Verdict.IGNORE) for state in (*FINISHED_STATES, *UNDER_WAY)),
     *((known(state), announcement(THERE), Verdict.TELL) for state in FINISHED_STATES),
+    *((known(state, epoch="e:0"), announcement(), Verdict.TELL) for state in FINISHED_STATES),  # its journal is a new one
     *((known(state), announcement(THERE), Verdict.SOURCE) for state in UNDER_WAY),
     (known(State.GIVEN_UP), announcement(), Verdict.NEW),
     (known(State.GIVEN_UP), announcement(THERE), Verdict.NEW),
