@@ -16,6 +16,7 @@ from tests.support.eventually import eventually, never
 from tests.support.ports import free_port
 from tests.support.programs import Program
 from trollmoves.cli.status import status
+from trollmoves.crashing import POINTS
 
 
 def test_a_message_is_announced_and_its_file_served(tmp_path: Path) -> None:
@@ -198,6 +199,45 @@ def test_what_was_heard_is_announced_after_a_crash(point: str, tmp_path: Path) -
             assert program.stop() == 0
 
 
+def getting(server: Listening) -> Program:
+    """A client of it, and where that has its files."""
+    config = server.root / "client.ini"
+    config.write_text(f"[get]\nproviders = 127.0.0.1:{server.port}\ntopic = {TOPIC}\ndestination = file://{server.root}/in/\n"
+                      f"publish_port = {free_port()}\nnameservers = false\nlisten_address = 127.0.0.1\n")
+    return Program.ours("client", "--journal", server.root / "c.journal", config, log=server.root / "client.log")
+
+
+OFTEN = ("server.unpacked", "server.published", "server.requested", "server.moved", "server.acknowledged", "server.removing")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", [
+    pytest.param(point, marks=() if point in OFTEN else pytest.mark.nightly) for point in POINTS
+    if point.startswith("server.") and point not in ("server.seen", "server.leased")])  # of directories; of groups of clients
+def test_a_set_gets_through_a_crash_at(point: str, tmp_path: Path) -> None:
+    packing = {"compression": "bzip2", "working_directory": tmp_path / "work", "delete": True, "remove_delay": 0}
+    armed = {"TROLLMOVES_CRASH_POINT": f"{point}:1"}
+    with Listening(tmp_path, environment=armed, **packing) as server, getting(server) as client:
+        client.wait_for("has a journal that is new to us")
+        packed = [server.file(f"{name}.bz2", bz2.compress(name.encode())) for name in ("one", "two")]
+        dataset = {"dataset": [{"uid": path.name, "uri": str(path)} for path in packed]}
+        server.say(dataset, kind="dataset")
+        eventually(lambda: not server.program.running, message=f"it is killed at {point}")
+        assert server.program.exit_status == -9
+        with server.program_with() as program:
+            if point == "server.heard":  # no journal has it: only who published it can say it again
+                server.source.wait_for_subscriber(HEARD)
+                server.say(dataset, kind="dataset")
+            eventually(lambda: [(tmp_path / "in" / name).read_text() for name in ("one", "two")] == ["one", "two"], 60,
+                       message="the client gets both")
+            eventually(lambda: rows(tmp_path / "c.journal", "SELECT state FROM files") == [("published",)], 60)
+            left = [*packed, tmp_path / "work"]
+            eventually(lambda: not [path for top in left for path in (top, *top.rglob("*")) if path.is_file()], 60,
+                       message="what was delivered is removed, and its copies")
+            eventually(lambda: program.catches_sigterm, message="it has started")
+            assert program.stop() == 0
+
+
 def test_more_messages_than_are_held_in_memory(tmp_path: Path) -> None:
     with Listening(tmp_path) as server:
         path = server.file("one")
@@ -210,14 +250,10 @@ def test_more_messages_than_are_held_in_memory(tmp_path: Path) -> None:
 
 def test_our_client_gets_a_set(tmp_path: Path) -> None:
     with Listening(tmp_path) as server:
-        config = tmp_path / "client.ini"
-        config.write_text(f"[get]\nproviders = 127.0.0.1:{server.port}\ntopic = {TOPIC}\ndestination = file://{tmp_path}/in/\n"
-                          f"publish_port = {free_port()}\nnameservers = false\nlisten_address = 127.0.0.1\n")
-        client = Program.ours("client", "--journal", tmp_path / "c.journal", config, log=tmp_path / "client.log")
         paths = [server.file(f"a/{name}") for name in ("one", "two")]
         server.say({"dataset": [{"uid": path.name, "uri": str(path)} for path in paths]}, kind="dataset")
         server.announces(1)
-        with client:
+        with getting(server):
             eventually(lambda: sorted(os.listdir(tmp_path / "in")) == ["one", "two"], message="the client gets both")
             eventually(lambda: rows(tmp_path / "c.journal", "SELECT state FROM files") == [("published",)])
 

@@ -278,6 +278,24 @@ def test_sections_share_a_port_and_are_reloaded(nodes: Nodes) -> None:
     arrived(client, {"two.dat": b"content"})
 
 
+def test_a_mirror_is_reached_under_another_address_when_the_first_fails(nodes: Nodes, tmp_path: Path) -> None:
+    server = nodes.server(allowed_destinations="any")
+    dead, live = free_port(), free_port()
+    mirror = nodes.mirror("mirror", [server.address], destination=f"ftp://127.0.0.1:{dead}/kept/",
+                          backup_targets=f"127.0.0.1:{live}", ftp_root=tmp_path / "mirror" / "files")
+    client = nodes.client("client", [mirror.address])
+    ftp = Program([sys.executable, "-m", "pyftpdlib", "-i", "127.0.0.1", "-p", str(live), "-w", "-d", mirror.files],
+                  tmp_path / "ftp.log")
+    with ftp:
+        ftp.wait_for("starting FTP server")
+        nodes.start()
+        server.put("one.dat")
+        arrived(client, {"one.dat": b"content"})
+        eventually(gone(mirror), PATIENCE, message="the copy is removed")
+    steps = str(mirror.find("SELECT steps FROM files")[0][0])
+    assert steps.count('"requested"') == 1 and "failed" not in steps, steps
+
+
 def test_copies_are_kept_as_the_section_says(nodes: Nodes) -> None:
     server = nodes.server()
     kept = nodes.mirror("kept", [server.address], delete="false")

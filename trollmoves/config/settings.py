@@ -238,7 +238,8 @@ class ClientSettings(ChainSettings):
     working_directory: str | None = option(None, "accepted, not used: files are unpacked beside the packed one")
     create_target_directory: Flag = option(True, "make the directory of the destination on this machine")
     ftp_root: str = option("/", "directory on this machine that is the root of the destination's path")
-    backup_targets: OptionalWords = option(None, "other hosts for the destination, tried when the first is unreachable (scp)")
+    backup_targets: OptionalWords = option(
+        None, "other hosts for the destination, tried when the first is unreachable: `host` or `host:port`")
 
     replacements: Mapped = Parameters()
     """Metadata to replace: each other option of the section, as a text or as a mapping of values."""
