@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -25,6 +25,7 @@ from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.reading import Configuration
 from trollmoves.errors import ConfigurationError, TrollmovesError
 
+C = TypeVar("C", bound=Configuration[Any])
 logger = logging.getLogger(__name__)
 
 FORMAT = "[%(asctime)s %(levelname)-8s %(name)s] %(message)s"
@@ -158,7 +159,7 @@ def state_directory() -> Path:
     return Path(state or os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "trollmoves"))
 
 
-def read_or_explain(read: Callable[[Path], Configuration[Any]], path: Path, *, check: bool) -> Configuration[Any]:
+def read_or_explain(read: Callable[[Path], C], path: Path, *, check: bool) -> C:
     """The configuration, after saying all that is wrong with it. Raises `ConfigurationError` when nothing can run (or, for a
     *check*, when anything is wrong)."""
     configuration = read(path)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from trollmoves import __version__
 from trollmoves.cli.common import default_journal, read_or_explain, run_program, set_up_logging
@@ -40,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    configuration = cast(FetchingConfiguration,
-                         read_or_explain(read_s3downloader_config, options.config_file, check=options.check_config))
+    configuration = read_or_explain(read_s3downloader_config, options.config_file, check=options.check_config)
     if options.check_config:
         print(f"{options.config_file}: all well")
         return 0

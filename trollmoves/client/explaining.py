@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trollmoves.client.addressing import Addressing, Place
+from trollmoves.config.places import Provider
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import ConfigurationError, DestinationInvalid, MalformedMessage
 from trollmoves.explaining import Sample, read_samples
@@ -34,31 +35,39 @@ def _lines(sample: Sample, settings: ClientSettings) -> Iterator[str]:
         yield from _request({"uid": os.path.basename(sample.path), "uri": sample.path}, "its provider", settings)
         return
     message = sample.message
-    providers = [str(provider) for provider in settings.providers
-                 if message.subject.startswith(settings.topic if provider.topic is None else provider.topic)]
-    if not providers:
-        topics = dict.fromkeys(settings.topic if provider.topic is None else provider.topic for provider in settings.providers)
-        yield f"no, the subject begins with none of {', '.join(topics)}"
+    trouble = trouble_with(message, settings)
+    if trouble:
+        yield f"no, {trouble}"
         return
-    if message.type in NOTICES:
-        yield f"no, it is {NOTICES[message.type]}, and nothing to ask for"
-        return
-    yield from _announcement(message, providers, settings)
-
-
-def _announcement(message: Message, providers: list[str], settings: ClientSettings) -> Iterator[str]:
-    if "request_address" not in message.fields:
-        yield "no, it has no request_address: a notice that another client has published the file"
-        return
-    try:
-        announcement = read_announcement(message)
-    except MalformedMessage as error:
-        yield f"no, {error}"
-        return
-    yield f"yes, if it comes from {' or '.join(providers)}"
+    yield f"yes, if it comes from {' or '.join(providers_of(message, settings))}"
     if settings.processing_delay:
         yield f"hot spare: it is left to the primary for {settings.processing_delay:g} s (processing_delay)"
-    yield from _request(message.fields, announcement.address, settings)
+    yield from _request(message.fields, read_announcement(message).address, settings)
+
+
+def providers_of(message: Message, settings: ClientSettings) -> list[str]:
+    """Those at which its subject is listened to."""
+    return [str(provider) for provider in settings.providers if message.subject.startswith(_topic_at(provider, settings))]
+
+
+def trouble_with(message: Message, settings: ClientSettings) -> str:
+    """Why the file of a message would not be asked for; empty when it would."""
+    if not providers_of(message, settings):
+        topics = dict.fromkeys(_topic_at(provider, settings) for provider in settings.providers)
+        return f"the subject begins with none of {', '.join(topics)}"
+    if message.type in NOTICES:
+        return f"it is {NOTICES[message.type]}, and nothing to ask for"
+    if "request_address" not in message.fields:
+        return "it has no request_address: a notice that another client has published the file"
+    try:
+        read_announcement(message)
+    except MalformedMessage as error:
+        return str(error)
+    return ""
+
+
+def _topic_at(provider: Provider, settings: ClientSettings) -> str:
+    return settings.topic if provider.topic is None else provider.topic
 
 
 def _request(fields: Mapping[str, Any], address: str, settings: ClientSettings) -> Iterator[str]:

@@ -38,7 +38,7 @@ def _lines(sample: Sample, settings: ServerSettings) -> Iterator[str]:
     if sample.message is None:
         yield from _of_file(sample.path, settings)
     elif sample.message.type == "push":
-        yield from _of_push(sample.message, settings)
+        yield from explain_push(sample.message, settings, settings.topic)
     elif settings.listen is None:
         yield "no, it watches a directory and hears no messages"
     else:
@@ -54,7 +54,7 @@ def _of_file(path: str, settings: ServerSettings) -> Iterator[str]:
         return
     assert settings.origin is not None
     pattern = Pattern(settings.origin)
-    trouble = _trouble(path, pattern)
+    trouble = trouble_with(path, pattern)
     if trouble:
         yield f"no, {trouble}"
         return
@@ -74,11 +74,11 @@ def _of_file(path: str, settings: ServerSettings) -> Iterator[str]:
     if alone:
         yield "there is no request_port: nobody can ask for it, it is fetched by ssh"
     else:
-        yield from _requests(settings)
+        yield from requests_and_removal(settings)
 
 
-def _trouble(path: str, pattern: Pattern) -> str:
-    """Why the file would not be announced; empty when it would."""
+def trouble_with(path: str, pattern: Pattern, empty: str = "it is empty") -> str:
+    """Why the file would not be announced; empty when it would. *empty* is what is said of one without content."""
     if not pattern.matches(path):
         return f"its path does not match origin {pattern.text} (as wildcards: {pattern.glob})"
     if is_temporary_name(os.path.basename(path)):
@@ -88,14 +88,15 @@ def _trouble(path: str, pattern: Pattern) -> str:
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
         return "it is a link or no regular file"
-    return "it is empty" if status.st_size == 0 else ""
+    return empty if status.st_size == 0 else ""
 
 
 def _announced(settings: ServerSettings, kind: str, data: Mapping[str, Any]) -> Iterator[str]:
     yield f"-> announced as {kind} under {settings.topic}: {dumps(data).decode('utf-8', 'replace')}"
 
 
-def _requests(settings: ServerSettings) -> Iterator[str]:
+def requests_and_removal(settings: ServerSettings) -> Iterator[str]:
+    """Who may ask for what is announced, and when it is removed."""
     allowed = ", ".join(map(hide_password, settings.allowed_destinations))
     yield f"requests go to {_address(settings)}; " + (
         "any destination is allowed (allowed_destinations)" if settings.any_destination else
@@ -130,16 +131,17 @@ def _of_message(message: Message, settings: ServerSettings) -> Iterator[str]:
     heard = {name: value for name, value in message.fields.items() if name != EXTENSION}
     data = {**settings.info.plain(), **heard, "request_address": _address(settings)}
     yield from _announced(settings, message.type, data)
-    yield from _requests(settings)
+    yield from requests_and_removal(settings)
 
 
-def _of_push(message: Message, settings: ServerSettings) -> Iterator[str]:
-    """A request: only whether the destination is allowed; whether the file was announced, the journal of the server knows."""
+def explain_push(message: Message, settings: ServerSettings, topic: str) -> Iterator[str]:
+    """A request to a section that announces under *topic*: only whether the destination is allowed; whether the file was
+    announced, the journal of the server knows."""
     if settings.request_port is None:
         yield "no, it has no request_port"
         return
-    if not message.subject.startswith(settings.topic):
-        yield f"no, what it announces is under {settings.topic}"
+    if not message.subject.startswith(topic):
+        yield f"no, what it announces is under {topic}"
         return
     rights = Rights(settings.name, settings.allowed_destinations, settings.allow_inline_credentials)
     try:

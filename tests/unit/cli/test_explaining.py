@@ -57,6 +57,32 @@ target:
     - topics: [/1b]
       conditions: [{sensor: seviri}]
 """
+MIRROR = """
+[edge]
+providers = 192.0.2.1:9010
+client_topic = /1b
+destination = sftp://mirror@edge/data/mirror/{{platform}}/
+ftp_root = {root}
+origin = /anywhere/M{{name}}.dat
+request_port = 9095
+request_address = 192.0.2.9
+delay = 3
+allowed_destinations = sftp://archive/data/**
+"""
+MOVE = """
+[both]
+origin = {root}/in/{{platform}}_{{number:03d}}.dat
+destinations = sftp://me:secret@archive/data/{{platform}}/ /second/{{nothing}}/
+topic = /moved
+delete = true
+"""
+FETCHER = """
+destination: /data/in/{{sensor}}
+subscriber_config: {{topics: [/s3], nameserver: localhost}}
+allowed_protocols: [file, ssh]
+allowed_hosts: ["*.example.org"]
+allowed_origins: [{root}/in]
+"""
 
 
 def message(subject: str, data: dict[str, Any], kind: str = "file") -> str:
@@ -69,6 +95,8 @@ def configs(tmp_path: Path) -> Path:
     (tmp_path / "server.ini").write_text(SERVER.format(root=tmp_path))
     (tmp_path / "client.ini").write_text(CLIENT)
     (tmp_path / "dispatcher.yaml").write_text(DISPATCHER)
+    for name, text in (("mirror.ini", MIRROR), ("move_it.ini", MOVE), ("fetcher.yaml", FETCHER)):
+        (tmp_path / name).write_text(text.format(root=tmp_path))
     return tmp_path
 
 
@@ -146,6 +174,58 @@ def test_an_announcement_at_a_client(configs: Path) -> None:
     del data["request_address"]
     assert "no, it has no request_address" in explained(configs, message("/1b/hrit", data), "client.ini")["get"]
     assert "another client asks" in explained(configs, message("/1b/hrit", data, "push"), "client.ini")["get"]
+
+
+def test_an_announcement_at_a_mirror(configs: Path) -> None:
+    data: dict[str, Any] = {"uid": "M9_001.dat", "uri": "/in/M9_001.dat", "platform": "M9", "request_address": "192.0.2.1:9094",
+                            "trollmoves": {"version": 1, "epoch": "e", "offset": 1, "previous": 0, "via": ["m:1"]}}
+    said = explained(configs, message("/1b/hrit", data), "mirror.ini")["edge"]
+    for text in ("yes, if it comes from 192.0.2.1:9010, and has not passed through this mirror before (it has through m:1)",
+                 "announced under /1b/hrit after 3 s (delay)", f"kept as {configs}/data/mirror/M9/M9_001.dat",
+                 "192.0.2.1:9094 is asked to move it to sftp://edge/data/mirror/M9/",
+                 "requests go to 192.0.2.9:9095; allowed are sftp://archive/data/**", "removed 30 s after every known client"):
+        assert text in said, said
+    data["trollmoves"]["via"] = [f"m:{number}" for number in range(9)]
+    assert "no, it has passed through 9 mirrors" in explained(configs, message("/1b/hrit", data), "mirror.ini")["edge"]
+    del data["trollmoves"]
+    for change, why in (({"uri": "/in/x.dat"}, "origin lets through M*.dat only"),
+                        ({"uri": ".."}, "uri without the name of a file")):
+        assert why in explained(configs, message("/1b/hrit", data | change), "mirror.ini")["edge"]
+    assert "begins with none of /1b" in explained(configs, message("/2", data), "mirror.ini")["edge"]
+    push = message("/1b/hrit", {**data, "destination": "sftp://archive/data/x/"}, "push")
+    assert "yes, if it was announced" in explained(configs, push, "mirror.ini")["edge"]
+
+
+def test_a_file_at_move_it(configs: Path) -> None:
+    path = configs / "in" / "M9_001.dat"
+    path.write_text("")  # it moves empty files too
+    said = explained(configs, path, "move_it.ini")["both"]
+    for text in ("yes, origin", "-> moved to sftp://archive/data/M9/", "-> not moved to /second/{nothing}/",
+                 "published under /moved", "removed when it is at all of them"):
+        assert text in said, said
+    assert "secret" not in said
+    path.rename(path.with_suffix(".txt"))
+    assert "does not match origin" in explained(configs, path.with_suffix(".txt"), "move_it.ini")["both"]
+    assert "hears no messages" in explained(configs, message("/x", {"uid": "x", "uri": "/x"}), "move_it.ini")["both"]
+
+
+def test_a_message_at_a_fetcher(configs: Path) -> None:
+    path = configs / "in" / "a b.nc"
+    path.write_text("content")
+    there = {"uid": "x", "uri": str(path), "sensor": "olci"}
+    said = explained(configs, message("/s3/olci", there), "fetcher.yaml")["fetcher"]
+    assert f"-> fetched from file://{path} to /data/in/olci/a b.nc" in said
+    assert '-> published under /s3/olci: {"sensor":"olci","uri":"/data/in/olci/a b.nc","uid":"a b.nc"}' in said
+    far = {**there, "uri": "ssh://data.example.org/x/a.nc"}
+    assert "-> fetched from sftp://data.example.org/x/a.nc" in explained(configs, message("/s3", far), "fetcher.yaml")["fetcher"]
+    for change, why in (({"uri": "https://data.example.org/a"}, "add it to allowed_protocols"),
+                        ({"uri": "ssh://elsewhere/a"}, "add it to allowed_hosts"), ({"uri": f"{path}x"}, "No such file"),
+                        ({"uri": str(configs / "client.ini")}, "is in none of the allowed_origins"),
+                        ({"sensor": None}, "sensor")):
+        assert why in explained(configs, message("/s3", there | change), "fetcher.yaml")["fetcher"]
+    assert "begins with none of /s3" in explained(configs, message("/other", there), "fetcher.yaml")["fetcher"]
+    assert "no, it names no file" in explained(configs, message("/s3", there, "del"), "fetcher.yaml")["fetcher"]
+    assert "'sensor'" in explained(configs, path, "fetcher.yaml")["fetcher"]  # a file has no metadata
 
 
 def test_several_programs_and_recorded_messages(configs: Path) -> None:
