@@ -15,19 +15,21 @@ from tests.support.ports import free_ports
 from tests.support.programs import CHECKOUT, Program, clean_environment
 
 EXAMPLE_DIRECTORY = "/tmp/trollmoves-example"
-EXAMPLE_PORTS = ("9010", "9011", "9094")
-READY = {"server": r"watches", "client": r"listens to"}
+EXAMPLE_PORTS = ("9010", "9011", "9015", "9094", "9095")
+READY = {"server": r"watches", "mirror": r"mirrors", "client": r"listens to"}
+PUBLISHING = {"server": "9010", "mirror": "9015"}
+"""Roles that are told on the command line where to publish."""
 
 
 class Network:
-    """Programs by name ("server", "client", "spare"), their files below *root*, and what the clients publish."""
+    """Programs by name ("server", "mirror", "client", "spare"), their files below *root*, and what the clients publish."""
 
     def __init__(self, root: Path):
         self.root = root
         self.outgoing, self.incoming = root / "outgoing", root / "incoming"
         self.outgoing.mkdir()
         self.programs: dict[str, Program] = {}
-        self.ports = dict(zip(EXAMPLE_PORTS, map(str, free_ports(3)), strict=True))
+        self.ports = dict(zip(EXAMPLE_PORTS, map(str, free_ports(len(EXAMPLE_PORTS))), strict=True))
         self._context = zmq.Context()
         self._heard: dict[str, list[dict[str, Any]]] = {}
         self._sockets: dict[str, Any] = {}
@@ -55,7 +57,7 @@ class Network:
         """Start the program *name* of this *role*, and wait until it says that it is at work."""
         program = self.programs.get(name)
         if program is None:
-            options = ["-p", self.ports["9010"]] if role == "server" else []
+            options = ["-p", self.ports[PUBLISHING[role]]] if role in PUBLISHING else []
             argv = [sys.executable, CHECKOUT / "bin" / f"move_it_{role}.py", "--journal", self.journal(name), *options,
                     self.config(name)]
             program = self.programs[name] = Program(argv, self.root / f"{name}.log", name=name)

@@ -60,7 +60,7 @@ def kill(context: Context, name: str) -> None:
 
 @when("the {name:w} is started again")
 def start_again(context: Context, name: str) -> None:
-    context.network.start(name, "server" if name == "server" else "client")
+    context.network.start(name, name if name in ("server", "mirror") else "client")
 
 
 @when("the {name:w} is asked to stop")
