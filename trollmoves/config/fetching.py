@@ -115,7 +115,8 @@ class FetcherSettings(FetchingSettings):
                                          "/data/in/{platform}/")
     allowed_protocols: Annotated[tuple[str, ...], BeforeValidator(read_protocols)] = option(
         USUAL, "what a message may have fetched from; names of fsspec", ", ".join(USUAL))
-    allowed_hosts: Words = option((), "hosts that may be fetched from, as patterns like `*.example.org`; all if left out")
+    allowed_hosts: Words = option(
+        (), "hosts that may be fetched from, as patterns like `*.example.org` or `host:22`; all if left out")
     allowed_origins: Annotated[tuple[str, ...], BeforeValidator(read_directories)] = option(
         (), "directories of this machine that files may come from; all but hidden ones if left out")
     filesystem_options: Annotated[Parameters, BeforeValidator(read_options), PlainSerializer(Parameters.masked)] = option(

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple, cast
 from urllib.parse import urljoin
 
@@ -70,7 +71,7 @@ class Opener:
     def opened(self, place: Place) -> Iterator[Opened]:
         """The file at *place*, open. Raises a `MoveError`; what reading raises becomes one."""
         try:
-            self._rights.check_reach(place.host)
+            self._rights.reach(place.host, place.port)
             with self._opened(place) as found:
                 yield found
         except MoveError:
@@ -130,7 +131,7 @@ class Opener:
     def _sftp(self, place: Place, whole: bool) -> Iterator[Opened]:
         arguments = self._arguments(place)
         key = f"sftp {sorted(arguments.items())!r}"
-        _, session = self._lent(key, lambda: self._connected(arguments))
+        _, session = self._lent(key, lambda: self._connected(arguments, self._addresses(place, arguments)))
         with self._kept_unless_broken(key):
             stream = session.open(place.path, "rb")
             try:
@@ -174,9 +175,14 @@ class Opener:
                     found[0][0].close()
             raise
 
-    def _connected(self, arguments: Mapping[str, Any]) -> tuple[Any, Any]:
+    def _addresses(self, place: Place, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """Where to connect to: addresses that were looked at, or what the configuration says instead."""
+        host = str(arguments.get("host"))
+        return self._rights.reach(host, place.port) if host == place.host else (host,)
+
+    def _connected(self, arguments: Mapping[str, Any], addresses: tuple[str, ...]) -> tuple[Any, Any]:
         paramiko = importlib.import_module("paramiko")
-        client = paramiko.SSHClient()
+        client, host = paramiko.SSHClient(), str(arguments.get("host"))
         known = arguments.get("known_hosts")
         if known:
             client.load_host_keys(os.path.expanduser(str(known)))
@@ -186,13 +192,24 @@ class Opener:
         own = {name: value for name, value in arguments.items() if name not in ("host", "known_hosts")}
         seconds = self._settings.connect_timeout
         try:
-            client.connect(str(arguments.get("host")), timeout=seconds, banner_timeout=seconds, auth_timeout=seconds, **own)
+            connection = self._socket(addresses, int(own.get("port") or 22))
+            client.connect(host, sock=connection, timeout=seconds, banner_timeout=seconds, auth_timeout=seconds, **own)
             session = client.open_sftp()
             session.get_channel().settimeout(self._settings.stall_timeout)
         except BaseException:
             client.close()
             raise
         return client, session
+
+    def _socket(self, addresses: tuple[str, ...], port: int) -> socket.socket:
+        """A connection to the first of *addresses* that answers."""
+        trouble: OSError | None = None
+        for address in addresses:
+            try:
+                return socket.create_connection((address, port), self._settings.connect_timeout)
+            except OSError as error:
+                trouble = error
+        raise Unreachable(f"{' '.join(addresses)}, port {port}: {trouble}") from trouble
 
     # s3
 
@@ -221,7 +238,8 @@ class Opener:
         if place.protocol in WEB:
             client = arguments.get("client_kwargs") or {}
             arguments["client_kwargs"] = {**client, **self._web(client)}
-        filesystem = fsspec.filesystem(place.protocol, skip_instance_cache=True, use_listings_cache=False, **arguments)
+            arguments["get_client"] = self._web_client
+        filesystem = self._filesystem(fsspec, place, arguments)
         try:
             stream = filesystem.open(place.path, "rb")
             with stream:
@@ -229,6 +247,17 @@ class Opener:
         finally:
             with suppress(Exception):
                 filesystem.ftp.close()
+
+    def _filesystem(self, fsspec: Any, place: Place, arguments: dict[str, Any]) -> Any:
+        """For ftp connected: to an address that was looked at, and that answers."""
+        made = partial(fsspec.filesystem, place.protocol, skip_instance_cache=True, use_listings_cache=False)
+        if place.protocol != "ftp":
+            return made(**arguments)
+        *first, last = self._addresses(place, arguments)
+        for address in first:
+            with suppress(OSError):
+                return made(**arguments | {"host": address})
+        return made(**arguments | {"host": last})
 
     def _web(self, client: Mapping[str, Any]) -> dict[str, Any]:
         """How a client of web servers waits, that it asks before it follows a redirection, and that what the configuration has it
@@ -248,6 +277,23 @@ class Opener:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout,
                                         sock_read=self._settings.stall_timeout)
         return {"timeout": timeout, "trace_configs": [trace]}
+
+    async def _web_client(self, **options: Any) -> Any:
+        """A client of web servers that connects to addresses that were looked at, however names are answered meanwhile."""
+        aiohttp = importlib.import_module("aiohttp")
+        reach = self._rights.reach
+
+        class Resolver(aiohttp.abc.AbstractResolver):  # type: ignore[misc, name-defined]
+            async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
+                found = await asyncio.get_running_loop().run_in_executor(None, reach, host, port)
+                if found == (host,):
+                    raise OSError(f"{host} has no address")
+                return [{"hostname": host, "host": address, "port": port, "flags": socket.AI_NUMERICHOST, "proto": 0,
+                         "family": socket.AF_INET6 if ":" in address else socket.AF_INET} for address in found]
+
+            async def close(self) -> None:
+                """Nothing is kept."""
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Resolver()), **options)
 
 
 class _Object(io.RawIOBase):

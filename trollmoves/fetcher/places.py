@@ -23,6 +23,7 @@ from trollmoves.uris import hide_password
 ALIASES = {"": "file", "local": "file", "ssh": "sftp", "s3a": "s3"}
 ARCHIVES = ("tar", "zip")
 WEB = ("http", "https")
+PORTS = {"sftp": 22, "ftp": 21, "http": 80, "https": 443}
 CLASSES = {
     "file": ("fsspec.implementations.local.LocalFileSystem",),
     "sftp": ("fsspec.implementations.sftp.SFTPFileSystem", "sshfs.spec.SSHFileSystem", "sshfs.SSHFileSystem"),
@@ -48,6 +49,7 @@ ENCODINGS = ("ascii", "iso-8859-1", "latin-1", "latin1", "utf-8", "utf8")
 """Of the commands to an ftp server. In some others a name can hold what is read as further commands."""
 METADATA = "metadata.google.internal"
 """Name of what tells virtual machines their credentials; its address is one of the local link."""
+_WITH_PORT = re.compile(r"[^:]*:[0-9]+")
 _QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*)\?[^\s'\")]*")
 
 
@@ -81,6 +83,16 @@ class Place(NamedTuple):
         if place.protocol == "s3":
             return urlsplit(str(place.arguments.get("endpoint_url") or "")).hostname or ""
         return str(place.arguments.get("host") or "")
+
+    @property
+    def port(self) -> int | None:
+        """The port there; None where only a library knows it."""
+        place = self.outermost
+        given = place.arguments.get("port")
+        if place.protocol in WEB or (place.protocol == "s3" and place.host):
+            parts = urlsplit(str(place.path if place.protocol in WEB else place.arguments.get("endpoint_url")))
+            return parts.port or PORTS.get(parts.scheme.lower())
+        return int(given) if given else PORTS.get(place.protocol)
 
     @property
     def server(self) -> str:
@@ -132,6 +144,10 @@ def place_of(data: Mapping[str, Any]) -> Place:
 
 
 def _checked(place: Place) -> Place:
+    try:
+        place.port  # noqa: B018 - whether there is one
+    except ValueError:
+        raise MalformedMessage(f"{place} has no port") from None
     if place.name in ("", ".", "..") or "/" in place.name:
         raise MalformedMessage(f"{place} names no file")
     return place
@@ -266,35 +282,47 @@ class Rights(NamedTuple):
 
     protocols: tuple[str, ...]
     hosts: tuple[str, ...]
-    """Patterns; none given means all but addresses that only this machine's link has."""
+    """Patterns, with or without a port; none given means all but addresses that only this machine's link has."""
+    addresses: Callable[[str], Iterable[str]] = addresses_of
+    """Those that a name leads to."""
 
     def check(self, place: Place) -> None:
         """Raise `Denied`, naming the option."""
         for layer in place.layers():
             if layer.protocol not in self.protocols:
                 raise Denied(f"the protocol {layer.protocol!r} is not allowed; add it to allowed_protocols")
-        self.check_host(place.host)
+        self.check_host(place.host, place.port)
 
-    def check_host(self, host: str) -> None:
+    def check_host(self, host: str, port: int | None) -> None:
         """The same for a host alone, empty for this machine."""
         host = host.lower()
-        if host and self.hosts and not any(fnmatchcase(host, pattern.lower()) for pattern in self.hosts):
-            raise Denied(f"the host {host!r} is not allowed; add it to allowed_hosts")
+        if host and self.hosts and not any(_fits(host, port, pattern.lower()) for pattern in self.hosts):
+            there = f"the host {host!r}" if port is None else f"port {port} of the host {host!r}"
+            raise Denied(f"{there} is not allowed; add it to allowed_hosts")
         if host and not self.hosts and _is_link_local(host):
             raise Denied(f"the host {host!r} is only of this machine's link; name it in allowed_hosts")
 
-    def check_reach(self, host: str, addresses: Callable[[str], Iterable[str]] = addresses_of) -> None:
-        """The same, also of what the name of the host leads to. Asks a name server, so it belongs into a worker."""
-        self.check_host(host)
-        if host and not self.hosts and any(map(_is_link_local, addresses(host))):
+    def reach(self, host: str, port: int | None) -> tuple[str, ...]:
+        """The same, also of what the name of the host leads to: the addresses to connect to, so that it is those that were
+        looked at. Asks a name server, so it belongs into a worker."""
+        self.check_host(host, port)
+        found = tuple(sorted(self.addresses(host), key=lambda address: ":" in address)) if host else ()
+        if not self.hosts and any(map(_is_link_local, found)):
             raise Denied(f"the host {host!r} has an address that is only of this machine's link; name it in allowed_hosts")
+        return found or (host,)
 
     def check_redirection(self, url: str) -> None:
         """The same for a url that a web server sends us on to."""
-        parts = urlsplit(url)
-        if parts.scheme.lower() not in self.protocols:
-            raise Denied(f"sends on to {parts.scheme.lower()!r}, which is not allowed; add it to allowed_protocols")
-        self.check_reach(parts.hostname or "")
+        scheme = urlsplit(url).scheme.lower()
+        if scheme not in self.protocols:
+            raise Denied(f"sends on to {scheme!r}, which is not allowed; add it to allowed_protocols")
+        place = Place(scheme, url, {})
+        self.reach(place.host, place.port)
+
+
+def _fits(host: str, port: int | None, pattern: str) -> bool:
+    """Whether *pattern*, `host` or `host:port`, lets through that port of *host*; addresses with colons have none in patterns."""
+    return fnmatchcase(f"{host}:{port}" if _WITH_PORT.fullmatch(pattern) else host, pattern)
 
 
 def _is_link_local(host: str) -> bool:

@@ -109,16 +109,39 @@ def test_protocols_and_hosts_have_to_be_allowed() -> None:
     "fe80::1%eth0", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe"])
 def test_an_address_of_the_local_link_is_one_however_it_is_written(host: str) -> None:
     with pytest.raises(Denied, match="of this machine's link"):
-        Rights(("http",), ()).check_host(host)
-    Rights(("http",), (host,)).check_host(host)
+        Rights(("http",), ()).check_host(host, 80)
+    Rights(("http",), (host,)).check_host(host, 80)
 
 
 def test_a_name_that_leads_to_the_local_link_is_refused() -> None:
     found = {"good.example": frozenset({"192.0.2.1"}), "bad.example": frozenset({"192.0.2.1", "169.254.169.254"})}
-    Rights(("http",), ()).check_reach("good.example", found.__getitem__)
+    anywhere = Rights(("http",), (), found.__getitem__)
+    assert anywhere.reach("good.example", 80) == ("192.0.2.1",)
     with pytest.raises(Denied, match="has an address that is only of this machine's link"):
-        Rights(("http",), ()).check_reach("bad.example", found.__getitem__)
-    Rights(("http",), ("*.example",)).check_reach("bad.example", found.__getitem__)
+        anywhere.reach("bad.example", 80)
+    assert set(Rights(("http",), ("*.example",), found.__getitem__).reach("bad.example", 80)) == found["bad.example"]
+
+
+@pytest.mark.parametrize(("pattern", "uri", "allowed"), [
+    ("h:2222", "sftp://h:2222/a", True), ("h:2222", "sftp://h/a", False), ("h:22", "sftp://h/a", True),
+    ("h", "sftp://h:2222/a", True), ("h:80", "tar://m::http://h/a", True),
+    ("*:443", "https://h/a", True), ("*:443", "https://h:8443/a", False), ("*.example:21", "ftp://a.example/a", True),
+    ("*:22", "sftp://[fe80:0:0:0:0:0:0:22]:23/a", False), ("fe80:*:22", "sftp://[fe80:0:0:0:0:0:0:22]:23/a", True)])
+def test_a_pattern_may_name_the_port(pattern: str, uri: str, allowed: bool) -> None:
+    rights = Rights(("sftp", "http", "https", "ftp", "tar"), (pattern,))
+    if allowed:
+        rights.check(place_of({"uri": uri}))
+        return
+    with pytest.raises(Denied, match="port [0-9]+ of the host .* is not allowed; add it to allowed_hosts"):
+        rights.check(place_of({"uri": uri}))
+
+
+@pytest.mark.parametrize("data", [
+    {"uri": "http://h:x/a"}, {"uri": "https://h:99999/a"},
+    {"path": "/a", "filesystem": {"protocol": "sftp", "host": "h", "port": "many"}}])
+def test_a_port_that_is_none(data: dict[str, object]) -> None:
+    with pytest.raises(MalformedMessage):
+        place_of(data)
 
 
 def test_the_endpoint_that_is_checked_is_the_one_that_is_used() -> None:
