@@ -34,6 +34,7 @@ from trollmoves.server.replies import Replies, shown, verdict
 from trollmoves.server.requests import Consumer, Waiter, members
 from trollmoves.server.shares import Shares
 from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing
+from trollmoves.server.small_moves import Order, SmallMoves
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -147,10 +148,12 @@ class Moving:
 class Moves:
     """Belongs to the loop."""
 
-    def __init__(self, loop: Loop, journal: Journal, workers: Workers, replies: Replies, reply: Callable[[Asker, bytes], Any]):
+    def __init__(self, loop: Loop, journal: Journal, workers: Workers, small: SmallMoves, replies: Replies,
+                 reply: Callable[[Asker, bytes], Any]):
         self._loop = loop
         self._journal = journal
         self._workers = workers
+        self._small = small
         self._replies = replies
         self._reply = reply
         self.sharing = Sharing(journal, replies, reply, self.say)
@@ -161,6 +164,7 @@ class Moves:
         self._held = Shares()
         """Bytes of the requests that wait for the outcome of a move, by address."""
         self._new_work: list[Work] = []
+        self._new_orders: list[Order] = []
         self._behind: dict[Place, deque[Moving]] = {}
         """By place, for those where a move is queued or running: the moves that come after it. Of two contents of one name the
         newer must come last, and it is often the smaller."""
@@ -187,8 +191,11 @@ class Moves:
     def submit(self) -> None:
         """Hand what was started to the workers, all at once."""
         work, self._new_work = self._new_work, []
+        orders, self._new_orders = self._new_orders, []
         if work:
             self._workers.submit(work)
+        if orders:
+            self._small.add(orders)
 
     def refuse_when_busy(self, settings: ServerSettings, peer: str) -> None:
         """Raise `Busy` while new moves cannot be taken on for *peer*."""
@@ -246,7 +253,7 @@ class Moves:
 
     def _set_off(self, moving: Moving) -> None:
         if moving.served.supply is None:
-            self._new_work.append(self._work_for(moving))
+            self._plan(moving)
         else:
             moving.brought += 1
             moving.served.supply.bring(moving, partial(self._brought, moving))
@@ -258,6 +265,20 @@ class Moves:
         moving.began = time.time()
         moving.push = moving.push._replace(members=outcome)
         moving.total = sum(member.file.size for member in outcome)
+        self._plan(moving)
+        self.submit()
+
+    def _plan(self, moving: Moving) -> None:
+        """For the process of small moves, or for a worker."""
+        pushing, push = moving.served.pushing, moving.push
+        if pushing.is_quick(push.destination, moving.total) and self._small.is_ready():
+            plain = pushing.plain(push)
+            if plain is not None:
+                self._new_orders.append(Order(plain, partial(self._tried, moving), partial(self._by_worker, moving)))
+                return
+        self._new_work.append(self._work_for(moving))
+
+    def _by_worker(self, moving: Moving) -> None:
         self._workers.submit([self._work_for(moving)])
 
     def _work_for(self, moving: Moving) -> Work:

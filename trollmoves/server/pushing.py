@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import DestinationInvalid
@@ -62,6 +62,8 @@ class Pushing:
             file_mode=settings.file_mode, checksum=settings.checksum, bandwidth=bandwidth, section=settings.name,
             parameters=parameters | ({"link": True} if settings.link else {}))
 
+        self._file_session = (self._session.directory_mode, settings.file_mode, settings.checksum, settings.link)
+
     def limit(self, destination: Destination) -> int:
         """How many moves to the host of *destination* may run at a time. Raises `DestinationInvalid` for an unknown scheme."""
         return self._settings.transfers_per_host or mover_for(destination.scheme).abilities.parallel
@@ -84,6 +86,18 @@ class Pushing:
             destination = destination.with_path(destination.path + "/")  # several files go into a directory
         return [self._push_one(push, member, destination, sessions, progress) for member in push.members]
 
+    def plain(self, push: Push) -> tuple[Any, ...] | None:
+        """*push* in plain values, for the process of small moves; None when its rights have to be looked at first."""
+        destination = self.rights.known(push.destination, push.peer)
+        if destination is None or push.backups:
+            return None
+        if len(push.members) > 1 and not destination.path.endswith("/"):
+            destination = destination.with_path(destination.path + "/")
+        members = [(tuple(member.file), _plain(destination if member.relative is None else _below(destination, member.relative)))
+                   for member in push.members]
+        how = (push.transfer, self._sync, self._settings.checksum, self._settings.overwrite, self._prefix)
+        return self._roots, self._file_session, members, how
+
     def _push_one(self, push: Push, member: Member, destination: Destination, sessions: Sessions,
                   progress: Callable[[int], None]) -> Receipt:
         place = destination if member.relative is None else _below(destination, member.relative)
@@ -92,6 +106,10 @@ class Pushing:
                       temporary_prefix=self._prefix, resume=push.attempt > 1)
             with _guarded(place), sessions.lent(place, self._session, push.backups) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
+
+
+def _plain(place: Destination) -> tuple[Any, ...]:
+    return place.scheme, place.host, place.port, place.path
 
 
 def _guarded(place: Destination) -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ from trollmoves.server.listening import ListenChain
 from trollmoves.server.moves import Served
 from trollmoves.server.recent import Recent
 from trollmoves.server.serving import Serving
+from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.verifying import Verifying, synced
 from trollmoves.service import RETRY_START, Service
 from trollmoves.uris import format_endpoint
@@ -91,6 +92,7 @@ class Server(Service):
         self._wanted: dict[str, ServerSettings] = {}
         self.recent = Recent()
         self._serving: dict[int, Serving] = {}
+        self._small = SmallMoves(self.loop)
         self._publisher: Publisher | None = None
         self._stream: Stream | None = None
         self._backlog_waits: set[str] = set()
@@ -183,7 +185,7 @@ class Server(Service):
         assert port is not None
         if port not in self._serving:
             self._serving[port] = Serving(port, settings.listen_address, settings.max_request_size, self.loop, self.journal,
-                                          self.envelope, self.workers, self.recent, self._started)
+                                          self.envelope, self.workers, self._small, self.recent, self._started)
         return self._serving[port]
 
     def _close_ports(self, wanted: Mapping[str, ServerSettings]) -> None:
@@ -287,6 +289,7 @@ class Server(Service):
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+        self._small.close()
 
     def limits_of(self, chain: str) -> tuple[float, int]:
         running: Any = self._chains.get(chain)

@@ -44,6 +44,7 @@ from trollmoves.server.requests import (
 )
 from trollmoves.server.rights import is_trusted
 from trollmoves.server.sharing import Shared, had_elsewhere
+from trollmoves.server.small_moves import SmallMoves
 from trollmoves.uris import local_path, parse_destination
 from trollmoves.workers import Workers
 
@@ -59,7 +60,7 @@ class Serving:
     """Answers on one port; belongs to the loop."""
 
     def __init__(self, port: int, address: str, largest: int, loop: Loop, journal: Journal, envelope: Envelope, workers: Workers,
-                 recent: Recent, started: float):
+                 small: SmallMoves, recent: Recent, started: float):
         self.chains: dict[str, Served] = {}
         self._journal = journal
         self._envelope = envelope
@@ -73,7 +74,7 @@ class Serving:
         self._replaying = Replaying(journal, envelope)
         self._replies = Replies(envelope)
         self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
-        self._moves = Moves(loop, journal, workers, self._replies, self._replier.reply)
+        self._moves = Moves(loop, journal, workers, small, self._replies, self._replier.reply)
         self._sharing = self._moves.sharing
         self.port = self._replier.port
         self._answers: dict[str, Callable[[Asker, Message], bytes | None]] = {

@@ -1,0 +1,140 @@
+"""The process of small moves: what it does, and that workers do whatever it cannot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.eventually import eventually
+from trollmoves.bus import Loop
+from trollmoves.movers.base import Receipt
+from trollmoves.server import small_moves
+from trollmoves.server.small_moves import Order, SmallMoves
+
+
+class Ordering:
+    """Orders of files in a directory, and what came of them."""
+
+    def __init__(self, root: Path):
+        self.source, self.target = root / "source", root / "target"
+        self.source.mkdir()
+        self.target.mkdir()
+        self.loop = Loop()
+        self.moves = SmallMoves(self.loop)
+        self.done: dict[str, Receipt] = {}
+        self.instead: list[str] = []
+
+    def order(self, name: str, content: bytes = b"content", target: Path | None = None) -> Order:
+        path = self.source / name
+        path.write_bytes(content)
+        status = path.stat()
+        file = str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        how = "0123456789abcdef", False, "auto", "identical", None
+        plain = (str(self.source),), (0o755, None, "auto", False), [(file, ("file", "", None, f"{target or self.target}/"))], how
+
+        def done(receipts: list[Receipt]) -> None:
+            [self.done[name]] = receipts
+        return Order(plain, done, lambda: self.instead.append(name))
+
+    def turn_until(self, check: Any, seconds: float = 20.0) -> None:
+        def turned() -> Any:
+            self.loop.turn(0.01)
+            return check()
+        eventually(turned, seconds, interval=0.0)
+
+    def ready(self) -> None:
+        self.turn_until(self.moves.is_ready)
+
+    @property
+    def pid(self) -> int:
+        process = self.moves._process
+        assert process is not None
+        return process.pid
+
+
+@pytest.fixture
+def ordering(tmp_path: Path) -> Iterator[Ordering]:
+    found = Ordering(tmp_path)
+    yield found
+    found.moves.close()
+    found.loop.close()
+
+
+def test_files_are_moved_and_their_receipts_say_so(ordering: Ordering) -> None:
+    ordering.ready()
+    names = [f"file{number}" for number in range(200)]
+    ordering.moves.add([ordering.order(name, name.encode()) for name in names])
+    ordering.turn_until(lambda: len(ordering.done) == len(names))
+    assert not ordering.instead
+    for name in names:
+        assert (ordering.target / name).read_bytes() == name.encode()
+        receipt = ordering.done[name]
+        assert (receipt.uri, receipt.size, receipt.verified) == (f"file://{ordering.target}/{name}", len(name), "sum")
+    assert sorted(os.listdir(ordering.target)) == sorted(names)
+
+
+def test_what_it_cannot_do_is_left_to_workers(ordering: Ordering, tmp_path: Path) -> None:
+    ordering.ready()
+    blocked = tmp_path / "blocked"
+    blocked.write_bytes(b"no directory")
+    gone = ordering.order("gone")
+    (ordering.source / "gone").unlink()
+    odd = os.fsdecode(b"\xff")
+    ordering.moves.add([ordering.order("one"), ordering.order("two", target=blocked), gone])
+    ordering.moves.add([ordering.order(odd), ordering.order("three")])
+    ordering.moves.add([ordering.order("four")])
+    ordering.turn_until(lambda: len(ordering.done) + len(ordering.instead) == 6)
+    assert {"two", "gone", odd} <= set(ordering.instead)
+    assert {"one", "four"} <= set(ordering.done)
+
+
+def test_its_death_leaves_nothing_undone(ordering: Ordering, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_moves, "START_AGAIN", 0.1)
+    ordering.ready()
+    first = ordering.pid
+    os.kill(first, signal.SIGSTOP)
+    names = [f"file{number}" for number in range(100)]
+    ordering.moves.add([ordering.order(name) for name in names])
+    os.kill(first, signal.SIGKILL)
+    ordering.turn_until(lambda: sorted([*ordering.done, *ordering.instead]) == sorted(names))
+    ordering.ready()
+    assert ordering.pid != first
+    ordering.moves.add([ordering.order("after")])
+    ordering.turn_until(lambda: "after" in ordering.done)
+
+
+def test_what_hangs_gets_nothing_new_and_is_given_up(ordering: Ordering, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_moves, "STALLED", 1.0)
+    ordering.ready()
+    os.kill(ordering.pid, signal.SIGSTOP)
+    names = [f"file{number}" for number in range(100)]
+    ordering.moves.add([ordering.order(name) for name in names])
+    began = time.monotonic()
+    ordering.turn_until(lambda: ordering.instead)  # those behind the ones it was given
+    assert not ordering.moves.is_ready()
+    ordering.turn_until(lambda: sorted(ordering.instead) == sorted(names))
+    assert time.monotonic() - began >= 1.0
+
+
+def test_it_ends_with_the_server(tmp_path: Path) -> None:
+    program = ("import sys\nfrom trollmoves.bus import Loop\nfrom trollmoves.server.small_moves import SmallMoves\n"
+               "loop = Loop()\nmoves = SmallMoves(loop)\n"
+               "while not moves.is_ready():\n    loop.turn(0.1)\n"
+               "print(moves._process.pid, flush=True)\nloop.turn(60)\n")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        pid = int(server.stdout.readline())
+        assert f"{server.pid}" in Path(f"/proc/{pid}/stat").read_text()
+        os.kill(pid, signal.SIGTERM)  # as systemd does to all processes of a unit: the server decides
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGSTOP)  # so that it does not see the end of the pipe
+        server.kill()
+    eventually(lambda: not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text(), 10)
