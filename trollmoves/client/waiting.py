@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from trollmoves.bus import Loop
+from trollmoves.bus.loop import Deadline
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.journal import Journal
@@ -57,6 +58,8 @@ class Waiting:
         self._has_sources = True
         """Whether the journal has files that several providers announced."""
         self._open = True
+        self._next: Deadline | None = None
+        """When it is looked next for what is due, if that is not soon."""
 
     def start(self) -> None:
         """Look for what is due, now and again and again."""
@@ -70,6 +73,10 @@ class Waiting:
         """*flight* is in the journal and was never asked for: remember it, if there is room."""
         if len(self._kept) < KEPT:
             self._kept[flight.id] = flight
+        if self._next is not None:  # a burst has begun: there is room again long before that
+            self._next.cancel()
+            self._next = None
+            self._loop.after(REFILL_BUSY, self._refill)
 
     def add_source(self, file: int, source: Source) -> None:
         """Another provider of *file*."""
@@ -113,12 +120,16 @@ class Waiting:
         return source is not None or not all(map(self._requests.is_resting, flight.sources))
 
     def _refill(self) -> None:
+        self._next = None
         if not self._open:
             return
         self._requests.commit()
         if not self._journal.full:
             self._ask_due()
-        self._loop.after(REFILL_BUSY if self._is_busy() else REFILL_EVERY, self._refill)
+        if self._is_busy():
+            self._loop.after(REFILL_BUSY, self._refill)
+        else:
+            self._next = self._loop.after(REFILL_EVERY, self._refill)
 
     def _ask_due(self) -> None:
         """Ask for what is due, of each provider as much as it has room for."""
