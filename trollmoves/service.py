@@ -62,7 +62,6 @@ class Service:
         self.journal = Journal(journal, self.loop.call_all, self.loop.fail)
         self.envelope = Envelope.of_this_process(message_version())
         self.workers = Workers(self.loop.call_all, self.loop.fail, workers)
-        self.loop.before = self.workers.give_way
         self.workers.queued = self._look_after_queue
         self._config_file = config_file
         self._read_config = read_config

@@ -25,8 +25,6 @@ SPARE = 16
 """Threads beyond the number asked for, for hosts for which nothing runs while slow ones have all the others."""
 HELD_UP = 0.02
 """Seconds without progress after which the thread of quick work counts as held up."""
-WAY = 0.005
-"""Seconds for which the loop gives way to quick work between two turns, at most."""
 
 
 class Work(NamedTuple):
@@ -58,8 +56,7 @@ class Workers:
         self.most = most
         self.most_far = 0
         """Threads that work far away; 0: they count as all others."""
-        lock = threading.RLock()
-        self._condition = threading.Condition(lock)
+        self._condition = threading.Condition()
         self._queues: dict[Hashable, deque[Work]] = {}
         self._running: dict[Hashable, int] = {}
         self._busy_near = self._busy_far = 0
@@ -71,11 +68,6 @@ class Workers:
         self._open = True
         self._progress: dict[Hashable, float] = {}
         """When work for a host was last taken or finished."""
-        self._finished = threading.Condition(lock)
-        """Some quick work is done."""
-        self._quick = 0
-        """Pieces of quick work that are queued or running."""
-        self._quick_progress = 0.0
         self.waiting = 0
         """Pieces of work that no thread has taken yet."""
         self.queued: Callable[[], Any] | None = None
@@ -89,27 +81,9 @@ class Workers:
             for host in {piece.host for piece in work}:
                 self._offer(host)
             self.waiting += len(work)
-            self._note_quick(sum(piece.quick for piece in work))
             self._wake()
         if self.queued is not None:
             self.queued()
-
-    def give_way(self) -> None:
-        """Called by the loop before it looks for more to do: let the thread of quick work finish some of it.
-
-        A small move is a dozen system calls, and behind each of them its thread would have to get the interpreter back from a
-        busy loop; in turns, both are done sooner. What is held up (by a slow disk) is not waited for.
-        """
-        if not self._quick:
-            return
-        with self._condition:
-            if self._quick and time.monotonic() - self._quick_progress < HELD_UP:
-                self._finished.wait(WAY)
-
-    def _note_quick(self, more: int) -> None:
-        if more:
-            self._quick += more
-            self._quick_progress = time.monotonic()
 
     def nudge(self) -> None:
         """Called now and then while work waits: a host whose work suddenly takes long gets more threads."""
@@ -232,9 +206,6 @@ class Workers:
         host = pieces[0].host
         with self._condition:
             self._count(pieces[0], -1)
-            if pieces[0].quick:
-                self._note_quick(-len(pieces))
-                self._finished.notify()
             self._running[host] -= 1
             if not self._running[host]:
                 del self._running[host]

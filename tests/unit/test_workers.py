@@ -135,33 +135,3 @@ def test_stopping_says_what_was_not_done() -> None:
     eventually(lambda: pool.workers.waiting == 2, message="one taken")
     assert pool.workers.stop(0.1) == 3
     go.set()
-
-
-def test_the_loop_gives_way_to_quick_work_until_some_is_done(pool: Pool) -> None:
-    go = threading.Event()
-
-    def work() -> str:
-        go.wait(10)
-        return "done"
-    pool.submit(("here", work), quick=True)
-    threading.Timer(0.001, go.set).start()
-    eventually(lambda: pool.workers.give_way() or pool.results, message="the result")
-    pool.workers.give_way()
-    assert pool.results == ["done"]
-
-
-def test_what_hangs_or_is_not_quick_is_not_waited_for(pool: Pool) -> None:
-    go, given = threading.Event(), threading.Event()
-
-    def give_way() -> None:
-        for _ in range(1000):
-            pool.workers.give_way()  # if each waited as long as it may, that would be 5 s
-        given.set()
-    pool.submit(("far", go.wait))
-    pool.submit(("here", go.wait), quick=True)
-    looping = threading.Thread(target=give_way)
-    looping.start()
-    assert given.wait(4)
-    go.set()
-    looping.join()
-    eventually(lambda: len(pool.results) == 2, message="both results")

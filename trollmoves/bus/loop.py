@@ -49,8 +49,6 @@ class Loop:
         self._failure: BaseException | None = None
         self.first: Callable[[], Any] | None = None
         """Called in every turn before anything else is done in it; has to be quick."""
-        self.before: Callable[[], Any] | None = None
-        """Called before every turn; may take a few milliseconds."""
         self._poller.register(self._inbox.fileno(), zmq.POLLIN)
 
     def register(self, socket: Any, handler: Callable[[], Any]) -> None:
@@ -105,8 +103,6 @@ class Loop:
 
     def turn(self, longest: float) -> None:
         """Wait for something to do, at most *longest* seconds, and do it."""
-        if self.before is not None:
-            self.before()
         ready = self._poller.poll(int(self._wait(longest) * 1000))
         if self.first is not None:
             self.first()

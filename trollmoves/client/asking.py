@@ -83,6 +83,8 @@ class Asking:
         self._flights: dict[int, Flight] = {}
         self._to_send: list[Flight] = []
         """Flights to be sent, or to be forgotten, when what was noted with them is in the journal."""
+        self._writing = 0
+        """Transactions on their way to the disk with requests in them."""
         self._in_flight: Counter[str] = Counter()
         """By provider: how many of its files were asked for and not answered yet."""
         self._resting: dict[str, float] = {}
@@ -129,13 +131,16 @@ class Asking:
         """Have the journal write what was noted; then send the requests that were noted with it."""
         flights, self._to_send = self._to_send, []
         if self._ledger.pending or flights or then is not None:
+            self._writing += bool(flights)
             self._ledger.write(self._written, flights, then)
 
     def _written(self, flights: list[Flight], then: Callable[[], Any] | None) -> None:
         crashing.point("client.requested")
+        self._writing -= bool(flights)
         for flight in flights:
             if flight.asked:
                 self._sending.send(flight)
+                self._room_again(flight.source.provider)
                 continue
             waits = not flight.attempt and self._ledger.is_waiting(flight.identity, flight.id)
             self.landed(flight)
@@ -191,6 +196,11 @@ class Asking:
             return 0
         return self._settings.in_flight - self._in_flight[provider]
 
+    @property
+    def is_being_written(self) -> bool:
+        """Whether the journal still shows as waiting what was asked for a moment ago."""
+        return self._writing > 0
+
     def is_resting(self, provider: str) -> bool:
         """Whether *provider* did not answer lately."""
         return provider in self._resting and self._resting[provider] > time.monotonic()
@@ -230,6 +240,10 @@ class Asking:
             self._in_flight[flight.source.provider] -= 1
             if self._in_flight[flight.source.provider] <= 0:
                 del self._in_flight[flight.source.provider]
+            self._room_again(flight.source.provider)
+
+    def _room_again(self, provider: str) -> None:
+        self.waiting.room_again(self._settings.in_flight - self._in_flight[provider])
 
     def ask(self, flight: Flight, source: Source) -> None:
         """Note a request: it is sent when the journal has it."""

@@ -34,6 +34,10 @@ class Requests(Protocol):
 
     def is_under_way(self, file: int) -> bool: ...
 
+    @property
+    def is_being_written(self) -> bool:
+        """Whether the journal still shows as waiting what was asked for a moment ago."""
+
     def ask(self, flight: Flight, source: Source) -> None: ...
 
     def commit(self) -> None:
@@ -58,6 +62,8 @@ class Waiting:
         self._has_sources = True
         """Whether the journal has files that several providers announced."""
         self._open = True
+        self._more = self._soon = False
+        """At the last look more was due than there was room for; the next look comes in this turn of the loop."""
         self._next: Deadline | None = None
         """When it is looked next for what is due, if that is not soon."""
 
@@ -119,6 +125,23 @@ class Waiting:
             self._ledger.step(row["id"], State.ANNOUNCED, now, row["attempt"], "waits for a provider that has room")
         return source is not None or not all(map(self._requests.is_resting, flight.sources))
 
+    def room_again(self, room: int) -> None:
+        """A provider has *room* for more requests than before, or what was asked for lately is in the journal now: look, in
+        this turn of the loop, for what else waits."""
+        if self._more and not self._soon and room >= self._portion and not self._requests.is_being_written:
+            self._soon = True
+            self._loop.call(self._look)
+
+    @property
+    def _portion(self) -> int:
+        """How much room is worth a look: a quarter at a time, so that look-ups are few."""
+        return (self._most + 3) // 4
+
+    def _look(self) -> None:
+        self._soon = False
+        if self._open and not self._journal.full:
+            self._ask_due()
+
     def _refill(self) -> None:
         self._next = None
         if not self._open:
@@ -133,7 +156,7 @@ class Waiting:
 
     def _ask_due(self) -> None:
         """Ask for what is due, of each provider as much as it has room for."""
-        now = time.monotonic()
+        now, self._more = time.monotonic(), False
         self._has_sources = self._journal.find_one("any_source") is not None
         detour = now >= self._next_detour
         if detour:
@@ -145,8 +168,10 @@ class Waiting:
                     self._ask_elsewhere(provider)
                 continue
             room = self._requests.room(provider)
-            if room >= (self._most + 3) // 4:  # a quarter at a time, so that look-ups are few
-                for due in self._journal.find("files_due", (self._chain, provider, time.time(), room)):
+            if room >= self._portion:
+                rows = self._journal.find("files_due", (self._chain, provider, time.time(), room))
+                self._more = self._more or len(rows) == room
+                for due in rows:
                     self._ask_row(due)
         self._requests.commit()
 

@@ -27,8 +27,9 @@ class Arrival:
     """The names in the archive that it is, once somebody has looked."""
 
 
-Deliver = Callable[[Sequence[Arrival]], None]
-"""Takes arrivals, may block to slow the watcher down, and may be called from any thread."""
+Deliver = Callable[[Sequence[Arrival]], bool | None]
+"""Takes arrivals, may block for a moment to slow the watcher down, and may be called from any thread. False: they were not taken,
+because there is no room yet, and have to be offered again."""
 
 
 class Watcher(ABC):

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 BATCHES_UNDER_WAY = 4
 """Deliveries of a watcher that may wait for the journal; then the watcher waits, and its files stay in the directory."""
+ROOM_WAIT = 0.05
+"""Seconds a watcher waits for room before it looks after its own queue."""
 
 Take = Callable[[Sequence[Arrival], Callable[[], Any]], Any]
 """Takes arrivals, and calls the second when there is room for more."""
@@ -75,9 +77,9 @@ class Feeding:
         self._watcher.start()
         self.scan()
 
-    def _deliver(self, arrivals: Sequence[Arrival]) -> None:
-        """Called by the watcher's thread: hand over, or wait for room."""
-        while not self._room.acquire(timeout=0.2):
-            if self._stopped.is_set():
-                return
+    def _deliver(self, arrivals: Sequence[Arrival]) -> bool:
+        """Called by the watcher's thread: hand over; False when there was no room for a while."""
+        if not self._room.acquire(timeout=ROOM_WAIT):
+            return self._stopped.is_set()
         self._loop.call(self._take, arrivals, self._room.release)
+        return True

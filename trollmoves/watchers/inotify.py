@@ -83,7 +83,7 @@ class InotifyEngine:
     def step(self) -> None:
         self._bell.wait(self._idle_time())
         self._take_events()
-        self._outbox.flush()
+        self._outbox.flush(self._watches.drain)
         now = time.monotonic()
         if self._bell.take_scan() or now >= self._next_reconcile:
             self._scan_all()
@@ -91,10 +91,10 @@ class InotifyEngine:
             self._check_root()
         self._settling.look_again(now)
         self._go_on_scanning()
-        self._outbox.flush()
+        self._outbox.flush(self._watches.drain)
 
     def _idle_time(self) -> float:
-        if self._scans:
+        if self._scans or self._watches.pending:
             return 0.0
         return max(0.0, min(self._next_check, self._next_reconcile, self._settling.next_due()) - time.monotonic())
 

@@ -9,6 +9,7 @@ import select
 import stat
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,11 +57,13 @@ class Outbox:
         if stat.S_ISREG(status.st_mode):
             self._arrivals.append(Arrival(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
-    def flush(self) -> None:
-        """Deliver what has collected; blocks as long as the receiver does."""
+    def flush(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Deliver what has collected, however long the receiver has no room; call *meanwhile* now and then."""
         while self._arrivals:
-            portion, self._arrivals = self._arrivals[:PORTION], self._arrivals[PORTION:]
-            self._deliver(portion)
+            portion = self._arrivals[:PORTION]
+            while self._deliver(portion) is False:
+                meanwhile()
+            del self._arrivals[:PORTION]
 
 
 class Beginning:

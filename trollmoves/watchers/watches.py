@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import struct
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ _FOR_FILES = COMPLETE | int(flags.CREATE | flags.ONLYDIR | flags.EXCL_UNLINK)
 _FOR_DIRECTORIES = int(flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.ONLYDIR)
 _LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
 _READ_SIZE = 1 << 18
+_MOST_PENDING = 64
+"""Portions of `_READ_SIZE` bytes; what comes then waits in the kernel's queue."""
 _HEAD = struct.Struct("iIII")
 
 
@@ -48,6 +51,8 @@ class Watches:
         self._inotify: INotify | None = None
         self.by_number: dict[int, Directory] = {}
         self._numbers: dict[str, int] = {}
+        self.pending: deque[bytes] = deque()
+        """Events that were taken from the kernel, whose queue is short, and not looked at."""
 
     @property
     def descriptor(self) -> int | None:
@@ -110,12 +115,21 @@ class Watches:
                 if self._inotify is not None:
                     self._inotify.rm_watch(number)
 
+    def drain(self) -> None:
+        """Take what the kernel has queued."""
+        with contextlib.suppress(BlockingIOError):
+            while self._inotify is not None and len(self.pending) < _MOST_PENDING:
+                data = os.read(self._inotify.fileno(), _READ_SIZE)
+                if self.pending and len(self.pending[-1]) + len(data) <= _READ_SIZE:
+                    self.pending[-1] += data
+                else:
+                    self.pending.append(data)
+
     def read(self) -> Iterator[tuple[int, int, str]]:
-        """Events that are there: number of the watch, mask, name. Unpacked here, as it is done twice for every file."""
-        try:
-            data = os.read(self.descriptor or 0, _READ_SIZE) if self._inotify is not None else b""
-        except BlockingIOError:
-            return
+        """Some of the events that are there: number of the watch, mask, name. Unpacked here, as it is done twice for every
+        file."""
+        self.drain()
+        data = self.pending.popleft() if self.pending else b""
         position, unpack = 0, _HEAD.unpack_from
         while position < len(data):
             number, mask, _, size = unpack(data, position)
