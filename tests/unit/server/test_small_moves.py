@@ -61,7 +61,8 @@ class Ordering:
 
 
 @pytest.fixture
-def ordering(tmp_path: Path) -> Iterator[Ordering]:
+def ordering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ordering]:
+    monkeypatch.setattr(small_moves, "HELD_UP", 30.0)  # the machine may be busy
     found = Ordering(tmp_path)
     yield found
     found.moves.close()
@@ -114,6 +115,7 @@ def test_its_death_leaves_nothing_undone(ordering: Ordering, monkeypatch: pytest
 def test_what_hangs_gets_nothing_new_and_is_given_up(ordering: Ordering, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small_moves, "STALLED", 1.0)
     ordering.ready()
+    monkeypatch.setattr(small_moves, "HELD_UP", 0.05)
     os.kill(ordering.pid, signal.SIGSTOP)
     names = [f"file{number}" for number in range(100)]
     ordering.moves.add([ordering.order(name) for name in names])
