@@ -20,13 +20,15 @@ from tests.contract.movers import (
     deliver,
     make,
     opened,
+    send,
     session_of,
 )
 from tests.support.programs import CHECKOUT, clean_environment
 from tests.support.unavailable import need_program
-from trollmoves.errors import DestinationInvalid
+from trollmoves.errors import Busy, DestinationInvalid
 from trollmoves.movers.base import SessionSettings
-from trollmoves.movers.file import FileMover
+from trollmoves.movers.file import FileMover, FileSession
+from trollmoves.movers.moving import How, temporary_name
 
 
 @pytest.fixture
@@ -56,6 +58,34 @@ class TestFileMover(DirectoryContract, MoverContract):
         with pytest.raises(DestinationInvalid):
             deliver(place, make(tmp_path / "origin.dat", b"new"), how=how)
         assert place.read("origin.dat") == b"old"
+
+    @pytest.mark.parametrize("prefix", [None, "."])
+    def test_what_another_mover_writes_under_the_same_temporary_name_is_not_shown(self, place: Place, tmp_path: Path,
+                                                                                  prefix: str | None) -> None:
+        path, how = make(tmp_path / "origin.dat", content_of(1000)), HOW._replace(temporary_prefix=prefix)
+        temporary = Path(temporary_name(str(tmp_path / "place" / "origin.dat"), how.transfer, prefix))
+
+        def another_begins(done: int) -> None:
+            temporary.unlink()
+            temporary.write_bytes(b"the first part of what")
+        with pytest.raises(Busy):
+            deliver(place, path, how=how, progress=another_begins)
+        assert [found.name for found in (tmp_path / "place").iterdir()] == [temporary.name]
+        assert deliver(place, path, how=how).copied
+        assert place.read("origin.dat") == content_of(1000)
+
+    @pytest.mark.parametrize("how", [HOW._replace(overwrite="identical"), HOW._replace(inplace=True)])
+    def test_what_is_there_already_or_was_written_in_place_survives_a_power_loss(self, place: Place, tmp_path: Path,
+                                                                                 how: How) -> None:
+        path, synced = make(tmp_path / "origin.dat", content_of(1000)), []
+        deliver(place, path, how=how)  # without: whoever did this may have been killed before it was synced
+
+        class Session(FileSession):
+            def sync(self, path: str) -> None:
+                synced.append(path)
+        with Session(place.settings) as session:
+            send(place, session, path, how=how._replace(sync=True))
+        assert synced == [f"{tmp_path}/place/origin.dat", f"{tmp_path}/place"]
 
     @pytest.mark.parametrize("overwrite", ["identical", "replace"])
     def test_a_file_is_not_moved_onto_itself(self, place: Place, tmp_path: Path, overwrite: str) -> None:

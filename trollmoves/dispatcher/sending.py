@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 from collections.abc import Callable
@@ -52,13 +51,13 @@ class Sending:
         """How many files may go to the host at a time. Raises `DestinationInvalid`, `MissingLibrary`."""
         return self._target.transfers_per_host or mover_for(self.route.host.scheme).abilities.parallel
 
-    def send(self, trigger: Trigger, attempt: int, sessions: Sessions) -> Receipt:
-        """Deliver the file of *trigger*. Raises a `MoveError`."""
+    def send(self, trigger: Trigger, transfer: str, attempt: int, sessions: Sessions) -> Receipt:
+        """Deliver the file of *trigger*; *transfer* as for `moving.How`. Raises a `MoveError`."""
         with opened(_local(trigger)) as origin:
             self._check_origin(origin)
             place = self._place(trigger, origin)
             how = how_to_move(self._attributes, origin, place.exact, deleting=False)
-            how = how._replace(transfer=_transfer(trigger, self.route), resume=how.resume or attempt > 1)
+            how = how._replace(transfer=transfer, resume=how.resume or attempt > 1)
             return self._moved(origin, place, how, sessions)
 
     def _check_origin(self, origin: Origin) -> None:
@@ -85,9 +84,9 @@ class Sending:
             raise TemporaryError(str(error)) from error
 
 
-def runner(sending: Sending, trigger: Trigger, attempt: int) -> Callable[[Sessions], Receipt]:
+def runner(sending: Sending, trigger: Trigger, transfer: str, attempt: int) -> Callable[[Sessions], Receipt]:
     """`Sending.send` as a worker runs it."""
-    return lambda sessions: sending.send(trigger, attempt, sessions)
+    return lambda sessions: sending.send(trigger, transfer, attempt, sessions)
 
 
 def _local(trigger: Trigger) -> str:
@@ -98,8 +97,3 @@ def _local(trigger: Trigger) -> str:
     if not posixpath.isabs(trigger.path):
         raise Denied("the uri is no absolute path")
     return trigger.path
-
-
-def _transfer(trigger: Trigger, route: Route) -> str:
-    """The same for every attempt to send this file there."""
-    return hashlib.sha256(f"{trigger.key}|{route.label}".encode("utf-8", "replace")).hexdigest()[:32]

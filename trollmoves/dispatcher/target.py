@@ -101,7 +101,8 @@ class Target(Deliveries):
         if sending is None:
             self._reroute(row, trigger)
             return None
-        return Delivery(runner(sending, trigger, row["attempt"] + 1), trigger.path, sending.route.label, (sending.route, trigger))
+        run = runner(sending, trigger, self.transfer(row, sending.route.label), row["attempt"] + 1)
+        return Delivery(run, trigger.path, sending.route.label, (sending.route, trigger))
 
     def _reroute(self, row: Any, trigger: Trigger) -> None:
         """The place this file was to go to is configured no more: ask the configuration anew."""

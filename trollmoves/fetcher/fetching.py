@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -168,8 +167,7 @@ class Fetching(Deliveries):
             logger.error("[%s] %s cannot be fetched: %s", self.name, row["identity"], error)
             self.end(row, str(error))
             return None
-        transfer = hashlib.sha256(f"{row['key']}|{path}".encode("utf-8", "replace")).hexdigest()[:32]
-        run = partial(fetch, self._plan.opener, self._receiving, place, path, transfer)
+        run = partial(fetch, self._plan.opener, self._receiving, place, path, self.transfer(row, path))
         return Delivery(run, str(place), path, trigger, path)
 
     def report(self, flight: Flight, receipt: Receipt) -> tuple[str, bytes] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -131,8 +130,7 @@ class Moving(Deliveries):
         fields = {name: value if name in ("uid", "uri") else moment(value) for name, value in said.items()}
         fields |= self._pattern.parse(said["uri"]) or {}
         origin = Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
-        transfer = hashlib.sha256(f"{row['key']}|{place.label}".encode("utf-8", "replace")).hexdigest()[:32]
-        run = partial(self._sending.send, origin, place, fields, transfer, row["attempt"] > 0)
+        run = partial(self._sending.send, origin, place, fields, self.transfer(row, place.label), row["attempt"] > 0)
         # Of two contents of one name the newer must come last.
         return Delivery(run, origin.path, place.label, said, (place.label, row["path"]))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from trollmoves.errors import (
+    Busy,
     ConnectionLost,
     Denied,
     DestinationFull,
@@ -70,12 +71,16 @@ class FileSession(Session):
         self._link = bool(settings.parameters.get("link")) and settings.file_mode is None  # a link has the mode of the origin
         self._sums = settings.checksum != "never"
         self._pace = settings.pace("")
+        self._written: tuple[str, os.stat_result] | None = None
+        """What was put last, and where."""
         self._lasting: set[tuple[str, int, int]] = set()
         """Directories that were synced with all above them: path, device, inode."""
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
+        self._written = None
         try:
             if self._link and _linked(origin, path):
+                self._written = path, os.fstat(origin.descriptor)
                 return Sent(origin.size, None, "size")
             return self._copied(origin, path, progress)
         except OSError as error:
@@ -91,6 +96,7 @@ class FileSession(Session):
             if self._file_mode is not None:
                 os.fchmod(target, self._file_mode)
             _keep_attributes(origin, target, mode=self._file_mode is None)
+            self._written = path, os.fstat(target)
         finally:
             os.close(target)
         progress(sent.size)
@@ -120,6 +126,8 @@ class FileSession(Session):
 
     def rename(self, source: str, target: str) -> None:
         try:
+            if self._is_of_others(source):
+                raise Busy(f"{target}: somebody else writes a file of this name there as well, also by way of {source}")
             os.rename(source, target)
             if self._link:
                 # Two names of one file: rename does nothing and leaves the first.
@@ -128,9 +136,19 @@ class FileSession(Session):
         except OSError as error:
             raise translated(error, target) from error
 
+    def _is_of_others(self, path: str) -> bool:
+        """Whether what is at *path*, where we have put a file, is another one: of a mover that uses the same temporary name, and
+        perhaps not whole. (One that is has the size; and some network file systems give a file another inode when they like.)"""
+        if self._written is None or self._written[0] != path:
+            return False
+        there, ours = os.lstat(path), self._written[1]
+        same = there.st_mtime_ns == ours.st_mtime_ns or os.path.samestat(there, ours)
+        return there.st_size != ours.st_size or not same
+
     def remove(self, path: str) -> None:
         try:
-            os.unlink(path)
+            if not self._is_of_others(path):
+                os.unlink(path)
         except FileNotFoundError:
             return
         except OSError as error:

@@ -110,6 +110,7 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
     is_free = place.is_local and not _is_other(origin, place.path)
     present = None if is_free else _already_there(origin, place.path, session, abilities, how)
     if present is not None and not (place.is_local and _may_be_origin(origin, place.path, how)):
+        _make_last(place.path, session, abilities, how)  # whoever put it there may have died before
         return Receipt(place.exact, origin.size, present, "sum", seconds=time.monotonic() - started, copied=False)
     direct = how.inplace or (abilities.atomic_put and not abilities.rename)
     if not (direct or abilities.rename):
@@ -117,7 +118,9 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
     temporary = place.path if direct else temporary_name(place.path, how.transfer, how.temporary_prefix)
     try:
         sent = _put_verified(origin, temporary, session, abilities, how, progress)
-        if not direct:
+        if direct:
+            _make_last(place.path, session, abilities, how)
+        else:
             _put_in_place(temporary, place.path, session, abilities, how)
     except BaseException as error:
         if not direct or not abilities.atomic_put:
@@ -227,6 +230,12 @@ def _compare_checksums(sent: Sent, origin: Origin, path: str, session: Session) 
     if theirs != ours:
         raise VerificationFailed(f"{path}: checksum {theirs} arrived, {ours} was sent")
     return sent._replace(checksum=ours, verified="sum")
+
+
+def _make_last(path: str, session: Session, abilities: Abilities, how: How) -> None:
+    if how.sync and abilities.sync:
+        session.sync(path)
+        session.sync(posixpath.dirname(path))
 
 
 def _put_in_place(temporary: str, path: str, session: Session, abilities: Abilities, how: How) -> None:

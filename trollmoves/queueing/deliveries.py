@@ -6,6 +6,7 @@ A file that waits is a row of `files`: `provider` names the host it waits for, `
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
@@ -117,6 +118,12 @@ class Deliveries(ABC):
             return State.GIVEN_UP, None
         wait = wait_after(error, flight.attempt)
         return (State.GIVEN_UP if wait is None else State.FAILED), wait
+
+    def transfer(self, row: Any, place: str) -> str:
+        """Names the delivery of *row* to *place*: the same for every attempt, and another one in every other process, which may
+        deliver the same file to the same place at the same time."""
+        text = f"{self._journal.epoch}|{row['key']}|{place}"
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
     def settled(self, row: Any) -> None:  # noqa: B027 - not every role cares
         """The journal has what became of the file in *row* (as it was before): delivered, given up, or to be tried again."""

@@ -95,10 +95,11 @@ def announced_path(uris: tuple[str, ...]) -> bytes:
     return paths[0] if len(paths) == 1 else b"sha256:" + hashlib.sha256(b"\0".join(paths)).hexdigest().encode()
 
 
-def transfer_id(row: Any, consumer: Consumer, destination: Destination, request: str, message: Message) -> str:
+def transfer_id(row: Any, consumer: Consumer, destination: Destination, request: str, message: Message, epoch: str) -> str:
     """What makes two requests the same: content, consumer and destination; for upstream clients, which repeat a request letter by
-    letter, the letters."""
-    parts = [str(row["id"]), row["key"], consumer.group or consumer.client, destination.exact, destination.user or ""]
+    letter, the letters. With the *epoch* of our journal, as temporary names are made of it: another server may send the same file
+    to the same place at the same time."""
+    parts = [epoch, str(row["id"]), row["key"], consumer.group or consumer.client, destination.exact, destination.user or ""]
     if not request:
         parts.append(hashlib.sha256(message.raw).hexdigest())
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:32]

@@ -202,7 +202,7 @@ class Serving:
     def _push_one(self, row: Any, served: Served, waiter: Waiter) -> bytes | None:
         message, consumer, request = waiter.message, waiter.consumer, waiter.request
         destination = parse_destination(message.fields.get("destination"))
-        transfer = transfer_id(row, consumer, destination, request, message)
+        transfer = transfer_id(row, consumer, destination, request, message, self._journal.epoch)
         running = self._moves.get(transfer)
         if running is not None:
             self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
