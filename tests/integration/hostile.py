@@ -110,6 +110,13 @@ class Victim:
     def resident(self) -> int:
         return _from_status(self.program.pid, "VmRSS") * 1024
 
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.program.pid}/clear_refs").write_text("5")
+
+    def peak(self) -> int:
+        """The most bytes of memory it had since `forget_peak`."""
+        return _from_status(self.program.pid, "VmHWM") * 1024
+
     def threads(self) -> int:
         return _from_status(self.program.pid, "Threads")
 

@@ -379,6 +379,51 @@ def test_a_client_that_never_reads_its_replies_costs_little(victim: Victim) -> N
         victim.unharmed()
 
 
+def test_a_flood_of_large_requests_waits_at_those_who_sent_it(victim: Victim) -> None:
+    """Not only is the memory given back: it is never taken."""
+    raw, count, peers = text("ack", {"uri": "/nowhere", "uid": "no", "padding": "x" * 900_000}), 150, 4
+    victim.forget_peak()
+    before = victim.resident()
+    with contextlib.ExitStack() as stack:
+        connected = [stack.enter_context(Peer(victim.port)) for _ in range(peers)]
+        for peer in connected:
+            for _ in range(count):
+                peer.socket.send_multipart([b"", raw], copy=False)
+        for peer in connected:
+            assert all("not reachable" in str(peer.receive(60)) for _ in range(count))
+    assert victim.peak() - before < peers * 32 * 2**20
+
+
+def test_replies_that_nobody_reads_are_not_kept(victim: Victim) -> None:
+    raw = text("ack", {"uri": gold(victim), "uid": "gold.bin", "padding": "x" * 15_000})
+    victim.forget_peak()
+    before = victim.resident()
+    with Peer(victim.port, {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}) as peer, Peer(victim.port) as honest:
+        for number in range(6000):
+            peer.socket.send_multipart([b"", raw], copy=False)
+            if number % 100 == 0:
+                assert " pong " in honest.ask(text("ping"), 30)
+        assert " pong " in honest.ask(text("ping"), 30)
+    assert victim.peak() - before < 32 * 2**20
+
+
+def test_refused_pushes_to_ever_other_places_fill_neither_journal_nor_log(tmp_path: Path) -> None:
+    count = 500
+    with victim_and_peer(tmp_path) as (victim, peer):
+        before = rows(victim.journal, "SELECT state FROM files")
+        for number in range(count):
+            peer.send(victim.push(gold(victim), f"ftp://192.0.2.77/{number}/"))
+        assert all("is not allowed" in str(peer.receive(30)) for _ in range(count))
+        for number in range(count):
+            peer.send(victim.push("/nowhere", f"ftp://192.0.2.77/{number}/"))
+        assert all("not reachable" in str(peer.receive(30)) for _ in range(count))
+        assert rows(victim.journal, "SELECT state FROM files") == before  # nobody has tried anything
+        assert rows(victim.journal, "SELECT count(*) FROM transfers WHERE state = 'given_up'")[0][0] <= 100
+        said = victim.program.output().splitlines()
+        assert sum(" is not allowed " in line or " not reachable" in line for line in said) <= 100
+        assert any("are counted" in line for line in said)
+
+
 def test_five_hundred_connections_are_served(victim: Victim) -> None:
     connections = [socket.create_connection(("127.0.0.1", victim.port)) for _ in range(500)]
     try:

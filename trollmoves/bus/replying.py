@@ -24,7 +24,11 @@ LARGEST_REQUEST = 2**20
 REQUESTS_PER_TURN = 200
 WEIGHTS = {"replay": 20, "info": 20, "ack": 2}
 """How much of a turn's number a request makes up, where one costs more than others: a ping must not wait for hundreds of them."""
-LARGE_REPLY = 16 * 1024
+LARGE_REQUEST = 64 * 1024
+"""Bytes; a larger request makes up more of a turn."""
+MOST_WAITING = 16
+"""Requests of one connection that wait here; the rest stays with who sent it. They may all be of the largest size."""
+LARGE_REPLY = 1024
 """Bytes; larger replies are only sent to peers that read theirs."""
 MOST_UNREAD = 512 * 1024
 """Bytes that the system may hold for a peer when a large reply is to be added."""
@@ -53,7 +57,7 @@ class Replier:
         self.malformed = 0
         self.unread = 0
         # A reply that cannot be queued is dropped (its connection is gone, or its reader stopped reading): nobody else waits.
-        self._socket, self.port = bound(zmq.ROUTER, address, port, {zmq.MAXMSGSIZE: largest})
+        self._socket, self.port = bound(zmq.ROUTER, address, port, {zmq.MAXMSGSIZE: largest, zmq.RCVHWM: MOST_WAITING})
         loop.register(self._socket, self._read)
 
     def reply(self, asker: Asker, raw: bytes) -> None:
@@ -78,7 +82,7 @@ class Replier:
                 request = self._receive()
             except zmq.Again:
                 break
-            room -= 1 if request is None else WEIGHTS.get(request[1].type, 1)
+            room -= 1 if request is None else WEIGHTS.get(request[1].type, 1) + len(request[1].raw) // LARGE_REQUEST
             if request is not None:
                 requests.append(request)
         if requests:

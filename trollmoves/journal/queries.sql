@@ -532,6 +532,12 @@ DELETE FROM removals WHERE file = ?;
 -- One list of ids in JSON: the table is gone through once for all of them.
 DELETE FROM announcements WHERE file IN (SELECT value FROM json_each(?));
 
+-- name: bound_failures
+-- Of the moves of a file that failed the last hundred are kept: who asks chooses the destination, and may choose ever another one.
+DELETE FROM transfers WHERE file = ? AND state IN ('failed', 'given_up') AND transfer NOT IN (
+    SELECT transfer FROM transfers AS kept WHERE kept.file = ? AND kept.state IN ('failed', 'given_up')
+    ORDER BY kept.time DESC LIMIT 100);
+
 -- name: remove_transfers_of
 DELETE FROM transfers WHERE file = ?;
 

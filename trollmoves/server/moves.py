@@ -29,9 +29,11 @@ from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.pushing import Member, Push, Pushing
+from trollmoves.server.refusals import Refusals
 from trollmoves.server.removing import Removing
 from trollmoves.server.replies import Replies, shown, verdict
 from trollmoves.server.requests import Consumer, Waiter, members
+from trollmoves.server.rights import NotAllowed
 from trollmoves.server.shares import Shares
 from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing
 from trollmoves.server.small_moves import Order, SmallMoves
@@ -157,6 +159,7 @@ class Moves:
         self._replies = replies
         self._reply = reply
         self.sharing = Sharing(journal, replies, reply, self.say)
+        self.refusals = Refusals(loop)
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
         self._started = Shares()
@@ -339,9 +342,9 @@ class Moves:
             state = State.GIVEN_UP if ends else State.FAILED
             error = outcome if isinstance(outcome, MoveError) else MoveError(f"{type(outcome).__name__}: {outcome}")
             detail = shown(error)
-            logger.warning("%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact, detail,
-                           exc_info=None if isinstance(outcome, MoveError) else outcome)
-            self._record(moving, state, now, detail, detail, [], error)
+            self.refusals.say(moving.push.peer, "%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact,
+                              detail, error=None if isinstance(outcome, MoveError) else outcome)
+            self._record(moving, state, now, detail, detail, [("bound_failures", [(moving.file, moving.file)])], error)
             return
         detail = _summary(outcome)
         receipt = orjson.dumps(outcome).decode()
@@ -368,10 +371,14 @@ class Moves:
             self._loop.call(self._write_ended)
         if moving.shown:
             more = [*more, ("end_progress", [(moving.file,)])]
+        only_refused = isinstance(outcome, NotAllowed) and not moving.noted
         transfer, step = _records(moving, state, now, detail, receipt)
         self._ended.append((moving, outcome))
         self._ended_transfers.append(transfer)
-        self._ended_steps.append(step)
+        if only_refused:  # by whom may be anybody, and the file is what it was
+            more = [*more, ("note", [{"line": step[3], "id": moving.file}])]
+        else:
+            self._ended_steps.append(step)
         self._ended_more += more
 
     def _write_ended(self) -> None:

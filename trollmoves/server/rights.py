@@ -6,6 +6,7 @@ or to a local path when the peer is this machine. Everything else stands in `all
 
 from __future__ import annotations
 
+import math
 import posixpath
 import time
 from collections.abc import Sequence
@@ -22,6 +23,10 @@ KEEP = 5.0
 MOST_KEPT = 1000
 
 
+class NotAllowed(Denied):
+    """Who asks may not have files there. Nothing was tried, so nothing is said of the file."""
+
+
 class Rights:
     """The rights that one section gives."""
 
@@ -33,12 +38,12 @@ class Rights:
         self._lately: dict[tuple[Destination, str], tuple[Destination, float]] = {}
 
     def check(self, destination: Destination, peer: str) -> Destination:
-        """The destination to use, its path without `//` and `/./`. Raises `Denied`, naming the option to set.
+        """The destination to use, its path without `//` and `/./`. Raises `NotAllowed`, naming the option to set.
 
         May ask a name server, so it belongs into a worker. What was allowed counts for a few seconds.
         """
         now = time.monotonic()
-        allowed, since = self._lately.get((destination, peer), (destination, 0.0))
+        allowed, since = self._lately.get((destination, peer), (destination, -math.inf))
         if now - since < KEEP:
             return allowed
         allowed = self._examine(destination, peer)
@@ -56,7 +61,7 @@ class Rights:
     def _examine(self, destination: Destination, peer: str) -> Destination:
         place = destination.with_path(_normal(destination.path))
         if destination.password is not None and not self._inline_credentials:
-            raise Denied(f"{place.exact}: credentials in requests are refused here (allow_inline_credentials = false)")
+            raise NotAllowed(f"{place.exact}: credentials in requests are refused here (allow_inline_credentials = false)")
         if self._any or any(_matches(place, pattern) for pattern in self._allowed):
             return place
         if place.is_local and is_own_address(peer):
@@ -65,8 +70,8 @@ class Rights:
             pinned = _pinned_to_peer(place, peer)
             if pinned is not None:
                 return pinned
-        raise Denied(f"{place.exact} is not allowed for {peer}: to allow it, add to section [{self._section}] of the server "
-                     f"allowed_destinations = {_suggestion(place)}")
+        raise NotAllowed(f"{place.exact} is not allowed for {peer}: to allow it, add to section [{self._section}] of the server "
+                         f"allowed_destinations = {_suggestion(place)}")
 
 
 def _normal(path: str) -> str:

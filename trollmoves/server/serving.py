@@ -282,7 +282,7 @@ class Serving:
         return next((row for row in rows if row["chain"] in self.chains and is_about(row, uris)), None)
 
     def _log_refusal(self, asker: Asker, message: Message, error: MoveError) -> None:
-        logger.warning("refused %s of %s: %s", message.type, asker.address, shown(error))
+        self._moves.refusals.say(asker.address, "refused %s of %s: %s", message.type, asker.address, shown(error))
 
     def _status(self, asker: Asker, message: Message) -> bytes | None:
         """Somebody waits for long moves: the answers come when they are over, or after a while as `pending`."""
@@ -311,7 +311,8 @@ class Serving:
         """Somebody does not want any more what it asked for."""
         asked = _named(message)
         ended = [request for request in asked if self._moves.cancel(request)]
-        logger.info("%s cancelled %d requests, of which %d were under way", asker.address, len(asked), len(ended))
+        if ended:
+            logger.info("%s cancelled %d requests, of which %d were under way", asker.address, len(asked), len(ended))
         said = {"version": PROTOCOL, "request": request_id(message), "cancelled": ended}
         return self._envelope.encode(message.subject, "ack", {EXTENSION: said})
 
