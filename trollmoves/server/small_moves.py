@@ -96,6 +96,8 @@ class SmallMoves:
         """Have them done, one after the other."""
         self._waiting.extend(orders)
         self._give()
+        if self._pipe is None:
+            self._leave(self._waiting)
         self._look_later()
 
     def _look(self) -> None:
