@@ -12,12 +12,17 @@ from trollmoves.bus.addresses import own_address
 from trollmoves.bus.advertising import Advertising
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.sockets import NOW, bound, close
+from trollmoves.bus.subscribers import Subscribers
 from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
 
-LONGEST_SUBSCRIPTION = 4096
-"""Bytes; ZeroMQ keeps a node in memory for each, and cuts off a peer that sends more."""
+MOST_WAITING = 1
+"""Subscriptions of one connection that wait; the rest stays with who sent them. ZeroMQ takes in all that wait before it gives us
+the first: of several it would find more and more, as long as somebody sends them faster than they are taken in."""
+LONGEST_SUBSCRIPTION = 1024
+"""Bytes; ZeroMQ keeps a node in memory for each, and cuts off a peer that sends more. Taking in one that is longer lasts long
+enough for the next to come."""
 
 
 class Publisher:
@@ -27,8 +32,10 @@ class Publisher:
         """Listen on *port* (0: a free one). *subscribed* is called with the text of each new subscription."""
         self._loop = loop
         self._subscribed = subscribed
-        self._socket, self.port = bound(zmq.XPUB, address, port, {zmq.XPUB_VERBOSE: 1, zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION})
+        self._socket, self.port = bound(zmq.XPUB, address, port, {
+            zmq.XPUB_VERBOSE: 1, zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION, zmq.RCVHWM: MOST_WAITING})
         self._subscriptions: set[bytes] = set()
+        self._subscribers = Subscribers(self.port)
         self._address = address
         self._advertising: Advertising | None = None
         loop.register(self._socket, self._read)
@@ -55,9 +62,11 @@ class Publisher:
     def _read(self) -> None:
         for _ in range(100):
             try:
-                frame = self._socket.recv(NOW)
+                received = self._socket.recv(NOW, copy=False)
             except zmq.Again:
                 return
+            self._subscribers.count(received)
+            frame = received.bytes
             if frame[:1] == b"\x00":  # the last one with this subscription has gone
                 self._subscriptions.discard(frame[1:])
             elif frame[:1] == b"\x01":
