@@ -91,7 +91,7 @@ class Intake:
             return False
         if self._pattern.parse(path) is None:
             if say:
-                logger.warning("%s matches the wildcards of origin, but its fields cannot be read: not moved", path)
+                logger.warning("%r matches the wildcards of origin, but its fields cannot be read: not moved", path)
             return False
         return True
 

@@ -146,7 +146,7 @@ class Announcing:
             return None
         fields = self._pattern.parse(named or arrival.path)
         if fields is None:
-            logger.warning("%s matches the wildcards of origin, but its fields cannot be read: not announced", arrival.path)
+            logger.warning("%r matches the wildcards of origin, but its fields cannot be read: not announced", arrival.path)
             return None
         try:
             fresh = self._composed(arrival, path, fields, file)
