@@ -64,6 +64,8 @@ class Workers:
         self._ready: dict[Hashable, None] = {}
         """Hosts with work and room, in the order they came."""
         self._threads: set[threading.Thread] = set()
+        self._starting: set[threading.Thread] = set()
+        """Made just now, and have not looked for work yet."""
         self._idle = 0
         self._open = True
         self._progress: dict[Hashable, float] = {}
@@ -99,7 +101,7 @@ class Workers:
         near = len(self._ready) - far
         wanted = max(wanted, max(0, min(near, self.most - self._busy)) + max(0, min(far, self.most_far - self._busy_far)))
         self._condition.notify(min(wanted, self._idle))
-        for _ in range(wanted - self._idle):
+        for _ in range(wanted - self._idle - len(self._starting)):
             self._start_thread()
 
     def _offer(self, host: Hashable) -> None:
@@ -116,10 +118,11 @@ class Workers:
         return piece.limit
 
     def _start_thread(self) -> None:
-        if len(self._threads) >= self.most + self.most_far + SPARE:  # some have just been made, and did not take their work yet
+        if len(self._threads) >= self.most + self.most_far + SPARE:
             return
         thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}", daemon=True)
         self._threads.add(thread)
+        self._starting.add(thread)
         thread.start()
 
     def stop(self, grace: float) -> int:
@@ -159,6 +162,7 @@ class Workers:
         """The next pieces for one host; empty when the thread shall end."""
         idle_until = time.monotonic() + IDLE
         with self._condition:
+            self._starting.discard(threading.current_thread())
             while (host := self._next_host()) is None:
                 left = idle_until - time.monotonic()
                 if not self._open or left <= 0:

@@ -57,6 +57,16 @@ def test_no_more_than_the_limit_at_a_time(pool: Pool) -> None:
     assert most[0] == 2
 
 
+def test_a_thread_that_is_about_to_begin_is_not_made_again(pool: Pool) -> None:
+    """However fast work comes."""
+    pool.workers.most_far = 32
+    with pool.workers._condition:  # no thread gets to its work meanwhile
+        for number in range(30):
+            pool.submit(("a", lambda number=number: number))
+        assert len(pool.workers._threads) == 1
+    eventually(lambda: len(pool.results) == 30, message="all results")
+
+
 def test_a_host_that_hangs_holds_up_no_other(pool: Pool) -> None:
     go = threading.Event()
     pool.submit(("slow", go.wait), ("slow", go.wait), limit=1)
