@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checker import content_at, rows
-from tests.faults.network import Network
+from tests.faults.network import Network, Recorder
 from tests.support.eventually import eventually
 
 
@@ -67,4 +67,30 @@ def test_a_publication_that_was_about_to_be_sent_waits_for_subscribers(tmp_path:
         assert [data["uid"] for data in network.recorder.files()] == ["one.bin"]
         network.settle()
         assert network.stop() == [0, 0]
+        network.check()
+
+
+@pytest.mark.slow
+def test_a_publication_that_waited_for_subscribers_and_was_not_sent_is_no_repetition(tmp_path: Path) -> None:
+    """Its client is killed, more than once, while it waits; what was sent before has its mark when it is sent again."""
+    network = Network(tmp_path, killed=True)
+    network.recorder.close()
+    with network:
+        published = network.arm("client.published", 1)
+        network.start()
+        network.write("sent.bin", os.urandom(1000))
+        eventually(lambda: not published.running, 40, message="the client crashed after it published")
+        for name in ("first.bin", "second.bin"):
+            network.disarm()
+            network.client.start()
+            network.write(name, os.urandom(1000))
+            eventually(lambda name=name: rows(network.client_journal, "SELECT 1 FROM files WHERE identity = ? "
+                                              "AND state = 'publishing'", name), 10, interval=0.01, message="it waits")
+            network.client.kill()
+        network.recorder = Recorder(network.client_port)
+        network.client.start()
+        eventually(lambda: len(network.recorder.files()) == 3, 30, message="the recorder heard them")
+        marked = {data["uid"] for data in network.recorder.files() if data["trollmoves"].get("redelivered")}  # type: ignore[attr-defined]
+        assert marked == {"sent.bin"}
+        network.settle()
         network.check()

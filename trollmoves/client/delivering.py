@@ -31,6 +31,9 @@ from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode, 
 
 CONFIRMED_AT = "confirmed:"
 """With the name of the chain: a value in the journal, before which time all that was published is confirmed."""
+HELD_FROM = "held from:"
+"""With the name of the chain: a value in the journal, the position from which on nothing was sent yet because subscribers are
+waited for; empty when they are not."""
 NOTE_CONFIRMED_EVERY = 10.0
 ACK_TIMEOUT = 60.0
 PAGE = 500
@@ -64,7 +67,7 @@ class Delivering:
         self._landed = landed
         self._closed = False
         self._first = journal.head + 1
-        """The position of our first publication: those before it were perhaps sent by an earlier chain."""
+        """The position of the first publication that was certainly not sent: those before it an earlier chain perhaps sent."""
         self._reached = 0
         """All publications up to this position were sent."""
         self._holds = True
@@ -85,18 +88,30 @@ class Delivering:
     def start(self) -> None:
         """Publish, once somebody listens: what is sent before anybody has connected is heard by nobody. What the last process
         published and perhaps did not confirm is confirmed."""
+        held = self._journal.find_one("meta", (HELD_FROM + self._settings.name,))
+        if held is not None and held["value"]:  # it ended before it sent anything
+            self._first = min(self._first, int(held["value"]))
+        self._journal.write([self._hold_from(str(self._first))])
         left = self._journal.find_one("unpublished", (self._settings.name, 0, 1))
         self._reached = (self._first if left is None else left["position"]) - 1
         self._await_listeners(time.monotonic() + LISTENERS_WAIT)
         self._confirm_again()
 
+    def _hold_from(self, position: str) -> Operation:
+        return "put_meta", [(HELD_FROM + self._settings.name, position)]
+
     def _await_listeners(self, latest: float) -> None:
         if self._stream.is_heard:
-            self._loop.after(AFTER_FIRST_LISTENER, self._publish_held)
+            self._loop.after(AFTER_FIRST_LISTENER, self._release)
         elif time.monotonic() < latest:
             self._loop.after(LISTENERS_WAIT / 60, lambda: self._await_listeners(latest))
         else:
-            self._publish_held()
+            self._release()
+
+    def _release(self) -> None:
+        """What waits may be sent from now on; the journal knows it first."""
+        if not self._closed:
+            self._journal.write([self._hold_from("")], self._publish_held)
 
     def _publish_held(self) -> None:
         """Send what waits in the journal, page by page; when nothing does any more, deliveries are published at once."""
