@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.compatibility.network import ask
 from tests.faults.network import Network
-from tests.integration.requesting import Scene
+from tests.integration.requesting import ENVELOPE, Scene
 from tests.support.eventually import eventually, never
 from trollmoves.bus.requesting import new_request
-from trollmoves.messages import Message
+from trollmoves.messages import EXTENSION, Message
 
 
 @contextmanager
@@ -93,3 +94,20 @@ def test_a_client_that_is_named_by_its_address_cannot_be_spoken_for(tmp_path: Pa
         for name in ("recv@192.0.2.7/a", "192.0.2.7", "192.0.2.7/a"):
             delivered(scene, announcement, name)
         never(lambda: not is_there(scene, "a.bin"), 3.0, message="a name counts for an address")
+
+
+@pytest.mark.parametrize("delete", ["all", "first"])
+def test_who_was_not_served_cannot_confirm(tmp_path: Path, delete: str) -> None:
+    """Not by a made-up request, nor by saying that it is somebody who was served, even from the same machine."""
+    with serving(tmp_path, delete) as scene:
+        announcement = scene.announced("a.bin")
+        request = delivered(scene, announcement, "recv@one/a", confirmed=False)
+        scene.confirm(announcement, new_request())
+        scene.confirm(announcement, "r:")
+        extension = {**announcement.extension, "client": "recv@one/a", "group": "recv@one/a"}
+        for said in ({}, {"request": new_request()}):
+            data = {**announcement.fields, EXTENSION: {**extension, **said}}
+            assert ask(scene.network.request_ports[0], ENVELOPE.encode(announcement.subject, "ack", data)) is not None
+        never(lambda: not is_there(scene, "a.bin"), 4.0, message="a stranger's word counts")
+        scene.confirm(announcement, request)
+        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when who was served confirms")

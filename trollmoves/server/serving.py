@@ -326,9 +326,9 @@ class Serving:
         now = time.time()
         line = step_line(State.ACKNOWLEDGED, now, asker.address)
         records: list[Operation] = []
-        if (self._journal.find_one("delivered_to", (row["id"], asker.address))
-                or is_trusted(asker.address, served.settings.trusted_acks)):
-            had = had_elsewhere(row["id"], row["chain"], Consumer.of(asker, message), asker.address, now)
+        consumer = Consumer.of(asker, message)
+        if is_trusted(asker.address, served.settings.trusted_acks) or self._got_it(row["id"], consumer):
+            had = had_elsewhere(row["id"], row["chain"], consumer, asker.address, now)
             records = [had, *served.removing.schedule(row["id"])]
             if row["state"] != State.ACKNOWLEDGED:
                 records.append(("step", [(State.ACKNOWLEDGED, now, row["attempt"], line, row["id"])]))
@@ -341,6 +341,11 @@ class Serving:
                             asker.address, row["identity"], asker.address, served.settings.name)
         self._new_records += records
         return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
+
+    def _got_it(self, file: int, consumer: Consumer) -> bool:
+        """Whether we delivered the file to an upstream client, which has no other name than its address. A client with a name
+        confirms by the ids of its requests, which nobody else knows: its name alone proves nothing."""
+        return not consumer.group and self._journal.find_one("delivered_to", (file, consumer.client)) is not None
 
     def _confirm(self, asker: Asker, message: Message) -> bytes | None:
         """Our clients confirm many deliveries at once, each by its position and the id of its request."""
