@@ -68,7 +68,7 @@ class UpstreamPast:
             logger.warning("[%s] the upstream server %s does not tell what it announced while we did not listen: files may be "
                            "missing", self._chain, address)
             return
-        uids = [str(name).rpartition("/")[2] for name in names[:MOST_NAMES]]
+        uids = list(dict.fromkeys(str(name).rpartition("/")[2] for name in names[:MOST_NAMES]))  # some are announced twice
         self._loop.after(ON_THE_WAY, lambda: self._compare(address, uids))
 
     def _compare(self, address: str, uids: list[str]) -> None:
