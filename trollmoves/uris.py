@@ -93,7 +93,7 @@ class Destination:
 
     def with_host(self, host: str, port: int | None = None) -> Destination:
         """The same place on another host (a backup target): the user stays, port and password do not."""
-        return replace(self, host=host, port=port, password=None)
+        return replace(self, host=host, port=port, password=None, connect_to="")
 
     def with_login(self, login: str | None) -> Destination:
         """With `user[:password]`; unchanged when *login* is empty."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +106,7 @@ def test_hide_password(text: str, hidden: str) -> None:
 def test_derived_destinations() -> None:
     place = parse_destination("scp://me:pw@one:22/in/")
     assert str(place.with_host("two")) == "scp://me@two/in/" and place.with_host("two").password is None
+    assert replace(place, connect_to="192.0.2.1").with_host("two").connect_to == ""
     assert place.with_login("you:x").with_credentials == "scp://you:x@one:22/in/"
     assert place.with_login("you").password is None
     assert place.with_login(None) is place
