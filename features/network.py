@@ -63,9 +63,9 @@ class Network:
             program = self.programs[name] = Program(argv, self.root / f"{name}.log", name=name)
         began = program.mark()
         program.start()
-        program.wait_for(READY[role], seconds=20, since=began)
+        program.wait_for(READY[role], since=began)
         if name in self._sockets:  # what is published before the subscription has come is heard by nobody
-            eventually(lambda: self._sockets[name].poll(0), 20, message=f"the first beat of {name}")
+            eventually(lambda: self._sockets[name].poll(0), message=f"the first beat of {name}")
 
     def logs(self) -> str:
         return "\n".join(f"--- {name}\n{program.output()[-4000:]}" for name, program in self.programs.items())
@@ -73,7 +73,7 @@ class Network:
     def ask(self, *words: str) -> str:
         """What `trollmoves WORDS` prints about the journals of this network."""
         journals = [word for name in self.programs for word in ("--journal", str(self.journal(name)))]
-        done = subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", *words, *journals], cwd=CHECKOUT, timeout=30,
+        done = subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", *words, *journals], cwd=CHECKOUT, timeout=120,
                               capture_output=True, text=True, check=words[0] != "status", env=clean_environment())
         return done.stdout
 

@@ -86,7 +86,7 @@ def test_the_spare_fetches_when_the_primary_is_gone(network: Network, server_mak
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("primary_make", [OURS, UPSTREAM])
 def test_our_spare_takes_over_what_a_dying_primary_had_asked_for(network: Network, primary_make: Make) -> None:
     """The primary says `push` in public, its request never reaches the server, and it is killed."""

@@ -295,6 +295,8 @@ class MoverContract:
     """Odd names that this kind of server, or its protocol, cannot have."""
     many = 1000
     """How many files one session moves in a row."""
+    replaces_at_once = True
+    """Whether the server can put a file in the place of another; else there is a moment with neither."""
 
     @pytest.fixture(autouse=True)
     def no_secret_in_the_log(self, place: Place, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
@@ -383,7 +385,8 @@ class MoverContract:
             deliver(place, tmp_path / "new.dat", "first.dat", progress=slow)
         reader.look()
         assert reader.looks > 1
-        assert reader.seen == {hashlib.sha256(old).digest(), hashlib.sha256(new).digest()}
+        allowed = set() if self.replaces_at_once else {None}
+        assert reader.seen - allowed == {hashlib.sha256(old).digest(), hashlib.sha256(new).digest()}
 
     def test_the_prefix_of_upstream_names_the_temporary_file(self, place: Place, tmp_path: Path) -> None:
         """`use_tmp_on_transfer` and `tmp_prefix`; where no name is needed the file goes to its own as before."""
@@ -712,7 +715,7 @@ class NetworkContract(MoverContract):
 
     def test_a_pause_that_the_bandwidth_asks_for_is_no_stall(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", content_of(200_000))
-        settings = replace(place.settings, stall_timeout=1.0, bandwidth=Bandwidth(), section="limited")
+        settings = replace(place.settings, stall_timeout=2.5, bandwidth=Bandwidth(), section="limited")
         settings.bandwidth.limit("limited", 200_000)
         with ThreadPoolExecutor(1) as pool, session_of(place, settings=settings) as session:
             others = pool.submit(settings.pace(place.paced_host).wait_for, 3 * 200_000)
@@ -749,12 +752,13 @@ class NetworkContract(MoverContract):
 
     def test_an_answer_that_never_comes_is_given_up(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", content_of(20_000))
-        with place.through() as way, session_of(place, way.uri, replace(way.settings, stall_timeout=1.0)) as session:
+        with place.through() as way, session_of(place, way.uri, replace(way.settings, stall_timeout=3.0)) as session:
             send(place, session, path, "first.dat", uri=way.uri)
             with way.proxy.black():
                 ended = self._within(60, lambda: send(place, session, path, "final.dat", uri=way.uri))
                 assert isinstance(ended, (Stalled, Unreachable))
-        assert place.read("final.dat") is None
+        # What needs no temporary name was sent whole, and may arrive when bytes pass again, before the end of the connection.
+        assert place.read("final.dat") in (None, content_of(20_000))
 
     def test_a_session_that_the_server_closed_is_opened_again(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", b"1")

@@ -191,6 +191,8 @@ class TestSftpMover(DirectoryContract, NetworkContract):
 
 
 class TestWithoutExtensions(DirectoryContract, NetworkContract):
+    replaces_at_once = False
+
     @pytest.fixture
     def place(self, bare_server: SshServer) -> LocalPlace:
         return ssh_place(SftpMover(), bare_server)

@@ -16,7 +16,7 @@ from trollmoves.crashing import POINTS
 DELETING = {"delete": "true", "remove_delay": "0.5"}
 
 
-def feed(network: Network, runs: Callable[[], bool], seconds: float = 40.0) -> None:
+def feed(network: Network, runs: Callable[[], bool], seconds: float = 90.0) -> None:
     """Write files, one after another and in groups, until the armed program has ended."""
     deadline = time.monotonic() + seconds
     number = 0
@@ -59,7 +59,7 @@ def test_a_crash_in_the_middle_of_a_large_file_leaves_no_trace(tmp_path: Path) -
         armed = network.arm("server.put", 1)
         network.start()
         network.write("large.bin", os.urandom(20_000_000))
-        eventually(lambda: not armed.running, 30, message="the server crashed before the rename")
+        eventually(lambda: not armed.running, message="the server crashed before the rename")
         assert not (network.destination / "large.bin").exists()
         network.disarm()
         network.servers[0].start()

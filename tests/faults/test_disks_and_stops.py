@@ -142,7 +142,7 @@ def test_passwords_show_nowhere(tmp_path: Path) -> None:
     with network:
         network.start()
         network.write_many(3)
-        eventually(lambda: not network.scene().missing(), 30, message="the local chain gets its files")
+        eventually(lambda: not network.scene().missing(), message="the local chain gets its files")
         network.servers[0].wait_for("127.0.0.1:1")
         for chain in ("url", "login"):
             network.client.wait_for(rf"\[{chain}\] .*refused")

@@ -80,7 +80,7 @@ DELETING = {"delete": "true", "remove_delay": "1"}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("servers", "options"), [(1, {}), (1, DELETING), (2, {})], ids=["plain", "deleting", "two providers"])
 def test_nothing_is_lost_when_processes_are_killed(tmp_path: Path, servers: int, options: dict[str, str]) -> None:
     network = Network(tmp_path, servers=servers, server_options=options)
@@ -197,7 +197,7 @@ def test_another_provider_delivers_what_a_dead_one_was_asked_for(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kills", "files", "seconds"), [
-    pytest.param(12, 300, 15, marks=pytest.mark.timeout(240)),
+    pytest.param(12, 300, 15, marks=pytest.mark.timeout(600)),
     pytest.param(300, 5000, 450, marks=[pytest.mark.nightly, pytest.mark.timeout(1500)])])
 def test_a_mirror_loses_and_doubles_nothing_when_somebody_is_killed(tmp_path: Path, kills: int, files: int,
                                                                        seconds: float) -> None:
@@ -207,7 +207,7 @@ def test_a_mirror_loses_and_doubles_nothing_when_somebody_is_killed(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kills", "files", "seconds"), [
-    pytest.param(12, 300, 15, marks=pytest.mark.timeout(240)),
+    pytest.param(12, 300, 15, marks=pytest.mark.timeout(600)),
     pytest.param(300, 5000, 450, marks=[pytest.mark.nightly, pytest.mark.timeout(1500)])])
 def test_a_group_loses_and_doubles_nothing_when_its_members_are_killed(tmp_path: Path, kills: int, files: int,
                                                                           seconds: float) -> None:

@@ -98,7 +98,7 @@ def put(server: Node, wanted: dict[str, bytes], size: int = 3000) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mirrors", [1, 3], ids=["one mirror", "three in a row"])
 def test_nothing_is_lost_when_mirrors_are_killed(nodes: Nodes, mirrors: int) -> None:
     kill_loop(nodes, mirrors, kills=8, seconds=12, files=240)
@@ -229,7 +229,7 @@ def test_copies_that_were_forgotten_grow_old(nodes: Nodes) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_memory_stays_bounded_over_many_uids(nodes: Nodes) -> None:
     memory_stays_flat(nodes, 3_000, forgets=False)
 

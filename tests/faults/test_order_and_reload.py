@@ -20,7 +20,7 @@ def test_new_content_is_not_replaced_by_old_content_that_took_longer(tmp_path: P
     with network:
         network.begin()
         network.write("twice.bin", os.urandom(4_000_000))
-        eventually(lambda: any(path.name.startswith(".") for path in network.destination.iterdir()), 30, message="it is moved")
+        eventually(lambda: any(path.name.startswith(".") for path in network.destination.iterdir()), message="it is moved")
         network.write("twice.bin", b"the new content, which is much smaller")
 
         def over() -> bool:
@@ -63,7 +63,7 @@ def test_a_publication_that_was_about_to_be_sent_waits_for_subscribers(tmp_path:
         assert not network.recorder.files()
         network.disarm()
         network.client.start()
-        eventually(network.recorder.files, 30, message="the recorder heard it")
+        eventually(network.recorder.files, message="the recorder heard it")
         assert [data["uid"] for data in network.recorder.files()] == ["one.bin"]
         network.settle()
         assert network.stop() == [0, 0]

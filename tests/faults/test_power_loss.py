@@ -110,7 +110,7 @@ def keeping(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_is_partial_or_gone_after_a_power_loss_while_origins_are_removed(deleting: Recorded) -> None:
     dice = seeded()
     for moment, left in moments(deleting, dice, 10_000, 25):
@@ -144,7 +144,7 @@ PUBLISHED = "SELECT identity FROM files WHERE state IN ('publishing', 'published
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_journals_survive_with_all_that_was_told_and_say_nothing_that_is_not_so(deleting: Recorded, tmp_path: Path) -> None:
     dice = seeded()
     journals = [deleting.network.server_journal(), deleting.network.client_journal]
@@ -198,7 +198,7 @@ def test_a_network_goes_on_with_what_a_power_loss_left(kind: str, times: int, re
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_model_sees_what_was_not_synced(keeping: Recorded) -> None:
     """Without `delete` deliveries are not synced: they are looked at again after the restart, because of states like these."""
     found = [text for _, left in moments(keeping, random.Random(1), 400, 4) for text in partial(keeping, left)]

@@ -40,7 +40,7 @@ def crash_at(root: Path, role: str, calls: str, number: int) -> None:
             victim = network.client = injected(network.client, calls, f"signal=KILL:when={number}")
         network.start()
         feed(network, victim, 8 + number)
-        eventually(lambda: not victim.running, 20, message=f"{role} was killed at number {number} of {calls}")
+        eventually(lambda: not victim.running, message=f"{role} was killed at number {number} of {calls}")
         network.disarm()
         for program in network.programs:
             if not program.running:

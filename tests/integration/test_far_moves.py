@@ -35,6 +35,6 @@ def test_so_many_moves_to_another_machine_run_at_a_time(tmp_path: Path, options:
                     held.append(stack.enter_context(silent.accept()[0]))
             return len(held)
 
-        eventually(lambda: connections() == expected, 30, message=f"{expected} at a time")
+        eventually(lambda: connections() == expected, message=f"{expected} at a time")
         assert victim.healthy(), "and what stays here does not wait for them"
         assert connections() == expected

@@ -35,16 +35,16 @@ def test_a_host_that_is_down_is_left_alone_and_gets_its_files_when_it_is_back(tm
     with network:
         network.start()
         network.write_many(FILES)
-        eventually(left_alone, 60, message="the host is left alone")
-        assert str(port) in str(left_alone()[0]["host"])
+        [host] = eventually(left_alone, message="the host is left alone")
+        assert str(port) in str(host["host"])
         assert "secret" not in command(capsys, "status", "--json", "--journal", network.server_journal())[1]
         assert "is left alone" in command(capsys, "status", "--journal", network.server_journal())[1]
         network.write_many(3, "more")
-        eventually(lambda: not network.scene().missing(), 20, message="the other destination gets its files")
+        eventually(lambda: not network.scene().missing(), message="the other destination gets its files")
         with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
             command(capsys, "retry", "--all", "--journal", network.server_journal())
             command(capsys, "retry", "--all", "--chain", "remote", "--journal", network.client_journal)
             eventually(lambda: len(list(server.root.iterdir())) == FILES + 3, 60, message="all files are there")
-            eventually(lambda: not left_alone(), 10, message="it is left alone no more")
+            eventually(lambda: not left_alone(), message="it is left alone no more")
             eventually(lambda: not rows(network.client_journal, "SELECT 1 FROM files WHERE state <> 'published'"), 30,
                        message="all are published")

@@ -167,7 +167,7 @@ def test_an_ack_of_what_was_not_delivered_removes_nothing(tmp_path: Path, uri: s
             filled = uri.format(outside=victim.outside, origin=victim.origin).replace("gold.bin", name)
             with Peer(victim.port) as peer:
                 peer.ask(text("ack", {"uri": filled, "uid": name}))
-        eventually(lambda: not (victim.origin / "gold.bin").exists(), 20, message="the delivered file is removed")
+        eventually(lambda: not (victim.origin / "gold.bin").exists(), message="the delivered file is removed")
         assert (victim.origin / "kept.bin").exists()
         assert sorted(path.name for path in victim.outside.iterdir()) == ["gold.bin", "secret.bin"]
     finally:
@@ -250,7 +250,7 @@ def test_a_file_swapped_after_its_announcement_is_not_served(victim: Victim, swa
     elif swap == "hard link":
         os.link(victim.outside / "secret.bin", path)
     with Peer(victim.port) as peer:
-        reply = peer.ask(victim.push(str(path), f"file://{victim.allowed}/swapped/"), 10)
+        reply = peer.ask(victim.push(str(path), f"file://{victim.allowed}/swapped/"))
     assert swap == "hard link" or reply.split()[1] in ("err", "error"), reply
     if swap == "hard link":  # the watcher may have announced the new content: a regular file in the origin is served
         path.unlink()
@@ -369,7 +369,7 @@ def test_garbage_instead_of_a_handshake_is_survived(victim: Victim) -> None:
 def test_a_client_that_never_reads_its_replies_costs_little(victim: Victim) -> None:
     for number in range(600):
         (victim.origin / f"many{number}.bin").write_bytes(b"x" * 10)
-    eventually(lambda: victim.is_announced("many599.bin"), 30)
+    eventually(lambda: victim.is_announced("many599.bin"))
     with Peer(victim.port, {zmq.RCVHWM: 1, zmq.RCVBUF: 4096}) as peer:
         for kind in ("replay", "info"):
             for _ in range(3000):

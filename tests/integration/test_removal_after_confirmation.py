@@ -45,7 +45,7 @@ def test_a_delivery_alone_removes_nothing(tmp_path: Path) -> None:
         request = delivered(scene, announcement, "recv@one/a", confirmed=False)
         never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes although nobody confirmed it")
         scene.confirm(announcement, request)
-        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when that is confirmed")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when that is confirmed")
 
 
 def test_all_known_consumers_have_to_confirm(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_all_known_consumers_have_to_confirm(tmp_path: Path) -> None:
         delivered(scene, announcement, "recv@one/a")
         never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes before the other consumer has it")
         delivered(scene, announcement, "recv@two/b")
-        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when both have confirmed")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have confirmed")
 
 
 def test_the_first_one_suffices(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_first_one_suffices(tmp_path: Path) -> None:
         for name in ("recv@one/a", "recv@two/b"):
             delivered(scene, scene.announced(f"{name[5:8]}.bin"), name, confirmed=False)
         delivered(scene, scene.announced("a.bin"), "recv@two/b")
-        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when one has confirmed")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when one has confirmed")
 
 
 @pytest.mark.parametrize("last", ["recv@two/b", "recv@one/a"])
@@ -76,7 +76,7 @@ def test_those_that_are_named_have_to_confirm(tmp_path: Path, last: str) -> None
             delivered(scene, announcement, name)
         never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes before all that are named have it")
         delivered(scene, announcement, last)
-        eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when all have confirmed")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when all have confirmed")
 
 
 def test_another_file_of_the_same_name_stays(tmp_path: Path) -> None:

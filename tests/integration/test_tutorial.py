@@ -50,7 +50,7 @@ def test_what_the_tutorial_says_happens(tmp_path: Path) -> None:
     typed = Program(["bash", tmp_path / "typed.sh"], tmp_path / "log", directory=tmp_path,
                     environment={"PYTHONPATH": str(CHECKOUT)})
     with typed:
-        typed.wait_for("^all typed$", seconds=90)
+        typed.wait_for("^all typed$", seconds=240)
     said = typed.output()
     for word in ("announced", "requested", "moving", "moved", "acknowledged", "publishing", "published"):
         assert word in said, f"{word}\n{said}"

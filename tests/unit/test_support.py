@@ -350,7 +350,7 @@ def test_http_server_takes_a_file(tls: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", [MotoServer, SwiftServer])
 def test_s3_server_takes_a_file(kind: type[S3Server], tmp_path: Path) -> None:
     with kind(tmp_path) as server:

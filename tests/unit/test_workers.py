@@ -82,7 +82,7 @@ def test_slow_hosts_that_have_all_threads_hold_up_no_other(pool: Pool) -> None:
     eventually(lambda: pool.workers.waiting == 16, message="four threads busy")
     for number in range(3):
         pool.submit(("c", lambda number=number: number), limit=16)
-        eventually(lambda number=number: number in pool.results, 10, message="done beside the slow ones")
+        eventually(lambda number=number: number in pool.results, message="done beside the slow ones")
     assert pool.workers.waiting == 16, "no more than four for those that hang"
     go.set()
     eventually(lambda: len(pool.results) == 23)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -161,8 +161,12 @@ class Network:
             self.client = self._client()
 
     def start(self) -> Network:
+        """Start all. Unless some will be killed, return when the recorder hears the client: what is published before is lost."""
+        heard = len(self.recorder.texts)
         for program in reversed(self.programs):
             program.start()
+        if not self.killed:
+            eventually(lambda: len(self.recorder.texts) > heard or not self.client.running, message="the client is heard")
         return self
 
     def begin(self, files: int = 5) -> None:
@@ -173,7 +177,7 @@ class Network:
 
     def stop(self) -> list[int]:
         """SIGTERM to all, once they have started; the exit statuses."""
-        eventually(lambda: all(program.catches_sigterm for program in self.programs if program.running), 20,
+        eventually(lambda: all(program.catches_sigterm for program in self.programs if program.running),
                    message="all have started")
         return [program.stop() for program in self.programs]
 
@@ -247,6 +251,10 @@ class Network:
 
     def check(self, *, deletes: bool = False, secrets: list[str] | None = None) -> None:
         """Everything the checker and the observer have to say must be nothing."""
+        def heard() -> bool:
+            return self.killed or self.ledger.latest().keys() <= {data.get("uid") for data in self.recorder.files()}
+        with suppress(AssertionError):  # some may be on its way to the recorder; what never comes is told below
+            eventually(heard, 10)
         found = self.observer.violations + self.scene(deletes=deletes, secrets=secrets).violations()
         assert not found, "\n".join(found[:20])
 

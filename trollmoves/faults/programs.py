@@ -101,7 +101,7 @@ class Program:
         """The present end of the output, for `output` and `wait_for`."""
         return self.log.stat().st_size if self.log.exists() else 0
 
-    def wait_for(self, pattern: str, seconds: float = 30.0, since: int = 0) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = 60.0, since: int = 0) -> re.Match[str]:
         """Wait until a line matches the regular expression *pattern*; fails at once when the program ends before that."""
         deadline = time.monotonic() + seconds
         while True:
@@ -117,7 +117,7 @@ class Program:
     def _tail(self, lines: int = 40) -> str:
         return f"--- end of {self.log}\n" + "\n".join(self.output().splitlines()[-lines:])
 
-    def wait(self, seconds: float = 30.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         """Wait until it ends by itself; returns the exit status."""
         try:
             return self._started().wait(seconds)
@@ -143,7 +143,7 @@ class Program:
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
         return bool(caught >> (signal.SIGTERM - 1) & 1)
 
-    def stop(self, seconds: float = 20.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM and wait; returns the exit status. Fails (after a SIGKILL) when it does not end in time."""
         if self.running:
             self.resume()
@@ -157,7 +157,7 @@ class Program:
         """SIGKILL to it and its children; returns when it is gone. Fine when it ended before."""
         if self._process is not None:
             self._signal_group(signal.SIGKILL)
-            self._process.wait(20)
+            self._process.wait(60)
 
     def restart(self) -> Program:
         """Kill, then start again."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def eventually(check: Callable[[], Value], seconds: float = 30.0, *, interval: float = 0.05, message: str = "") -> Value:
+def eventually(check: Callable[[], Value], seconds: float = 60.0, *, interval: float = 0.05, message: str = "") -> Value:
     """Return the first true value of *check*, asked every *interval* seconds.
 
     An exception counts as "not yet". When *seconds* have passed it fails with *message* and what *check* said last.

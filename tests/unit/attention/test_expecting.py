@@ -48,7 +48,7 @@ class Process:
         """What was written is on the disk."""
         done = threading.Event()
         self.journal.write([], done.set)
-        assert done.wait(10)
+        assert done.wait(60)
 
     def looks(self, seconds: float) -> list[str]:
         """What is said in the next *seconds*."""

@@ -41,7 +41,7 @@ class Past:
     def committed(self) -> None:
         done = threading.Event()
         self.journal.write([], done.set)
-        assert done.wait(10)
+        assert done.wait(60)
 
     def ask(self, chain: str | None = None, **asked: Any) -> tuple[list[str], dict[str, Any]]:
         """The uids that are told, and all else that is said."""

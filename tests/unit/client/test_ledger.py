@@ -39,7 +39,7 @@ def write(ledger: Ledger, file: int, known: Known) -> None:
     ledger.add("add_file", (file, "chain", "x", known.key, known.state, 1.0, "", None, known.size, None, None, None, None,
                             known.provider, MESSAGE.raw.decode(), None, 1, 1.0))
     ledger.write(done.set)
-    assert done.wait(10)
+    assert done.wait(60)
 
 
 def test_the_old_content_being_asked_for_again_does_not_hide_the_new_one(ledger: Ledger) -> None:

@@ -33,7 +33,7 @@ class Opened:
     def committed(self) -> None:
         done = threading.Event()
         self.journal.write([], done.set)
-        assert done.wait(10)
+        assert done.wait(60)
 
 
 @pytest.fixture

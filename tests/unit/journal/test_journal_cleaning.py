@@ -55,7 +55,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def committed(journal: Journal) -> None:
     done = threading.Event()
     journal.write([], done.set)
-    assert done.wait(10)
+    assert done.wait(60)
 
 
 def insert(journal: Journal, table: str, row: dict[str, Any]) -> None:
