@@ -45,7 +45,9 @@ def test_names_that_an_upstream_server_told_to_nobody_are_an_alarm(network: Netw
     for name, content in missed.items():
         server.put(name, content)
     eventually(lambda: missed.keys() <= announced(server), PATIENCE, message="upstream announced them")
+    mark = client.program.mark()
     client.program.start()
+    client.program.wait_for("listens to", since=mark)  # or more new ones would come in vain than an alarm shows
     join(server, client)
     for name, content in after.items():
         server.put(name, content)

@@ -165,7 +165,9 @@ def stopped_client(network: Network, count: int) -> None:
         network.write_many(count, "stopped", size=200)
         time.sleep(max(0.0, 4.0 - (time.monotonic() - started)))
         network.client.resume()
+        resumed = time.monotonic()
         network.settle(120)
+        print(f"{count} announcements: settled {time.monotonic() - resumed:.1f} s after it went on")
         network.check()
 
 
