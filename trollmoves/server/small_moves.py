@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -41,6 +41,7 @@ LOOK_EVERY = 0.05
 START_AGAIN = 10.0
 DIES_WITHIN = 0.2
 """Seconds; a process that waits for a disk dies when the disk answers."""
+LOOKS = 20
 BUFFER = 2**20
 
 
@@ -199,8 +200,10 @@ class SmallMoves:
             self._pipe = None
         if self._process is not None:
             self._process.kill()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(DIES_WITHIN)
+            for _ in range(LOOKS):
+                if self._process.poll() is not None:
+                    break
+                select.select([], [], [], DIES_WITHIN / LOOKS)
             self._process = None
         self._received.clear()
 
