@@ -17,6 +17,10 @@ from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
 
+MOST_WAITING = 2
+"""Messages of one connection that wait; the rest stays with who sent them. ZeroMQ takes in all subscriptions that wait before it
+gives us the first: with room for more it would find ever more, as long as somebody sends them faster than they are taken in. One
+would be too few: where newer posttroll has connections authenticated, who it is takes the first place, and nothing else came."""
 LONGEST_SUBSCRIPTION = 1024
 """Bytes; ZeroMQ keeps a node in memory for each, and cuts off a peer that sends more. Taking in one that is longer lasts long
 enough for the next to come."""
@@ -30,7 +34,7 @@ class Publisher:
         self._loop = loop
         self._subscribed = subscribed
         self._socket, self.port = bound(zmq.XPUB, address, port, {
-            zmq.XPUB_VERBOSE: 1, zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION})
+            zmq.XPUB_VERBOSE: 1, zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION, zmq.RCVHWM: MOST_WAITING})
         self._subscriptions: set[bytes] = set()
         self._subscribers = Subscribers(self.port)
         self._address = address
