@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from trollmoves.errors import ConfigurationError, MalformedMessage
 from trollmoves.messages import MAGIC, Message, decode
 
+ONLY_NAME = "no message: topics are not looked at, and there is no metadata but its name"
+"""What those who hear messages remark on a file."""
 LARGEST = 16 * 2**20
 """Bytes of a file with recorded messages; larger ones are files to be explained themselves."""
 
@@ -20,6 +22,27 @@ class Sample(NamedTuple):
     path: str
     """Absolute; empty for a message."""
     message: Message | None = None
+
+
+Settings = TypeVar("Settings")
+
+
+def explain_each(text: str, chains: Mapping[str, Settings], heading: Callable[[Sample], str],
+                 lines: Callable[[Sample, Settings], Iterator[str]]) -> Iterator[str]:
+    """For each sample in *text* its *heading*, and below it for each section the *lines* about what it would make of it. Raises
+    `ConfigurationError` when *text* is no sample."""
+    for sample in read_samples(text):
+        yield heading(sample)
+        for name, settings in chains.items():
+            yield f"  [{name}]"
+            yield from (f"    {line}" for line in lines(sample, settings))
+
+
+def named(sample: Sample, remark: str = "") -> str:
+    """A heading: what kind of message, or which file, with a *remark* on files."""
+    if sample.message is not None:
+        return f"{sample.message.type} message under {sample.message.subject}"
+    return f"{sample.path} ({remark})" if remark else sample.path
 
 
 def read_samples(text: str) -> list[Sample]:

@@ -13,7 +13,7 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.sockets import NOW, bound, close, send_frames
+from trollmoves.bus.sockets import NOW, bound, close, descriptor_of, send_frames
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
 
@@ -90,7 +90,7 @@ class Replier:
 
     def _receive(self) -> tuple[Asker, Message] | None:
         frames = self._socket.recv_multipart(NOW, copy=False)
-        asker = Asker(frames[0].bytes, _address_of(frames[-1]), _descriptor_of(frames[-1]))
+        asker = Asker(frames[0].bytes, _address_of(frames[-1]), descriptor_of(frames[-1]))
         size = sum(len(frame) for frame in frames)
         if len(frames) != 3 or len(frames[1]) or size > self._largest + 1024:
             self._refuse(asker, "unknown", f"{len(frames)} frames of {size} bytes")
@@ -117,13 +117,6 @@ def _address_of(frame: zmq.Frame) -> str:
         return str(frame.get("Peer-Address"))
     except zmq.ZMQError:  # pragma: no cover - every TCP peer has one
         return ""
-
-
-def _descriptor_of(frame: zmq.Frame) -> int:
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except (zmq.ZMQError, ValueError, TypeError):  # pragma: no cover - libzmq without it
-        return -1
 
 
 def _unread(descriptor: int) -> int:

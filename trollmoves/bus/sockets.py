@@ -62,6 +62,14 @@ def send_frames(socket: Socket, *frames: bytes) -> None:
     socket.send(frames[-1], NOW)
 
 
+def descriptor_of(frame: zmq.Frame) -> int:
+    """The descriptor of the connection that *frame* came from; -1 when that is not known, such as of one that was closed."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return -1
+
+
 def close(socket: Socket, linger: int = 0) -> None:
     """Close; *linger* milliseconds for what is queued to leave."""
     with suppress(zmq.ZMQError):

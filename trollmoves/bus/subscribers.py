@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from trollmoves.bus.sockets import descriptor_of
+
 logger = logging.getLogger(__name__)
 
 MOST_LETTERS = 256 * 1024
@@ -47,7 +49,7 @@ class Subscribers:
 
     def count(self, frame: zmq.Frame) -> None:
         """Take note of a subscription, or of one that was ended; cut off who has too many."""
-        descriptor = _descriptor_of(frame)
+        descriptor = descriptor_of(frame)
         peer = _peer_of(descriptor)
         if peer is None:  # the connection is gone, and its subscriptions with it
             return
@@ -80,13 +82,6 @@ class Subscribers:
             address.forget_closed()
             if not address.connections:
                 del self._addresses[name]
-
-
-def _descriptor_of(frame: zmq.Frame) -> int:
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except (zmq.ZMQError, ValueError, TypeError):  # such as for a connection that was closed
-        return -1
 
 
 def _peer_of(descriptor: int) -> tuple[str, int] | None:

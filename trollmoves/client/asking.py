@@ -140,7 +140,7 @@ class Asking:
         for flight in flights:
             if flight.asked:
                 self._sending.send(flight)
-                self._room_again(flight.source.provider)
+                self.waiting.room_again(flight.source.provider)
                 continue
             waits = not flight.attempt and self._ledger.is_waiting(flight.identity, flight.id)
             self.landed(flight)
@@ -240,10 +240,7 @@ class Asking:
             self._in_flight[flight.source.provider] -= 1
             if self._in_flight[flight.source.provider] <= 0:
                 del self._in_flight[flight.source.provider]
-            self._room_again(flight.source.provider)
-
-    def _room_again(self, provider: str) -> None:
-        self.waiting.room_again(self._settings.in_flight - self._in_flight[provider])
+            self.waiting.room_again(flight.source.provider)
 
     def ask(self, flight: Flight, source: Source) -> None:
         """Note a request: it is sent when the journal has it."""

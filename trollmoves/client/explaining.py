@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from trollmoves.client.addressing import Addressing, Place
 from trollmoves.config.places import Provider
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import ConfigurationError, DestinationInvalid, MalformedMessage
-from trollmoves.explaining import Sample, read_samples
+from trollmoves.explaining import ONLY_NAME, Sample, explain_each, named
 from trollmoves.messages import EXTENSION, Message, dumps, read_announcement, uids_of
 from trollmoves.unpacking import is_packed
 
@@ -20,14 +21,7 @@ NOTICES = {"push": "a notice that another client asks for the file", "ack": "a n
 
 def explain_sample(text: str, chains: Mapping[str, ClientSettings]) -> Iterator[str]:
     """Lines that say what each section would make of the sample. Raises `ConfigurationError` when it is none."""
-    for sample in read_samples(text):
-        if sample.message is None:
-            yield f"{sample.path} (no message: topics are not looked at, and there is no metadata but its name)"
-        else:
-            yield f"{sample.message.type} message under {sample.message.subject}"
-        for name, settings in chains.items():
-            yield f"  [{name}]"
-            yield from (f"    {line}" for line in _lines(sample, settings))
+    return explain_each(text, chains, partial(named, remark=ONLY_NAME), _lines)
 
 
 def _lines(sample: Sample, settings: ClientSettings) -> Iterator[str]:

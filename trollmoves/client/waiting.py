@@ -125,10 +125,12 @@ class Waiting:
             self._ledger.step(row["id"], State.ANNOUNCED, now, row["attempt"], "waits for a provider that has room")
         return source is not None or not all(map(self._requests.is_resting, flight.sources))
 
-    def room_again(self, room: int) -> None:
-        """A provider has *room* for more requests than before, or what was asked for lately is in the journal now: look, in
-        this turn of the loop, for what else waits."""
-        if self._more and not self._soon and room >= self._portion and not self._requests.is_being_written:
+    def room_again(self, provider: str) -> None:
+        """*provider* has room for more requests than before, or what was asked for lately is in the journal now: look, in this
+        turn of the loop, for what else waits."""
+        if not self._more or self._soon or self._requests.is_being_written:
+            return
+        if self._requests.room(provider) >= self._portion:
             self._soon = True
             self._loop.call(self._look)
 

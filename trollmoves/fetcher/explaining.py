@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 from trollmoves.config.fetching import FetchingSettings
 from trollmoves.errors import Denied, DestinationInvalid, MalformedMessage, MoveError
-from trollmoves.explaining import Sample, read_samples
+from trollmoves.explaining import Sample, explain_each, named
 from trollmoves.fetcher.fetching import Plan, plan_and_receiver
 from trollmoves.fetcher.reading import FetchingConfiguration
 from trollmoves.messages import dumps
@@ -17,14 +18,9 @@ from trollmoves.queueing.triggers import Trigger, triggers_of
 
 def explain_sample(text: str, configuration: FetchingConfiguration) -> Iterator[str]:
     """Lines that say what becomes of the sample. Raises `ConfigurationError` when it is none."""
-    for sample in read_samples(text):
-        if sample.message is None:
-            yield f"{sample.path} (no message: topics are not looked at)"
-        else:
-            yield f"{sample.message.type} message under {sample.message.subject}"
-        for name, settings in configuration.chains.items():
-            yield f"  [{name}]"
-            yield from (f"    {line}" for line in _lines(sample, configuration.subscriber.topics, settings))
+    topics = configuration.subscriber.topics
+    return explain_each(text, configuration.chains, partial(named, remark="no message: topics are not looked at"),
+                        lambda sample, settings: _lines(sample, topics, settings))
 
 
 def _lines(sample: Sample, topics: tuple[str, ...], settings: FetchingSettings) -> Iterator[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.explaining import providers_of, trouble_with
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.errors import ConfigurationError, DestinationInvalid
-from trollmoves.explaining import Sample, read_samples
+from trollmoves.explaining import ONLY_NAME, Sample, explain_each, named
 from trollmoves.messages import Message, read_announcement
 from trollmoves.mirror.parts import Store, parts_of
 from trollmoves.mirror.relaying import MOST_MIRRORS, names_of, via
@@ -20,14 +21,7 @@ from trollmoves.server.explaining import explain_push, requests_and_removal
 
 def explain_sample(text: str, chains: Mapping[str, MirrorSettings]) -> Iterator[str]:
     """Lines that say what each section would make of the sample. Raises `ConfigurationError` when it is none."""
-    for sample in read_samples(text):
-        if sample.message is None:
-            yield f"{sample.path} (no message: topics are not looked at, and there is no metadata but its name)"
-        else:
-            yield f"{sample.message.type} message under {sample.message.subject}"
-        for name, settings in chains.items():
-            yield f"  [{name}]"
-            yield from (f"    {line}" for line in _lines(sample, settings))
+    return explain_each(text, chains, partial(named, remark=ONLY_NAME), _lines)
 
 
 def _lines(sample: Sample, settings: MirrorSettings) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from trollmoves.config.moves import MoveSettings
 from trollmoves.errors import DestinationInvalid
-from trollmoves.explaining import Sample, read_samples
+from trollmoves.explaining import Sample, explain_each
 from trollmoves.move_it.moving import Place
 from trollmoves.patterns import Pattern
 from trollmoves.server.explaining import trouble_with
@@ -15,11 +15,7 @@ from trollmoves.server.explaining import trouble_with
 
 def explain_sample(text: str, chains: Mapping[str, MoveSettings]) -> Iterator[str]:
     """Lines that say what each section would make of the sample. Raises `ConfigurationError` when it is none."""
-    for sample in read_samples(text):
-        yield sample.path or "a message"
-        for name, settings in chains.items():
-            yield f"  [{name}]"
-            yield from (f"    {line}" for line in _lines(sample, settings))
+    return explain_each(text, chains, lambda sample: sample.path or "a message", _lines)
 
 
 def _lines(sample: Sample, settings: MoveSettings) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from trollmoves.bus.addresses import own_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage, MoveError
-from trollmoves.explaining import Sample, read_samples
+from trollmoves.explaining import Sample, explain_each, named
 from trollmoves.messages import EXTENSION, Message, dumps
 from trollmoves.patterns import Pattern, is_temporary_name
 from trollmoves.server.announcing import said_of
@@ -24,14 +24,7 @@ STRANGER = "0.0.0.0"  # noqa: S104 - nobody's address: of a recorded request it 
 
 def explain_sample(text: str, chains: Mapping[str, ServerSettings]) -> Iterator[str]:
     """Lines that say what each section would make of the sample. Raises `ConfigurationError` when it is none."""
-    for sample in read_samples(text):
-        if sample.message is None:
-            yield sample.path
-        else:
-            yield f"{sample.message.type} message under {sample.message.subject}"
-        for name, settings in chains.items():
-            yield f"  [{name}]"
-            yield from (f"    {line}" for line in _lines(sample, settings))
+    return explain_each(text, chains, named, _lines)
 
 
 def _lines(sample: Sample, settings: ServerSettings) -> Iterator[str]:

@@ -61,7 +61,6 @@ class Pushing:
             directory_mode=settings.directory_mode if settings.directory_mode is not None else 0o777,
             file_mode=settings.file_mode, checksum=settings.checksum, bandwidth=bandwidth, section=settings.name,
             parameters=parameters | ({"link": True} if settings.link else {}))
-
         self._file_session = (self._session.directory_mode, settings.file_mode, settings.checksum, settings.link)
 
     def limit(self, destination: Destination) -> int:
@@ -81,35 +80,34 @@ class Pushing:
 
     def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
         """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
-        destination = self.check(push)
-        if len(push.members) > 1 and not destination.path.endswith("/"):
-            destination = destination.with_path(destination.path + "/")  # several files go into a directory
-        return [self._push_one(push, member, destination, sessions, progress) for member in push.members]
+        return [self._push_one(push, member, place, sessions, progress) for member, place in _placed(push, self.check(push))]
 
     def plain(self, push: Push) -> tuple[Any, ...] | None:
         """*push* in plain values, for the process of small moves; None when its rights have to be looked at first."""
         destination = self.rights.known(push.destination, push.peer)
         if destination is None or push.backups:
             return None
-        if len(push.members) > 1 and not destination.path.endswith("/"):
-            destination = destination.with_path(destination.path + "/")
-        members = [(tuple(member.file), _plain(destination if member.relative is None else _below(destination, member.relative)))
-                   for member in push.members]
-        how = (push.transfer, self._sync, self._settings.checksum, self._settings.overwrite, self._prefix)
-        return self._roots, self._file_session, members, how
+        members = [(tuple(member.file), (place.scheme, place.host, place.port, place.path))
+                   for member, place in _placed(push, destination)]
+        return self._roots, self._file_session, members, tuple(self._how(push))
 
-    def _push_one(self, push: Push, member: Member, destination: Destination, sessions: Sessions,
+    def _how(self, push: Push) -> How:
+        return How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
+                   temporary_prefix=self._prefix, resume=push.attempt > 1)
+
+    def _push_one(self, push: Push, member: Member, place: Destination, sessions: Sessions,
                   progress: Callable[[int], None]) -> Receipt:
-        place = destination if member.relative is None else _below(destination, member.relative)
         with opened(self._roots, member.file) as origin:
-            how = How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
-                      temporary_prefix=self._prefix, resume=push.attempt > 1)
+            how = self._how(push)
             with _guarded(place), sessions.lent(place, self._session, push.backups) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
 
 
-def _plain(place: Destination) -> tuple[Any, ...]:
-    return place.scheme, place.host, place.port, place.path
+def _placed(push: Push, destination: Destination) -> list[tuple[Member, Destination]]:
+    """The files of *push*, and where each goes: several go into a directory."""
+    if len(push.members) > 1 and not destination.path.endswith("/"):
+        destination = destination.with_path(destination.path + "/")
+    return [(member, destination if member.relative is None else _below(destination, member.relative)) for member in push.members]
 
 
 def _guarded(place: Destination) -> AbstractContextManager[None]:

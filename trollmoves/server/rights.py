@@ -6,7 +6,6 @@ or to a local path when the peer is this machine. Everything else stands in `all
 
 from __future__ import annotations
 
-import math
 import posixpath
 import time
 from collections.abc import Sequence
@@ -42,10 +41,10 @@ class Rights:
 
         May ask a name server, so it belongs into a worker. What was allowed counts for a few seconds.
         """
+        known = self.known(destination, peer)
+        if known is not None:
+            return known
         now = time.monotonic()
-        allowed, since = self._lately.get((destination, peer), (destination, -math.inf))
-        if now - since < KEEP:
-            return allowed
         allowed = self._examine(destination, peer)
         if len(self._lately) >= MOST_KEPT:
             self._lately.clear()
