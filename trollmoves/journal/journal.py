@@ -42,7 +42,7 @@ PATIENCE = 1.0
 
 def step_line(state: str, when: float, peer: str = "", attempt: int = 0, detail: str = "") -> str:
     """One line of a file's history."""
-    return orjson.dumps([state, round(when, 6), peer, attempt, detail]).decode() + "\n"
+    return orjson.dumps([state, when, peer, attempt, detail]).decode() + "\n"
 
 
 class Journal:
