@@ -356,7 +356,7 @@ class Announcement(NamedTuple):
 def read_announcement(message: Message) -> Announcement:
     """The announcement in *message*. Raises `MalformedMessage` when there is no address to ask, or nothing to ask for."""
     data = message.fields
-    address = data.get("request_address")
+    address: Any = data.get("request_address")
     try:
         host, port = parse_endpoint(address)
     except ValueError as error:
