@@ -96,8 +96,8 @@ def peers(runs: int) -> list[Row]:
 def _through(network: Network | Lsyncd, count: int) -> float:
     """Files per second from the first one being written to the last one being there."""
     began = time.monotonic()
-    write_files(network.source, count)
-    return count / (wait_for_files(network.destination, count, 300.0) - began)
+    names = write_files(network.source, count)
+    return count / (wait_for_files(network.destination, names, 300.0) - began)
 
 
 def _trickle(network: Network | Lsyncd, count: int, interval: float) -> list[float]:
@@ -164,7 +164,7 @@ def large(runs: int) -> list[Row]:
             (target / ".copy").unlink()
             began = time.monotonic()
             os.rename(network.source / ".large", network.source / "large.dat")
-            ours.append(wait_for_files(target, 1, 60.0) - began)
+            ours.append(wait_for_files(target, ["large.dat"], 60.0) - began)
     ratio = median([a / b for a, b in zip(ours, theirs, strict=True)])
     text = f"ours {median(ours):.2f} s, cp {median(theirs):.2f} s, ratio {ratio:.2f}"
     return [("1 GiB to another file system", text, "<= 0.6")]
@@ -174,12 +174,12 @@ def backlog(runs: int) -> list[Row]:
     """100,000 files that are there at the start."""
     count = 100_000
     network = Network(start_client=False)
-    write_files(network.source, count, 1024)
+    names = write_files(network.source, count, 1024)
     with network:
         network.start("client")
         began = _wait_until_announced(network, 1)
         announced = _wait_until_announced(network, count) - began
-        done = wait_for_files(network.destination, count, 600.0) - began
+        done = wait_for_files(network.destination, names, 600.0) - began
         server, client = network.figures("server"), network.figures("client")
     text = (f"announced {count / announced:.0f}/s, {count} delivered in {done:.0f} s, "
             f"peak RSS server {server['peak']:.0f} MiB, client {client['peak']:.0f} MiB")
@@ -208,11 +208,11 @@ def stall(runs: int) -> list[Row]:
     with Network() as network:
         network.signal("client", signal.SIGSTOP)
         began = time.monotonic()
-        write_files(network.source, count, 100)
+        names = write_files(network.source, count, 100)
         time.sleep(max(0.0, 4.0 - (time.monotonic() - began)))
         network.signal("client", signal.SIGCONT)
         resumed = time.monotonic()
-        done = wait_for_files(network.destination, count, 300.0) - resumed
+        done = wait_for_files(network.destination, names, 300.0) - resumed
         client = network.figures("client")
     return [("20,000 announcements, client stopped for 4 s", f"all arrived, {done:.1f} s after it went on, "
              f"client peak RSS {client['peak']:.0f} MiB", "all arrive")]

@@ -7,6 +7,6 @@ from trollmoves.bus.listening import Listener
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.publishing import Publisher
 from trollmoves.bus.replying import Asker, Replier
-from trollmoves.bus.requesting import Requesters
+from trollmoves.bus.requesters import Requesters
 
 __all__ = ["Asker", "Listener", "Loop", "Publisher", "Replier", "Requesters"]

@@ -16,7 +16,8 @@ from typing import Any
 
 from trollmoves.bus.asking_again import RETRY, AskingAgain, decoded, is_position, stamp
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.requesting import Requesters, new_request
+from trollmoves.bus.requesters import Requesters
+from trollmoves.bus.requesting import new_request
 from trollmoves.messages import EXTENSION, PROTOCOL, Announcement, Message
 from trollmoves.uris import parse_endpoint
 

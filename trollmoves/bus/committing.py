@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.requesting import Requesters, new_request
+from trollmoves.bus.requesters import Requesters
+from trollmoves.bus.requesting import new_request
 from trollmoves.messages import EXTENSION, PROTOCOL, Message
 
 COMMIT_TIMEOUT = 20.0

@@ -7,7 +7,8 @@ from functools import partial
 
 from trollmoves import crashing
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.requesting import Requesters, new_request
+from trollmoves.bus.requesters import Requesters
+from trollmoves.bus.requesting import new_request
 from trollmoves.messages import EXTENSION, PROTOCOL, Message
 
 CONFIRM_EVERY = 0.2

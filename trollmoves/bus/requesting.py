@@ -1,9 +1,7 @@
-"""Asking: requests to one provider, many in flight, each answered once or given up.
+"""Asking a provider that speaks our extension: many requests in flight, each answered once or given up.
 
-A peer that speaks our extension repeats the id of the request in its reply, so one DEALER socket carries all requests; a request
-that got lost is sent again with the same id, which the peer recognises. An upstream server repeats nothing in its error replies,
-so each request to it has a connection to itself (a lane) and is never sent twice while the server lives: it would move the file
-again. A ping on another connection tells a busy server from a dead one.
+It repeats the id of the request in its reply, so one DEALER socket carries all requests; a request that got lost is sent again
+with the same id, which the peer recognises.
 """
 
 from __future__ import annotations
@@ -11,8 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,7 +21,7 @@ from trollmoves.bus.sockets import (
     NOW,
     Socket,
     close,
-    connected,
+    connected_or_none,
     connections_of,
     count_waiting,
     end_connections_of,
@@ -53,14 +50,7 @@ LINGER = 1000
 """Milliseconds for the last words to a provider to leave."""
 WAITING = ("moving", "held")
 """What a peer says of a request whose outcome is yet to come: bytes move, or another member of the group has it."""
-SWEEP = 2.0
 MOST_POLLED = 500
-LANES = 8
-"""Requests in flight to one upstream server."""
-MOST_PLACES = 200
-"""Connections to providers at a time; an announcement may name any address, and sockets are not endless."""
-LONGEST_LEGACY = 600.0
-"""Seconds an upstream server that still answers pings may take for one move."""
 
 
 @dataclass(slots=True)
@@ -322,177 +312,3 @@ def _valid_from(asked: float, said: dict[str, Any]) -> dict[str, Any]:
     have been stopped before we read it."""
     valid = said.get("valid")
     return {**said, "valid_until": asked + valid} if isinstance(valid, (int, float)) else said
-
-
-def connected_or_none(host: str, port: int) -> Socket | None:
-    """A socket for requests; None when the address is none, or there are too many sockets. Announcements bring any address."""
-    try:
-        return connected(zmq.DEALER, host, port)
-    except zmq.ZMQError as error:
-        logger.warning("cannot connect to %s:%d: %s", host, port, error)
-        return None
-
-
-@dataclass(slots=True)
-class Lane:
-    """One connection to an upstream server, and what was asked on it."""
-
-    socket: Socket
-    answered: Answered
-    given_up: float
-    """Monotonic time after which no answer is expected any more."""
-    asked: float
-    timeout: float
-
-
-class Lanes:
-    """Requests to one upstream server; belongs to the loop."""
-
-    def __init__(self, loop: Loop, envelope: Envelope, host: str, port: int, most: int = LANES):
-        self._loop = loop
-        self._envelope = envelope
-        self._place = host, port
-        self._most = most
-        self._queue: deque[tuple[bytes, Answered, float]] = deque()
-        self._lanes: list[Lane] = []
-        self._pinging: tuple[Socket, float] | None = None
-        self._alive = 0.0
-
-    def __len__(self) -> int:
-        return len(self._queue) + len(self._lanes)
-
-    def ask(self, subject: str, kind: str, data: Mapping[str, Any], answered: Answered, timeout: float) -> None:
-        """Send a request when a lane is free. It is given up *timeout* seconds after it was sent if the server is dead by then,
-        and after ten minutes in any case."""
-        self._queue.append((self._envelope.encode(subject, kind, data), answered, timeout))
-        self._fill()
-
-    def _fill(self) -> None:
-        while self._queue and len(self._lanes) < self._most:
-            raw, answered, timeout = self._queue.popleft()
-            now = time.monotonic()
-            socket = connected_or_none(*self._place)
-            if socket is None:
-                self._loop.call(answered, None)
-                continue
-            lane = Lane(socket, answered, now + max(timeout, LONGEST_LEGACY), now, timeout)
-            self._lanes.append(lane)
-            self._loop.register(socket, partial(self._read, lane))
-            socket.send_multipart((b"", raw))
-
-    def _read(self, lane: Lane) -> None:
-        try:
-            frames = lane.socket.recv_multipart(NOW)
-        except zmq.Again:
-            return
-        try:
-            reply: Message | None = decode(frames[-1])
-        except MalformedMessage as error:
-            logger.warning("%s:%d replied with something that is no message: %s", *self._place, error)
-            reply = None
-        self._finish(lane, reply)
-
-    def _finish(self, lane: Lane, reply: Message | None) -> None:
-        self._lanes.remove(lane)
-        self._loop.unregister(lane.socket)
-        close(lane.socket)
-        lane.answered(reply)
-        self._fill()
-
-    def sweep(self) -> None:
-        """Ping while something is late; give up what is later than a living server may be."""
-        now = time.monotonic()
-        late = [lane for lane in self._lanes if now - lane.asked > lane.timeout]
-        if not late:
-            return self._end_ping()
-        dead = self._ping_failed(now)
-        for lane in late:
-            if dead or now > lane.given_up:
-                self._finish(lane, None)
-
-    def _ping_failed(self, now: float) -> bool:
-        if self._pinging is None:
-            socket = connected_or_none(*self._place)
-            if socket is not None:
-                self._loop.register(socket, lambda: self._ponged(socket))
-                socket.send_multipart((b"", self._envelope.encode("/ping", "ping")))
-                self._pinging = socket, now
-            return False
-        return now - self._pinging[1] > 3 * 5.0
-
-    def _ponged(self, socket: Socket) -> None:
-        try:
-            socket.recv_multipart(NOW)
-        except zmq.Again:
-            return
-        self._end_ping()
-
-    def _end_ping(self) -> None:
-        if self._pinging is not None:
-            self._loop.unregister(self._pinging[0])
-            close(self._pinging[0])
-            self._pinging = None
-
-    def close(self) -> None:
-        self._end_ping()
-        for lane in self._lanes:
-            self._loop.unregister(lane.socket)
-            close(lane.socket)
-        self._lanes.clear()
-        self._queue.clear()
-
-
-class Requesters:
-    """All providers one chain asks, by their request address."""
-
-    def __init__(self, loop: Loop, envelope: Envelope):
-        self._loop = loop
-        self._envelope = envelope
-        self._ours: dict[tuple[str, int], Requester] = {}
-        self._upstream: dict[tuple[str, int], Lanes] = {}
-        self._open = True
-        loop.after(SWEEP, self._sweep)
-
-    def ours(self, host: str, port: int) -> Requester:
-        """The requests to a provider that speaks our extension."""
-        place = host, port
-        if place not in self._ours:
-            _make_room(self._ours)
-            self._ours[place] = Requester(self._loop, self._envelope, host, port)
-        return self._ours[place]
-
-    def upstream(self, host: str, port: int) -> Lanes:
-        """The requests to an upstream server."""
-        place = host, port
-        if place not in self._upstream:
-            _make_room(self._upstream)
-            self._upstream[place] = Lanes(self._loop, self._envelope, host, port)
-        return self._upstream[place]
-
-    def has_room(self, host: str, port: int) -> bool:
-        """Whether that place can be asked without more connections than are good for us."""
-        place = host, port
-        return place in self._ours or place in self._upstream or len(self._ours) + len(self._upstream) < MOST_PLACES \
-            or any(not len(requests) for requests in self._all())
-
-    def _sweep(self) -> None:
-        if not self._open:
-            return
-        for requests in self._all():
-            requests.sweep()
-        self._loop.after(SWEEP, self._sweep)
-
-    def close(self) -> None:
-        self._open = False
-        for requests in self._all():
-            requests.close()
-
-    def _all(self) -> list[Requester | Lanes]:
-        return [*self._ours.values(), *self._upstream.values()]
-
-
-def _make_room(places: MutableMapping[tuple[str, int], Any]) -> None:
-    """Let go of places where nothing is asked, when there are many."""
-    if len(places) >= MOST_PLACES:
-        for place in [place for place, requests in places.items() if not len(requests)]:
-            places.pop(place).close()

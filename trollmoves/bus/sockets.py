@@ -6,6 +6,7 @@ All sockets get the limits of this package: frames of bounded size, deep but bou
 from __future__ import annotations
 
 import errno
+import logging
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,8 @@ from posttroll.backends.zmq import destroy_context, get_context
 from posttroll.backends.zmq.socket import set_up_client_socket, set_up_server_socket
 
 from trollmoves.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 HIGH_WATER = 10_000
 """Messages queued per peer; beyond it a publisher drops (catching up repairs that), all others wait."""
@@ -39,6 +42,15 @@ def connected(kind: int, host: str, port: int, options: dict[int, Any] | None = 
         settings[zmq.IPV6] = 1
     socket: Socket = set_up_client_socket(kind, place, settings)
     return socket
+
+
+def connected_or_none(host: str, port: int) -> Socket | None:
+    """A socket for requests; None when the address is none, or there are too many sockets. Announcements bring any address."""
+    try:
+        return connected(zmq.DEALER, host, port)
+    except zmq.ZMQError as error:
+        logger.warning("cannot connect to %s:%d: %s", host, port, error)
+        return None
 
 
 def bound(kind: int, address: str, port: int, options: dict[int, Any] | None = None) -> tuple[Socket, int]:

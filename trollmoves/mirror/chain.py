@@ -25,9 +25,9 @@ from trollmoves.mirror.finding import Finding
 from trollmoves.mirror.parts import Store
 from trollmoves.mirror.relaying import Relaying
 from trollmoves.mirror.releasing import Releasing
-from trollmoves.server.moves import Served
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.recent import Recent
+from trollmoves.server.transfer import Served
 from trollmoves.workers import Workers
 
 

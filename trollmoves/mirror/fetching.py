@@ -34,8 +34,8 @@ from trollmoves.messages import Message, decode, uris_of
 from trollmoves.mirror.parts import Part, Store, parts_of
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.beneath import Announced, examined, remove
-from trollmoves.server.moves import Brought, Moving
 from trollmoves.server.pushing import Member, Push, Pushing
+from trollmoves.server.transfer import Brought, Moving
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from trollmoves.journal import Journal
 from trollmoves.patterns import Pattern
 from trollmoves.server.announcer import Announcer
 from trollmoves.server.announcing import Announcing
-from trollmoves.server.moves import Served
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.removing import Removing
+from trollmoves.server.transfer import Served
 from trollmoves.server.unpacking import Unpacking
 from trollmoves.watchers.feeding import Feeding
 from trollmoves.workers import Workers

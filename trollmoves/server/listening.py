@@ -13,10 +13,10 @@ from trollmoves.journal import Journal
 from trollmoves.messages import Envelope
 from trollmoves.patterns import Pattern
 from trollmoves.server.announcer import Announcer
-from trollmoves.server.moves import Served
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.relaying import Relaying
 from trollmoves.server.removing import Removing
+from trollmoves.server.transfer import Served
 from trollmoves.watchers.messages import listen
 from trollmoves.workers import Workers
 

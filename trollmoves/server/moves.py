@@ -7,36 +7,32 @@ the loop are journaled together, and answers to requests that came together go o
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Asker, Loop
-from trollmoves.bus.leases import UNCONTESTED, Lease
+from trollmoves.bus.leases import Lease
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal, Operation
-from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
-from trollmoves.server.pushing import Member, Push, Pushing
+from trollmoves.server.pushing import Member, Push
 from trollmoves.server.refusals import Refusals
-from trollmoves.server.removing import Removing
 from trollmoves.server.replies import Replies, shown, verdict
-from trollmoves.server.requests import Consumer, Waiter, members
+from trollmoves.server.requests import Waiter
 from trollmoves.server.rights import NotAllowed
 from trollmoves.server.shares import Shares
 from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing
 from trollmoves.server.small_moves import Order, SmallMoves
+from trollmoves.server.transfer import Moving, Place, Served, summary
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -48,103 +44,6 @@ MOST_HELD = 12 * 2**20
 SMALL_REQUEST = 16 * 2**10
 MOST_BROUGHT = 3
 """Times the files of one move are brought here; between that and the move somebody may take them away."""
-LIGHT = 200
-"""Bytes, about, of what is held where the message is held already, or shared with others."""
-
-
-Place = tuple[str, str | None, str]
-"""Where a file goes: the destination, the path below it, the name."""
-
-
-class Supply(Protocol):
-    """Where the files of a chain come from that are not here yet when somebody asks for them."""
-
-    def members(self, message: Message, row: Any) -> tuple[Member, ...]:
-        """The files a request is about, as they were announced."""
-
-    def bring(self, moving: Moving, then: Brought) -> None:
-        """Call *then* with the files of *moving* when they are here, or with why they are not."""
-
-
-Brought = Callable[[tuple[Member, ...] | MoveError], Any]
-
-
-def nothing(_: Any) -> Sequence[Any]:
-    """A row of the journal is about one file."""
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """One chain, as far as its requests are concerned."""
-
-    settings: ServerSettings
-    pushing: Pushing
-    removing: Removing
-    supply: Supply | None = None
-    """None where the files are here when they are announced."""
-    parts: Callable[[Any], Sequence[Any]] = nothing
-    """Looks up the files of a row of the journal one by one, where announcements may speak of several."""
-
-    def members(self, message: Message, row: Any) -> tuple[Member, ...]:
-        """The files that a request, found to be about *row* of the journal, wants."""
-        return members(message, row, self.parts(row)) if self.supply is None else self.supply.members(message, row)
-
-
-@dataclass(slots=True)
-class Moving:
-    """A move that is queued or running, and who waits for it."""
-
-    push: Push
-    file: int
-    served: Served
-    total: int
-    message: Message
-    """The request that started it; its data make up the replies to those who ask for the outcome later."""
-    request: str
-    """The id of that request; empty for upstream clients."""
-    grouped: bool
-    consumer: Consumer
-    before: list[Receipt]
-    """The receipts of an earlier delivery of the same content to the same consumer and destination, if there was one."""
-    lease: Lease | None = None
-    """Who may publish it; None for upstream clients, who do not ask."""
-    lease_written: tuple[int, int, int] = UNCONTESTED
-    """What the journal has of it, after an earlier delivery."""
-    waiters: list[Waiter] = field(default_factory=list)
-    requests: dict[str, Waiter] = field(default_factory=dict)
-    """Who waits or waited under each id; the one that asks how it stands is a copy of it."""
-    done: int = 0
-    shown: int = 0
-    """Bytes done when the journal was told last."""
-    began: float = field(default_factory=time.time)
-    noted: bool = False
-    """The journal has it."""
-    cancelled: bool = False
-    """Nobody wants it any more."""
-    wanted: tuple[Member, ...] = ()
-    """Its files as they were announced."""
-    brought: int = 0
-    """How often its files were brought here for it."""
-    place: Place = field(init=False)
-
-    def __post_init__(self) -> None:
-        member = self.push.members[0]
-        self.place = self.push.destination.exact, member.relative, os.path.basename(member.file.path)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its files are on this machine, as far as we know."""
-        return self.served.supply is None or self.push.members is not self.wanted
-
-    @property
-    def weight(self) -> int:
-        """Bytes that are held in memory for it until it is over, about."""
-        return LIGHT if self.grouped else len(self.message.raw)
-
-    def weight_of(self, waiter: Waiter) -> int:
-        """Bytes that are held in memory for one who waits, about."""
-        return LIGHT if waiter.grouped or waiter.message is self.message else len(waiter.message.raw)
 
 
 class Moves:
@@ -346,7 +245,7 @@ class Moves:
                               detail, error=None if isinstance(outcome, MoveError) else outcome)
             self._record(moving, state, now, detail, detail, [("bound_failures", [(moving.file, moving.file)])], error)
             return
-        detail = _summary(outcome)
+        detail = summary(outcome)
         receipt = orjson.dumps(outcome).decode()
         more = [*moving.served.removing.schedule(moving.file), *self._lease_records(moving)]
         self._record(moving, State.MOVED, now, detail, receipt, more, outcome)
@@ -372,7 +271,7 @@ class Moves:
         if moving.shown:
             more = [*more, ("end_progress", [(moving.file,)])]
         only_refused = isinstance(outcome, NotAllowed) and not moving.noted
-        transfer, step = _records(moving, state, now, detail, receipt)
+        transfer, step = moving.rows(state, now, detail, receipt)
         self._ended.append((moving, outcome))
         self._ended_transfers.append(transfer)
         if only_refused:  # by whom may be anybody, and the file is what it was
@@ -453,7 +352,7 @@ class Moves:
         records: list[Operation] = []
         for moving in self._moving.values():
             if moving.is_here and moment - moving.began > NOTED_AFTER:
-                records += _progress(moving, moment)
+                records += moving.progress(moment)
             for waiter in [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]:
                 moving.waiters.remove(waiter)
                 self._held.add(waiter.asker.address, -moving.weight_of(waiter))
@@ -468,35 +367,3 @@ class Moves:
             self.say(waiter, {"request": waiter.request, "state": "moving", "done": moving.done, "total": moving.total})
         else:
             self._reply(waiter.asker, self._replies.pending(waiter.message, waiter.request, moving.done, moving.total))
-
-
-def _progress(moving: Moving, now: float) -> list[Operation]:
-    """What is written of a move that takes long. (Short ones are journaled once, when they are over: if we die meanwhile, the
-    client asks again.)"""
-    records: list[Operation] = []
-    if not moving.noted:
-        transfer, step = _records(moving, State.MOVING, moving.began, "", None)
-        records += [("put_transfer", [transfer]), ("step", [step])]
-    if moving.done != moving.shown:
-        moving.shown = moving.done
-        row = (moving.file, moving.served.settings.name, moving.done, moving.total, moving.began, now)
-        records.append(("put_progress", [row]))
-    return records
-
-
-def _records(moving: Moving, state: State, now: float, detail: str, receipt: str | None) -> tuple[Any, Any]:
-    """What the journal keeps of a move: how far it is, and the steps it has not noted yet. Rows for `put_transfer` and `step`."""
-    push, consumer = moving.push, moving.consumer
-    line = step_line(state, now, push.peer, push.attempt, detail) if state is not State.MOVING else ""
-    if not moving.noted:
-        moving.noted = True
-        line = step_line(State.MOVING, moving.began, push.peer, push.attempt, push.destination.exact) + line
-    transfer = (moving.file, push.transfer, moving.served.settings.name, consumer.client, consumer.group, consumer.spare,
-                push.peer, moving.request, push.destination.exact, state, now, push.attempt, receipt)
-    return transfer, (state, now, push.attempt, line, moving.file)
-
-
-def _summary(receipts: list[Receipt]) -> str:
-    receipt = receipts[-1]
-    how = "" if receipt.copied else ", was there already"
-    return f"{receipt.uri} {receipt.size} bytes, verified: {receipt.verified}{how}, {receipt.seconds:.3f} s"

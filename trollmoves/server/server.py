@@ -20,10 +20,10 @@ from trollmoves.movers.circuits import of_this_process as circuits_of_this_proce
 from trollmoves.server.announcer import Announcer, told
 from trollmoves.server.chain import Chain
 from trollmoves.server.listening import ListenChain
-from trollmoves.server.moves import Served
 from trollmoves.server.recent import Recent
 from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
+from trollmoves.server.transfer import Served
 from trollmoves.server.verifying import Verifying, synced
 from trollmoves.service import RETRY_START, Service
 from trollmoves.uris import format_endpoint

@@ -25,7 +25,7 @@ from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, identity_of, uris_of
 from trollmoves.movers.base import Receipt
-from trollmoves.server.moves import Moves, Moving, Served
+from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push
 from trollmoves.server.recent import Recent
 from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies, shown, without_credentials
@@ -45,6 +45,7 @@ from trollmoves.server.requests import (
 from trollmoves.server.rights import is_trusted
 from trollmoves.server.sharing import Shared, had_elsewhere
 from trollmoves.server.small_moves import SmallMoves
+from trollmoves.server.transfer import Moving, Served
 from trollmoves.uris import local_path, parse_destination
 from trollmoves.workers import Workers
 

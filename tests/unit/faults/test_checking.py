@@ -117,8 +117,9 @@ def test_the_observer_sees_a_partial_file_also_in_a_new_directory(tmp_path: Path
     ledger.note("a.bin", b"whole content")
     with Observer(tmp_path, ledger) as observer:
         (tmp_path / "below" / "deep").mkdir(parents=True)
-        (tmp_path / "below" / "deep" / ".a.bin.part").write_bytes(b"whole")
-        (tmp_path / "below" / "deep" / "a.bin").write_bytes(b"whole content")
+        hidden = tmp_path / "below" / "deep" / ".a.bin.part"
+        hidden.write_bytes(b"whole content")
+        hidden.rename(tmp_path / "below" / "deep" / "a.bin")  # written in place it may be seen before it is whole
         eventually(lambda: observer.seen)
         assert observer.violations == []
         (tmp_path / "below" / "deep" / "a.bin").write_bytes(b"whole")

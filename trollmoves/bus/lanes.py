@@ -1,0 +1,139 @@
+"""Asking an upstream server: a few requests in flight, each answered once or given up.
+
+It repeats nothing in its error replies, so each request to it has a connection to itself (a lane) and is never sent twice while
+the server lives: it would move the file again. A ping on another connection tells a busy server from a dead one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import zmq
+
+from trollmoves.bus.loop import Loop
+from trollmoves.bus.requesting import Answered
+from trollmoves.bus.sockets import NOW, Socket, close, connected_or_none
+from trollmoves.errors import MalformedMessage
+from trollmoves.messages import Envelope, Message, decode
+
+logger = logging.getLogger(__name__)
+
+LANES = 8
+"""Requests in flight to one upstream server."""
+LONGEST_LEGACY = 600.0
+"""Seconds an upstream server that still answers pings may take for one move."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One connection to an upstream server, and what was asked on it."""
+
+    socket: Socket
+    answered: Answered
+    given_up: float
+    """Monotonic time after which no answer is expected any more."""
+    asked: float
+    timeout: float
+
+
+class Lanes:
+    """Requests to one upstream server; belongs to the loop."""
+
+    def __init__(self, loop: Loop, envelope: Envelope, host: str, port: int, most: int = LANES):
+        self._loop = loop
+        self._envelope = envelope
+        self._place = host, port
+        self._most = most
+        self._queue: deque[tuple[bytes, Answered, float]] = deque()
+        self._lanes: list[Lane] = []
+        self._pinging: tuple[Socket, float] | None = None
+        self._alive = 0.0
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._lanes)
+
+    def ask(self, subject: str, kind: str, data: Mapping[str, Any], answered: Answered, timeout: float) -> None:
+        """Send a request when a lane is free. It is given up *timeout* seconds after it was sent if the server is dead by then,
+        and after ten minutes in any case."""
+        self._queue.append((self._envelope.encode(subject, kind, data), answered, timeout))
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._queue and len(self._lanes) < self._most:
+            raw, answered, timeout = self._queue.popleft()
+            now = time.monotonic()
+            socket = connected_or_none(*self._place)
+            if socket is None:
+                self._loop.call(answered, None)
+                continue
+            lane = Lane(socket, answered, now + max(timeout, LONGEST_LEGACY), now, timeout)
+            self._lanes.append(lane)
+            self._loop.register(socket, partial(self._read, lane))
+            socket.send_multipart((b"", raw))
+
+    def _read(self, lane: Lane) -> None:
+        try:
+            frames = lane.socket.recv_multipart(NOW)
+        except zmq.Again:
+            return
+        try:
+            reply: Message | None = decode(frames[-1])
+        except MalformedMessage as error:
+            logger.warning("%s:%d replied with something that is no message: %s", *self._place, error)
+            reply = None
+        self._finish(lane, reply)
+
+    def _finish(self, lane: Lane, reply: Message | None) -> None:
+        self._lanes.remove(lane)
+        self._loop.unregister(lane.socket)
+        close(lane.socket)
+        lane.answered(reply)
+        self._fill()
+
+    def sweep(self) -> None:
+        """Ping while something is late; give up what is later than a living server may be."""
+        now = time.monotonic()
+        late = [lane for lane in self._lanes if now - lane.asked > lane.timeout]
+        if not late:
+            return self._end_ping()
+        dead = self._ping_failed(now)
+        for lane in late:
+            if dead or now > lane.given_up:
+                self._finish(lane, None)
+
+    def _ping_failed(self, now: float) -> bool:
+        if self._pinging is None:
+            socket = connected_or_none(*self._place)
+            if socket is not None:
+                self._loop.register(socket, lambda: self._ponged(socket))
+                socket.send_multipart((b"", self._envelope.encode("/ping", "ping")))
+                self._pinging = socket, now
+            return False
+        return now - self._pinging[1] > 3 * 5.0
+
+    def _ponged(self, socket: Socket) -> None:
+        try:
+            socket.recv_multipart(NOW)
+        except zmq.Again:
+            return
+        self._end_ping()
+
+    def _end_ping(self) -> None:
+        if self._pinging is not None:
+            self._loop.unregister(self._pinging[0])
+            close(self._pinging[0])
+            self._pinging = None
+
+    def close(self) -> None:
+        self._end_ping()
+        for lane in self._lanes:
+            self._loop.unregister(lane.socket)
+            close(lane.socket)
+        self._lanes.clear()
+        self._queue.clear()
