@@ -12,7 +12,7 @@ import pytest
 
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.catching_up import CatchUp
-from trollmoves.bus.replaying import ReplayPort
+from trollmoves.bus.replaying import Replaying, ReplayPort
 from trollmoves.journal import Journal
 from trollmoves.messages import EXTENSION, Envelope, Message, decode
 
@@ -155,6 +155,24 @@ def test_whatever_gets_lost_repeated_or_shuffled_is_had_in_the_end(loop: Loop, p
     assert set(follower.uids) == wanted
     assert follower.alarms == []
     follower.close()
+
+
+def test_a_page_reaches_no_further_than_what_was_looked_up(loop: Loop, publishing: Publishing,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    publishing.publish(2)
+    find = Journal.find
+
+    def found_before_the_next_commit(journal: Journal, query: str, parameters: Any = ()) -> Any:
+        rows = find(journal, query, parameters)
+        if query == "announcements_since":
+            publishing.publish(1)
+        return rows
+
+    monkeypatch.setattr(Journal, "find", found_before_the_next_commit)
+    said = {"request": "r:1", "epoch": publishing.journal.epoch, "since": 0, "topics": ["/a"]}
+    question = decode(ENVELOPE.encode("/a", "replay", {EXTENSION: said}))
+    page = decode(Replaying(publishing.journal, ENVELOPE).answer(question)).extension
+    assert (len(page["messages"]), page["to"]) == (2, 2), "what came meanwhile is asked for next time"
 
 
 def test_the_last_message_is_missed_at_the_next_beat(loop: Loop, publishing: Publishing) -> None:

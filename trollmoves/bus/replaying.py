@@ -53,10 +53,11 @@ class Replaying:
             since = 0
         newer_than = asked.get("newer_than")
         oldest_time = float(newer_than) if isinstance(newer_than, (int, float)) else 0.0
+        # Before the rows: what is committed between the two look-ups is in neither, or in the rows alone.
+        committed = int(self._journal.find_one("newest_position", ())[0] or 0)
         rows, ends = self._rows(since)
         messages, to = _page(rows, topics, since, oldest_time)
         head = self._journal.head
-        committed = int(self._journal.find_one("newest_position", ())[0] or 0)
         forgotten = [row for row in self._journal.find("forgotten_since", (since, self._chain or "", self._chain or ""))
                      if any(row["subject"].startswith(topic) for topic in topics)]
         oldest = 1 + max((row["position"] for row in forgotten), default=since)
