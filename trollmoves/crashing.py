@@ -12,7 +12,7 @@ import signal
 POINTS = (
     "server.heard", "server.journaled", "server.seen", "server.unpacked", "server.announced", "server.published",
     "server.requested", "server.put", "server.renamed", "server.moved", "server.replied", "server.leased",
-    "server.acknowledged", "server.confirmed", "server.removing", "server.removed",
+    "server.acknowledged", "server.confirmed", "server.removing", "server.aside", "server.removed",
     "client.heard", "client.requested", "client.asked", "client.answered", "client.unpacked", "client.committed",
     "client.publishing", "client.published", "client.confirmed",
     "mirror.announced", "mirror.published", "mirror.asked", "mirror.fetched", "mirror.kept", "mirror.releasing",

@@ -391,7 +391,7 @@ class MoverContract:
     def test_the_prefix_of_upstream_names_the_temporary_file(self, place: Place, tmp_path: Path) -> None:
         """`use_tmp_on_transfer` and `tmp_prefix`; where no name is needed the file goes to its own as before."""
         path = make(tmp_path / "origin.dat", content_of(LARGE))
-        for prefix, expected in ((".tmp_", ".tmp_final.dat"), ("", f".final.dat.{HOW.transfer}.part")):
+        for prefix, expected in ((".tmp_", f".tmp_{HOW.transfer}.final.dat"), ("", f".final.dat.{HOW.transfer}.part")):
             seen: set[str] = set()
             with session_of(place) as session:
                 renames = session.abilities(place.mover.abilities).rename
@@ -400,6 +400,37 @@ class MoverContract:
             assert expected in seen or not renames
             assert place.read("final.dat") == content_of(LARGE)
             assert place.names() == {"final.dat"}
+
+    @pytest.mark.parametrize("prefix", [None, ".", "tmp_"])
+    def test_another_that_sends_a_file_of_that_name_meanwhile_is_not_in_the_way(self, place: Place, tmp_path: Path,
+                                                                                prefix: str | None) -> None:
+        first, second = content_of(LARGE, seed=1), content_of(LARGE, seed=2)
+        with session_of(place) as session:
+            if not session.abilities(place.mover.abilities).rename:
+                pytest.skip("no temporary names are needed there")
+        how, other = HOW._replace(temporary_prefix=prefix), HOW._replace(transfer="fedcba9876543210", temporary_prefix=prefix)
+        between: list[bytes | None] = []
+
+        def another(done: int) -> None:
+            if 0 < done < LARGE and not between:
+                between.append(None)
+                deliver(place, make(tmp_path / "second.dat", second), "final.dat", how=other)
+                between.append(place.read("final.dat"))
+            elif len(between) == 2:
+                between.append(place.read("final.dat"))
+        deliver(place, make(tmp_path / "first.dat", first), "final.dat", how=how, progress=another)
+        assert {part == second for part in between[1:-1]} <= {True}, "what was delivered stays whole until the other is"
+        assert place.read("final.dat") == first
+        assert place.names() == {"final.dat"}
+
+    def test_what_another_left_of_a_file_of_that_name_is_not_gone_on_with(self, place: Place, tmp_path: Path) -> None:
+        if not place.mover.abilities.resume:
+            pytest.skip("this mover cannot resume")
+        content, how = content_of(LARGE), HOW._replace(temporary_prefix=".", resume=True)
+        for name in (".final.dat", temporary_name("final.dat", "fedcba9876543210", ".")):
+            place.write(name, bytes(LARGE - 2**20))
+        deliver(place, make(tmp_path / "origin.dat", content), "final.dat", how=how)
+        assert place.read("final.dat") == content
 
     def test_the_progress_ends_with_all_bytes(self, place: Place, tmp_path: Path) -> None:
         steps: list[int] = []

@@ -52,7 +52,7 @@ class How(NamedTuple):
     """`identical`: an equal file at the destination is left as it is; `replace`: always sent; `never`: a different file at the
     destination is an error."""
     temporary_prefix: str | None = None
-    """Upstream's `tmp_prefix`: put this before the final name instead of using our own temporary names (empty: use our own)."""
+    """Upstream's `tmp_prefix`: temporary names begin with this and end with the final name (empty or None: use our own)."""
     inplace: bool = False
     """Write to the final name, for servers that cannot rename. Asked for by the user, never chosen."""
     resume: bool = False
@@ -73,12 +73,14 @@ def final_place(origin: Origin, destination: Destination, session: Session) -> D
 
 
 def temporary_name(path: str, transfer: str, prefix: str | None = None) -> str:
-    """A hidden name in the same directory that no other transfer uses and that the same transfer finds again."""
+    """A name in the same directory that no other transfer uses and that the same transfer finds again; hidden, or as the user's
+    *prefix* makes it. Upstream's is the prefix and the name, which two that send a file of that name there write to at a time:
+    one shows what the other has not finished, or goes on behind it."""
     directory, slash, name = path.rpartition("/")
-    temporary = prefix + name if prefix else f".{name}.{transfer[:16]}.part"
+    temporary = f"{prefix}{transfer[:16]}.{name}" if prefix else f".{name}.{transfer[:16]}.part"
     if len(temporary.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
         digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        temporary = f".{digest}.{transfer[:16]}.part"
+        temporary = f"{prefix or '.'}{digest}.{transfer[:16]}.part"
     return directory + slash + temporary
 
 

@@ -1,7 +1,8 @@
 """The open sessions of one worker thread: opened when needed, kept while they are used, closed when idle.
 
 A backup target takes over when the host that was asked for cannot be reached; its session is kept under the asked-for host, so
-that later files go the same way while the connection lives (upstream documents this, its cache never found them).
+that later files that name the same backup targets go the same way while the connection lives (upstream documents this, its cache
+never found them). Files that name others, or none, do not: whose targets they are, only who asked knows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ ASK_WHEN_IDLE = 2.0
 """Seconds a session may rest before it is asked whether it still lives."""
 
 Key = tuple[object, ...]
+Backups = Sequence[str | Destination]
+"""Backup targets, by name, or as the places of which somebody decided on the address."""
 
 
 @dataclass(slots=True)
@@ -56,9 +59,9 @@ class Sessions:
         """How many are open."""
         return len(self._kept)
 
-    def get(self, destination: Destination, settings: SessionSettings, backups: Sequence[str] = ()) -> Kept:
+    def get(self, destination: Destination, settings: SessionSettings, backups: Backups = ()) -> Kept:
         """An open session to the host of *destination* or to the first backup target that answers."""
-        key = _key(destination, settings)
+        key = _key(destination, settings, backups)
         kept = self._kept.get(key)
         if kept is not None and not self._usable(kept):
             self._forget(key)
@@ -70,7 +73,7 @@ class Sessions:
         return kept
 
     @contextmanager
-    def lent(self, destination: Destination, settings: SessionSettings, backups: Sequence[str] = ()) -> Iterator[Kept]:
+    def lent(self, destination: Destination, settings: SessionSettings, backups: Backups = ()) -> Iterator[Kept]:
         """An open session, for as long as the block lasts. After any error that says nothing of the state it is in, it is not
         used again. Errors of opening it name *destination*; an `OSError` becomes a `TemporaryError`."""
         try:
@@ -95,17 +98,18 @@ class Sessions:
         idle = self._clock() - kept.used
         return idle < kept.settings.connection_uptime and (idle < ASK_WHEN_IDLE or kept.session.is_alive())
 
-    def _opened(self, destination: Destination, settings: SessionSettings, backups: Sequence[str]) -> Kept:
+    def _opened(self, destination: Destination, settings: SessionSettings, backups: Backups) -> Kept:
         mover = self._mover_for(destination.scheme)
         try:
             return self._open(mover, destination, settings)
         except Unreachable as first:
             for backup in backups:
-                logger.warning("%s does not answer (%s): trying backup target %s", destination.host, first, backup)
+                place = at_backup(destination, backup) if isinstance(backup, str) else backup
+                logger.warning("%s does not answer (%s): trying backup target %s", destination.host, first, place.host)
                 try:
-                    return self._open(mover, at_backup(destination, backup), settings)
+                    return self._open(mover, place, settings)
                 except (TemporaryError, LoginRefused) as error:
-                    logger.warning("backup target %s cannot be used either: %s", backup, error)
+                    logger.warning("backup target %s cannot be used either: %s", place.host, error)
             if not backups:
                 raise
             raise Unreachable(f"{first} (and none of {len(backups)} backup targets can be used)") from first
@@ -149,7 +153,8 @@ def at_backup(destination: Destination, backup: str) -> Destination:
     return destination.with_host(host, port)
 
 
-def _key(destination: Destination, settings: SessionSettings) -> Key:
+def _key(destination: Destination, settings: SessionSettings, backups: Backups) -> Key:
     # The identity of the settings is enough: a section's are one object, and a reload makes a new one. `Kept` holds on to the
     # object, so no other can get its identity meanwhile.
-    return *destination.address, destination.password, id(settings)
+    names = tuple(backup if isinstance(backup, str) else (*backup.address, backup.connect_to) for backup in backups)
+    return *destination.address, destination.password, destination.connect_to, names, id(settings)

@@ -4,14 +4,20 @@ that was announced."""
 from __future__ import annotations
 
 import errno
+import hashlib
+import logging
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from trollmoves import crashing
 from trollmoves.errors import MoveError, NotAnnounced, OriginChanged, OriginGone, TemporaryError
 from trollmoves.movers.base import Origin
+from trollmoves.movers.moving import temporary_name
+
+logger = logging.getLogger(__name__)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: opening a FIFO must not wait
@@ -96,16 +102,69 @@ def _open_file(roots: tuple[str, ...], path: str) -> int:
 
 
 def remove(roots: tuple[str, ...], announced: Announced) -> bool:
-    """Remove the announced file; False when it is gone or another file has its name. Raises `OSError` when that fails."""
+    """Remove the announced file; False when it is gone or another file has its name. Raises `OSError` when that fails.
+
+    It is set aside under a name that no watcher announces and looked at again there, as another file may have taken its name
+    just before: that one is put back. Who is killed in between calls this again.
+    """
     try:
         with parent_beneath(roots, announced.path) as parent:
-            name = os.path.basename(announced.path)
-            if not announced.is_still(os.stat(name, dir_fd=parent, follow_symlinks=False)):
-                return False
-            os.unlink(name, dir_fd=parent)
-            return True
+            return _removed(parent, os.path.basename(announced.path), announced)
     except (FileNotFoundError, OriginGone, OriginChanged, NotAnnounced):
         return False
+
+
+def _removed(parent: int, name: str, announced: Announced) -> bool:
+    aside = _name_aside(name, announced)
+    status = _status(parent, name)
+    if status is not None and announced.is_still(status):
+        try:
+            os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
+        except FileNotFoundError:
+            return False
+        except OSError:  # a disk that is full may have no room for a name, and this shall make some
+            os.unlink(name, dir_fd=parent)
+            return True
+        crashing.point("server.aside")
+    found = _status(parent, aside)
+    if found is None:
+        return False
+    if announced.is_still(found):
+        os.unlink(aside, dir_fd=parent)
+        return True
+    _put_back(parent, aside, name, announced.path)
+    return False
+
+
+def _put_back(parent: int, aside: str, name: str, path: str) -> None:
+    """Give what was set aside, and is another file than the one to remove, its name again, but take it from no third one."""
+    linked = True
+    try:
+        os.link(aside, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        there = _status(parent, name)  # put back half before a crash, it has both names
+        linked = there is not None and os.path.samestat(there, os.stat(aside, dir_fd=parent, follow_symlinks=False))
+    except OSError:  # no links there, or it is a directory
+        if _status(parent, name) is None:
+            os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+            return
+        linked = False
+    if linked:
+        os.unlink(aside, dir_fd=parent)
+        return
+    logger.error("%s was replaced twice while it was removed: what came first is kept as %s beside it", path, aside)
+
+
+def _name_aside(name: str, announced: Announced) -> str:
+    which = f"{announced.inode} {announced.size} {announced.mtime_ns}"
+    return temporary_name(name, hashlib.sha256(which.encode()).hexdigest())
+
+
+def _status(parent: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def _translated(error: OSError, path: str) -> MoveError:

@@ -71,16 +71,17 @@ class Pushing:
         """Whether a move of *size* bytes only copies from memory to memory."""
         return destination.is_local and not self._sync and size <= SMALL and self._settings.bandwidth_per_host is None
 
-    def check(self, push: Push) -> Destination:
-        """Where the files of *push* go, if its peer may have them there. Raises `Denied`. Belongs into a worker."""
+    def check(self, push: Push) -> tuple[Destination, list[Destination]]:
+        """Where the files of *push* go, and its backup targets, if its peer may have them there. Raises `Denied`. Belongs into a
+        worker."""
         destination = self.rights.check(push.destination, push.peer)
-        for backup in push.backups:
-            self.rights.check(at_backup(destination, backup), push.peer)
-        return destination
+        return destination, [self.rights.check(at_backup(destination, backup), push.peer) for backup in push.backups]
 
     def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
         """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
-        return [self._push_one(push, member, place, sessions, progress) for member, place in _placed(push, self.check(push))]
+        destination, backups = self.check(push)
+        return [self._push_one(push, member, place, backups, sessions, progress)
+                for member, place in _placed(push, destination)]
 
     def plain(self, push: Push) -> tuple[Any, ...] | None:
         """*push* in plain values, for the process of small moves; None when its rights have to be looked at first."""
@@ -95,11 +96,11 @@ class Pushing:
         return How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
                    temporary_prefix=self._prefix, resume=push.attempt > 1)
 
-    def _push_one(self, push: Push, member: Member, place: Destination, sessions: Sessions,
+    def _push_one(self, push: Push, member: Member, place: Destination, backups: list[Destination], sessions: Sessions,
                   progress: Callable[[int], None]) -> Receipt:
         with opened(self._roots, member.file) as origin:
             how = self._how(push)
-            with _guarded(place), sessions.lent(place, self._session, push.backups) as kept:
+            with _guarded(place), sessions.lent(place, self._session, backups) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
 
 

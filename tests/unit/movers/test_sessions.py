@@ -139,6 +139,28 @@ def test_the_primary_is_asked_again_when_the_backup_is_gone(sessions: Sessions, 
     assert fresh.at(ASKED) is ASKED
 
 
+@pytest.mark.parametrize("backups", [(), ("three",), ("two", "three")])
+def test_who_names_other_backup_targets_is_not_sent_to_those_of_somebody_else(sessions: Sessions, mover: MemoryMover,
+                                                                              backups: tuple[str, ...]) -> None:
+    mover.host("primary").reachable = False
+    sessions.get(ASKED, SETTINGS, ["two"])
+    mover.host("primary").reachable = True
+    assert sessions.get(ASKED, SETTINGS, backups).destination.host == "primary"
+
+
+def test_a_backup_target_is_the_place_that_was_decided_on(sessions: Sessions, mover: MemoryMover) -> None:
+    mover.host("primary").reachable = False
+    place = replace(ASKED.with_host("two"), connect_to="192.0.2.7")
+    kept = sessions.get(ASKED, SETTINGS, [place])
+    assert kept.destination is place
+    assert sessions.get(ASKED, SETTINGS, [replace(place, path="/other/")]) is kept
+    assert sessions.get(ASKED, SETTINGS, [replace(place, connect_to="192.0.2.8")]) is not kept
+
+
+def test_one_name_at_another_address_gets_its_own(sessions: Sessions) -> None:
+    assert sessions.get(ASKED, SETTINGS) is not sessions.get(replace(ASKED, connect_to="192.0.2.7"), SETTINGS)
+
+
 def test_a_backup_that_refuses_us_is_passed_over(sessions: Sessions, mover: MemoryMover) -> None:
     mover.host("primary").reachable = False
     mover.host("one").password = "of its own"

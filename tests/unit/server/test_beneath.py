@@ -1,0 +1,123 @@
+"""Removing announced files: that very file, whatever others do to its name meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from trollmoves.patterns import is_temporary_name
+from trollmoves.server.beneath import Announced, _name_aside, remove
+
+ROUNDS = 4000
+
+
+def announced(path: Path) -> Announced:
+    status = path.stat()
+    return Announced(str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def aside(file: Announced) -> Path:
+    path = Path(file.path)
+    return path.with_name(_name_aside(path.name, file))
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"delivered")
+    return path
+
+
+def test_the_announced_file_is_removed_once(old: Path, tmp_path: Path) -> None:
+    file = announced(old)
+    assert remove((str(tmp_path),), file)
+    assert not remove((str(tmp_path),), file)
+    assert os.listdir(tmp_path) == []
+
+
+def test_another_of_its_name_stays(old: Path, tmp_path: Path) -> None:
+    file = announced(old)
+    (tmp_path / "new").write_bytes(b"not delivered")
+    (tmp_path / "new").rename(old)
+    assert not remove((str(tmp_path),), file)
+    assert (os.listdir(tmp_path), old.read_bytes()) == (["a.bin"], b"not delivered")
+
+
+def test_one_that_takes_its_name_at_the_last_moment_stays(tmp_path: Path) -> None:
+    """Each round a writer replaces the file while it is removed; what the writer wrote must be there afterwards."""
+    start, path = threading.Barrier(2), tmp_path / "a.bin"
+
+    def replace() -> None:
+        for number in range(ROUNDS):
+            new = tmp_path / f"new{number}"
+            new.write_bytes(b"not delivered %d" % number)
+            start.wait(60)
+            new.rename(path)
+            start.wait(60)
+    writer = threading.Thread(target=replace)
+    writer.start()
+    lost, hit = [], 0
+    for number in range(ROUNDS):
+        path.write_bytes(b"delivered")
+        file = announced(path)
+        start.wait(60)
+        hit += remove((str(tmp_path),), file)
+        start.wait(60)
+        if not path.exists() or path.read_bytes() != b"not delivered %d" % number:
+            lost.append(number)
+            aside(file).unlink(missing_ok=True)
+    writer.join(60)
+    assert 0 < hit < ROUNDS, "both orders were tried"
+    assert not lost, f"{len(lost)} new files of {ROUNDS} are gone"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_what_was_set_aside_before_a_crash_is_removed_after_it(old: Path, tmp_path: Path) -> None:
+    file = announced(old)
+    old.rename(aside(file))
+    assert remove((str(tmp_path),), file)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_another_that_was_set_aside_before_a_crash_is_put_back(old: Path, tmp_path: Path, linked: bool) -> None:
+    file = announced(old)
+    old.unlink()
+    aside(file).write_bytes(b"not delivered")
+    if linked:  # the crash came when it was half put back
+        os.link(aside(file), old)
+    assert not remove((str(tmp_path),), file)
+    assert (os.listdir(tmp_path), old.read_bytes()) == (["a.bin"], b"not delivered")
+
+
+def test_a_third_one_that_has_the_name_by_then_keeps_it(old: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = announced(old)
+    aside(file).write_bytes(b"not delivered")
+    (tmp_path / "third").write_bytes(b"not delivered either")
+    (tmp_path / "third").rename(old)
+    assert not remove((str(tmp_path),), file)
+    assert (old.read_bytes(), aside(file).read_bytes()) == (b"not delivered either", b"not delivered")
+    assert aside(file).name in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.bin", "x" * 255, ".hidden", "new\nline", os.fsdecode(b"latin-\xe4")])
+def test_the_name_beside_is_one_that_no_watcher_announces(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"1")
+    file = announced(tmp_path / name)
+    assert is_temporary_name(aside(file).name)
+    assert remove((str(tmp_path),), file)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_has_the_name_stays(old: Path, tmp_path: Path) -> None:
+    file = announced(old)
+    old.unlink()
+    old.mkdir()
+    assert not remove((str(tmp_path),), file)
+    aside(file).mkdir()
+    old.rmdir()
+    assert not remove((str(tmp_path),), file)
+    assert os.listdir(tmp_path) == ["a.bin"]
