@@ -24,7 +24,7 @@ class Parameter:
 COMMON = (
     Parameter("connection_uptime", "30", "seconds an idle connection is kept open"),
     Parameter("use_tmp_on_transfer", "false", "begin the names of temporary files with `tmp_prefix`; they are used anyhow"),
-    Parameter("tmp_prefix", ".", "with `use_tmp_on_transfer`: what the name begins with while a file is written; it ends with the final one"),
+    Parameter("tmp_prefix", ".", "with `use_tmp_on_transfer`: what stands before a name while the file is written"),
 )
 
 OPTIONS = (
