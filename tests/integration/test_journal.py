@@ -120,12 +120,17 @@ def test_a_journal_that_is_taken_away_ends_the_process_and_a_restart_recovers(tm
         network.check()
 
 
+@pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("victim", ["server", "client"])
-def test_a_journal_in_use_is_refused(tmp_path: Path, victim: str) -> None:
+def test_a_journal_in_use_is_refused(tmp_path: Path, victim: str, linked: bool) -> None:
     with Network(tmp_path) as network:
         network.start()
         (network.servers[0] if victim == "server" else network.client).wait_for("watches|listens to")
         other = network._server(0) if victim == "server" else network._client()
+        if linked:
+            index = other.argv.index("--journal") + 1
+            (tmp_path / "link.journal").symlink_to(other.argv[index])
+            other.argv[index] = str(tmp_path / "link.journal")
         other.log = tmp_path / "other.log"
         other.start()
         assert other.wait(30) == 1
@@ -260,3 +265,30 @@ def test_a_full_disk_of_the_journal_is_waited_out(tmp_path: Path, small_disk: Pa
         states = dict(rows(place, "SELECT state, count(*) FROM files GROUP BY state"))
         assert sum(int(str(count)) for count in states.values()) == 310
         assert network.observer.violations == []
+
+
+@pytest.mark.parametrize("tidy", [True, False])
+@pytest.mark.parametrize("victim", ["server", "client"])
+def test_a_start_on_a_full_disk_leaves_the_journal_as_it_is(tmp_path: Path, small_disk: Path, victim: str, tidy: bool) -> None:
+    """It cannot be opened then, which does not make it a damaged one."""
+    network = Network(tmp_path)
+    network.killed = True
+    program, place = ((network.servers[0], network.server_journal()) if victim == "server"
+                      else (network.client, network.client_journal))
+    place.symlink_to(small_disk / "j.journal")
+    with network:
+        network.begin(10)
+        network.stop()
+        epoch = rows(place, "SELECT value FROM meta WHERE name = 'epoch'")
+        if tidy:  # without the files beside it, which a reader leaves
+            in_one_file(place)
+        filler = fill(small_disk)
+        assert program.start().wait(30) == 1
+        assert f"cannot open the journal {place}" in program.output() and "is there room on its disk" in program.output()
+        assert not [*small_disk.glob("*.damaged-*"), *tmp_path.glob("*.damaged-*")]
+        filler.unlink()
+        network.write_many(10, "after")
+        network.start()
+        network.settle()
+        network.check()
+        assert rows(place, "SELECT value FROM meta WHERE name = 'epoch'") == epoch

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from trollmoves.errors import JournalError, MalformedMessage
-from trollmoves.journal import Reader
+from trollmoves.journal import Reader, lock_of
 from trollmoves.lifecycle import State
 from trollmoves.messages import decode, uids_of, uris_of
 from trollmoves.uris import local_path
@@ -136,9 +136,9 @@ def _names_in(row: Any) -> Iterator[str]:
 
 def _files_of(path: Path) -> Iterator[os.stat_result]:
     """The files of a journal."""
-    for suffix in ("", "-wal", "-shm", ".lock"):
+    for name in (*(f"{path}{suffix}" for suffix in ("", "-wal", "-shm")), lock_of(path)):
         try:
-            yield os.stat(f"{path}{suffix}")
+            yield os.stat(name)
         except OSError:
             continue
 

@@ -39,8 +39,10 @@ def journals(options: argparse.Namespace) -> list[Path]:
 def is_running(path: Path) -> bool:
     """Whether a process holds the journal."""
     import fcntl
+
+    from trollmoves.journal import lock_of
     try:
-        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(lock_of(path), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -4,8 +4,8 @@
 connection of the loop). `Reader` is for everyone else: status, trace, tests. All SQL stands in `queries.sql` and `schema/`.
 """
 
-from trollmoves.journal.journal import Journal
+from trollmoves.journal.journal import Journal, lock_of
 from trollmoves.journal.reader import Reader
 from trollmoves.journal.writer import Operation
 
-__all__ = ["Journal", "Operation", "Reader"]
+__all__ = ["Journal", "Operation", "Reader", "lock_of"]

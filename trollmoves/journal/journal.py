@@ -33,6 +33,9 @@ SUBJECTS_KEPT = 10_000
 CHECKPOINT_PAGES = 4000
 LOG_SIZE = 16 * 2**20
 """Bytes the write-ahead log comes to before it is used from its beginning again; it is given them at once."""
+DAMAGE = ("SQLITE_ERROR", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
+"""Errors of opening, besides those that SQLite says are damage, that come from what is in the file. Others (a full disk, one that
+does not answer) pass, and what is on the disk is as good as before."""
 FEW = 24
 """Records the loop commits itself while the writing thread is idle."""
 SLOW = 0.004
@@ -69,6 +72,8 @@ class Journal:
             """The machine lost power, or something like it, since the journal was last used."""
             self._next_file = 1 + int(connection.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()[0])
             self._next_position = 1 + _last_position(connection)
+        except sqlite3.Error as error:
+            raise _cannot_open(path, error) from error
         finally:
             connection.close()
         self._previous: OrderedDict[str, int] = OrderedDict()
@@ -173,11 +178,16 @@ class Journal:
             self._lock = -1
 
 
+def lock_of(path: Path) -> str:
+    """The file that whoever uses the journal locks, also when it is reached through a link."""
+    return f"{os.path.realpath(path)}.lock"
+
+
 def _locked(path: Path) -> int:
     """Hold a lock beside the journal for as long as the process lives."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise JournalError(f"cannot make the journal {path}: {error.strerror}; choose another place with --journal") from error
     try:
@@ -200,8 +210,12 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     except (sqlite3.Error, OSError) as error:
-        raise JournalError(f"cannot open the journal {path}: {error}") from error
+        raise _cannot_open(path, error) from error
     return connection
+
+
+def _cannot_open(path: Path, error: Exception) -> JournalError:
+    return JournalError(f"cannot open the journal {path}: {error} (is there room on its disk, and may it be written?)")
 
 
 def _extend_log(path: Path) -> None:
@@ -239,8 +253,8 @@ def _is_sound(path: Path) -> bool:
         finally:
             connection.close()
     except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorname", "") in ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_BUSY"):
-            raise JournalError(f"cannot open the journal {path}: {error}") from error
+        if getattr(error, "sqlite_errorname", "") not in DAMAGE:
+            raise _cannot_open(path, error) from error
         return False
     except (sqlite3.DatabaseError, UnicodeDecodeError):  # also what it says is wrong may be garbage
         return False
