@@ -530,8 +530,8 @@ finally:
 """
 
 
-def in_a_namespace(body: str, data: Path, *, polling: bool = False) -> None:
-    """Run a piece of program as root of namespaces of its own, where limits and mounts concern nobody else."""
+def in_a_namespace(body: str, data: Path, *, polling: bool = False) -> str:
+    """Run a piece of program as root of namespaces of its own, where limits and mounts concern nobody else; what it said."""
     unshare = ["unshare", "--user", "--map-root-user", "--mount"]
     if not LINUX or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
         unavailable("user namespaces")
@@ -539,10 +539,11 @@ def in_a_namespace(body: str, data: Path, *, polling: bool = False) -> None:
     program = PROGRAM.format(root=root, data=str(data), polling=polling, body=textwrap.indent(body, "    ").strip())
     result = subprocess.run([*unshare, sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert result.returncode == 0, result.stderr
+    return result.stderr
 
 
 def test_without_inotify_instances_it_polls(data: Path) -> None:
-    in_a_namespace(textwrap.dedent("""
+    said = in_a_namespace(textwrap.dedent("""
         limit("instances", 0)
         watcher = make("x_{n}.nc")
         touch("x_old.nc")
@@ -552,10 +553,11 @@ def test_without_inotify_instances_it_polls(data: Path) -> None:
         await_all("x_new.nc")
         assert "x_old.nc" not in seen and watcher.trouble() is None
     """), data)
+    assert "polling every 0.1 seconds from now on" in said
 
 
 def test_when_watches_run_out_it_goes_on_polling_and_loses_nothing(data: Path) -> None:
-    in_a_namespace(textwrap.dedent("""
+    said = in_a_namespace(textwrap.dedent("""
         limit("watches", 10)
         watcher = make("{directory}/x_{n}.nc")
         watcher.start()
@@ -568,6 +570,7 @@ def test_when_watches_run_out_it_goes_on_polling_and_loses_nothing(data: Path) -
         touch("d0/x_late.nc")
         await_all("d0/x_late.nc")
     """), data)
+    assert "polling every 0.1 seconds from now on" in said
 
 
 def test_a_file_system_mounted_over_the_directory(data: Path, way: str) -> None:

@@ -12,18 +12,22 @@ from tests.faults.checker import rows
 from tests.faults.network import Network, section
 from tests.support.eventually import eventually
 from tests.support.programs import Program
+from tests.support.tcp_proxy import TcpProxy
 
 
 class Pair(Network):
     """The network's client is the primary; the spare hears it too. With a delay of 0 both are equals, and neither hears the
-    other. The primary hears and asks the server through a relay, which can hold its requests back."""
+    other. The primary hears and asks the server through a relay, which can hold its requests back; the spare hears the primary
+    through a proxy, which can let nothing pass."""
 
     def __init__(self, root: Path, *, delay: float = 2.0, server_options: Mapping[str, str] | None = None,
                  client_options: Mapping[str, str] | None = None):
         self.delay = delay
         self.relay: Relay | None = None
+        self.between: TcpProxy | None = None
         super().__init__(root, spares=1, server_options=server_options, client_options=client_options, killed=True)
         self.relay = Relay(self.publish_ports[0], self.request_ports, Record())
+        self.between = TcpProxy("127.0.0.1", self.client_port)
         self.write_client_config()
 
     def write_client_config(self, more: str = "") -> None:
@@ -36,6 +40,9 @@ class Pair(Network):
                        "destination": f"file://{self.destination}/", "publish_port": str(self.spare_ports[0]),
                        "listen_address": "127.0.0.1", **self.client_options}
             (self.root / "spare0.ini").write_text(section("recv", options))
+        elif self.between is not None:
+            spare = self.root / "spare0.ini"
+            spare.write_text(spare.read_text().replace(f"127.0.0.1:{self.client_port}", f"127.0.0.1:{self.between.port}"))
 
     @property
     def spare(self) -> Program:
@@ -46,14 +53,16 @@ class Pair(Network):
         return self.client, self.spare
 
     def __enter__(self) -> Pair:
-        assert self.relay is not None
+        assert self.relay is not None and self.between is not None
         self.relay.__enter__()
+        self.between.start()
         super().__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         super().__exit__(kind, error, trace)
-        assert self.relay is not None
+        assert self.relay is not None and self.between is not None
+        self.between.stop()
         self.relay.__exit__()
 
     # What was published, by both together.

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_stop_in_the_middle_of_a_burst_loses_nothing(tmp_path: Path) -> None:
             network.client.wait_for("listens to", since=marks[1])
             network.write_many(300, f"r{round_number}-", size=20_000)
             for program in ((network.servers[0], network.client), (network.client, network.servers[0]))[round_number % 2]:
-                assert program.stop(12) == 0
+                assert program.stop(12) == 0  # T07: 10 seconds
         network.start()
         network.settle()
         network.check()
@@ -64,13 +65,9 @@ def replace(path: Path, content: str) -> None:
     os.rename(fresh, path)
 
 
-def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
-    """Sections come, change and go in both programs, by the file and by SIGHUP, while files are written."""
-    network = Network(tmp_path)
-    network.killed = True
-    server_text, client_text = network.server_config().read_text(), network.client_config.read_text()
-    extra = section("extra", {"origin": f"{tmp_path}/other/{{name}}.txt", "topic": "/extra"})
-    (tmp_path / "other").mkdir()
+@contextmanager
+def writing(network: Network) -> Iterator[None]:
+    """Some hundred files a second are written meanwhile."""
     ending = threading.Event()
 
     def write() -> None:
@@ -80,11 +77,25 @@ def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
             number += 1
             time.sleep(0.01)
     writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        writer.join()
+
+
+def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
+    """Sections come, change and go in both programs, by the file and by SIGHUP, while files are written."""
+    network = Network(tmp_path)
+    network.killed = True
+    server_text, client_text = network.server_config().read_text(), network.client_config.read_text()
+    extra = section("extra", {"origin": f"{tmp_path}/other/{{name}}.txt", "topic": "/extra"})
+    (tmp_path / "other").mkdir()
     with network:
         network.start()
         network.servers[0].wait_for("watches")
-        writer.start()
-        try:
+        with writing(network):
             for number in range(4):
                 for path, text, program in ((network.server_config(), server_text, network.servers[0]),
                                             (network.client_config, client_text, network.client)):
@@ -95,12 +106,29 @@ def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
                         program.signal(signal.SIGHUP)
                     program.wait_for("reloading", since=mark)
                     time.sleep(0.3)
-        finally:
-            ending.set()
-            writer.join()
         network.settle()
         assert network.stop() == [0, 0]
         network.check()
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_a_section_that_gets_another_name_under_load_loses_nothing(tmp_path: Path, role: str) -> None:
+    """T09: the old chain goes, the new one comes, and what was announced meanwhile arrives."""
+    network = Network(tmp_path, killed=True)
+    path, program = (network.server_config(), network.servers[0]) if role == "server" else (network.client_config, network.client)
+    with network:
+        network.begin()
+        with writing(network):
+            for name in ("second", "third"):
+                mark = program.mark()
+                old, _, rest = path.read_text().partition("\n")
+                replace(path, f"[{name}]\n{rest}")
+                program.wait_for("reloading", since=mark)
+                program.wait_for(f"\\[{name}\\].*(watches|listens to)", since=mark)
+                time.sleep(0.5)
+        eventually(lambda: not network.scene().missing(), 60, message="all files delivered")
+        assert network.stop() == [0, 0]
+        assert network.observer.violations == []
 
 
 def test_a_limited_bandwidth_holds_up_no_stop_and_a_reload_lifts_it(tmp_path: Path) -> None:
@@ -115,7 +143,7 @@ def test_a_limited_bandwidth_holds_up_no_stop_and_a_reload_lifts_it(tmp_path: Pa
         server.wait_for("watches")
         network.write("large.bin", os.urandom(2_000_000))  # would take half an hour
         eventually(begun, message="it has begun")
-        assert server.stop(30) == 0
+        assert server.stop(12) == 0  # T07: 10 seconds
         for path in network.destination.iterdir():
             path.unlink()
         server.start()

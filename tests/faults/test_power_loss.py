@@ -140,6 +140,7 @@ def whole(recorded: Recorded, left: dict[str, bytes]) -> set[str]:
 
 
 MOVED = "SELECT identity FROM files JOIN transfers ON file = id WHERE transfers.state IN ('moved', 'acknowledged')"
+REMOVED = "SELECT identity FROM files WHERE instr(steps, '[\"removed\"')"
 PUBLISHED = "SELECT identity FROM files WHERE state IN ('publishing', 'published')"
 
 
@@ -157,6 +158,8 @@ def test_journals_survive_with_all_that_was_told_and_say_nothing_that_is_not_so(
             assert told(deleting, number, moment) <= known, f"{path.name} after event {moment}: told, and not journaled"
             said = {name for (name,) in rows(journal, query)}
             assert said <= arrived, f"{path.name} after event {moment}: journaled as delivered, and not there"
+            removed = {name for (name,) in rows(journal, REMOVED) if f"{deleting.network.origins[0]}/{name}" in left}
+            assert not removed, f"{path.name} after event {moment}: journaled as removed, and there again: {removed}"
             journal.with_name(f"{journal.name}-shm").unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Faults at the very system call, injected into real programs with strace: SIGKILL at the n-th fsync, rename or unlink (T04), and
+"""Faults at the very system call, injected into real programs with strace: SIGKILL at the n-th fsync, rename, unlink or send (T04), and
 errors of the disk when reading and syncing (T16)."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.support.unavailable import need_program
 
 DELETING = {"delete": "true", "remove_delay": "0.3", "workers": "1"}
 NAMES = "/^rename(at2?)?$", "/^unlink(at)?$"
+SENDS = "/^send(to|msg)$"
 
 
 def injected(program: Program, calls: str, what: str, *more: str) -> Program:
@@ -54,7 +55,7 @@ def crash_at(root: Path, role: str, calls: str, number: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("role", "calls", "number"), [
     ("server", "fsync", 8), ("server", "fsync", 9), ("server", "fdatasync", 9), ("server", NAMES[0], 1), ("server", NAMES[0], 2),
-    ("server", NAMES[1], 3), ("client", "fdatasync", 7), ("client", "fdatasync", 8)])
+    ("server", NAMES[1], 3), ("client", "fdatasync", 7), ("client", "fdatasync", 8), ("server", SENDS, 30), ("client", SENDS, 30)])
 def test_nothing_is_lost_when_a_process_is_killed_at_a_system_call(tmp_path: Path, role: str, calls: str, number: int) -> None:
     crash_at(tmp_path, role, calls, number)
 
@@ -63,7 +64,7 @@ def test_nothing_is_lost_when_a_process_is_killed_at_a_system_call(tmp_path: Pat
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("role", "calls", "most"), [
     ("server", "fsync", 24), ("server", "fdatasync", 24), ("server", NAMES[0], 5), ("server", NAMES[1], 6),
-    ("client", "fdatasync", 20)])
+    ("client", "fdatasync", 20), ("server", SENDS, 60), ("client", SENDS, 60)])
 def test_nothing_is_lost_whichever_system_call_a_process_is_killed_at(tmp_path: Path, role: str, calls: str, most: int) -> None:
     for number in range(1, most + 1):
         crash_at(tmp_path / str(number), role, calls, number)

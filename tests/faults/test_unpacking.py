@@ -427,6 +427,21 @@ def test_a_full_working_directory_is_waited_out(tmp_path: Path, small_disk: Path
         assert (network.destination / "large.dat").read_bytes() == data
 
 
+def test_a_full_destination_is_waited_out(tmp_path: Path, small_disk: Path) -> None:
+    """The packed file had room, what is in it has none."""
+    data = os.urandom(1000) * 1500
+    with network_of(tmp_path, ".gz", client={"compression": "gzip"}, destination=small_disk) as network:
+        (small_disk / ".filler").write_bytes(bytes(7_000_000))
+        network.start()
+        network.write("large.dat.gz", gzip.compress(data))
+        network.client.wait_for("large.dat.gz.*again in")
+        assert names_in(small_disk) == {".filler", "large.dat.gz"}
+        assert not published(network)
+        (small_disk / ".filler").unlink()
+        wait_published(network, "large.dat")
+        assert (small_disk / "large.dat").read_bytes() == data
+
+
 def test_a_packed_file_cannot_be_asked_for(tmp_path: Path) -> None:
     """It was not announced; what came out of it was."""
     with network_of(tmp_path, ".bz2", server={"compression": "bzip"}) as network:

@@ -97,6 +97,37 @@ def test_a_journal_emptied_while_nobody_ran_is_begun_anew(tmp_path: Path, victim
         network.check()
 
 
+@pytest.mark.parametrize("damage", [truncate, flip_bits])
+@pytest.mark.parametrize("victim", ["server", "client"])
+def test_a_journal_damaged_while_it_is_in_use_loses_nothing(tmp_path: Path, victim: str, damage: Callable[[Path], None]) -> None:
+    """Whoever notices it ends, and begins anew with what it finds; that happens once, not again and again."""
+    with Network(tmp_path, killed=True) as network:
+        network.begin(60)
+        network.forgetful = victim == "client"
+        journal, program = ((network.server_journal(), network.servers[0]) if victim == "server"
+                            else (network.client_journal, network.client))
+        in_one_file(journal)
+        damage(journal)
+        network.write_many(20, "damaged")
+        starts = 0
+
+        def arrived() -> bool:
+            nonlocal starts
+            if not program.running:
+                starts += 1
+                program.start()
+            return not network.scene().missing()
+        eventually(arrived, 60, interval=0.5, message="everything arrives")
+        assert program.stop() in (0, 1)
+        network.write_many(5, "after")
+        mark = program.mark()
+        program.start()
+        network.settle()
+        assert starts <= 2 and program.running
+        assert "journal was damaged" in program.output(mark) or starts
+        network.check()
+
+
 @pytest.mark.parametrize("how", ["removed", "replaced"])
 @pytest.mark.parametrize("victim", ["server", "client"])
 def test_a_journal_that_is_taken_away_ends_the_process_and_a_restart_recovers(tmp_path: Path, victim: str, how: str) -> None:
@@ -210,6 +241,22 @@ def test_a_journal_where_nothing_can_be_written_is_refused(tmp_path: Path) -> No
         program = network._server(0).start()
         assert program.wait(30) == 1
         assert "cannot make the journal" in program.output() and "--journal" in program.output()
+
+
+def test_a_journal_on_a_disk_that_may_only_be_read_is_refused(tmp_path: Path, small_disk: Path) -> None:
+    with Network(tmp_path) as network:
+        network.server_journal = lambda number=0: small_disk / "x.journal"  # type: ignore[method-assign]
+        program = network._server(0)
+        for there in (False, True):
+            if there:
+                subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+                program.start().wait_for("watches")
+                assert program.stop() == 0
+            subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+            mark = program.mark()
+            program.start()
+            assert program.wait(30) == 1
+            assert str(small_disk) in program.output(mark) and "Traceback" not in program.output(mark)
 
 
 @pytest.fixture

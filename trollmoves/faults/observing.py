@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,6 +86,8 @@ class Recorder:
 
     def __init__(self, *ports: int):
         self.texts: list[str] = []
+        self.times: list[float] = []
+        """When each of them came, of the monotonic clock."""
         self._ending = False
         self._ports = ports
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -101,13 +104,19 @@ class Recorder:
             socket.connect(f"tcp://127.0.0.1:{port}")
         while not self._ending:
             if socket.poll(100):
-                self.texts.append(socket.recv().decode("utf-8", "replace"))
+                text = socket.recv().decode("utf-8", "replace")
+                self.times.append(time.monotonic())
+                self.texts.append(text)
         socket.close()
         context.term()
 
     def files(self) -> list[dict[str, object]]:
         """The data of the `file` messages."""
         return [payload_of(text) for text in list(self.texts) if text.split(" ", 2)[1] == "file"]
+
+    def beats(self) -> list[float]:
+        """When heartbeats came."""
+        return [when for when, text in zip(self.times, list(self.texts), strict=False) if text.split(" ", 2)[1] == "beat"]
 
     def close(self) -> None:
         self._ending = True

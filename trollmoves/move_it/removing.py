@@ -16,11 +16,11 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.config.moves import MoveSettings
-from trollmoves.journal import Journal
+from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.movers.sessions import Sessions
-from trollmoves.server.beneath import Announced, remove
+from trollmoves.server.beneath import Announced, keep_removed, remove
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -76,34 +76,56 @@ class Removing:
             self._loop.after(EVERY, self._again)
 
     def _remove_due(self) -> None:
-        due = self._journal.find("due_removals", (self._chain, time.time(), AT_ONCE)) if not self._journal.full else []
-        fresh = [row for row in due if row["file"] not in self._busy]
-        self._busy.update(row["file"] for row in fresh)
-        self._workers.submit([self._work(row) for row in fresh])
+        """Remove some of what is due; what becomes due meanwhile goes together afterwards, with one wait for the disk."""
+        if self._busy or self._journal.full:
+            return
+        due = self._journal.find("due_removals", (self._chain, time.time(), AT_ONCE))
+        if due:
+            self._busy.update(row["file"] for row in due)
+            self._workers.submit([self._work(due)])
 
-    def _work(self, row: Any) -> Work:
-        packed = self._journal.find("packed_of", (row["file"],))
-        # What was unpacked is a copy of ours, and goes; an original goes with `delete`.
-        doomed = [_announced(row)] if packed or self._deletes else []
-        if self._deletes:
-            doomed += [_announced(found) for found in packed]
+    def _work(self, due: list[Any]) -> Work:
+        doomed = [self._doomed(row) for row in due]
 
-        def run(_: Sessions) -> list[str]:
+        def run(_: Sessions) -> list[list[str] | OSError]:
             crashing.point("move_it.removing")
-            return [announced.path for announced in doomed if remove(self._roots, announced)]
-        return Work(("remove", self._chain), 1, run, lambda outcome: self._removed(row, outcome))
+            outcomes = [self._remove(files) for files in doomed]
+            keep_removed(self._roots, [announced.path for files in doomed for announced in files])
+            return outcomes
+        return Work(("remove", self._chain), 1, run, lambda outcome: self._removed(due, outcome))
 
-    def _removed(self, row: Any, outcome: list[str] | Exception) -> None:
+    def _doomed(self, row: Any) -> list[Announced]:
+        """What was unpacked is a copy of ours, and goes; an original goes with `delete`."""
+        packed = self._journal.find("packed_of", (row["file"],))
+        doomed = [_announced(row)] if packed or self._deletes else []
+        return doomed + [_announced(found) for found in packed] if self._deletes else doomed
+
+    def _remove(self, files: list[Announced]) -> list[str] | OSError:
+        """The paths that were removed, or what prevents it."""
+        try:
+            return [announced.path for announced in files if remove(self._roots, announced)]
+        except OSError as error:
+            return error
+
+    def _removed(self, due: list[Any], outcomes: list[list[str] | OSError] | Exception) -> None:
         crashing.point("move_it.removed")
-        path, now = os.fsdecode(row["path"]), time.time()
+        each = [outcomes] * len(due) if isinstance(outcomes, Exception) else outcomes
+        records = [record for row, outcome in zip(due, each, strict=True) for record in self._records(row, outcome, time.time())]
+        self._journal.write(records, self._done)
+
+    def _records(self, row: Any, outcome: list[str] | Exception, now: float) -> list[Operation]:
+        path = os.fsdecode(row["path"])
         if isinstance(outcome, Exception):
             logger.error("%s cannot be removed (%s); tried again in %d s", path, outcome, RETRY)
-            self._journal.write([("delay_removal", [(now + RETRY, row["file"])])], self._busy.discard, row["file"])
-            return
+            return [("delay_removal", [(now + RETRY, row["file"])])]
         detail = f"removed {', '.join(outcome)}" if outcome else "not removed: gone, or another file has its name"
         logger.info("[%s] %s", self._chain, detail if outcome else f"{path} {detail}")
-        self._journal.write([("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
-                             ("end_removal", [(row["file"],)])], self._busy.discard, row["file"])
+        return [("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
+                ("end_removal", [(row["file"],)])]
+
+    def _done(self) -> None:
+        self._busy.clear()
+        self._remove_due()
 
 
 def _announced(row: Any) -> Announced:

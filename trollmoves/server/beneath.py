@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -165,6 +165,19 @@ def _status(parent: int, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def keep_removed(roots: tuple[str, ...], paths: Iterable[str]) -> None:
+    """Make it last that *paths* were removed: otherwise they may be there again after a power loss. Waits for the disk once for
+    each directory; those that are gone or cannot be synced are left alone."""
+    for path in {os.path.dirname(path): path for path in paths}.values():
+        try:
+            with parent_beneath(roots, path) as parent:
+                os.fsync(parent)
+        except (OriginGone, OriginChanged, NotAnnounced):
+            continue
+        except (OSError, TemporaryError) as error:
+            logger.debug("the directory of %s cannot be synced: %s", path, error)
 
 
 def _translated(error: OSError, path: str) -> MoveError:

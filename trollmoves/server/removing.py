@@ -17,7 +17,7 @@ from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
-from trollmoves.server.beneath import announced_file, remove
+from trollmoves.server.beneath import announced_file, keep_removed, remove
 from trollmoves.uris import is_address
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,10 @@ class Removing:
         self._journal = journal
         self._loop = loop
         self._open = True
+        self._paths: list[str] = []
+        """What was removed, or found to be gone, in this round."""
+        self._ended: list[tuple[int, str]] = []
+        """Files that are done with in this round, and a line for the history of each."""
         if self._enabled or self._after is not None:
             loop.after(EVERY, self._again)
 
@@ -73,7 +77,9 @@ class Removing:
         now, more = time.time(), False
         if not self._journal.full and not self._journal.times_to_move:
             more = self._remove_due(now)
+            self._record()
             self._remove_aged(now)
+            self._record()
         self._loop.after(SOON if more else EVERY, self._again)
 
     def _remove_due(self, now: float) -> bool:
@@ -140,9 +146,18 @@ class Removing:
         crashing.point("server.removed")
         detail = f"removed ({why})" if removed else "not removed: gone, or another file has its name"
         logger.info("%s %s", path, detail)
+        self._ended.append((row["file"], step_line("removed", now, detail=detail)))
+
+    def _record(self) -> None:
+        """Journal what was removed, once a power loss cannot bring it back: nobody would look at it again."""
+        ended, paths, self._ended, self._paths = self._ended, self._paths, [], []
+        if not ended:
+            return
+        keep_removed(self._roots, paths)
+        files = [(file,) for file, _ in ended]
         self._journal.write([
-            ("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
-            ("end_removal", [(row["file"],)]), *([("end_packed", [(row["file"],)])] if self._unpacks else []),
+            ("note", [{"line": line, "id": file} for file, line in ended]),
+            ("end_removal", files), *([("end_packed", files)] if self._unpacks else []),
         ])
 
     def _remove_files(self, row: Any, *, everything: bool) -> bool:
@@ -162,7 +177,9 @@ class Removing:
         self._journal.write(records)
 
     def _remove_file(self, row: Any) -> bool:
-        return remove(self._roots, announced_file(row))
+        file = announced_file(row)
+        self._paths.append(file.path)
+        return remove(self._roots, file)
 
     def _packed_of(self, file: int) -> list[Any]:
         return self._journal.find("packed_of", (file,)) if self._unpacks else []
