@@ -13,6 +13,7 @@ from tests.contract.movers import CONTROLS, LARGE, DirectoryContract, LocalPlace
 from tests.contract.test_sftp_mover import (
     check_changed_host_key,
     check_connection_timeout,
+    check_killed_server,
     open_session,
     ssh_place,
     with_parameters,
@@ -105,6 +106,12 @@ class TestOldProtocol(DirectoryContract, NetworkContract):
 def test_a_host_key_that_changes(tmp_path: Path, options: list[str]) -> None:
     with SshServer(tmp_path / "sshd", options) as server:
         check_changed_host_key(ScpMover(), server, tmp_path)
+
+
+@pytest.mark.parametrize(("mover", "options"), [(ScpMover, []), (OldScpMover, ["Subsystem sftp /bin/false"])])
+def test_a_server_that_is_killed_while_a_file_is_moved(tmp_path: Path, mover: type[ScpMover], options: list[str]) -> None:
+    with SshServer(tmp_path / "sshd", options) as server:
+        check_killed_server(mover(), server, tmp_path, num_ssh_retries="1")
 
 
 def test_a_server_with_neither_sftp_nor_a_shell_is_said(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 
 from tests.contract.movers import (
     HOW,
+    LARGE,
     DirectoryContract,
     LocalPlace,
     NetworkContract,
@@ -28,9 +30,11 @@ from tests.contract.movers import (
     send,
     session_of,
 )
+from tests.support.eventually import eventually
 from tests.support.servers import run_tool
 from tests.support.ssh_server import SshServer
-from trollmoves.errors import Denied, DestinationInvalid, LoginRefused, Unreachable
+from tests.support.tcp_proxy import Fault
+from trollmoves.errors import Denied, DestinationInvalid, LoginRefused, TemporaryError, Unreachable
 from trollmoves.movers.base import Mover, Session, SessionSettings
 from trollmoves.movers.sftp import SftpMover
 from trollmoves.uris import parse_destination
@@ -217,6 +221,30 @@ def check_changed_host_key(mover: Mover, server: SshServer, tmp_path: Path) -> N
     server.trust_host_key()
     deliver(place, path, "second.dat")
     assert place.names() == {"a.dat", "second.dat"}
+
+
+def check_killed_server(mover: Mover, server: SshServer, tmp_path: Path, **parameters: object) -> None:
+    """T36: the server dies while a file is moved, and comes back."""
+    place = ssh_place(mover, server, **parameters)
+    content = content_of(LARGE)
+    path = make(tmp_path / "origin.dat", content)
+    with place.through(upward=Fault(rate=4_000_000)) as way, ThreadPoolExecutor(1) as pool:
+        moving = pool.submit(deliver, place, path, "final.dat", uri=way.uri, settings=way.settings)
+        eventually(lambda: way.proxy.bytes_upward > LARGE // 4, interval=0.01, message="bytes move")
+        server.kill_all()
+        error = moving.exception(60)
+        assert isinstance(error, TemporaryError)
+        assert_clear(place, error, way.uri)
+    assert place.read("final.dat") is None
+    server.start()
+    deliver(place, path, "final.dat")
+    assert place.read("final.dat") == content
+    assert place.names() == {"final.dat"}
+
+
+def test_a_server_that_is_killed_while_a_file_is_moved(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "sshd") as server:
+        check_killed_server(SftpMover(), server, tmp_path)
 
 
 def test_a_host_key_that_changes(tmp_path: Path) -> None:

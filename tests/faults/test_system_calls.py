@@ -1,5 +1,5 @@
-"""Faults at the very system call, injected into real programs with strace: SIGKILL at the n-th fsync, rename, unlink or send (T04), and
-errors of the disk when reading and syncing (T16)."""
+"""Faults at the very system call, injected into real programs with strace: SIGKILL at the n-th fsync, rename, unlink or send
+(T04), and errors of the disk when reading and syncing (T16)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def crash_at(root: Path, role: str, calls: str, number: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("role", "calls", "number"), [
     ("server", "fsync", 8), ("server", "fsync", 9), ("server", "fdatasync", 9), ("server", NAMES[0], 1), ("server", NAMES[0], 2),
-    ("server", NAMES[1], 3), ("client", "fdatasync", 7), ("client", "fdatasync", 8), ("server", SENDS, 30), ("client", SENDS, 30)])
+    ("server", NAMES[1], 3), ("server", SENDS, 30),
+    ("client", "fdatasync", 7), ("client", "fdatasync", 8), ("client", SENDS, 30)])
 def test_nothing_is_lost_when_a_process_is_killed_at_a_system_call(tmp_path: Path, role: str, calls: str, number: int) -> None:
     crash_at(tmp_path, role, calls, number)
 

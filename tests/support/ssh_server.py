@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.ports import free_port
@@ -59,10 +61,26 @@ class SshServer(Server):
         (self.folder / "host_key").unlink(missing_ok=True)
         _make_key(self.folder / "host_key")
 
+    def kill_all(self) -> None:
+        """SIGKILL to the server and to what serves its connections, which are in sessions of their own."""
+        serving = _below(self.program.pid)
+        self.program.kill()
+        for process in serving:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
     def trust_host_key(self) -> None:
         """Write the present host key to `known_hosts`."""
         words = (self.folder / "host_key.pub").read_text().split()[:2]
         self.known_hosts.write_text(f"[{HOST}]:{self.port} {' '.join(words)}\n")
+
+
+def _below(process: int) -> list[int]:
+    """The children of *process*, and theirs."""
+    with suppress(OSError):
+        children = [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+        return [*children, *(further for child in children for further in _below(child))]
+    return []
 
 
 def _make_key(path: Path) -> None:
