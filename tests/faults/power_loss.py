@@ -7,6 +7,7 @@ all, and each creation, renaming and removal of a name may have happened or not,
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections.abc import Iterable, Iterator
@@ -221,15 +222,14 @@ class Disk:
         self._unsure_directories = dict.fromkeys(self._unsure_directories, True)
 
     def _rename_(self, event: Event) -> None:
-        old, new = event.paths[-3::2] if len(event.paths) > 2 else event.paths
+        paths = event.paths
+        old, new = paths if len(paths) == 2 else (os.path.join(*paths[:2]), os.path.join(*paths[2:]))
         node = self.seen.get(old)
         if node is not None:
             self._change({old: None, new: node})
 
     def _unlink_(self, event: Event) -> None:
-        path = event.paths[-1]
-        if not path.startswith("/"):
-            path = f"{event.paths[0]}/{path}"
+        path = os.path.join(*event.paths)
         if path in self.seen:
             self._change({path: None})
 

@@ -163,6 +163,13 @@ def test_journals_survive_with_all_that_was_told_and_say_nothing_that_is_not_so(
             journal.with_name(f"{journal.name}-shm").unlink(missing_ok=True)
 
 
+def plain_name(name: str) -> str:
+    """The name that a file had before it was set aside in order to be removed."""
+    found = NAMES.search(name.encode())
+    assert found is not None
+    return found[0].decode()
+
+
 def put_back(recorded: Recorded, left: dict[str, bytes]) -> None:
     """Make the disk what is *left*, with another boot of the machine; origins keep their inodes."""
     network = recorded.network
@@ -173,7 +180,7 @@ def put_back(recorded: Recorded, left: dict[str, bytes]) -> None:
     for name, data in left.items():
         path = Path(name)
         if path.parent == network.origins[0]:
-            os.link(recorded.kept / path.name, path)
+            os.link(recorded.kept / plain_name(path.name), path)
         elif path.is_relative_to(network.destination) or ".journal" in path.name:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
