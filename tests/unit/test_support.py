@@ -8,6 +8,7 @@ import io
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -192,6 +193,17 @@ def test_the_proxy_cuts_at_exactly_byte_n_and_only_the_first_connection(echo: in
             client.sendall(b"y" * 5000)
             client.shutdown(socket.SHUT_WR)
             assert receive_all(client) == (b"y" * 5000, False)
+
+
+def test_the_proxy_serves_on_after_connections_that_one_side_has_reset(echo: int) -> None:
+    """The other side was idle then; what comes next may get the numbers of their descriptors."""
+    with TcpProxy("127.0.0.1", echo) as proxy:
+        for number in range(20):
+            with connect(proxy) as client:
+                client.sendall(b"first")
+                assert receive(client, 5) == b"first", number
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            eventually(lambda: proxy.open_connections == 0)
 
 
 def test_the_proxy_half_closes(echo: int) -> None:

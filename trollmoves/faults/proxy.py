@@ -216,7 +216,9 @@ class _Link:
         await connect()
         for side in (self._client, self._server):
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.gather(self._pump(True, self._client, self._server), self._pump(False, self._server, self._client))
+        async with asyncio.TaskGroup() as pumps:  # when one fails, the other must not go on with sockets that are closed by then
+            pumps.create_task(self._pump(True, self._client, self._server))
+            pumps.create_task(self._pump(False, self._server, self._client))
         await asyncio.gather(_drain(self._client), _drain(self._server))
         for side in (self._client, self._server):
             side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
