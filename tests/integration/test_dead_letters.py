@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -13,6 +15,8 @@ from tests.faults.checker import payload_of, rows
 from tests.faults.network import Network
 from tests.support.eventually import eventually
 from trollmoves.cli.umbrella import main
+from trollmoves.journal import Journal
+from trollmoves.journal.cleaning import Cleaning
 
 
 def command(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
@@ -177,3 +181,47 @@ def test_the_past_is_asked_for_again_on_purpose_and_nothing_comes_twice(tmp_path
         assert network.states(network.client_journal) == {"published": 8}
         network.killed = True
         network.check()
+
+
+def forget_all(path: Path) -> None:
+    """As after the retention."""
+    class Now:
+        def after(self, seconds: float, function: Callable[[], Any]) -> None:
+            if not ran:
+                ran.append(True)
+                function()
+
+    def call_all(calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
+        for called, arguments in calls:
+            called(*arguments)
+    ran: list[bool] = []
+    journal = Journal(path, call_all, lambda error: pytest.fail(repr(error)))
+    Cleaning(journal, Now(), lambda chain: (0.0, 100_000), lambda work, done: done(work())).start()
+    journal.close()
+
+
+def test_what_a_server_forgot_before_all_had_it_is_a_gap_and_is_announced_anew_on_order(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Network(tmp_path) as network:
+        network.begin(3)
+        client, server = network.client, network.servers[0]
+        client.stop()
+        network.write_many(3, "missed")
+        eventually(lambda: rows(network.server_journal(), "SELECT max(position) FROM announcements") == [(6,)])
+        server.stop()
+        forget_all(network.server_journal())
+        assert rows(network.server_journal(), "SELECT count(*) FROM announcements") == [(0,)]
+        (network.origins[0] / "missed00002.bin").unlink()
+        network.start()
+        network.write("after.bin", b"after")
+        said = eventually(lambda: rows(network.client_journal, "SELECT text FROM alarms WHERE kind = 'gap' AND cleared IS NULL"),
+                          message="the gap is an alarm of the client")
+        assert "after number 3 and before 7" in said[0][0]
+        assert command(capsys, "status", "--journal", network.client_journal)[0] == 1
+        mark = server.mark()
+        assert command(capsys, "retry", "--since", "1h", "--journal", network.server_journal())[0] == 0
+        server.wait_for("announced anew", since=mark)
+        here = {path.name for path in network.origins[0].iterdir()}
+        eventually(lambda: {path.name for path in network.destination.iterdir()} >= here, message="what is still there arrives")
+        assert network.observer.violations == []
+        assert {network.observer.moves[name] for name in here} == {1}, "what the client had is not moved again"

@@ -226,7 +226,7 @@ class CatchUp:
         until = said.get("forgotten")
         time_of = f" (the last of it was of {stamp(until)})" if isinstance(until, (int, float)) else ""
         return (f"{self._provider} no longer has all it published after number {self._position} and before {said.get('oldest')}"
-                f"{time_of}: those files may be missing here")
+                f"{time_of}: those files may be missing here; `trollmoves retry --since` there announces anew what it still has")
 
     def again(self, newer_than: float, topics: Sequence[str]) -> None:
         """Ask for all that was published since a time (epoch seconds) under *topics*, or all topics, whether it came or not; when

@@ -21,13 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_file_arguments(parser, "that failed")
     parser.add_argument("--since", type=past, metavar="TIME",
                         help="have a client ask its providers for all they announced in this time (90, 30m, 12h, 7d), known or "
-                             "not; what it has is not fetched again")
+                             "not; what it has is not fetched again. A server announces anew what came in this time and is still "
+                             "there, also when its journal has forgotten the announcements")
     parser.add_argument("--topic", action="append", default=[],
                         help="with --since: only what is under this topic (may be repeated)")
     add_journal_arguments(parser)
     options = parser.parse_args(arguments)
     if (options.since is not None) == bool(options.uid or options.all or (options.chain and options.since is None)):
-        parser.error("say which files: uids, --all or --chain; or --since, for the past of a client")
+        parser.error("say which files: uids, --all or --chain; or --since, for the past")
     if options.topic and options.since is None:
         parser.error("--topic goes with --since")
     return run_program("trollmoves retry", lambda: _run(options))
@@ -49,5 +50,5 @@ def _ask_again(options: argparse.Namespace) -> int:
     topics = [topic if topic.startswith("/") else f"/{topic}" for topic in options.topic]
     for path in places:
         give(path, "replay", options.chain or "", {"newer_than": time.time() - options.since, "topics": topics})
-    print(f"{len(places)} process(es) told to ask again")
+    print(f"{len(places)} process(es) told")
     return 0

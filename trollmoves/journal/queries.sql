@@ -161,6 +161,16 @@ SELECT announcements.message, announcements.position, announcements.file FROM an
 WHERE files.chain = ? AND files.state = 'announced' AND files.path IS NOT NULL AND position > ? AND position <= ?
 ORDER BY position LIMIT ?;
 
+-- name: newest_file
+SELECT max(id) FROM files;
+
+-- name: files_since
+-- What a server took in since a time, what is kept of it after its retention included; of one name and content the newest row.
+SELECT max(id) AS id, path, size, mtime_ns, inode FROM files
+WHERE chain = ? AND created >= ? AND id > ? AND id <= ? AND path IS NOT NULL AND provider IS NULL
+  AND state NOT IN ('seen', 'covered')
+GROUP BY path, size, mtime_ns, inode ORDER BY id LIMIT ?;
+
 -- name: put_transfer
 INSERT INTO transfers (file, transfer, chain, client, consumer_group, spare, peer, request, destination, state, time, attempt, receipt)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -92,22 +92,31 @@ class Announcing:
     def announce_again(self, row: Any) -> None:
         """Publish a file that has a row in the journal under a new number, if it is still what it was."""
         path, now = os.fsdecode(row["path"]), time.time()
-        try:
-            status = os.lstat(path)
-        except OSError as error:
-            logger.error("%s cannot be announced again: %s", path, error.strerror)
+        arrival = _still(row)
+        if arrival is None:
+            logger.error("%s is not announced again: it is gone, or another file has its name, which comes by itself", path)
             return
-        if (status.st_size, status.st_mtime_ns, status.st_ino) != (row["size"], row["mtime_ns"], row["inode"]):
-            logger.error("%s is not announced again: another file has its name by now, which is announced by itself", path)
-            return
-        arrival = Arrival(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        packed = self._journal.find_one("packed_of", (row["id"],))
-        found = self._examine(arrival, {}, os.fsdecode(packed["path"]) if packed is not None else "", row["id"])
+        found = self._examine(arrival, {}, self._packed_in(row), row["id"])
         if found is not None:
             line = step_line(State.ANNOUNCED, now, "", 0, "again, says an operator")
             records: list[Operation] = [("add_announcement", [found.announcement_row]),
                                         ("step", [(State.ANNOUNCED, now, 0, line, row["id"])])]
             self._journal.write(records, self._tell_again, found)
+
+    def announce_anew(self, rows: Sequence[Any]) -> int:
+        """Journal and publish those of *rows* of the journal whose files are still what they were as if they had just come; how
+        many there are. (The rows themselves may be all that is left of what was forgotten, and go on to be.)"""
+        arrivals = [(row, arrival) for row in rows if (arrival := _still(row)) is not None]
+        fresh = [item for row, arrival in arrivals if (item := self._examine(arrival, {}, self._packed_in(row))) is not None]
+        if fresh:
+            self._journal.write([("add_file", [item.file_row for item in fresh]),
+                                 ("add_announcement", [item.announcement_row for item in fresh])], self._tell, fresh, None)
+        return len(fresh)
+
+    def _packed_in(self, row: Any) -> str:
+        """The path of what a file was unpacked from; empty for others."""
+        packed = self._journal.find_one("packed_of", (row["id"],))
+        return os.fsdecode(packed["path"]) if packed is not None else ""
 
     def _tell_again(self, item: Fresh) -> None:
         self._unwritten.pop(item.path, None)
@@ -167,6 +176,17 @@ class Announcing:
         row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
                path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
         return Fresh(path, announcement, row, announcement.row(topic, now))
+
+
+def _still(row: Any) -> Arrival | None:
+    """The file of a row of the journal, if it is there and the same."""
+    try:
+        status = os.lstat(row["path"])
+    except OSError:
+        return None
+    if (status.st_size, status.st_mtime_ns, status.st_ino) != (row["size"], row["mtime_ns"], row["inode"]):
+        return None
+    return Arrival(os.fsdecode(row["path"]), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def said_of(path: str, fields: Mapping[str, Any], members: Sequence[str], settings: ServerSettings,

@@ -66,6 +66,10 @@ class Chain:
         """An operator wants a file (a row of `files`) to be announced anew: who gave it up takes it for news."""
         self._announcing.announce_again(row)
 
+    def announce_anew(self, rows: list[Any]) -> int:
+        """An operator wants those of these files (rows of `files`) that are still there to be announced like new ones."""
+        return self._announcing.announce_anew(rows)
+
     def stop_feeding(self) -> None:
         """Take in no more files; requests are still served."""
         self._unpacking.stop()

@@ -268,6 +268,24 @@ class Server(Service):
             if isinstance(chain, Chain):
                 chain.announce_again(row)
 
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+        """Nobody is asked: what came since then and is still here is announced anew, for those who missed it."""
+        for name, running in self._chains.items():
+            topic = running.settings.topic
+            if chain in ("", name) and isinstance(running, Chain) and (not topics or any(map(topic.startswith, topics))):
+                newest = int(self.journal.find_one("newest_file", ())[0] or 0)
+                self._announce_anew(name, newer_than, 0, newest)
+
+    def _announce_anew(self, name: str, newer_than: float, after: int, until: int) -> None:
+        running = self._chains.get(name)
+        if not isinstance(running, Chain):
+            return
+        rows = self.journal.find("files_since", (name, newer_than, after, until, ANNOUNCED_AGAIN))
+        count = running.announce_anew(rows)
+        logger.info("[%s] an operator has %d of %d files announced anew that are still there", name, count, len(rows))
+        if len(rows) == ANNOUNCED_AGAIN:
+            self.loop.after(0.1, lambda: self._announce_anew(name, newer_than, rows[-1]["id"], until))
+
     # Stopping.
 
     def stop_feeding(self) -> None:
