@@ -50,6 +50,7 @@ class Loop:
         self.first: Callable[[], Any] | None = None
         """Called in every turn before anything else is done in it; has to be quick."""
         self._poller.register(self._inbox.fileno(), zmq.POLLIN)
+        self._handlers[self._inbox.fileno()] = self._inbox.read
 
     def register(self, socket: Any, handler: Callable[[], Any]) -> None:
         """Have *handler* called whenever *socket* can be read."""
@@ -103,7 +104,8 @@ class Loop:
 
     def turn(self, longest: float) -> None:
         """Wait for something to do, at most *longest* seconds, and do it."""
-        ready = self._poller.poll(int(self._wait(longest) * 1000))
+        ready = self._poller.poll(int(self._wait(longest) * 1000) if self._inbox.wait() else 0)
+        self._inbox.waited()
         if self.first is not None:
             self.first()
         for socket, _ in ready:
