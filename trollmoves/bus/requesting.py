@@ -252,10 +252,14 @@ class Requester:
         if waiting is None or waiting.message is None or not self._is_final(str(request), waiting, result):
             return
         del self._outstanding[str(request)]
-        asked, state = waiting.message, result.get("state")
-        kind, data = {"delivered": (asked.type, asked.fields), "covered": ("covered", {})}.get(
-            str(state), ("err", {"error": str(result.get("error"))}))
-        data = {**data, EXTENSION: _valid_from(waiting.asked, result)}
+        asked, said = waiting.message, _valid_from(waiting.asked, result)
+        match result.get("state"):
+            case "delivered":
+                kind, data = asked.type, {**asked.fields, EXTENSION: said}
+            case "covered":
+                kind, data = "covered", {EXTENSION: said}
+            case _:
+                kind, data = "err", {"error": str(result.get("error")), EXTENSION: said}
         waiting.answered(Message(asked.subject, kind, reply.sender, reply.time, reply.version, data, b""))
 
     def _is_final(self, request: str, waiting: Outstanding, said: Mapping[str, Any]) -> bool:

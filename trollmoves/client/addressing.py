@@ -105,8 +105,9 @@ class Addressing:
         """What is published of delivered files: the provider's reply with the uris as they are now."""
         def published_uri(item: Mapping[str, Any]) -> str:
             return self._published_uri(place.destination, item)
-        kept = {name: value for name, value in fields.items() if name not in NOT_PUBLISHED}
-        data = translate(kept, "uri", published_uri)
+        data = translate(fields, "uri", published_uri)
+        for name in NOT_PUBLISHED:
+            data.pop(name, None)
         data["origin"] = address
         return self._replaced(data)
 

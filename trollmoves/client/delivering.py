@@ -213,8 +213,8 @@ class Delivering:
 
     def confirm(self, flight: Flight) -> None:
         """Tell the provider, together with others and until it says so, that we are done with what it delivered."""
-        host, port, _, position, request = flight.asked_for
-        self._confirming.add((host, port), position, request)
+        announcement = flight.source.announcement
+        self._confirming.add((announcement.host, announcement.port), announcement.offset, flight.request)
 
     # Others of our group may be about to publish it too: the provider decides (bus/leases.py).
 

@@ -184,9 +184,10 @@ class Hearing:
             self._silence.heard(str(provider), messages)
         crashing.point("client.heard")
         self._ledger.look_up(messages)
+        catch_up = self._catch_ups[provider]
         for message in messages:
             try:
-                self._take_one(provider, message, live=cursor is None)
+                self._take_one(provider, catch_up, message, live=cursor is None)
             except MalformedMessage as error:
                 logger.warning("[%s] %s announced something nobody can ask for: %s", self._settings.name, provider, error)
             except JournalError:
@@ -218,21 +219,21 @@ class Hearing:
             self._silence.heard(str(provider), ())
             listener.resume()
 
-    def _take_one(self, provider: Provider, message: Message, *, live: bool) -> None:
+    def _take_one(self, provider: Provider, catch_up: CatchUp, message: Message, *, live: bool) -> None:
         if message.type == "beat":
             self._beat(provider, message)
             return
         notice = read_notice(message)
         if notice is not None:
             if live:
-                self._catch_ups[provider].published(message)
+                catch_up.published(message)
             if self._relay is None:
                 self._take_notice(provider, notice, message)
             return
         announcement = read_announcement(message)
         if live:
             self._asking.wake(address=announcement.address)
-            self._catch_ups[provider].announced(announcement)
+            catch_up.announced(announcement)
             if not announcement.epoch and self._relay is None:
                 self._upstream.heard(announcement)
         if self._relay is None or self._relay.is_welcome(announcement):

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import orjson
+
 from trollmoves.bus import Loop
 from trollmoves.bus.loop import Deadline
 from trollmoves.client.flight import Flight, Source
@@ -171,11 +173,26 @@ class Waiting:
                 continue
             room = self._requests.room(provider)
             if room >= self._portion:
-                rows = self._journal.find("files_due", (self._chain, provider, time.time(), room))
-                self._more = self._more or len(rows) == room
-                for due in rows:
-                    self._ask_row(due)
+                files = [due["id"] for due in self._journal.find("ids_due", (self._chain, provider, time.time(), room))]
+                self._more = self._more or len(files) == room
+                self._ask_all(files)
         self._requests.commit()
+
+    def _ask_all(self, files: list[int]) -> None:
+        """Ask for what is due, in this order; the journal is read for what is not kept in memory."""
+        left = [file for file in files if file not in self._kept]
+        rows = {row["id"]: row for row in self._journal.find("files_among", (orjson.dumps(left),))} if left else {}
+        for file in files:
+            if file in rows:
+                self._ask_row(rows[file])
+            elif file in self._kept:
+                self._ask_kept(self._kept[file])
+
+    def _ask_kept(self, flight: Flight) -> None:
+        """It was never asked for."""
+        if not self._requests.is_under_way(flight.id) and not self._ledger.is_unwritten(flight.identity):
+            del self._kept[flight.id]
+            self._requests.ask(flight, flight.source)
 
     def _ask_elsewhere(self, provider: str) -> None:
         """*provider* does not answer: ask others for what waits for it, where they announced the same."""

@@ -68,6 +68,10 @@ SELECT * FROM files WHERE identity = ? ORDER BY id DESC LIMIT 200;
 -- What waits to be asked for (again) of one provider, oldest first.
 SELECT * FROM files WHERE chain = ? AND provider = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?;
 
+-- name: ids_due
+-- The same by their ids, which the index alone tells.
+SELECT id FROM files WHERE chain = ? AND provider = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?;
+
 -- name: providers_due
 -- The providers for which something waits; jumps from one to the next, so that it costs nothing when much waits.
 WITH RECURSIVE waiting (provider) AS (
