@@ -65,7 +65,7 @@ def test_nothing_is_lost_when_a_process_is_killed_at_a_system_call(tmp_path: Pat
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("role", "calls", "most"), [
     ("server", "fsync", 24), ("server", "fdatasync", 24), ("server", NAMES[0], 5), ("server", NAMES[1], 6),
-    ("client", "fdatasync", 20), ("server", SENDS, 60), ("client", SENDS, 60)])
+    ("client", "fdatasync", 20), ("server", SENDS, 40), ("client", SENDS, 40)])
 def test_nothing_is_lost_whichever_system_call_a_process_is_killed_at(tmp_path: Path, role: str, calls: str, most: int) -> None:
     for number in range(1, most + 1):
         crash_at(tmp_path / str(number), role, calls, number)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checker import rows
-from tests.faults.network import Network
+from tests.faults.network import Network, Recorder
 from tests.integration.hostile import Peer, text
 from tests.support.eventually import eventually, never
 from trollmoves.journal.statements import schema_scripts
@@ -292,7 +292,7 @@ def test_a_full_disk_of_the_journal_is_waited_out(tmp_path: Path, small_disk: Pa
     else:
         network.client.argv[network.client.argv.index("--journal") + 1] = str(place)
         program = network.client
-    with network:
+    with network, closing(Recorder(network.publish_ports[0] if victim == "server" else network.client_port)) as recorder:
         network.start()
         network.write_many(10, "before")
         eventually(lambda: len(list(network.destination.iterdir())) == 10)
@@ -302,8 +302,9 @@ def test_a_full_disk_of_the_journal_is_waited_out(tmp_path: Path, small_disk: Pa
         if victim == "server":
             with Peer(network.request_ports[0]) as peer:
                 assert " pong " in peer.ask(text("ping"))
-            announced = len(network.recorder.files())
-            never(lambda: len(network.recorder.files()) > announced + 300, 1.0)
+        known = "SELECT identity FROM files JOIN announcements ON file = files.id"
+        never(lambda: {data["uid"] for data in recorder.files()} - {name for (name,) in rows(place, known)}, 1.0,
+              message="something is published that is not journaled")
         never(lambda: not program.running, 1.0)
         filler.unlink()
         program.wait_for("journal can be written again")
