@@ -121,8 +121,7 @@ def test_a_section_that_gets_another_name_under_load_loses_nothing(tmp_path: Pat
         with writing(network):
             for name in ("second", "third"):
                 mark = program.mark()
-                old, _, rest = path.read_text().partition("\n")
-                replace(path, f"[{name}]\n{rest}")
+                replace(path, f"[{name}]\n" + path.read_text().partition("\n")[2])
                 program.wait_for("reloading", since=mark)
                 program.wait_for(f"\\[{name}\\].*(watches|listens to)", since=mark)
                 time.sleep(0.5)
