@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -51,6 +51,8 @@ LINGER = 1000
 WAITING = ("moving", "held")
 """What a peer says of a request whose outcome is yet to come: bytes move, or another member of the group has it."""
 MOST_POLLED = 500
+ID_BYTES = 18
+IDS_AT_ONCE = 64
 
 
 @dataclass(slots=True)
@@ -77,7 +79,15 @@ class Outstanding:
 def new_request() -> str:
     """An id for a request that no one has used before, nor can guess, not even who knows others of this process: by its id a
     request is confirmed and cancelled."""
-    return f"r:{secrets.token_hex(18)}"
+    return f"r:{secrets.token_hex(ID_BYTES)}"
+
+
+def new_requests() -> Iterator[str]:
+    """Such ids without end: the system is asked for chance for many at a time, and each bit of it is used once."""
+    while True:
+        chance = secrets.token_hex(ID_BYTES * IDS_AT_ONCE)
+        for start in range(0, len(chance), 2 * ID_BYTES):
+            yield "r:" + chance[start:start + 2 * ID_BYTES]
 
 
 class Requester:

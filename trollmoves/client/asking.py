@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
-from trollmoves.bus.requesting import new_request
+from trollmoves.bus.requesting import new_requests
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.deciding import EXPIRES_AFTER, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
@@ -91,6 +91,7 @@ class Asking:
         """Providers that did not answer, and until when (monotonic) nothing is asked of them."""
         self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self,
                                lambda: len(self._flights) >= settings.in_flight // 4)
+        self._new_requests = new_requests()
         self._held_up: set[str] = set()
         """Providers that could not reach a destination the last time."""
         self._next_hurry = 0.0
@@ -219,7 +220,7 @@ class Asking:
 
     def _mark_asked(self, flight: Flight, source: Source) -> None:
         if source.provider != flight.source.provider or not flight.repeats:
-            flight.request = new_request()
+            flight.request = next(self._new_requests)
         flight.attempt += 1
         self._take_off(flight, source)
 
