@@ -257,4 +257,4 @@ def _spare_collector() -> None:
     """What was loaded so far stays for good, and files on their way make no cycles: the collector need not look so often."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(50_000, 20, 20)
