@@ -17,6 +17,8 @@ from tests.faults.checker import rows
 from tests.faults.network import Network, Recorder
 from tests.integration.hostile import Peer, text
 from tests.support.eventually import eventually, never
+from tests.support.ports import free_port
+from tests.support.programs import Program
 from trollmoves.journal.statements import schema_scripts
 
 
@@ -340,3 +342,22 @@ def test_a_start_on_a_full_disk_leaves_the_journal_as_it_is(tmp_path: Path, smal
         network.settle()
         network.check()
         assert rows(place, "SELECT value FROM meta WHERE name = 'epoch'") == epoch
+
+
+@pytest.mark.parametrize("program", ["server", "move_it"])
+def test_a_journal_in_the_watched_directory_is_left_alone(tmp_path: Path, program: str) -> None:
+    """Announced like a file it would be handed to whoever asks, and removed when that was done."""
+    origin, config = tmp_path / "in", tmp_path / "x.ini"
+    origin.mkdir()
+    more = f"request_port = {free_port()}" if program == "server" else f"destinations = {tmp_path}/out/"
+    config.write_text(f"[one]\norigin = {origin}/{{name}}\ntopic = /t\ndelete = true\nreconcile = 1\n{more}\n")
+    running = Program.ours(program, "-p", str(free_port()), "--journal", origin / "x.journal", config, log=tmp_path / "log")
+    with running:
+        running.start()
+        running.wait_for("watches the directory that holds the journal")
+        for name in ("x.journal.dat", "x.journa", "y.journal"):
+            (origin / name).write_bytes(b"1")
+        eventually(lambda: {name for (name,) in rows(origin / "x.journal", "SELECT identity FROM files")}
+                   == {"x.journal.dat", "x.journa", "y.journal"})
+        never(lambda: not running.running or rows(origin / "x.journal", "SELECT count(*) FROM files") != [(3,)], 2.5)
+        assert (origin / "x.journal").exists()

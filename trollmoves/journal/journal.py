@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import secrets
 import sqlite3
 import time
@@ -33,6 +34,8 @@ SUBJECTS_KEPT = 10_000
 CHECKPOINT_PAGES = 4000
 LOG_SIZE = 16 * 2**20
 """Bytes the write-ahead log comes to before it is used from its beginning again; it is given them at once."""
+BESIDE = re.compile(r"(-wal|-shm|-journal|\.lock|\.damaged-.*|\.schema-\d+)?")
+"""Endings of the files that make up a journal."""
 DAMAGE = ("SQLITE_ERROR", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
 """Errors of opening, besides those that SQLite says are damage, that come from what is in the file. Others (a full disk, one that
 does not answer) pass, and what is on the disk is as good as before."""
@@ -61,6 +64,7 @@ class Journal:
         A damaged one is moved aside (`damaged` then says where) and a new one, with a new epoch, takes its place.
         """
         self.path = path
+        self._place = os.path.split(os.path.realpath(path))
         self.damaged: Path | None = None
         self._lock = _locked(path)
         _check_or_move_aside(self)
@@ -104,6 +108,12 @@ class Journal:
     def head(self) -> int:
         """The last position given out; 0 before the first."""
         return self._next_position - 1
+
+    def owns(self, path: str) -> bool:
+        """Whether the file at *path* is one of the journal's own. May be asked by any thread."""
+        directory, _, name = path.rpartition("/")
+        return (name.startswith(self._place[1]) and BESIDE.fullmatch(name, len(self._place[1])) is not None
+                and os.path.realpath(directory) == self._place[0])
 
     def new_file(self) -> int:
         """The id for the next row of `files`."""

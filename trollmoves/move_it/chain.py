@@ -39,8 +39,9 @@ class Chain:
         intake = Intake(settings, pattern, journal, envelope, moving)
         self._unpacking = Unpacking(settings, pattern.directory, intake, journal, loop, workers)
         take = intake.announce if settings.compression is None else self._unpacking.take
-        self._feeding = Feeding(settings.name, pattern, take, loop, polling=polling, interval=settings.watch_interval,
-                                settle=settings.settle, reconcile=settings.reconcile, backlog=backlog)
+        self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, polling=polling,
+                                interval=settings.watch_interval, settle=settings.settle, reconcile=settings.reconcile,
+                                backlog=backlog)
 
     def start(self) -> None:
         # After what an earlier chain of this name recorded: what is not in the journal yet would be taken up by nobody.

@@ -45,8 +45,9 @@ class Chain:
         take = self._announcing.announce if plain else self._unpacking.take
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
         self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop))
-        self._feeding = Feeding(settings.name, pattern, take, loop, polling=polling, interval=settings.watch_interval,
-                                settle=settings.settle, reconcile=settings.reconcile, backlog=backlog)
+        self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, polling=polling,
+                                interval=settings.watch_interval, settle=settings.settle, reconcile=settings.reconcile,
+                                backlog=backlog)
 
     @property
     def does(self) -> str:

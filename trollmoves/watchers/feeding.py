@@ -28,9 +28,12 @@ Take = Callable[[Sequence[Arrival], Callable[[], Any]], Any]
 class Feeding:
     """Watches for one section; belongs to the loop."""
 
-    def __init__(self, section: str, pattern: Pattern, take: Take, loop: Loop, *, polling: bool, interval: float, settle: float,
-                 reconcile: float, backlog: bool):
+    def __init__(self, section: str, pattern: Pattern, take: Take, loop: Loop, is_own: Callable[[str], bool], *, polling: bool,
+                 interval: float, settle: float, reconcile: float, backlog: bool):
+        """Files of which *is_own* is true are those of the journal, and never taken in, wherever it was put."""
         self._section = section
+        self._is_own = is_own
+        self._has_seen_own = False
         self._take = take
         self._loop = loop
         self._backlog = backlog
@@ -81,5 +84,10 @@ class Feeding:
         """Called by the watcher's thread: hand over; False when there was no room for a while."""
         if not self._room.acquire(timeout=ROOM_WAIT):
             return self._stopped.is_set()
-        self._loop.call(self._take, arrivals, self._room.release)
+        others = [arrival for arrival in arrivals if not self._is_own(arrival.path)]
+        if len(others) < len(arrivals) and not self._has_seen_own:
+            self._has_seen_own = True
+            logger.warning("[%s] watches the directory that holds the journal, which is left alone: put it elsewhere (--journal)",
+                           self._section)
+        self._loop.call(self._take, others, self._room.release)
         return True
