@@ -29,7 +29,7 @@ LONGEST_PATH = 4096
 _WIDEST_FIELD = 4096
 _OF_A_DATE = re.compile("%[A-Za-z]")
 _CONVERSIONS = frozenset("rsachHltuR")
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.part|.+?[0-9a-f]{16}\.part\..+", re.DOTALL)
 _FREE = re.compile(r"\(\?P<\w+>(\.|\\S)\*\?\)")
 _NEVER_BLANK = re.compile(r"(\(\?P<\w+>(\\d\{\d+\})+\)|\\[^\sA-Za-z]|[^\s\\.[(])*")
 _PLAIN_TEXT = re.compile(r"[0-9]*s?")
@@ -39,8 +39,9 @@ _BRACKETED = re.compile(r"\[([*?[])\]")
 
 
 def is_temporary_name(name: str) -> bool:
-    """Whether *name* is one that our own movers write to before the rename: `.<name>.<16 hex digits>.part`."""
-    return name.startswith(".") and name.endswith(".part") and _TEMPORARY.fullmatch(name) is not None
+    """Whether *name* is one that our own movers write to before the rename: `.<name>.<16 hex digits>.part`, or with a prefix
+    `<prefix><16 hex digits>.part.<name>`."""
+    return ".part" in name and _TEMPORARY.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

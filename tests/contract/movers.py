@@ -391,7 +391,7 @@ class MoverContract:
     def test_the_prefix_of_upstream_names_the_temporary_file(self, place: Place, tmp_path: Path) -> None:
         """`use_tmp_on_transfer` and `tmp_prefix`; where no name is needed the file goes to its own as before."""
         path = make(tmp_path / "origin.dat", content_of(LARGE))
-        for prefix, expected in ((".tmp_", f".tmp_{HOW.transfer}.final.dat"), ("", f".final.dat.{HOW.transfer}.part")):
+        for prefix, expected in ((".tmp_", f".tmp_{HOW.transfer}.part.final.dat"), ("", f".final.dat.{HOW.transfer}.part")):
             seen: set[str] = set()
             with session_of(place) as session:
                 renames = session.abilities(place.mover.abilities).rename

@@ -231,6 +231,7 @@ def test_our_own_temporary_names_are_never_seen(start: Start, seen: Seen, data: 
     start(data / "{anything}")
     (data / ".x_1.nc.0123456789abcdef.part").write_bytes(b"half")
     elsewhere(data, "other").rename(data / ".x_2.nc.0123456789abcdef.part")
+    (data / "tmp_0123456789abcdef.part.x_3.nc").write_bytes(b"half")
     (data / ".x_1.nc.0123456789abcdef.part").rename(data / "x_1.nc")
     (data / ".other.part").touch()
     seen.await_paths(data / "x_1.nc", data / ".other.part")

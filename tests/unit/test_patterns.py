@@ -181,7 +181,8 @@ def test_compose_says_when_a_value_does_not_fit(text: str, value: object) -> Non
 @pytest.mark.parametrize("name, expected", [
     (".x.nc.0123456789abcdef.part", True), (".a\nb.0123456789abcdef.part", True), ("x.nc.0123456789abcdef.part", False),
     (".x.nc.0123456789ABCDEF.part", False), (".x.nc.0123456789abcde.part", False), (".x.part", False),
-    (".0123456789abcdef.part", False),
+    (".0123456789abcdef.part", False), ("tmp_0123456789abcdef.part.x.nc", True), (".0123456789abcdef.part.x\n", True),
+    ("tmp_0123456789abcdef.part.", False), ("tmp_0123456789abcdef.x.nc", False),
 ])
 def test_temporary_names(name: str, expected: bool) -> None:
     assert is_temporary_name(name) is expected

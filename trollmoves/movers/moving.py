@@ -77,11 +77,10 @@ def temporary_name(path: str, transfer: str, prefix: str | None = None) -> str:
     *prefix* makes it. Upstream's is the prefix and the name, which two that send a file of that name there write to at a time:
     one shows what the other has not finished, or goes on behind it."""
     directory, slash, name = path.rpartition("/")
-    temporary = f"{prefix}{transfer[:16]}.{name}" if prefix else f".{name}.{transfer[:16]}.part"
-    if len(temporary.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        temporary = f"{prefix or '.'}{digest}.{transfer[:16]}.part"
-    return directory + slash + temporary
+    before, behind = (f"{prefix}{transfer[:16]}.part.", "") if prefix else (".", f".{transfer[:16]}.part")
+    if len((before + name + behind).encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+        name = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return directory + slash + before + name + behind
 
 
 def move(origin: Origin, destination: Destination, session: Session, abilities: Abilities, how: How,
