@@ -353,7 +353,6 @@ def test_a_journal_in_the_watched_directory_is_left_alone(tmp_path: Path, progra
     config.write_text(f"[one]\norigin = {origin}/{{name}}\ntopic = /t\ndelete = true\nreconcile = 1\n{more}\n")
     running = Program.ours(program, "-p", str(free_port()), "--journal", origin / "x.journal", config, log=tmp_path / "log")
     with running:
-        running.start()
         running.wait_for("watches the directory that holds the journal")
         for name in ("x.journal.dat", "x.journa", "y.journal"):
             (origin / name).write_bytes(b"1")
