@@ -47,7 +47,8 @@ def test_a_long_move_is_made_once_whatever_is_lost(tmp_path: Path, what: str, ti
     with Network(tmp_path, server_options={"bandwidth_per_host": "100k"}) as network:
         scene = Scene(network, silence=18.0)  # asks again after six seconds, which is longer than a reply is held back
         try:
-            announcement, request = scene.announced("long.bin", 900_000 * times), new_request()
+            # Each loss takes eleven seconds: six until the request itself is sent again, five until that is answered.
+            announcement, request = scene.announced("long.bin", 900_000 * (2 * times - 1)), new_request()
             scene.dropping.to_drop[what] = times
             assert scene.outcome(announcement, request).type == "file"
             assert scene.dropping.to_drop[what] == 0
