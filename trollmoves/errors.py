@@ -19,6 +19,7 @@ text the second. Adapters translate the exceptions of their libraries into these
         |   +-- DestinationFull     no space or quota left
         |   +-- VerificationFailed  what arrived is not what was sent
         |   +-- Busy                over a limit; ask again after `retry_after`
+        |   +-- PerhapsElsewhere    whether a message speaks of this machine is not known (defined in `watchers.messages`)
         +-- PermanentError          trying again changes nothing until somebody acts
         |   +-- OriginGone          the file is no longer there
         |   +-- OriginChanged       another file has taken its place

@@ -45,6 +45,8 @@ ATTEND = 1.0
 """Seconds between two looks for what an operator wants, or has to know."""
 TRIM_EVERY = 5.0
 NUDGE_EVERY = 0.01
+LOOK_UPS = 4
+"""Names that are looked up at a time: a name server that does not answer holds up no more threads than that."""
 RETRY_START = 1.0
 """Seconds between two tries to start a section whose port is taken; that of a section just stopped takes a moment to close."""
 _SPACE = re.compile(r"\s+")
@@ -63,6 +65,7 @@ class Service:
         self.envelope = Envelope.of_this_process(message_version())
         self.workers = Workers(self.loop.call_all, self.loop.fail, workers)
         self.workers.queued = self._look_after_queue
+        self.loop.names.in_worker = self._look_up
         self._config_file = config_file
         self._read_config = read_config
         self._config_watch = ConfigWatch(config_file, lambda: self.loop.call(self.reload))
@@ -128,6 +131,9 @@ class Service:
 
     def _in_worker(self, run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
         self.workers.submit([Work("cleaning", 1, lambda _: run(), done)])
+
+    def _look_up(self, run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
+        self.workers.submit([Work("names", LOOK_UPS, lambda _: run(), done, far=True)])
 
     def limits_of(self, chain: str) -> tuple[float, int]:
         """How long (seconds) and how many finished files the journal keeps for *chain*."""

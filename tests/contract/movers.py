@@ -744,6 +744,26 @@ class NetworkContract(MoverContract):
             deliver(place, path, "final.dat", uri=way.uri, settings=replace(way.settings, stall_timeout=3.0))
         assert place.read("final.dat") == content_of(1_200_000)
 
+    def test_a_peer_that_is_slower_than_the_user_wants_is_given_up(self, place: Place, tmp_path: Path) -> None:
+        path, how = make(tmp_path / "origin.dat", content_of(LARGE)), HOW._replace(min_rate=10_000_000, patience=0.5)
+        with place.through(upward=Fault(rate=400_000, chunk=4096)) as way:
+            with pytest.raises(Stalled, match="min_rate") as caught:
+                deliver(place, path, "final.dat", uri=way.uri, settings=way.settings, how=how)
+            assert_clear(place, caught.value, way.uri)
+            assert place.read("final.dat") is None
+            way.heal()
+            deliver(place, path, "final.dat", uri=way.uri, settings=way.settings)
+        assert place.read("final.dat") == content_of(LARGE)
+
+    def test_a_limit_of_ours_is_not_slower_than_the_user_wants(self, place: Place, tmp_path: Path) -> None:
+        path, how = make(tmp_path / "origin.dat", content_of(300_000)), HOW._replace(min_rate=10_000_000, patience=1.0)
+        settings = replace(place.settings, bandwidth=Bandwidth(), section="limited")
+        settings.bandwidth.limit("limited", 150_000)
+        started = time.monotonic()
+        deliver(place, path, "final.dat", settings=settings, how=how)
+        assert time.monotonic() - started >= 1.5
+        assert place.read("final.dat") == content_of(300_000)
+
     def test_a_pause_that_the_bandwidth_asks_for_is_no_stall(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", content_of(200_000))
         settings = replace(place.settings, stall_timeout=2.5, bandwidth=Bandwidth(), section="limited")

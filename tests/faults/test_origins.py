@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,7 +17,12 @@ from tests.faults.checker import content_at, rows
 from tests.faults.network import Network, Recorder
 from tests.faults.test_disks_and_stops import small_disk
 from tests.support.eventually import eventually, never
+from tests.support.programs import CHECKOUT
+from tests.unit.cli.asking import bound_by_permissions
+from trollmoves.bus.questions import ask
+from trollmoves.bus.requesting import new_request
 from trollmoves.faults.observing import Sampler
+from trollmoves.messages import EXTENSION, Envelope, Message, decode
 
 __all__ = ["small_disk"]  # a fixture
 
@@ -187,6 +193,70 @@ def test_an_origin_that_cannot_be_removed_is_tried_again_once_a_minute(tmp_path:
             assert path.exists()
         finally:
             subprocess.run(["chattr", "-i", path], check=True)
+        network.settle(90, deletes=True)
+        assert network.stop() == [0, 0]
+        network.check(deletes=True)
+
+
+@pytest.mark.slow
+def test_an_origin_that_may_not_be_read_is_tried_again_until_it_may(tmp_path: Path) -> None:
+    """T15: the reason is told, others are not held up, and nothing is given up. The server heeds permissions as one that is not
+    root."""
+    with Network(tmp_path) as network:
+        server = network.servers[0]
+        server.argv = bound_by_permissions() + server.argv
+        network.start()
+        staged, path = tmp_path / "locked.bin", network.origins[0] / "locked.bin"
+        staged.write_bytes(b"locked")
+        staged.chmod(0)
+        os.rename(staged, path)
+        server.wait_for("locked.bin cannot be read: Permission denied")
+        network.write_many(5)
+        network.settle()
+        text, = rows(network.server_journal(), "SELECT announcements.message FROM announcements JOIN files ON files.id = file "
+                                               "WHERE identity = 'locked.bin'")
+        reply = pushed(decode(str(text[0]).encode()), network.request_ports[0], f"file://{network.destination}/elsewhere/")
+        assert reply.type == "err" and "Permission denied" in str(reply.fields["error"]), reply
+        assert (reply.extension["code"], reply.extension["permanent"]) == ("internal", False)
+        mark = server.mark()
+        never(lambda: server.output(mark).count("cannot be read") > 4, 4, message="it is tried without pause")
+        (state,), = rows(network.client_journal, "SELECT state FROM files WHERE identity = 'locked.bin'")
+        assert state in ("failed", "requested")
+        path.chmod(0o644)
+        network.ledger.note("locked.bin", b"locked")
+        network.settle(90)
+        assert network.stop() == [0, 0]
+        network.check()
+
+
+def pushed(announcement: Message, port: int, destination: str) -> Message:
+    """The reply to a push request of a client of ours."""
+    extension = {**announcement.extension, "request": new_request(), "client": "one@here/test"}
+    data = {**announcement.fields, "destination": destination, EXTENSION: extension}
+    reply = ask("127.0.0.1", port, Envelope("one@here").encode(announcement.subject, "push", data), 15)
+    assert reply is not None
+    return reply
+
+
+@pytest.mark.slow
+def test_removals_that_are_not_permitted_are_counted_and_delay_no_others(tmp_path: Path) -> None:
+    """T15: a directory that may not be written to; each file is tried once, and again only when a minute has passed."""
+    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "0.2"}) as network:
+        server, origin = network.servers[0], network.origins[0]
+        server.argv = bound_by_permissions() + server.argv
+        network.start()
+        server.wait_for("watches")
+        network.write_many(3, "before")
+        origin.chmod(0o555)
+        server.wait_for("cannot be removed .Permission denied, 1 times now.")
+        tries = "SELECT max(tries), count(*) FROM removals"
+        eventually(lambda: rows(network.server_journal(), tries) == [(1, 3)], message="each was tried once")
+        never(lambda: rows(network.server_journal(), tries) != [(1, 3)], 4, message="it is tried without pause")
+        status = subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", "status", "--journal",
+                                 str(network.server_journal())], capture_output=True, text=True, timeout=60, cwd=CHECKOUT)
+        assert "remov" in status.stdout, status.stdout + status.stderr
+        assert len(list(origin.iterdir())) == 3, "it is not gone"
+        origin.chmod(0o755)
         network.settle(90, deletes=True)
         assert network.stop() == [0, 0]
         network.check(deletes=True)

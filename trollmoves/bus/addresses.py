@@ -13,6 +13,8 @@ LONGEST_NAME = 253
 """Characters of a host name."""
 KEEP = 60.0
 """Seconds an answer is kept."""
+NO_ANSWER = (socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM, socket.EAI_MEMORY)
+"""What the resolver says when the name may well have addresses."""
 
 
 def own_addresses() -> frozenset[str]:
@@ -58,29 +60,60 @@ def is_own_address(address: str) -> bool:
     return parsed.is_loopback or str(parsed) in own_addresses()
 
 
+def look_up(host: str) -> tuple[str, ...] | None:
+    """The IP addresses of *host*, the best first and those of IPv4 before others; none when it has none, None when the name
+    server does not say so now. Asks it, which may take half a minute: never from the loop (see `names.Names`)."""
+    if not 0 < len(host) <= LONGEST_NAME:
+        return ()
+    try:
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        return None if error.errno in NO_ANSWER else ()
+    except UnicodeError:
+        return ()
+    except OSError:
+        return None
+    found = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in entries)
+    return tuple(sorted(found, key=lambda address: ":" in address))
+
+
+def known_addresses_of(host: str) -> tuple[str, ...] | None:
+    """As `look_up`, from what was answered within the last minute where that will do."""
+    try:
+        return _kept_addresses_of(host, int(time.monotonic() / KEEP)) if len(host) <= LONGEST_NAME else ()
+    except _NoAnswerError:
+        return None
+
+
 def addresses_of(host: str) -> frozenset[str]:
-    """The IP addresses of *host*, empty when it has none. May ask a name server, so it may take seconds."""
-    return _addresses_of(host, int(time.monotonic() / KEEP)) if len(host) <= LONGEST_NAME else frozenset()
+    """The IP addresses of *host*, empty when none can be found out. May ask a name server, so it may take seconds."""
+    return frozenset(known_addresses_of(host) or ())
+
+
+class _NoAnswerError(Exception):
+    """Raised, because that is not kept."""
 
 
 @lru_cache(maxsize=1024)
-def _addresses_of(host: str, _period: int) -> frozenset[str]:
-    try:
-        return frozenset(str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError):
-        return frozenset()
+def _kept_addresses_of(host: str, _period: int) -> tuple[str, ...]:
+    found = look_up(host)
+    if found is None:
+        raise _NoAnswerError
+    return found
+
+
+def whether_this_machine(host: str) -> bool | None:
+    """Whether *host* (a name or an address; empty counts) means this machine; None when the name server does not say so now. May
+    ask it, so it may take seconds."""
+    if host in own_names():
+        return True
+    found = known_addresses_of(host)
+    return None if found is None else any(map(is_own_address, found))
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether *host* (a name or an address; empty counts) means this machine."""
-    return len(host) <= LONGEST_NAME and _is_this_machine(host, int(time.monotonic() / KEEP))
-
-
-@lru_cache(maxsize=1024)
-def _is_this_machine(host: str, _period: int) -> bool:
-    if host in own_names():
-        return True
-    return any(is_own_address(address) for address in addresses_of(host))
+    """Whether *host* means this machine, as far as can be found out now. May ask a name server, so it may take seconds."""
+    return bool(whether_this_machine(host))
 
 
 def same_address(one: str, other: str) -> bool:

@@ -13,6 +13,7 @@ from posttroll import config as posttroll_config
 from posttroll.bbmcast import MulticastSender, get_configured_broadcast_port
 
 from trollmoves.bus.loop import Loop
+from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.sockets import NOW, Socket, close, connected, message_version, send_frames
 from trollmoves.messages import NEWEST_VERSION, Envelope
 from trollmoves.uris import format_endpoint, parse_endpoint
@@ -67,6 +68,7 @@ class _NameServer:
     def __init__(self, loop: Loop, host: str):
         self._loop = loop
         self._host, self._port = _place(host)
+        self._where = Whereabouts(loop.names, self._host, self._disconnect)
         self._socket: Socket | None = None
         self._unanswered = 0
         self._complained = False
@@ -74,11 +76,13 @@ class _NameServer:
     def tell(self, raw: bytes) -> bool:
         """Whether that was sent."""
         if self._unanswered >= QUIET:
-            self.close()
+            self._disconnect()
+        if self._where.address is None:
+            return False
         try:
             if self._socket is None:
                 # Nothing queues for one that is not there.
-                self._socket = connected(zmq.DEALER, self._host, self._port, {zmq.IMMEDIATE: 1, zmq.SNDHWM: UNREAD})
+                self._socket = connected(zmq.DEALER, self._where.address, self._port, {zmq.IMMEDIATE: 1, zmq.SNDHWM: UNREAD})
                 self._loop.register(self._socket, self._answered)
             send_frames(self._socket, b"", raw)
         except zmq.Again:
@@ -101,6 +105,10 @@ class _NameServer:
         self._unanswered = 0
 
     def close(self) -> None:
+        self._where.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         self._unanswered = 0
         if self._socket is not None:
             self._loop.unregister(self._socket)

@@ -17,6 +17,7 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.loop import Loop
+from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.requesting import Answered
 from trollmoves.bus.sockets import NOW, Socket, close, connected_or_none
 from trollmoves.errors import MalformedMessage
@@ -50,7 +51,9 @@ class Lanes:
         self._envelope = envelope
         self._place = host, port
         self._most = most
-        self._queue: deque[tuple[bytes, Answered, float]] = deque()
+        self._queue: deque[tuple[bytes, Answered, float, float]] = deque()
+        """Requests, how long they may take, and when (monotonic) they came."""
+        self._where = Whereabouts(loop.names, host, self._fill)
         self._lanes: list[Lane] = []
         self._pinging: tuple[Socket, float] | None = None
         self._alive = 0.0
@@ -61,14 +64,14 @@ class Lanes:
     def ask(self, subject: str, kind: str, data: Mapping[str, Any], answered: Answered, timeout: float) -> None:
         """Send a request when a lane is free. It is given up *timeout* seconds after it was sent if the server is dead by then,
         and after ten minutes in any case."""
-        self._queue.append((self._envelope.encode(subject, kind, data), answered, timeout))
+        self._queue.append((self._envelope.encode(subject, kind, data), answered, timeout, time.monotonic()))
         self._fill()
 
     def _fill(self) -> None:
-        while self._queue and len(self._lanes) < self._most:
-            raw, answered, timeout = self._queue.popleft()
+        while self._queue and len(self._lanes) < self._most and self._where.address is not None:
+            raw, answered, timeout, _ = self._queue.popleft()
             now = time.monotonic()
-            socket = connected_or_none(*self._place)
+            socket = connected_or_none(self._where.address, self._place[1])
             if socket is None:
                 self._loop.call(answered, None)
                 continue
@@ -99,6 +102,8 @@ class Lanes:
     def sweep(self) -> None:
         """Ping while something is late; give up what is later than a living server may be."""
         now = time.monotonic()
+        while self._where.address is None and self._queue and now - self._queue[0][3] > self._queue[0][2]:
+            self._queue.popleft()[1](None)  # nobody knows where that server is
         late = [lane for lane in self._lanes if now - lane.asked > lane.timeout]
         if not late:
             return self._end_ping()
@@ -109,7 +114,7 @@ class Lanes:
 
     def _ping_failed(self, now: float) -> bool:
         if self._pinging is None:
-            socket = connected_or_none(*self._place)
+            socket = connected_or_none(self._where.address, self._place[1])
             if socket is not None:
                 self._loop.register(socket, lambda: self._ponged(socket))
                 socket.send_multipart((b"", self._envelope.encode("/ping", "ping")))
@@ -131,6 +136,7 @@ class Lanes:
             self._pinging = None
 
     def close(self) -> None:
+        self._where.close()
         self._end_ping()
         for lane in self._lanes:
             self._loop.unregister(lane.socket)

@@ -10,7 +10,8 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.sockets import NOW, close, connected
+from trollmoves.bus.names import Whereabouts
+from trollmoves.bus.sockets import NOW, Socket, close, connected
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import MAGIC, Message, decode
 
@@ -30,16 +31,29 @@ class Listener:
         self.malformed = 0
         self._loop = loop
         self._received = received
-        self._socket = self._connect()
+        self._paused = False
+        self._where = Whereabouts(loop.names, host, self._connect_anew)
+        self._socket: Socket | None = None
+        self._connect()
 
-    def _connect(self) -> zmq.Socket[bytes]:
-        socket = connected(zmq.SUB, self.host, self.port)
+    def _connect(self) -> None:
+        """Now, or as soon as it is known where."""
+        if self._where.address is None:
+            return
+        socket = self._socket = connected(zmq.SUB, self._where.address, self.port)
         for topic in self.topics:
             socket.setsockopt(zmq.SUBSCRIBE, (MAGIC + topic).encode())
-        self._loop.register(socket, self._read)
-        return socket
+        if not self._paused:
+            self._loop.register(socket, self._read)
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._loop.unregister(self._socket)
+            close(self._socket)
+            self._socket = None
 
     def _read(self) -> None:
+        assert self._socket is not None
         messages = []
         for _ in range(MESSAGES_PER_TURN):
             try:
@@ -62,6 +76,8 @@ class Listener:
     def change_topics(self, topics: Iterable[str]) -> None:
         """From now on hear these; nothing of those that stay is missed."""
         before, self.topics = self.topics, tuple(topics)
+        if self._socket is None:
+            return
         for topic in set(self.topics) - set(before):
             self._socket.setsockopt(zmq.SUBSCRIBE, (MAGIC + topic).encode())
         for topic in set(before) - set(self.topics):
@@ -69,20 +85,31 @@ class Listener:
 
     def pause(self) -> None:
         """Let messages wait in the queue."""
-        self._loop.unregister(self._socket)
+        self._paused = True
+        if self._socket is not None:
+            self._loop.unregister(self._socket)
 
     def resume(self) -> None:
-        self._loop.unregister(self._socket)
-        self._loop.register(self._socket, self._read)
+        self._paused = False
+        if self._socket is not None:
+            self._loop.unregister(self._socket)
+            self._loop.register(self._socket, self._read)
 
     def reconnect(self) -> None:
         """Give up the connection and make another, for when a provider has been silent for too long."""
-        self.close()
-        self._socket = self._connect()
+        self._where.try_another()
+        self._connect_anew()
+
+    def _connect_anew(self) -> None:
+        self._disconnect()
+        try:
+            self._connect()
+        except zmq.ZMQError as error:
+            logger.warning("cannot connect to %s:%d: %s", self.host, self.port, error)
 
     def close(self) -> None:
-        self._loop.unregister(self._socket)
-        close(self._socket)
+        self._where.close()
+        self._disconnect()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.inbox import Call, Inbox
+from trollmoves.bus.names import Names
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Loop:
         self._failure: BaseException | None = None
         self.first: Callable[[], Any] | None = None
         """Called in every turn before anything else is done in it; has to be quick."""
+        self.names = Names(self.call, self.after)
         self._poller.register(self._inbox.fileno(), zmq.POLLIN)
         self._handlers[self._inbox.fileno()] = self._inbox.read
 

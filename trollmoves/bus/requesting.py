@@ -17,6 +17,7 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.loop import Loop
+from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.sockets import (
     NOW,
     Socket,
@@ -104,6 +105,7 @@ class Requester:
         self._connections: Socket | None = None
         self._connected = False
         self._linger = 0
+        self._where = Whereabouts(loop.names, host, self.repeat)
         self._to_poll: list[str] = []
         """Grouped requests of which is asked, all at once, how they stand; and (below) those that the peer does not know."""
         self._unknown: list[Outstanding] = []
@@ -171,12 +173,13 @@ class Requester:
         outstanding, self._outstanding = self._outstanding, {}
         logger.warning("%s:%d has not answered for %d s: connecting anew, %d requests are given up",
                        *self._place, self._silence, len(outstanding))
+        self._where.try_another()
         self.repeat()
         for waiting in outstanding.values():
             waiting.answered(None)
 
     def repeat(self) -> None:
-        """Send everything that is outstanding again, on a new connection (the provider was restarted, or is silent)."""
+        """Send everything that is outstanding again, on a new connection: the provider was restarted, is silent, or has moved."""
         self._heard = self._repeated = time.monotonic()
         self._disconnect()
         self._connect()
@@ -201,7 +204,7 @@ class Requester:
             logger.debug("the queue to %s:%d is full", *self._place)
 
     def _connect(self) -> None:
-        self._socket = connected_or_none(*self._place)
+        self._socket = connected_or_none(self._where.address, self._place[1])
         if self._socket is not None:
             self._loop.register(self._socket, self._read)
             self._connections, self._connected = connections_of(self._socket), False
@@ -318,6 +321,7 @@ class Requester:
             self._send(self._envelope.encode(waiting.subject if waiting else "/", "status", question))
 
     def close(self) -> None:
+        self._where.close()
         self._disconnect()
 
 

@@ -44,12 +44,15 @@ def connected(kind: int, host: str, port: int, options: dict[int, Any] | None = 
     return socket
 
 
-def connected_or_none(host: str, port: int) -> Socket | None:
-    """A socket for requests; None when the address is none, or there are too many sockets. Announcements bring any address."""
+def connected_or_none(address: str | None, port: int) -> Socket | None:
+    """A socket for requests; None when the address is none, or not known, or there are too many sockets. Announcements bring any
+    address."""
+    if address is None:
+        return None
     try:
-        return connected(zmq.DEALER, host, port)
+        return connected(zmq.DEALER, address, port)
     except zmq.ZMQError as error:
-        logger.warning("cannot connect to %s:%d: %s", host, port, error)
+        logger.warning("cannot connect to %s:%d: %s", address, port, error)
         return None
 
 

@@ -17,6 +17,7 @@ from trollmoves.bus.addresses import is_own_address
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.listening import Listener
 from trollmoves.bus.loop import Loop
+from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.silence import Silence
 from trollmoves.bus.sockets import NOW, Socket, close, connected, send_frames
 from trollmoves.errors import MalformedMessage
@@ -74,12 +75,17 @@ class Subscribing:
         self._news: Listener | None = None
         self._question: Socket | None = None
         self._closed = self._paused = False
+        self._asked = False
+        """The name server was asked at least once."""
         for place in self._fixed:
             self._add(place)
         if silence is not None:
             silence.leave_others()
             loop.after(LOOK_FOR_SILENCE, self._look_for_silence)
+        self._where: Whereabouts | None = None
+        """Of the name server."""
         if self._nameserver is not None:
+            self._where = Whereabouts(loop.names, self._nameserver[0], self._ask_if_unasked)
             if follow:
                 self._news = Listener(loop, self._nameserver[0], get_configured_address_port(), ("/address",), self._told)
             self._ask()
@@ -118,6 +124,8 @@ class Subscribing:
         """Hear no more; may be called twice."""
         self._closed = True
         self._end_question()
+        if self._where is not None:
+            self._where.close()
         for listener in (*self._listeners.values(), *filter(None, (self._news,))):
             listener.close()
         for catch_up in self._catch_ups.values():
@@ -219,14 +227,22 @@ class Subscribing:
 
     # Those that were there before us.
 
+    def _ask_if_unasked(self) -> None:
+        """It is known now where the name server is."""
+        if not self._asked:
+            self._ask()
+
     def _ask(self) -> None:
         """Ask the name server for all it knows, now and again."""
-        if self._closed or self._nameserver is None:
+        if self._closed or self._nameserver is None or self._where is None:
+            return
+        self._asked = self._where.address is not None
+        if self._where.address is None:
             return
         unanswered = self._question is not None
         self._end_question()
         try:
-            self._question = connected(zmq.DEALER, *self._nameserver)
+            self._question = connected(zmq.DEALER, self._where.address, self._nameserver[1])
             self._loop.register(self._question, self._answered)
             send_frames(self._question, b"", self._envelope.encode("/oper/ns", "request", {"service": ""}))
         except zmq.ZMQError as error:

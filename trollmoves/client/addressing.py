@@ -6,7 +6,7 @@ import os
 import posixpath
 import socket
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -45,8 +45,11 @@ class Place(NamedTuple):
 class Addressing:
     """The destination of one client chain."""
 
-    def __init__(self, settings: ClientSettings):
+    def __init__(self, settings: ClientSettings, is_here: Callable[[str], bool | None] = is_this_machine):
+        """*is_here* says whether a host is this machine; None when that is not known yet."""
         self._settings = settings
+        self._is_here = is_here
+        self._were_here: dict[str, bool] = {}
         self._template = Template(settings.destination.reveal())
         self._login = settings.login.reveal() if settings.login is not None else None
         self._here = socket.gethostname()
@@ -101,6 +104,19 @@ class Addressing:
         """The announcement as we hand it on."""
         return {**fields, **self.added}
 
+    def is_settled(self, place: Place) -> bool:
+        """Whether it is known what is to be published of files there: whether that is this machine."""
+        host = place.destination.host
+        if place.destination.scheme == "s3":
+            return True
+        found = self._is_here(host)
+        if found is None:
+            return False
+        if len(self._were_here) >= PLACES_KEPT:
+            self._were_here.clear()
+        self._were_here[host] = found
+        return True
+
     def published_data(self, fields: Mapping[str, Any], address: str, place: Place) -> dict[str, Any]:
         """What is published of delivered files: the provider's reply with the uris as they are now."""
         def published_uri(item: Mapping[str, Any]) -> str:
@@ -125,7 +141,8 @@ class Addressing:
         return self._uri(place, posixpath.join(place.path, name_of(item)))
 
     def _uri(self, place: Destination, path: str) -> str:
-        if place.scheme != "s3" and is_this_machine(place.host):
+        here = self._is_here(place.host) if place.scheme != "s3" else False
+        if self._were_here.get(place.host, False) if here is None else here:
             return path
         user = self._login.partition(":")[0] if self._login else None
         return str(Destination(place.scheme, place.host, place.port, path, user, None, place.query))

@@ -10,13 +10,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.requesting import new_requests
 from trollmoves.bus.streaming import Stream
-from trollmoves.client.addressing import Addressing
+from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import EXPIRES_AFTER, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Source
@@ -70,7 +71,7 @@ class Asking:
         self._ledger = ledger
         self._journal = journal
         self._loop = loop
-        self._addressing = Addressing(settings)
+        self._addressing = Addressing(settings, loop.names.is_this_machine)
         self.requesters = Requesters(loop, envelope)
         self.delivering = Delivering(settings, self._addressing, journal, loop, envelope, stream, self.requesters, who,
                                      self.landed)
@@ -299,7 +300,8 @@ class Asking:
             return
         crashing.point("client.answered")
         if reply is not None and reply.type in DELIVERED:
-            self._deliver(flight, reply)
+            flight.take_lease(reply.extension)
+            self._when_settled(flight, flight.place, partial(self._deliver, flight, reply))
         elif reply is None:
             self._unanswered(flight)
         elif reply.type == "covered":
@@ -322,9 +324,24 @@ class Asking:
             now = time.time()
             self._journal.write([("put_progress", [(flight.id, flight.chain, done, total, flight.asked_at, now)])])
 
+    def _when_settled(self, flight: Flight, place: Place | None, then: Callable[[], Any]) -> None:
+        """Call *then* when it is known what to publish of files that were delivered to *place*: at once, but for a host of which
+        no name server has said yet whether it is this machine."""
+        if place is None or self._arriving is not None or self._addressing.is_settled(place):
+            self.delivering.committing.release(flight.request)
+            then()
+            return
+        if flight.confirms:
+            self.delivering.committing.hold(flight.asked_for)
+        self._loop.names.when_asked(place.destination.host, partial(self._settled, flight, place, then))
+
+    def _settled(self, flight: Flight, place: Place, then: Callable[[], Any]) -> None:
+        if self._open:
+            self._when_settled(flight, place, then)
+            self.commit()
+
     def _deliver(self, flight: Flight, reply: Message) -> None:
         self._hurry_others(flight.source.provider)
-        flight.take_lease(reply.extension)
         if self._settings.processing_delay and self._settings.lease_servers and self.rank(flight.source.provider):
             flight.maybe_published = True  # the others may have asked one that we cannot reach
         try:
@@ -431,7 +448,15 @@ class Asking:
 
     def _take_up_delivered(self, flight: Flight) -> None:
         try:
-            self._unpacking.take_up(flight, self._addressing.place(flight.source.announcement.message.fields))
+            place = self._addressing.place(flight.source.announcement.message.fields)
+        except TrollmovesError as error:
+            self.not_delivered(flight, "bad_request", True, str(error))
+        else:
+            self._when_settled(flight, place, partial(self._take_up_at, flight, place))
+
+    def _take_up_at(self, flight: Flight, place: Place) -> None:
+        try:
+            self._unpacking.take_up(flight, place)
         except TrollmovesError as error:
             self.not_delivered(flight, "bad_request", True, str(error))
 

@@ -135,6 +135,8 @@ class TargetSettings(ChainSettings):
         None, "bytes per second to the same host, of all its transfers together: `512k`, `10M`; `none` for no limit", "none")
     connect_timeout: Timeout = option(10.0, "seconds to connect and log in")
     stall_timeout: Timeout = option(60.0, "seconds without a byte moving after which a transfer is tried again")
+    min_rate: Annotated[int | None, BeforeValidator(values.bytes_or_none(1, 1024**4))] = option(
+        None, "bytes per second: a transfer slower than that, and `stall_timeout` besides, is tried again; `none`: never", "none")
     fsync: Annotated[Literal["always", "never"], one_of("always", "never")] = option(
         "never", "make a delivered file survive a power loss before it is reported: always, never")
     checksum: Annotated[Literal["auto", "always", "never"], one_of("auto", "always", "never")] = option(

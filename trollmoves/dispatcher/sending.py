@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Callable
 
-from trollmoves.bus.addresses import is_this_machine
+from trollmoves.bus.addresses import whether_this_machine
 from trollmoves.config.targets import TargetSettings
 from trollmoves.dispatcher.destinations import Route
 from trollmoves.errors import (
@@ -57,7 +57,8 @@ class Sending:
             self._check_origin(origin)
             place = self._place(trigger, origin)
             how = how_to_move(self._attributes, origin, place.exact, deleting=False)
-            how = how._replace(transfer=transfer, resume=how.resume or attempt > 1)
+            how = how._replace(transfer=transfer, resume=how.resume or attempt > 1, min_rate=self._target.min_rate,
+                               patience=self._target.stall_timeout)
             return self._moved(origin, place, how, sessions)
 
     def _check_origin(self, origin: Origin) -> None:
@@ -90,9 +91,13 @@ def runner(sending: Sending, trigger: Trigger, transfer: str, attempt: int) -> C
 
 
 def _local(trigger: Trigger) -> str:
-    """The path of the file on this machine. Raises `Denied` when the uri means another one."""
+    """The path of the file on this machine. Raises `Denied` when the uri means another one, `TemporaryError` when that cannot be
+    told now."""
     scheme, host = host_of(trigger.uri)
-    if scheme.lower() not in HERE or not is_this_machine(host):
+    here = whether_this_machine(host) if scheme.lower() in HERE else False
+    if here is None:
+        raise TemporaryError(f"the name server does not answer, so it is not known whether {host} is this machine")
+    if not here:
         raise Denied("the uri is not that of a file on this machine")
     if not posixpath.isabs(trigger.path):
         raise Denied("the uri is no absolute path")

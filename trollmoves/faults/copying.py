@@ -19,7 +19,7 @@ COPIED_OF_BOTH = frozenset(("topic", "retention", "retention_entries", "req_time
 COPIED_OF_SERVERS = COPIED_OF_BOTH | {
     "info", "station", "delete", "delete_after", "watch_interval", "watchdog_timeout", "settle", "reconcile", "workers",
     "transfers_per_host", "bandwidth_per_host", "queued_requests", "max_request_size", "connect_timeout", "stall_timeout",
-    "fsync", "checksum", "overwrite", "link", "directory_mode", "file_mode"}
+    "min_rate", "fsync", "checksum", "overwrite", "link", "directory_mode", "file_mode"}
 COPIED_OF_CLIENTS = COPIED_OF_BOTH | {
     "heartbeat", "heartbeat_alarm_scale", "processing_delay", "group", "in_flight", "catch_up"}
 REPLACED = frozenset(("origin", "request_port", "request_address", "listen_address", "remove_delay", "providers", "destination",

@@ -61,6 +61,7 @@ class Sending:
         self._roots = roots
         self._deletes = settings.delete
         self._backups = settings.backup_targets
+        self._min_rate = settings.min_rate
         self._attributes = parameters | {"checksum": settings.checksum, "overwrite": settings.overwrite, "fsync": settings.fsync}
         bandwidth = of_this_process()
         bandwidth.limit(settings.name, settings.bandwidth_per_host)
@@ -77,7 +78,8 @@ class Sending:
         with opened(self._roots, origin) as source:
             target = place.destination(fields)
             how = how_to_move(self._attributes, source, target.exact, deleting=self._deletes)
-            how = how._replace(transfer=transfer, resume=how.resume or retried)
+            how = how._replace(transfer=transfer, resume=how.resume or retried, min_rate=self._min_rate,
+                               patience=self._session.stall_timeout)
             with sessions.lent(target, self._session, self._backups) as kept:
                 return move(source, kept.at(target), kept.session, kept.mover.abilities, how)
 

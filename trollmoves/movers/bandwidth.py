@@ -59,6 +59,15 @@ class Bandwidth:
             free = max(now, self._free.get(host, now)) + count / rate
             self._free[host] = free
             self._changed.wait_for(lambda: self._rates.get(section) != rate, free - now)
+            _of_thread.waited = waited_here() + self._clock() - now
+
+
+_of_thread = threading.local()
+
+
+def waited_here() -> float:
+    """Seconds that this thread has waited for limits so far: who judges how fast a move is leaves them out."""
+    return float(getattr(_of_thread, "waited", 0.0))
 
 
 @cache

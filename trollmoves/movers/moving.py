@@ -12,6 +12,7 @@ import logging
 import os
 import posixpath
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from trollmoves import crashing
@@ -24,6 +25,7 @@ from trollmoves.errors import (
     Unreachable,
     VerificationFailed,
 )
+from trollmoves.movers.bandwidth import waited_here
 from trollmoves.movers.base import Abilities, MissingDirectory, Origin, Progress, Receipt, Sent, Session
 from trollmoves.movers.checksums import checksum_of
 from trollmoves.uris import Destination
@@ -57,10 +59,32 @@ class How(NamedTuple):
     """Write to the final name, for servers that cannot rename. Asked for by the user, never chosen."""
     resume: bool = False
     """An earlier attempt may have left a partial file; go on behind it where the mover can."""
+    min_rate: int | None = None
+    """Bytes a second: an attempt that takes longer than its bytes would at this rate, and `patience` besides, is ended. None: it
+    may take as long as it likes while bytes move. The time that our own limit of the bandwidth takes does not count."""
+    patience: float = 60.0
+    """Seconds."""
 
 
 def ignore(done: int) -> None:
     """A progress function for those who do not care."""
+
+
+def hurried(progress: Progress, size: int, how: How, clock: Callable[[], float] = time.monotonic) -> Progress:
+    """*progress*, raising `Stalled` when *size* bytes take longer than *how* grants them."""
+    rate = how.min_rate
+    if rate is None:
+        return progress
+    began, sent_before = clock() - waited_here(), list[int]()
+
+    def watched(done: int) -> None:
+        progress(done)
+        if not sent_before:
+            sent_before.append(done)  # what a resumed attempt finds there
+        took = clock() - waited_here() - began
+        if done < size and took > how.patience + (size - sent_before[0]) / rate:
+            raise Stalled(f"{done} of {size} bytes in {took:.0f} s: that is slower than min_rate = {rate} bytes per second")
+    return watched
 
 
 def final_place(origin: Origin, destination: Destination, session: Session) -> Destination:
@@ -186,6 +210,7 @@ def _already_there(origin: Origin, path: str, session: Session, abilities: Abili
 
 def _put_verified(origin: Origin, path: str, session: Session, abilities: Abilities, how: How, progress: Progress) -> Sent:
     offset = _resume_offset(origin, path, session, abilities, how)
+    progress = hurried(progress, origin.size, how)
     try:
         sent = session.put(origin, path, progress, offset)
     except MissingDirectory:

@@ -28,7 +28,7 @@ from trollmoves.server.pushing import Member, Push
 from trollmoves.server.refusals import Refusals
 from trollmoves.server.replies import Replies, shown, verdict
 from trollmoves.server.requests import Waiter
-from trollmoves.server.rights import NotAllowed
+from trollmoves.server.rights import NotAllowed, Unknown
 from trollmoves.server.shares import Shares
 from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing
 from trollmoves.server.small_moves import Order, SmallMoves
@@ -270,7 +270,7 @@ class Moves:
             self._loop.call(self._write_ended)
         if moving.shown:
             more = [*more, ("end_progress", [(moving.file,)])]
-        only_refused = isinstance(outcome, NotAllowed) and not moving.noted
+        only_refused = isinstance(outcome, NotAllowed | Unknown) and not moving.noted
         transfer, step = moving.rows(state, now, detail, receipt)
         self._ended.append((moving, outcome))
         self._ended_transfers.append(transfer)

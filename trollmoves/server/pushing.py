@@ -94,7 +94,8 @@ class Pushing:
 
     def _how(self, push: Push) -> How:
         return How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
-                   temporary_prefix=self._prefix, resume=push.attempt > 1)
+                   temporary_prefix=self._prefix, resume=push.attempt > 1, min_rate=self._settings.min_rate,
+                   patience=self._settings.stall_timeout)
 
     def _push_one(self, push: Push, member: Member, place: Destination, backups: list[Destination], sessions: Sessions,
                   progress: Callable[[int], None]) -> Receipt:

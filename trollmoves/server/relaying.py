@@ -30,7 +30,7 @@ from trollmoves.server.announcer import Announcer
 from trollmoves.server.opening import Looked, Opening
 from trollmoves.server.requests import announced_path
 from trollmoves.server.unpacking import give_up, is_permanent
-from trollmoves.watchers.messages import Elsewhere
+from trollmoves.watchers.messages import Elsewhere, PerhapsElsewhere
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ LONGEST_SENDER = 200
 """Characters of it that are kept."""
 MOST_WAITING = 10_000
 """Messages that may wait for another look; beyond it one whose file is not there is given up."""
+UNKNOWN_FOR = 120.0
+"""Seconds after which a file on a host that no name server knows of is taken for one of another machine."""
 MISSING_FOR = 300.0
 """Seconds a file may be missing of which a message speaks: a network file system may show it late."""
 
@@ -184,7 +186,7 @@ class Relaying:
 
     def _failed(self, item: Item, error: Exception) -> None:
         waited = time.monotonic() - item.since
-        if isinstance(error, Elsewhere | MalformedMessage):
+        if isinstance(error, Elsewhere | MalformedMessage) or (isinstance(error, PerhapsElsewhere) and waited > UNKNOWN_FOR):
             self._skip(item, error)
         elif isinstance(error, OriginGone) and waited < MISSING_FOR:
             self._try_again(item, str(error))

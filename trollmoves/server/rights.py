@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from trollmoves.bus.addresses import addresses_of, is_own_address, is_this_machine, same_address
-from trollmoves.errors import Denied, DestinationInvalid
+from trollmoves.bus.addresses import is_own_address, known_addresses_of, same_address
+from trollmoves.errors import Denied, DestinationInvalid, Unreachable
 from trollmoves.uris import CACHED, Destination, is_address, parse_destination
 
 ANY = "any"
@@ -24,6 +24,10 @@ MOST_KEPT = 1000
 
 class NotAllowed(Denied):
     """Who asks may not have files there. Nothing was tried, so nothing is said of the file."""
+
+
+class Unknown(Unreachable):
+    """Whether who asks may have files there cannot be found out now. Nothing was tried, so nothing is said of the file."""
 
 
 class Rights:
@@ -37,7 +41,8 @@ class Rights:
         self._lately: dict[tuple[Destination, str], tuple[Destination, float]] = {}
 
     def check(self, destination: Destination, peer: str) -> Destination:
-        """The destination to use, its path without `//` and `/./`. Raises `NotAllowed`, naming the option to set.
+        """The destination to use, its path without `//` and `/./`. Raises `NotAllowed`, naming the option to set, and
+        `Unknown`.
 
         May ask a name server, so it belongs into a worker. What was allowed counts for a few seconds.
         """
@@ -88,7 +93,9 @@ def _pinned_to_peer(place: Destination, peer: str) -> Destination | None:
     if is_address(place.host):
         own = same_address(place.host, peer)
         return place if own or (is_own_address(place.host) and is_own_address(peer)) else None
-    found = addresses_of(place.host)
+    found = known_addresses_of(place.host)
+    if found is None:
+        raise Unknown(f"{place.exact}: no name server says now whether that is {peer}, who asks for it")
     for address in sorted(found, key=lambda text: ":" in text):
         if same_address(address, peer) or (is_own_address(address) and is_own_address(peer)):
             return replace(place, connect_to=address)
@@ -119,13 +126,3 @@ def _path_matches(path: str, pattern: str) -> bool:
 def _suggestion(place: Destination) -> str:
     directory = place.path if place.path.endswith("/") else posixpath.dirname(place.path) + "/"
     return place.with_path(directory).exact + "*"
-
-
-def is_trusted(peer: str, trusted: Sequence[str]) -> bool:
-    """Whether *peer* is one of the hosts or addresses listed (`any` lists all)."""
-    for host in trusted:
-        if host == ANY or same_address(host, peer):
-            return True
-        if not is_address(host) and (peer in addresses_of(host) or (is_this_machine(host) and is_own_address(peer))):
-            return True
-    return False

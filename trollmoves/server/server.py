@@ -136,7 +136,7 @@ class Server(Service):
             serving = None if settings.request_port is None else self._serving_on(settings)
             chain = self.new_chain(settings)
             if serving is not None:
-                serving.chains[settings.name] = chain.served
+                serving.add(chain.served)
         except ConfigurationError as error:
             said = str(error)
             if said != complaint:
@@ -178,7 +178,7 @@ class Server(Service):
         chain = self._chains.pop(name)
         chain.stop()
         if chain.settings.request_port is not None:
-            self._serving[chain.settings.request_port].chains.pop(name, None)
+            self._serving[chain.settings.request_port].remove(name)
 
     def _serving_on(self, settings: ServerSettings) -> Serving:
         port = settings.request_port

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -42,10 +43,10 @@ from trollmoves.server.requests import (
     request_id,
     transfer_id,
 )
-from trollmoves.server.rights import is_trusted
 from trollmoves.server.sharing import Shared, had_elsewhere
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Moving, Served
+from trollmoves.server.trusting import Trusting
 from trollmoves.uris import local_path, parse_destination
 from trollmoves.workers import Workers
 
@@ -63,6 +64,9 @@ class Serving:
     def __init__(self, port: int, address: str, largest: int, loop: Loop, journal: Journal, envelope: Envelope, workers: Workers,
                  small: SmallMoves, recent: Recent, started: float):
         self.chains: dict[str, Served] = {}
+        self._trusting: dict[str, Trusting] = {}
+        """By the names of the chains."""
+        self._names = loop.names
         self._journal = journal
         self._envelope = envelope
         self._recent = recent
@@ -83,11 +87,24 @@ class Serving:
             "status": self._status, "commit": self._commit, "cancel": self._cancel,
         }
 
+    def add(self, served: Served) -> None:
+        """Serve this chain too."""
+        self.remove(served.settings.name)
+        self.chains[served.settings.name] = served
+        self._trusting[served.settings.name] = Trusting(self._names, served.settings.trusted_acks)
+
+    def remove(self, chain: str) -> None:
+        """Serve this one no more; fine when it was not served."""
+        if self.chains.pop(chain, None) is not None:
+            self._trusting.pop(chain).close()
+
     def under_way(self) -> int:
         """How many moves are queued or running."""
         return len(self._moves)
 
     def close(self) -> None:
+        for chain in list(self.chains):
+            self.remove(chain)
         self._replier.close()
 
     # Requests come in.
@@ -324,24 +341,38 @@ class Serving:
             return self._confirm(asker, message)
         row, served = self._find(message)
         self._moves.refuse_when_busy(served.settings, asker.address)
-        now = time.time()
-        line = step_line(State.ACKNOWLEDGED, now, asker.address)
-        records: list[Operation] = []
         consumer = Consumer.of(asker, message)
-        if is_trusted(asker.address, served.settings.trusted_acks) or self._got_it(row["id"], consumer):
-            had = had_elsewhere(row["id"], row["chain"], consumer, asker.address, now)
-            records = [had, *served.removing.schedule(row["id"])]
-            if row["state"] != State.ACKNOWLEDGED:
-                records.append(("step", [(State.ACKNOWLEDGED, now, row["attempt"], line, row["id"])]))
-        elif '["acknowledged"' not in row["steps"]:
-            # A stranger's word is noted once, no more: others may still wait for the file.
-            records = [("note", [{"line": line, "id": row["id"]}])]
-            if served.settings.delete is not None:
-                logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be "
-                            "removed, set trusted_acks = %s in section [%s])",
-                            asker.address, row["identity"], asker.address, served.settings.name)
-        self._new_records += records
+        trusting = self._trusting[row["chain"]]
+        if trusting.trusts(asker.address) or self._got_it(row["id"], consumer):
+            self._new_records += self._counts(row, served, consumer, asker.address)
+        else:
+            self._note_stranger(row, served, asker.address)
+            trusting.when_trusted(asker.address, partial(self._count_late, row["id"], consumer, asker.address))
         return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
+
+    def _note_stranger(self, row: Any, served: Served, peer: str) -> None:
+        """A stranger's word is noted once, no more: others may still wait for the file."""
+        if '["acknowledged"' in row["steps"]:
+            return
+        self._new_records.append(("note", [{"line": step_line(State.ACKNOWLEDGED, time.time(), peer), "id": row["id"]}]))
+        if served.settings.delete is not None:
+            logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be "
+                        "removed, set trusted_acks = %s in section [%s])", peer, row["identity"], peer, served.settings.name)
+
+    def _counts(self, row: Any, served: Served, consumer: Consumer, peer: str) -> list[Operation]:
+        """What to write of an ack of somebody who may give one."""
+        now = time.time()
+        records = [had_elsewhere(row["id"], row["chain"], consumer, peer, now), *served.removing.schedule(row["id"])]
+        if row["state"] != State.ACKNOWLEDGED:
+            line = step_line(State.ACKNOWLEDGED, now, peer)
+            records.append(("step", [(State.ACKNOWLEDGED, now, row["attempt"], line, row["id"])]))
+        return records
+
+    def _count_late(self, file: int, consumer: Consumer, peer: str) -> None:
+        """It was not known who gave an ack, and now it is known to be one who may."""
+        row = self._journal.find_one("file", (file,))
+        if row is not None and row["chain"] in self.chains:
+            self._journal.write(self._counts(row, self.chains[row["chain"]], consumer, peer))
 
     def _got_it(self, file: int, consumer: Consumer) -> bool:
         """Whether we delivered the file to an upstream client, which has no other name than its address. A client with a name

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trollmoves.bus.addresses import is_own_address, is_this_machine, own_names
+from trollmoves.bus.addresses import is_own_address, own_names, whether_this_machine
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.subscribing import Subscribing
 from trollmoves.errors import MalformedMessage, OriginChanged, OriginGone, PermanentError, TemporaryError, TrollmovesError
@@ -32,6 +32,10 @@ class Elsewhere(PermanentError):
     """A message is not for us: a file is on another machine, or not among those the section may announce."""
 
     code = "elsewhere"
+
+
+class PerhapsElsewhere(TemporaryError):
+    """No name server says now whether a message speaks of this machine."""
 
 
 class Named(NamedTuple):
@@ -102,14 +106,18 @@ def look(message: Message, pattern: Pattern | None) -> list[Named]:
     """The files that *message* names, as they are now.
 
     Raises `Elsewhere` when one is on another machine or does not match *pattern*, `OriginGone` when it is not there (yet),
-    `OriginChanged` when it is no regular file, `TemporaryError` when that cannot be told, and `MalformedMessage`.
+    `OriginChanged` when it is no regular file, `PerhapsElsewhere` and other temporary errors when that cannot be told, and
+    `MalformedMessage`.
     """
     return [Named(uri, relative, _arrival(uri, pattern)) for uri, relative in files_in(message)]
 
 
 def _arrival(uri: str, pattern: Pattern | None) -> Arrival:
     scheme, host = host_of(uri)
-    if not is_this_machine(host) or (scheme and not host and scheme.lower() != "file"):
+    here = whether_this_machine(host)
+    if here is None:
+        raise PerhapsElsewhere(f"{hide_password(uri)}: no name server says now whether that is this machine")
+    if not here or (scheme and not host and scheme.lower() != "file"):
         raise Elsewhere(f"{hide_password(uri)} is not on this machine")
     path = os.path.normpath(local_path(uri))
     if pattern is not None and not pattern.matches(path):

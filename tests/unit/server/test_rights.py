@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trollmoves.errors import Denied, DestinationInvalid
-from trollmoves.server.rights import Rights, is_trusted
+from trollmoves.server.rights import Rights
 from trollmoves.uris import parse_destination
 
 STRANGER = "192.0.2.7"
@@ -79,8 +79,3 @@ def test_a_name_is_looked_up_once_and_the_address_kept() -> None:
 def test_dots_do_not_get_out() -> None:
     with pytest.raises(DestinationInvalid):
         parse_destination("sftp://host/data/in/../../etc/x")
-
-
-@pytest.mark.parametrize(("trusted", "expected"), [((), False), (("any",), True), ((STRANGER,), True), (("192.0.2.8",), False)])
-def test_whose_ack_counts(trusted: tuple[str, ...], expected: bool) -> None:
-    assert is_trusted(STRANGER, trusted) is expected
