@@ -39,7 +39,7 @@ with Resolver() as resolver, ScriptedFtpServer(root / "ftp") as store, Network(r
         "providers": f"127.0.0.1:{network.publish_ports[0]} station.example:{free_port()}", "topic": "/named",
         "destination": f"ftp://{store.user}:{quote(store.password, safe='')}@store.example:{store.port}/",
         "create_target_directory": "false", "nameservers": "false", "publish_port": str(free_port()),
-        "listen_address": "127.0.0.1"}) + section("by name", {
+        "listen_address": "127.0.0.1"}) + section("by_name", {
         "providers": f"server.example:{network.publish_ports[0]}", "topic": "/faults", "nameservers": "false",
         "destination": f"file://{root}/by_name/", "publish_port": str(free_port()), "listen_address": "127.0.0.1"}))
     network.begin(5)
