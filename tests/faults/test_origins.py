@@ -212,7 +212,7 @@ def test_an_origin_that_may_not_be_read_is_tried_again_until_it_may(tmp_path: Pa
         os.rename(staged, path)
         server.wait_for("locked.bin cannot be read: Permission denied")
         network.write_many(5)
-        network.settle()
+        eventually(lambda: not network.scene().missing(), message="others arrive")
         text, = rows(network.server_journal(), "SELECT announcements.message FROM announcements JOIN files ON files.id = file "
                                                "WHERE identity = 'locked.bin'")
         reply = pushed(decode(str(text[0]).encode()), network.request_ports[0], f"file://{network.destination}/elsewhere/")
