@@ -141,7 +141,7 @@ class ServerSettings(ChainSettings):
     bandwidth_per_host: Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))] = option(
         None, "bytes per second to the same host, of all its transfers together: `512k`, `10M`; `none` for no limit", "none")
     queued_requests: Annotated[int, BeforeValidator(values.number_of(1, 1_000_000))] = option(
-        10_000, "requests that may wait, those of one host never more than is left free; beyond it clients are told to ask later")
+        20_000, "requests that may wait, those of one host never more than is left free; beyond it clients are told to ask later")
     max_request_size: Annotated[int, BeforeValidator(values.bytes_of(64 * 1024, 16 * 1024**2))] = option(
         1024**2, "bytes of one request", "1M")
     connect_timeout: Timeout = option(10.0, "seconds to connect and log in to a destination")
@@ -229,7 +229,7 @@ class ClientSettings(ChainSettings):
     lease_servers: Annotated[tuple[str, ...], BeforeValidator(places.request_addresses)] = option(
         (), "request addresses (`host:port`) of servers that announce the same files, in the order in which every member of the "
             "group asks them: the first that answers decides who publishes")
-    in_flight: Annotated[int, BeforeValidator(values.number_of(1, 10_000))] = option(512, "requests under way per provider")
+    in_flight: Annotated[int, BeforeValidator(values.number_of(1, 10_000))] = option(2048, "requests under way per provider")
     catch_up: Annotated[float, BeforeValidator(values.seconds_of(named={"all": math.inf, "none": 0.0}))] = option(
         math.inf, "what a new client asks for of the past: `all` the server remembers, `none`, or a time like `12h`", "all")
 

@@ -33,7 +33,7 @@ AHEAD = 64
 """Orders that the process has been given and has not answered, at most."""
 AHEAD_BYTES = 64 * 2**10
 """Their bytes, so that the pipe never blocks."""
-HELD_UP = 0.05
+HELD_UP = 0.3
 """Seconds without an answer after which it counts as held up, and gets nothing new."""
 STALLED = 60.0
 """Seconds after which it is ended, and workers do what it was to do."""

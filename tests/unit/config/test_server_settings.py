@@ -49,7 +49,7 @@ def test_defaults(write: Write) -> None:
     assert (chain.workers, chain.transfers_per_host, chain.fsync, chain.checksum, chain.overwrite, chain.link) == (
         None, None, "when-deleting", "auto", "identical", False)
     assert (chain.reconcile, chain.max_request_size, chain.queued_requests, chain.retention, chain.retention_entries) == (
-        300, 1024**2, 10_000, 7 * 86400, 200_000)
+        300, 1024**2, 20_000, 7 * 86400, 200_000)
     assert (chain.directory_mode, chain.file_mode, chain.stall_timeout, chain.connect_timeout) == (0o755, None, 60, 10)
     assert (chain.allow_inline_credentials, chain.delete, chain.delete_after, chain.remove_delay) == (True, None, None, 30)
     assert (chain.listen_address, chain.request_port, chain.station, chain.watch_interval) == ("*", None, "unknown", 1)
