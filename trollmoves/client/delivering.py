@@ -31,13 +31,12 @@ from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode, 
 
 CONFIRMED_AT = "confirmed:"
 """With the name of the chain: a value in the journal, before which time all that was published is confirmed."""
-HELD_FROM = "held from:"
-"""With the name of the chain: a value in the journal, the position from which on nothing was sent yet because subscribers are
-waited for; empty when they are not."""
 NOTE_CONFIRMED_EVERY = 10.0
 ACK_TIMEOUT = 60.0
 PAGE = 500
 """Publications that are taken from the journal at a time."""
+AT_ONCE = 32
+"""Of those so many are let go with one commit: all that a death may have repeated which was not needed."""
 LISTENERS_WAIT = 3.0
 """Seconds after the start within which subscribers are expected to connect; the first one that does ends the waiting."""
 AFTER_FIRST_LISTENER = 0.25
@@ -66,18 +65,19 @@ class Delivering:
         self._who = who
         self._landed = landed
         self._closed = False
-        self._first = journal.head + 1
-        """The position of the first publication that was certainly not sent: those before it an earlier chain perhaps sent."""
         self._reached = 0
-        """All publications up to this position were sent."""
+        """All publications up to this position were sent, or are about to be."""
         self._holds = True
         """Subscribers are expected: what is delivered meanwhile waits in the journal."""
-        self.waiting = 0
+        self._held = 0
         """How many publications of ours wait for that."""
         subject = settings.topic or "/"
         self.committing = Committing(loop, requesters, subject, who)
         self._confirming = Confirming(loop, requesters, subject)
         self._noted_settled = 0
+        self._leaving: list[tuple[Flight, bytes, str, int]] = []
+        """What was held and may be sent, once the journal knows that it perhaps was."""
+        self._is_letting_go = False
         self._published: list[int] = []
         self._delivered: list[tuple[Flight, bytes, str, int]] = []
         """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
@@ -88,17 +88,10 @@ class Delivering:
     def start(self) -> None:
         """Publish, once somebody listens: what is sent before anybody has connected is heard by nobody. What the last process
         published and perhaps did not confirm is confirmed."""
-        held = self._journal.find_one("meta", (HELD_FROM + self._settings.name,))
-        if held is not None and held["value"]:  # it ended before it sent anything
-            self._first = min(self._first, int(held["value"]))
-        self._journal.write([self._hold_from(str(self._first))])
         left = self._journal.find_one("unpublished", (self._settings.name, 0, 1))
-        self._reached = (self._first if left is None else left["position"]) - 1
+        self._reached = (self._journal.head + 1 if left is None else left["position"]) - 1
         self._await_listeners(time.monotonic() + LISTENERS_WAIT)
         self._confirm_again()
-
-    def _hold_from(self, position: str) -> Operation:
-        return "put_meta", [(HELD_FROM + self._settings.name, position)]
 
     def _await_listeners(self, latest: float) -> None:
         if self._stream.is_heard:
@@ -109,9 +102,9 @@ class Delivering:
             self._release()
 
     def _release(self) -> None:
-        """What waits may be sent from now on; the journal knows it first."""
+        """What waits may be sent from now on: all that is being written is in the journal then."""
         if not self._closed:
-            self._journal.write([self._hold_from("")], self._publish_held)
+            self._journal.write([], self._publish_held)
 
     def _publish_held(self) -> None:
         """Send what waits in the journal, page by page; when nothing does any more, deliveries are published at once."""
@@ -120,15 +113,42 @@ class Delivering:
         rows = self._journal.find("unpublished", (self._settings.name, self._reached, PAGE))
         for row in rows:
             flight = self._flight_of(row)
-            flight.maybe_published = row["position"] < self._first
-            publish = partial(self._publish, flight, row["message"].encode(), row["subject"], row["position"])
+            flight.maybe_published = not row["held"]
             self._reached = row["position"]
-            self._with_leave(flight, publish)
+            self._with_leave(flight, partial(self._let_go, flight, row["message"].encode(), row["subject"], row["position"]))
         self._holds = len(rows) == PAGE
         if self._holds:
             self._loop.call(self._publish_held)
         else:
-            self.waiting = 0
+            self._held = 0
+
+    def _let_go(self, flight: Flight, raw: bytes, subject: str, position: int) -> None:
+        """Send what was held, together with others, when the journal knows that it perhaps was sent."""
+        self._leaving.append((flight, raw, subject, position))
+        if not self._is_letting_go:
+            self._is_letting_go = True
+            self._loop.call(self._let_some_go)
+
+    def _let_some_go(self) -> None:
+        """A few at a time; that those before were sent is written with the same commit."""
+        some = self._leaving[:AT_ONCE]
+        self._is_letting_go = bool(some)
+        if some:
+            positions = orjson.dumps([position for *_, position in some])
+            self._journal.write([("let_go", [(positions,)])], self._send_some, some)
+
+    def _send_some(self, some: list[tuple[Flight, bytes, str, int]]) -> None:
+        if self._closed:
+            return
+        del self._leaving[:len(some)]
+        for flight, raw, subject, position in some:
+            self._publish(flight, raw, subject, position)
+        self._loop.call(self._let_some_go)
+
+    @property
+    def waiting(self) -> int:
+        """How many publications wait for subscribers, or to be let go."""
+        return self._held + len(self._leaving)
 
     def _flight_of(self, row: Any) -> Flight:
         """What the journal has of something that waits to be published."""
@@ -175,17 +195,20 @@ class Delivering:
     def _record_delivered(self) -> None:
         """Journal all that was delivered in this turn of the loop, then publish it."""
         records: list[Operation] = [("step", self._steps), ("add_announcement", self._announcements), *self._more]
-        self._journal.write(records, self._publish_all, self._delivered)
+        if self._holds:
+            records.append(("hold_announcements", [(orjson.dumps([position for *_, position in self._delivered]),)]))
+        self._journal.write(records, self._publish_all, self._delivered, self._holds)
         self._delivered, self._steps, self._announcements, self._more = [], [], [], []
 
-    def _publish_all(self, delivered: list[tuple[Flight, bytes, str, int]]) -> None:
-        """The journal knows: tell the world, then the other providers."""
+    def _publish_all(self, delivered: list[tuple[Flight, bytes, str, int]], held: bool) -> None:
+        """The journal knows, with the word that they are *held* or without: tell the world, then the other providers."""
         if self._closed:  # the chain that takes our place finds them in the journal
             return
-        self.waiting += len(delivered) if self._holds else 0
+        self._held += len(delivered) if self._holds else 0
+        publish = self._let_go if held else self._publish
         for flight, raw, subject, position in delivered:
             if not self._holds and position > self._reached:
-                self._publish(flight, raw, subject, position)
+                publish(flight, raw, subject, position)
             for source in flight.sources.values():
                 if source is not flight.source:
                     self.tell(source)

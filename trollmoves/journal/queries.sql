@@ -120,6 +120,14 @@ SELECT provider, message FROM sources WHERE file = ?;
 -- name: add_announcement
 INSERT INTO announcements (position, file, subject, previous, message, time) VALUES (?, ?, ?, ?, ?, ?);
 
+-- name: hold_announcements
+-- Those at the positions in a list are not sent yet.
+UPDATE announcements SET held = 1 WHERE position IN (SELECT value FROM json_each(?));
+
+-- name: let_go
+-- They are about to be sent.
+UPDATE announcements SET held = 0 WHERE position IN (SELECT value FROM json_each(?));
+
 -- name: last_position
 SELECT max(position) FROM announcements WHERE subject = ?;
 
@@ -563,8 +571,8 @@ DELETE FROM files WHERE id = ?;
 INSERT INTO meta (name, value) VALUES ('position', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: unpublished
--- Publications that are in the journal and were perhaps not sent.
-SELECT position, subject, announcements.file AS file, announcements.message AS message, files.message AS announcement,
+-- Publications that are in the journal and were perhaps not sent; of those that are `held` that is certain.
+SELECT position, subject, held, announcements.file AS file, announcements.message AS message, files.message AS announcement,
        identity, created, attempt, request
 FROM announcements JOIN files ON files.id = announcements.file
 WHERE files.chain = ? AND files.state = 'publishing' AND position > ? ORDER BY position LIMIT ?;

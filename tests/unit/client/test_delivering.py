@@ -12,7 +12,7 @@ import pytest
 
 from trollmoves.bus import Loop, Requesters
 from trollmoves.client.addressing import Addressing
-from trollmoves.client.delivering import PAGE, Delivering
+from trollmoves.client.delivering import AT_ONCE, PAGE, Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.config.reading import read_client_config
 from trollmoves.config.settings import ClientSettings
@@ -24,15 +24,22 @@ ENVELOPE = Envelope("somebody@here")
 MANY = PAGE + 100
 
 
+class Death(Exception):
+    """The process is gone: nothing that it has not written is written."""
+
+
 class Stream:
     """Stands for the publisher: nobody listens until somebody does."""
 
     def __init__(self) -> None:
         self.is_heard = False
         self.sent: list[Message] = []
+        self.dies_after = 0
 
     def publish(self, raw: bytes, subject: str, position: int) -> None:
         self.sent.append(decode(raw))
+        if len(self.names()) == self.dies_after:
+            raise Death
 
     def send(self, raw: bytes) -> None:
         self.sent.append(decode(raw))
@@ -124,3 +131,47 @@ def test_what_an_earlier_chain_did_not_publish_is_published_first_and_is_no_repe
     assert bench.stream.marked() == []  # it waited for subscribers, and was never sent
     extension = bench.stream.sent[-1].extension
     assert orjson.dumps(extension["offset"]) == b"2" and "redelivered" not in extension
+
+
+def test_a_death_repeats_no_more_of_what_was_held_than_was_let_go_at_once(bench: Bench, tmp_path: Path) -> None:
+    """It dies while it sends the second part: the first one is known to be sent, the third not to be."""
+    chain = bench.chain()
+    chain.start()
+    names = [f"f{number:03}" for number in range(5 * AT_ONCE)]
+    for name in names:
+        bench.deliver(chain, name)
+    bench.turn_until(len(names), landed=True)
+    bench.stream.dies_after = AT_ONCE + 3
+    bench.stream.is_heard = True
+    with pytest.raises(Death):
+        bench.turn_until(len(names))
+    bench.journal.close()
+    again = Bench(tmp_path)
+    again.stream.is_heard = True
+    again.chain().start()
+    again.turn_until(len(names) - AT_ONCE)
+    assert again.stream.names() == names[AT_ONCE:]
+    assert again.stream.marked() == names[AT_ONCE:2 * AT_ONCE]
+    again.journal.close()
+    again.loop.close()
+
+
+def test_what_was_noted_as_held_when_the_waiting_ended_is_let_go_before_it_is_sent(bench: Bench, tmp_path: Path) -> None:
+    """It would be sent again without a mark."""
+    chain = bench.chain()
+    chain.start()
+    for _ in range(3):
+        bench.loop.turn(0.02)
+    chain._release()  # its look into the journal comes between the record of the file and the commit of that
+    bench.deliver(chain, "late")
+    bench.stream.dies_after = 1
+    with pytest.raises(Death):
+        bench.turn_until(2)
+    bench.journal.close()
+    again = Bench(tmp_path)
+    again.stream.is_heard = True
+    again.chain().start()
+    again.turn_until(1)
+    assert again.stream.marked() == ["late"]
+    again.journal.close()
+    again.loop.close()
