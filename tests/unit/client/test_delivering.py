@@ -18,7 +18,7 @@ from trollmoves.config.reading import read_client_config
 from trollmoves.config.settings import ClientSettings
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
-from trollmoves.messages import Envelope, Message, decode, read_announcement
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode, read_announcement
 
 ENVELOPE = Envelope("somebody@here")
 MANY = PAGE + 100
@@ -67,9 +67,10 @@ class Bench:
         return Delivering(self.settings, Addressing(self.settings), self.journal, self.loop, ENVELOPE, stream,
                           Requesters(self.loop, ENVELOPE), {}, lambda flight: self.landed.append(flight.id))
 
-    def deliver(self, chain: Delivering, name: str) -> None:
-        """Have a file announced, and say that it was delivered."""
-        raw = ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "request_address": "127.0.0.1:9"})
+    def deliver(self, chain: Delivering, name: str, **extension: Any) -> None:
+        """Have a file announced, with an extension if one is given, and say that it was delivered."""
+        raw = ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "request_address": "127.0.0.1:9",
+                                             **({EXTENSION: extension} if extension else {})})
         source = Source("127.0.0.1:9", read_announcement(decode(raw)))
         flight = Flight(self.journal.new_file(), "chain", name, time.time(), source, {source.provider: source}, attempt=1)
         flight.place = Addressing(self.settings).place({})
@@ -175,3 +176,19 @@ def test_what_was_noted_as_held_when_the_waiting_ended_is_let_go_before_it_is_se
     assert again.stream.marked() == ["late"]
     again.journal.close()
     again.loop.close()
+
+
+def test_the_journal_knows_that_nothing_was_sent_of_what_waits_for_leave(bench: Bench) -> None:
+    """The provider does not answer: whoever takes up the journal sends these without a mark."""
+    chain = bench.chain()
+    chain.start()
+    for number in range(3):
+        bench.deliver(chain, f"f{number}", version=PROTOCOL, epoch="e:1", offset=number + 1, address="127.0.0.1:9")
+    bench.turn_until(3, landed=True)
+    chain._release()
+    while chain.waiting:
+        bench.loop.turn(0.02)
+    for _ in range(5):
+        bench.loop.turn(0.02)
+    assert bench.stream.names() == []
+    assert [row["held"] for row in bench.journal.find("unpublished", ("chain", 0, 10))] == [1, 1, 1]
