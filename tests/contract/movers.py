@@ -859,13 +859,15 @@ class NetworkContract(MoverContract):
                 netrc = make(tmp_path / "netrc", f'machine {host} login {asked.user} password "{asked.password}"\n'.encode())
                 netrc.chmod(0o600)
                 monkeypatch.setenv("NETRC", str(netrc))
-            kept = sessions.get(asked, settings, [f"{host}:{free_port()}", f"{host}:{port}"])
+            backups = [f"{host}:{free_port()}", f"{host}:{port}"]
+            kept = sessions.get(asked, settings, backups)
             place_there = kept.at(asked.with_path(asked.path + "final.dat"))
             assert (place_there.host, place_there.port) == (host, port)
             with opened(path) as origin:
                 receipt = move(origin, place_there, kept.session, place.mover.abilities, HOW)
             assert f":{port}/" in receipt.uri
-            assert sessions.get(asked, settings, [f"{host}:{port}"]) is kept
+            assert sessions.get(asked, settings, backups) is kept
+            assert sessions.get(asked, settings, backups[1:]) is not kept, "other targets may be somebody else's"
         assert place.read("final.dat") == b"1"
 
     @staticmethod

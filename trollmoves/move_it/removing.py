@@ -88,7 +88,6 @@ class Removing:
         doomed = [self._doomed(row) for row in due]
 
         def run(_: Sessions) -> list[list[str] | OSError]:
-            crashing.point("move_it.removing")
             outcomes = [self._remove(files) for files in doomed]
             keep_removed(self._roots, [announced.path for files in doomed for announced in files])
             return outcomes
@@ -102,6 +101,7 @@ class Removing:
 
     def _remove(self, files: list[Announced]) -> list[str] | OSError:
         """The paths that were removed, or what prevents it."""
+        crashing.point("move_it.removing")
         try:
             return [announced.path for announced in files if remove(self._roots, announced)]
         except OSError as error:
