@@ -14,7 +14,7 @@ from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.replaying import Replaying, ReplayPort
 from trollmoves.journal import Journal
-from trollmoves.messages import EXTENSION, Envelope, Message, decode
+from trollmoves.messages import EXTENSION, Envelope, Message, decode, read_announcement
 
 ENVELOPE = Envelope("somebody@here")
 
@@ -173,6 +173,17 @@ def test_a_page_reaches_no_further_than_what_was_looked_up(loop: Loop, publishin
     question = decode(ENVELOPE.encode("/a", "replay", {EXTENSION: said}))
     page = decode(Replaying(publishing.journal, ENVELOPE).answer(question)).extension
     assert (len(page["messages"]), page["to"]) == (2, 2), "what came meanwhile is asked for next time"
+
+
+def test_who_was_there_from_the_first_message_on_has_a_cursor_before_the_first_beat(loop: Loop, publishing: Publishing) -> None:
+    cursors: dict[str, tuple[str, int]] = {}
+    follower = Follower(loop, cursors)
+    (first,) = publishing.publish(1)
+    data = {**first.fields, "request_address": "127.0.0.1:1"}
+    data[EXTENSION] = {**first.extension, "address": "127.0.0.1:1", "key": "k"}
+    follower.catch_up.announced(read_announcement(decode(ENVELOPE.encode("/a", "file", data))))
+    assert cursors == {"publisher": (publishing.journal.epoch, 0)}, "what is forgotten from now on is a gap"
+    follower.close()
 
 
 def test_the_last_message_is_missed_at_the_next_beat(loop: Loop, publishing: Publishing) -> None:

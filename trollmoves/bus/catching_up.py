@@ -173,10 +173,10 @@ class CatchUp:
         self._epoch, self._position, self._new = epoch, (head if skip else 0), False
         self._seen.clear()
         self._wanted = 0
-        self._first = True
-        if skip:
-            self._moved_on(epoch, head)  # from now on nothing is left out, also when we end at once
-        elif head > 0:
+        self._first = head > 0 and not skip
+        if not self._first:
+            self._moved_on(epoch, self._position)  # from now on nothing is left out, also when we end at once
+        else:
             self._want(head)
 
     def _want(self, position: int) -> None:
