@@ -56,7 +56,6 @@ class Lanes:
         self._where = Whereabouts(loop.names, host, self._fill)
         self._lanes: list[Lane] = []
         self._pinging: tuple[Socket, float] | None = None
-        self._alive = 0.0
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._lanes)

@@ -28,6 +28,8 @@ OUTLIVES = 600.0
 MOST_NAMES = 1000
 """An announcement may name any host."""
 
+LOCALHOST = "localhost"
+
 Addresses = tuple[str, ...]
 
 
@@ -66,10 +68,8 @@ class Names:
 
     def now(self, host: str) -> Addresses | None:
         """The addresses of *host* as far as they are known now; None when nothing is known yet, and is being asked for."""
-        if is_address(host):
-            return (host,)
-        if host == "localhost":
-            return ("127.0.0.1",)
+        if _is_fixed(host):
+            return ("127.0.0.1" if host == LOCALHOST else host,)
         name = self._named(host)
         if name is None:
             return ()
@@ -78,7 +78,7 @@ class Names:
 
     def is_certain(self, host: str) -> bool:
         """Whether what `now` says is what a name server answered lately, and not for want of an answer."""
-        return is_address(host) or host == "localhost" or (host in self._names and self._names[host].certain)
+        return _is_fixed(host) or (host in self._names and self._names[host].certain)
 
     def is_this_machine(self, host: str) -> bool | None:
         """Whether *host* (a name or an address; empty counts) means this machine; None when that is being asked for."""
@@ -178,6 +178,11 @@ class Names:
         self._after(max(0.05, name.asked + _patience(name) - self._clock()), again)
 
 
+def _is_fixed(host: str) -> bool:
+    """Whether no name server need be asked for it."""
+    return host == LOCALHOST or is_address(host)
+
+
 def _patience(name: _Name) -> float:
     """Seconds between two look-ups."""
     return KEEP if name.certain and name.answered == name.asked else AGAIN
@@ -194,8 +199,7 @@ class Whereabouts:
         self._known = names.now(host) or ()
         self.address: str | None = self._known[0] if self._known else None
         """None as long as none is known."""
-        is_fixed = is_address(host) or host == "localhost"
-        self.close: Callable[[], None] = (lambda: None) if is_fixed else names.follow(host, self._changed)
+        self.close: Callable[[], None] = (lambda: None) if _is_fixed(host) else names.follow(host, self._changed)
         """Call it when that is of no interest any more; may be called twice."""
 
     def _changed(self) -> None:

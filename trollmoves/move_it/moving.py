@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -24,7 +23,7 @@ from trollmoves.movers.sessions import Sessions
 from trollmoves.patterns import Pattern, Template
 from trollmoves.queueing.deliveries import NO_MORE, TOO_LONG, Deliveries, Delivery, Flight, Host
 from trollmoves.queueing.results import Results
-from trollmoves.server.beneath import Announced, opened
+from trollmoves.server.beneath import Announced, announced_file, opened
 from trollmoves.uris import Destination, format_endpoint, local_path
 from trollmoves.workers import Workers
 
@@ -131,7 +130,7 @@ class Moving(Deliveries):
             return None
         fields = {name: value if name in ("uid", "uri") else moment(value) for name, value in said.items()}
         fields |= self._pattern.parse(said["uri"]) or {}
-        origin = Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])
+        origin = announced_file(row)
         run = partial(self._sending.send, origin, place, fields, self.transfer(row, place.label), row["attempt"] > 0)
         # Of two contents of one name the newer must come last.
         return Delivery(run, origin.path, place.label, said, (place.label, row["path"]))

@@ -20,7 +20,7 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.movers.sessions import Sessions
-from trollmoves.server.beneath import Announced, keep_removed, remove
+from trollmoves.server.beneath import Announced, announced_file, keep_removed, remove
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -96,8 +96,8 @@ class Removing:
     def _doomed(self, row: Any) -> list[Announced]:
         """What was unpacked is a copy of ours, and goes; an original goes with `delete`."""
         packed = self._journal.find("packed_of", (row["file"],))
-        doomed = [_announced(row)] if packed or self._deletes else []
-        return doomed + [_announced(found) for found in packed] if self._deletes else doomed
+        doomed = [announced_file(row)] if packed or self._deletes else []
+        return doomed + [announced_file(found) for found in packed] if self._deletes else doomed
 
     def _remove(self, files: list[Announced]) -> list[str] | OSError:
         """The paths that were removed, or what prevents it."""
@@ -126,7 +126,3 @@ class Removing:
     def _done(self) -> None:
         self._busy.clear()
         self._remove_due()
-
-
-def _announced(row: Any) -> Announced:
-    return Announced(os.fsdecode(row["path"]), row["device"], row["inode"], row["size"], row["mtime_ns"])

@@ -61,10 +61,7 @@ class Announcing:
         crashing.point("server.seen")
         known = self.known(arrivals)
         fresh = [item for arrival in arrivals if (item := self._examine(arrival, known)) is not None]
-        self._journal.write([
-            ("add_file", [item.file_row for item in fresh]),
-            ("add_announcement", [item.announcement_row for item in fresh]),
-        ] if fresh else [], self._tell, fresh, then)
+        self._journal.write(_records(fresh) if fresh else [], self._tell, fresh, then)
 
     def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
                           then: Callable[[], Any]) -> None:
@@ -79,7 +76,7 @@ class Announcing:
                 files.append(self._journal.find_one("row_of_path", (self._settings.name, uid, path))["id"])
         origin = (os.fsencode(packed.path), packed.device, packed.inode, packed.size, packed.mtime_ns)
         self._journal.write([
-            ("add_file", [item.file_row for item in fresh]), ("add_announcement", [item.announcement_row for item in fresh]),
+            *_records(fresh),
             ("add_packed", [(file, *origin) for file in files]), *records,
         ], self._tell, fresh, then)
 
@@ -109,8 +106,7 @@ class Announcing:
         arrivals = [(row, arrival) for row in rows if (arrival := _still(row)) is not None]
         fresh = [item for row, arrival in arrivals if (item := self._examine(arrival, {}, self._packed_in(row))) is not None]
         if fresh:
-            self._journal.write([("add_file", [item.file_row for item in fresh]),
-                                 ("add_announcement", [item.announcement_row for item in fresh])], self._tell, fresh, None)
+            self._journal.write(_records(fresh), self._tell, fresh, None)
         return len(fresh)
 
     def _packed_in(self, row: Any) -> str:
@@ -176,6 +172,11 @@ class Announcing:
         row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
                path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
         return Fresh(path, announcement, row, announcement.row(topic, now))
+
+
+def _records(fresh: Sequence[Fresh]) -> list[Operation]:
+    """What the journal gets of new arrivals."""
+    return [("add_file", [item.file_row for item in fresh]), ("add_announcement", [item.announcement_row for item in fresh])]
 
 
 def _still(row: Any) -> Arrival | None:
