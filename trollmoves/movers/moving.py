@@ -12,7 +12,7 @@ import logging
 import os
 import posixpath
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from trollmoves import crashing
@@ -39,6 +39,9 @@ RESUME_FROM = 8 * 2**20
 
 RESUMABLE = (Unreachable, ConnectionLost, Stalled)
 """After these errors a partial file is worth keeping."""
+
+Steps = Generator[str, None, Receipt]
+"""A move that stops wherever a file or directory must survive a power loss (`Session.sync`) before it goes on, and says which."""
 
 
 class How(NamedTuple):
@@ -113,8 +116,25 @@ def move(origin: Origin, destination: Destination, session: Session, abilities: 
 
     Raises a `MoveError` that names the destination; then nothing new is visible under the final name.
     """
+    steps = moving(origin, destination, session, abilities, how, progress)
     try:
-        return _moved(origin, destination, session, abilities, how, progress)
+        path = next(steps)
+        while True:
+            try:
+                session.sync(path)
+            except BaseException as error:
+                path = steps.throw(error)
+            else:
+                path = next(steps)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def moving(origin: Origin, destination: Destination, session: Session, abilities: Abilities, how: How,
+           progress: Progress = ignore) -> Steps:
+    """As `move`, for those who make several moves at a time last together."""
+    try:
+        return (yield from _moved(origin, destination, session, abilities, how, progress))
     except MoveError as error:
         say_where(error, destination)
         raise
@@ -128,14 +148,14 @@ def say_where(error: MoveError, destination: Destination) -> None:
 
 
 def _moved(origin: Origin, destination: Destination, session: Session, abilities: Abilities, how: How,
-           progress: Progress) -> Receipt:
+           progress: Progress) -> Steps:
     started = time.monotonic()
     abilities = session.abilities(abilities)
     place = final_place(origin, destination, session)
     is_free = place.is_local and not _is_other(origin, place.path)
     present = None if is_free else _already_there(origin, place.path, session, abilities, how)
     if present is not None and not (place.is_local and _may_be_origin(origin, place.path, how)):
-        _make_last(place.path, session, abilities, how)  # whoever put it there may have died before
+        yield from _make_last(place.path, abilities, how)  # whoever put it there may have died before
         return Receipt(place.exact, origin.size, present, "sum", seconds=time.monotonic() - started, copied=False)
     direct = how.inplace or (abilities.atomic_put and not abilities.rename)
     if not (direct or abilities.rename):
@@ -144,9 +164,9 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
     try:
         sent = _put_verified(origin, temporary, session, abilities, how, progress)
         if direct:
-            _make_last(place.path, session, abilities, how)
+            yield from _make_last(place.path, abilities, how)
         else:
-            _put_in_place(temporary, place.path, session, abilities, how)
+            yield from _put_in_place(temporary, place.path, session, abilities, how)
     except BaseException as error:
         if not direct or not abilities.atomic_put:
             _clean_up(temporary, origin, session, abilities, how, error)
@@ -258,20 +278,20 @@ def _compare_checksums(sent: Sent, origin: Origin, path: str, session: Session) 
     return sent._replace(checksum=ours, verified="sum")
 
 
-def _make_last(path: str, session: Session, abilities: Abilities, how: How) -> None:
+def _make_last(path: str, abilities: Abilities, how: How) -> Generator[str, None, None]:
     if how.sync and abilities.sync:
-        session.sync(path)
-        session.sync(posixpath.dirname(path))
+        yield path
+        yield posixpath.dirname(path)
 
 
-def _put_in_place(temporary: str, path: str, session: Session, abilities: Abilities, how: How) -> None:
+def _put_in_place(temporary: str, path: str, session: Session, abilities: Abilities, how: How) -> Generator[str, None, None]:
     if how.sync and abilities.sync:
-        session.sync(temporary)
+        yield temporary
     crashing.point("server.put")
     session.rename(temporary, path)
     crashing.point("server.renamed")
     if how.sync and abilities.sync:
-        session.sync(posixpath.dirname(path))
+        yield posixpath.dirname(path)
 
 
 def _clean_up(temporary: str, origin: Origin, session: Session, abilities: Abilities, how: How, error: BaseException) -> None:

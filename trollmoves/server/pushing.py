@@ -67,9 +67,13 @@ class Pushing:
         """How many moves to the host of *destination* may run at a time. Raises `DestinationInvalid` for an unknown scheme."""
         return self._settings.transfers_per_host or mover_for(destination.scheme).abilities.parallel
 
+    def is_small(self, destination: Destination, size: int) -> bool:
+        """Whether a move of *size* bytes is one for the process of small moves."""
+        return destination.is_local and size <= SMALL and self._settings.bandwidth_per_host is None
+
     def is_quick(self, destination: Destination, size: int) -> bool:
         """Whether a move of *size* bytes only copies from memory to memory."""
-        return destination.is_local and not self._sync and size <= SMALL and self._settings.bandwidth_per_host is None
+        return self.is_small(destination, size) and not self._sync
 
     def check(self, push: Push) -> tuple[Destination, list[Destination]]:
         """Where the files of *push* go, and its backup targets, if its peer may have them there. Raises `Denied`. Belongs into a

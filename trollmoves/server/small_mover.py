@@ -10,18 +10,22 @@ import ctypes
 import gc
 import logging
 import os
+import select
 import signal
 import socket
 import struct
 import sys
+from collections.abc import Generator
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from trollmoves import crashing
+from trollmoves.errors import MoveError
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.file import FileMover, FileSession
-from trollmoves.movers.moving import How, move
+from trollmoves.movers.moving import How, moving
 from trollmoves.server.beneath import Announced, opened
 from trollmoves.uris import Destination
 
@@ -31,7 +35,15 @@ SET_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 MOST_SESSIONS = 100
 
+FRAMES_TOGETHER = 4
+"""Frames of orders that are done at a time where the disk must be waited for."""
+
+Doing = Generator[str, None, Any]
+"""An order that is under way: as `moving.Steps`."""
+
 _sessions: dict[Any, FileSession] = {}
+_syncing = FileSession(SessionSettings())
+"""Syncs for all the others."""
 
 
 def main() -> None:
@@ -45,7 +57,14 @@ def main() -> None:
     with socket.socket(fileno=0) as pipe:
         _write(pipe, [])
         while (orders := _read(pipe)) is not None:
-            _write(pipe, [_done(order) for order in orders])
+            frames = [orders]
+            while _are_to_last(frames[-1]) and len(frames) < FRAMES_TOGETHER and select.select([pipe], [], [], 0.0)[0]:
+                if (orders := _read(pipe)) is None:
+                    return
+                frames.append(orders)
+            answers = iter(_all_done([order for orders in frames for order in orders]))
+            for orders in frames:
+                _write(pipe, list(islice(answers, len(orders))))
 
 
 def _die_with(parent: int) -> None:
@@ -68,19 +87,49 @@ def _write(pipe: socket.socket, answers: list[Any]) -> None:
     pipe.sendall(LENGTH.pack(len(frame)) + frame)
 
 
-def _done(order: Any) -> Any:
-    """The receipts of one order as plain tuples; None when anything was in the way."""
-    roots, session, members, how = order
-    try:
-        return [_moved(tuple(roots), _session(tuple(session)), member, How(*how)) for member in members]
-    except Exception:
-        return None
+def _are_to_last(orders: Any) -> bool:
+    """Whether files are to survive a power loss: then the more there are at a time, the less each waits for the disk."""
+    return any(How(*how).sync for _, _, _, how in orders)
 
 
-def _moved(roots: tuple[str, ...], session: FileSession, member: Any, how: How) -> Any:
+def _all_done(orders: list[Any]) -> list[Any]:
+    """For each order its receipts as plain tuples, or None when anything was in the way. They go ahead together, up to where
+    each has something that must last: all of that is synced at once."""
+    answers: list[Any] = [None] * len(orders)
+    waiting: list[tuple[int, Doing, str]] = []
+
+    def go_on(number: int, doing: Doing, problem: MoveError | None = None) -> None:
+        try:
+            path = next(doing) if problem is None else doing.throw(problem)
+        except StopIteration as end:
+            answers[number] = end.value
+        except Exception:
+            answers[number] = None
+        else:
+            waiting.append((number, doing, path))
+
+    for number, order in enumerate(orders):
+        go_on(number, _doing(order))
+    while waiting:
+        synced, waiting = waiting, []
+        problems = _syncing.sync_together([path for _, _, path in synced])
+        for number, doing, path in synced:
+            go_on(number, doing, problems[path])
+    return answers
+
+
+def _doing(order: Any) -> Doing:
+    roots, key, members, how = order
+    session, receipts = _session(tuple(key)), []
+    for member in members:
+        receipts.append((yield from _moving(tuple(roots), session, member, How(*how))))
+    return receipts
+
+
+def _moving(roots: tuple[str, ...], session: FileSession, member: Any, how: How) -> Doing:
     announced, place = member
     with opened(roots, Announced(*announced)) as origin:
-        receipt = move(origin, Destination(*place), session, FileMover.abilities, how)
+        receipt = yield from moving(origin, Destination(*place), session, FileMover.abilities, how)
     return receipt.uri, receipt.size, receipt.checksum, receipt.verified, receipt.attempts, receipt.seconds, receipt.copied
 
 
