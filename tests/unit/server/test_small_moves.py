@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.unavailable import need_program
 from trollmoves.bus import Loop
 from trollmoves.movers.base import Receipt
 from trollmoves.server import small_moves
@@ -32,12 +33,12 @@ class Ordering:
         self.done: dict[str, Receipt] = {}
         self.instead: list[str] = []
 
-    def order(self, name: str, content: bytes = b"content", target: Path | None = None) -> Order:
+    def order(self, name: str, content: bytes = b"content", target: Path | None = None, *, sync: bool = False) -> Order:
         path = self.source / name
         path.write_bytes(content)
         status = path.stat()
         file = str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-        how = "0123456789abcdef", False, "auto", "identical", None
+        how = "0123456789abcdef", sync, "auto", "identical", None
         plain = (str(self.source),), (0o755, None, "auto", False), [(file, ("file", "", None, f"{target or self.target}/"))], how
 
         def done(receipts: list[Receipt]) -> None:
@@ -95,6 +96,35 @@ def test_what_it_cannot_do_is_left_to_workers(ordering: Ordering, tmp_path: Path
     ordering.turn_until(lambda: len(ordering.done) + len(ordering.instead) == 6)
     assert {"two", "gone", odd} <= set(ordering.instead)
     assert {"one", "four"} <= set(ordering.done)
+
+
+def test_files_that_shall_last_are_synced_before_they_are_seen_and_one_that_fails_takes_no_other_with_it(
+        ordering: Ordering, tmp_path: Path) -> None:
+    ordering.ready()
+    blocked = tmp_path / "blocked"
+    blocked.write_bytes(b"no directory")
+    names = [f"file{number}" for number in range(20)]
+    orders = [ordering.order(name, name.encode(), sync=True) for name in names]
+    orders.insert(7, ordering.order("bad", target=blocked, sync=True))
+    log = tmp_path / "calls"
+    command = [need_program("strace", "strace"), "-y", "-e", "trace=fsync,rename", "-o", str(log), "-p", str(ordering.pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None and "attached" in tracer.stderr.readline()
+        ordering.moves.add(orders)
+        ordering.turn_until(lambda: len(ordering.done) + len(ordering.instead) == len(orders))
+        tracer.terminate()
+    assert ordering.instead == ["bad"]
+    assert sorted(os.listdir(ordering.target)) == sorted(names)
+    calls = log.read_text().splitlines()
+    for name in names:
+        assert (ordering.target / name).read_bytes() == name.encode()
+        synced = [number for number, call in enumerate(calls) if call.startswith("fsync") and f"/.{name}." in call]
+        [renamed] = [number for number, call in enumerate(calls) if call.startswith("rename") and call.endswith(f'/{name}") = 0')]
+        assert min(synced) < renamed
+        assert any(call.startswith("fsync") and f"<{ordering.target}>" in call for call in calls[renamed:])
+    of_files = sum(call.startswith("fsync") and ".part>" in call for call in calls)
+    of_directory = sum(call.startswith("fsync") and f"<{ordering.target}>" in call for call in calls)
+    assert of_files == 20 and of_directory < 20  # the directory once for many files
 
 
 def test_its_death_leaves_nothing_undone(ordering: Ordering, monkeypatch: pytest.MonkeyPatch) -> None:
