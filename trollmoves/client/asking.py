@@ -1,7 +1,7 @@
 """Ask: requests for files, from the first to the last provider, and what becomes of the answers.
 
-A request is in the journal before it is sent (sending.py), but for one that may go while it is written. Beyond `in_flight`
-requests to a provider the journal is the queue (waiting.py).
+A request is in the journal before it is sent (sending.py). Beyond `in_flight` requests to a provider the journal is the queue
+(waiting.py).
 """
 
 from __future__ import annotations
@@ -84,8 +84,6 @@ class Asking:
         self._flights: dict[int, Flight] = {}
         self._to_send: list[Flight] = []
         """Flights to be sent, or to be forgotten, when what was noted with them is in the journal."""
-        self._begun: Flight | None = None
-        """What was begun last, if it is asked for at once."""
         self._writing = 0
         """Transactions on their way to the disk with requests in them."""
         self._in_flight: Counter[str] = Counter()
@@ -134,21 +132,9 @@ class Asking:
     def commit(self, then: Callable[[], Any] | None = None) -> None:
         """Have the journal write what was noted; then send the requests that were noted with it."""
         flights, self._to_send = self._to_send, []
-        early = flights.pop() if self._need_not_wait(flights) else None
         if self._ledger.pending or flights or then is not None:
             self._writing += bool(flights)
             self._ledger.write(self._written, flights, then)
-        if early is not None:
-            self._sending.send(early)
-            self._sending.flush()
-
-    def _need_not_wait(self, flights: list[Flight]) -> bool:
-        """Whether *flights* is a file just announced while nothing else is under way. It is asked for while the journal is being
-        written, which is a fifth of its way here. Should we be killed before that is done, its server, which keeps what it
-        announced, announces it again (the cursor is in the same transaction), and knows what it has delivered to us."""
-        return (len(flights) == 1 == len(self._flights) and flights[0] is self._begun
-                and bool(flights[0].source.announcement.epoch) and self._arriving is None
-                and not self._settings.processing_delay and not self._journal.full)
 
     def _written(self, flights: list[Flight], then: Callable[[], Any] | None) -> None:
         crashing.point("client.requested")
@@ -167,7 +153,6 @@ class Asking:
 
     def begin(self, flight: Flight, *, now: bool) -> None:
         """A file that is new to us, noted by the caller: ask for it *now*, or leave it to the journal."""
-        self._begun = flight if now else None
         if now:
             self._mark_asked(flight, flight.source)
         self._to_send.append(flight)

@@ -108,13 +108,12 @@ class Sending:
         """Note a request that goes out with all others of this turn of the loop to the same provider and destination."""
         assert flight.place is not None
         if not self._groups:
-            self._loop.call(self.flush)
+            self._loop.call(self._send_groups)
         announcement = flight.source.announcement
         place = announcement.host, announcement.port, announcement.epoch, flight.place.requested
         self._groups.setdefault(place, []).append(flight)
 
-    def flush(self) -> None:
-        """Send now what was to go out in this turn of the loop."""
+    def _send_groups(self) -> None:
         groups, self._groups = self._groups, {}
         if not self._open:
             return
