@@ -85,8 +85,8 @@ class Scene:
         self.network.write(name, os.urandom(size))
         return eventually(lambda: next(decode(text.encode()) for text in self.recorder.texts if f'"{name}"' in text))
 
-    def push(self, announcement: Message, request: str, **more: Any) -> dict[str, Any]:
-        return {**announcement.fields, "destination": f"file://localhost{self.network.destination}/",
+    def push(self, announcement: Message, request: str, destination: str = "", **more: Any) -> dict[str, Any]:
+        return {**announcement.fields, "destination": destination or f"file://localhost{self.network.destination}/",
                 EXTENSION: {**announcement.extension, "request": request, "client": "me", "group": "us", "commit": True, **more}}
 
     def outcome(self, announcement: Message, request: str, **more: Any) -> Message:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.moving import MovingIt, arrives, gone
 from tests.support.eventually import eventually, never
-from tests.support.ftp_server import ScriptedFtpServer
+from tests.support.ftp_server import FtpScript, ScriptedFtpServer
 from tests.support.ports import free_port
 from tests.support.programs import Program
 from tests.support.ssh_server import SshServer
@@ -74,6 +74,20 @@ def test_originals_go_when_all_have_them_and_only_then(tmp_path: Path) -> None:
             eventually(lambda: moving.removals() == 0)
         assert "secret" not in moving.program.output()
         assert b"secret" not in moving.journal.read_bytes()
+
+
+def test_an_original_stays_when_a_destination_cannot_say_what_arrived(tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp", FtpScript(unknown={"SIZE", "MLST", "MLSD"})) as server:
+        options = f"destinations = {tmp_path}/one/ ftp://{LOGIN}@127.0.0.1:{server.port}/\ndelete = true"
+        with MovingIt(tmp_path, options) as moving:
+            moving.start()
+            path = moving.write("a.dat")
+            eventually(lambda: [state for _, _, state in moving.states()] == ["published", "published"])
+            assert (server.root / "a.dat").read_bytes() == path.read_bytes()
+            moving.program.wait_for(r"a\.dat stays: a destination does not say what arrived there")
+            assert moving.program.stop() == 0
+            moving.start()
+            never(lambda: not path.exists(), 2.0)
 
 
 def test_an_original_stays_when_a_destination_refuses_it(tmp_path: Path) -> None:

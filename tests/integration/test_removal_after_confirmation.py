@@ -12,6 +12,7 @@ from tests.compatibility.network import ask
 from tests.faults.network import Network
 from tests.integration.requesting import ENVELOPE, Scene
 from tests.support.eventually import eventually, never
+from tests.support.ftp_server import FtpScript, ScriptedFtpServer
 from trollmoves.bus.requesting import new_request
 from trollmoves.messages import EXTENSION, Message
 
@@ -111,3 +112,22 @@ def test_who_was_not_served_cannot_confirm(tmp_path: Path, delete: str) -> None:
         never(lambda: not is_there(scene, "a.bin"), 4.0, message="a stranger's word counts")
         scene.confirm(announcement, request)
         eventually(lambda: not is_there(scene, "a.bin"), 20, message="it goes when who was served confirms")
+
+
+def test_what_a_destination_cannot_vouch_for_is_removed_for_no_confirmation(tmp_path: Path) -> None:
+    script = FtpScript(unknown={"SIZE", "MLST", "MLSD"})
+    with ScriptedFtpServer(tmp_path / "ftp", script) as server, serving(tmp_path, "first") as scene:
+        place = f"ftp://reader:a%20secret%3Aword@127.0.0.1:{server.port}/"
+        blind, seen = scene.announced("blind.bin"), scene.announced("seen.bin")
+        request = new_request()
+        reply = scene.outcome(blind, request, client="recv@one/a", group="recv@one/a", destination=place)
+        assert reply.type == "file", reply.data
+        scene.confirm(blind, request)
+        delivered(scene, seen, "recv@one/a")
+        eventually(lambda: not is_there(scene, "seen.bin"), message="what was verified goes")
+        assert (server.root / "blind.bin").read_bytes() == (scene.network.origins[0] / "blind.bin").read_bytes()
+        never(lambda: not is_there(scene, "blind.bin"), 2.0, message="it goes although nobody could say that it arrived")
+        scene.server.wait_for("does not say what arrives there")
+        assert "secret" not in scene.server.output()
+        delivered(scene, blind, "recv@two/b")
+        eventually(lambda: not is_there(scene, "blind.bin"), message="somebody else has it for sure")

@@ -248,9 +248,11 @@ WHERE transfers.request <> '' AND transfers.state = 'moved';
 SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_group = ?)) AND state IN ('moved', 'acknowledged');
 
 -- name: confirmations
--- Who has a file for good: of our clients those that confirmed it, of upstream's those that it was delivered to.
+-- Who has a file for good: of our clients those that confirmed it, of upstream's those that it was delivered to. Where the
+-- destination could not say what arrived, nobody has.
 SELECT client, consumer_group, spare, peer, time FROM transfers
-WHERE file = ? AND (state = 'acknowledged' OR (state = 'moved' AND consumer_group = ''));
+WHERE file = ? AND (state = 'acknowledged' OR (state = 'moved' AND consumer_group = ''))
+  AND coalesce(receipt, '') NOT LIKE '%"verified":"none"%';
 
 -- name: consumers
 -- The primaries of our kind that were served since a time.
@@ -301,15 +303,21 @@ DELETE FROM removals WHERE file = ?;
 SELECT * FROM files WHERE identity = ? AND chain = ? AND path = ? AND inode = ? AND size = ? AND mtime_ns = ?;
 
 -- name: release_removals
--- Origins that are at all their destinations by now; what waits for that is `due` in the far future.
+-- Origins that are at all their destinations by now, each of which, where that is asked for, could say what arrived; what waits
+-- for that is `due` in the far future.
 UPDATE removals SET due = ? WHERE chain = ? AND NOT EXISTS (
     SELECT 1 FROM files AS one JOIN files AS other ON other.identity = one.identity AND other.chain = one.chain
         AND other.path = one.path AND other.inode = one.inode AND other.size = one.size AND other.mtime_ns = one.mtime_ns
-    WHERE one.id = removals.file AND other.state NOT IN ('publishing', 'published', 'covered'));
+    WHERE one.id = removals.file AND (other.state NOT IN ('publishing', 'published', 'covered') OR (? AND other.id IN (
+        SELECT file FROM transfers WHERE receipt LIKE '%"verified":"none"%'))));
 
 -- name: hasten_removals
 -- The same for the files in a list.
 UPDATE removals SET due = ? WHERE file IN (SELECT value FROM json_each(?));
+
+-- name: any_unverified
+-- Whether a destination of the files in a list could not say what arrived.
+SELECT 1 FROM transfers WHERE file IN (SELECT value FROM json_each(?)) AND receipt LIKE '%"verified":"none"%' LIMIT 1;
 
 -- name: removals_failing
 SELECT count(*) FROM removals WHERE chain = ? AND tries > 0;

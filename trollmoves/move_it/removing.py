@@ -1,4 +1,5 @@
-"""Remove what is at all its destinations: the original with `delete`, and always the copy it was unpacked to.
+"""Remove what is at all its destinations: the original with `delete`, and always the copy it was unpacked to. With `delete` both
+stay when a destination could not even tell the size of what arrived.
 
 What is to be removed stands in the journal from the first moment on, for a time that never comes; when the last destination has
 the file, that time becomes now. Only the very file that was moved is removed, never another one of its name.
@@ -55,7 +56,7 @@ class Removing:
     def start(self) -> None:
         """Take up what an earlier process left."""
         self._open = True
-        self._journal.write([("release_removals", [(time.time(), self._chain)])], self._remove_due)
+        self._journal.write([("release_removals", [(time.time(), self._chain, self._deletes)])], self._remove_due)
         self._loop.after(EVERY, self._again)
 
     def stop(self) -> None:
@@ -67,6 +68,9 @@ class Removing:
         rows = self._journal.find("siblings", content)
         if all(sibling["state"] in GOT_IT for sibling in rows):
             files = orjson.dumps([sibling["id"] for sibling in rows]).decode()
+            if self._deletes and self._journal.find_one("any_unverified", (files,)) is not None:
+                logger.warning("%s stays: a destination does not say what arrived there", os.fsdecode(row["path"]))
+                return
             crashing.point("move_it.everywhere")
             self._journal.write([("hasten_removals", [(time.time(), files)])], self._remove_due)
 

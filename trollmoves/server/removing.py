@@ -1,4 +1,5 @@
-"""Remove delivered origins: after `remove_delay`, once all who must confirm have, and only the very file that was delivered.
+"""Remove delivered origins: after `remove_delay`, once all who must confirm have, and only the very file that was delivered;
+never what a destination has that could not even tell its size.
 
 What a file was unpacked from goes together with it, if origins are removed at all; the unpacked file, being a copy, goes anyhow.
 """
@@ -9,7 +10,9 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
@@ -17,6 +20,7 @@ from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
+from trollmoves.movers.base import Receipt
 from trollmoves.server.beneath import announced_file, keep_removed, remove
 from trollmoves.uris import is_address
 
@@ -35,6 +39,7 @@ LOOK_AGAIN = 2.0
 """Seconds between two looks at a file that somebody has not confirmed, at least; a confirmation hurries it."""
 RETRY = 60.0
 """Seconds between two tries of a removal that failed; never hotter."""
+HOSTS_TOLD = 100
 
 
 class Removing:
@@ -55,6 +60,8 @@ class Removing:
         self._journal = journal
         self._loop = loop
         self._open = True
+        self._blind: set[str] = set()
+        """Hosts of which was told that they do not say what arrives there."""
         self._paths: list[str] = []
         """What was removed, or found to be gone, in this round."""
         self._ended: list[tuple[int, str]] = []
@@ -62,11 +69,22 @@ class Removing:
         if self._enabled or self._after is not None:
             loop.after(EVERY, self._again)
 
-    def schedule(self, file: int) -> list[Operation]:
-        """The records to write when a consumer has *file*: it is to be removed after the delay."""
+    def schedule(self, file: int, receipts: Sequence[Receipt] = ()) -> list[Operation]:
+        """The records to write when a consumer has *file*, by *receipts* where we delivered it: it is to be removed after the
+        delay, unless its destination could not say what arrived."""
         if not self._enabled:
             return []
+        blind = next((receipt for receipt in receipts if receipt.verified == "none"), None)
+        if blind is not None:
+            self._tell_kept(urlsplit(blind.uri).netloc)
+            return []
         return [("add_removal", [(file, self._chain, time.time() + self._delay)])]
+
+    def _tell_kept(self, host: str) -> None:
+        if host not in self._blind and len(self._blind) < HOSTS_TOLD:
+            self._blind.add(host)
+            logger.warning("[%s] %s does not say what arrives there: nothing that is delivered to it alone is removed for that "
+                           "(delete_after removes it in any case)", self._chain, host)
 
     def stop(self) -> None:
         self._open = False
