@@ -39,10 +39,12 @@ DIRECTORIES_KEPT = 1000
 WRITTEN_KEPT = 1000
 START_WRITING = 2
 """SYNC_FILE_RANGE_WRITE of sync_file_range(2)."""
-SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)
+SYNC_FILE_RANGE = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
 """The standard library of Python lacks it."""
 if SYNC_FILE_RANGE is not None:
     SYNC_FILE_RANGE.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+CANNOT_BEGIN = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ESPIPE, errno.EOPNOTSUPP)
+"""What it answers where it is not known, and for a directory: that begins with fsync."""
 CANNOT_SYNC = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL)
 """What a directory answers in which nobody has made anything that could be lost."""
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -208,18 +210,19 @@ class FileSession(Session):
                 descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
                 found[path] = translated(error, path)
-        for descriptor in descriptors.values():
-            _start_writing_back(descriptor)
+        refused = {path: _start_writing_back(descriptor) for path, descriptor in descriptors.items()}
         for path, descriptor in descriptors.items():
             try:
-                self._synced(path, descriptor)
+                self._synced(path, descriptor, refused[path])
             except OSError as error:
                 found[path] = translated(error, path)
         return found
 
-    def _synced(self, path: str, descriptor: int) -> None:
-        """Sync what is open, and close it."""
+    def _synced(self, path: str, descriptor: int, refused: OSError | None = None) -> None:
+        """Sync what is open, and close it; but when the disk has *refused* to take it, that is the answer."""
         try:
+            if refused is not None:
+                raise refused
             os.fsync(descriptor)
             status = os.fstat(descriptor)
         finally:
@@ -256,10 +259,13 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-def _start_writing_back(descriptor: int) -> None:
-    """Have the disk begin with what an fsync will wait for. Only saves time: what cannot be begun now, fsync does."""
-    if SYNC_FILE_RANGE is not None:
-        SYNC_FILE_RANGE(descriptor, 0, 0, START_WRITING)
+def _start_writing_back(descriptor: int) -> OSError | None:
+    """Have the disk begin with what an fsync will wait for. What it says is wrong must be believed: a file system that finds no
+    room (or no disk) may drop what was to be written and say so only once, and a later fsync finds nothing to do."""
+    if SYNC_FILE_RANGE is None or SYNC_FILE_RANGE(descriptor, 0, 0, START_WRITING) == 0:
+        return None
+    number = ctypes.get_errno()
+    return None if number in CANNOT_BEGIN else OSError(number, os.strerror(number))
 
 
 def _keep_attributes(origin: Origin, target: int, *, mode: bool) -> None:

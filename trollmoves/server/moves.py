@@ -173,7 +173,7 @@ class Moves:
     def _plan(self, moving: Moving) -> None:
         """For the process of small moves, or for a worker."""
         pushing, push = moving.served.pushing, moving.push
-        if pushing.is_small(push.destination, moving.total) and self._small.is_ready():
+        if pushing.is_small(push, moving.total) and self._small.is_ready():
             plain = pushing.plain(push)
             if plain is not None:
                 self._new_orders.append(Order(plain, partial(self._tried, moving), partial(self._by_worker, moving)))

@@ -20,6 +20,8 @@ from trollmoves.server.beneath import Announced, opened
 from trollmoves.server.rights import Rights
 from trollmoves.uris import Destination
 
+FEW = 4
+
 
 class Member(NamedTuple):
     """One file of a push, and its relative path below the destination when the request names one."""
@@ -67,13 +69,17 @@ class Pushing:
         """How many moves to the host of *destination* may run at a time. Raises `DestinationInvalid` for an unknown scheme."""
         return self._settings.transfers_per_host or mover_for(destination.scheme).abilities.parallel
 
-    def is_small(self, destination: Destination, size: int) -> bool:
-        """Whether a move of *size* bytes is one for the process of small moves."""
-        return destination.is_local and size <= SMALL and self._settings.bandwidth_per_host is None
+    def is_small(self, push: Push, size: int) -> bool:
+        """Whether *push*, of *size* bytes, is one for the process of small moves: the files of a set would be synced one after
+        the other, and others would wait for them."""
+        return self._is_near(push.destination, size) and (not self._sync or len(push.members) <= FEW)
 
     def is_quick(self, destination: Destination, size: int) -> bool:
         """Whether a move of *size* bytes only copies from memory to memory."""
-        return self.is_small(destination, size) and not self._sync
+        return self._is_near(destination, size) and not self._sync
+
+    def _is_near(self, destination: Destination, size: int) -> bool:
+        return destination.is_local and size <= SMALL and self._settings.bandwidth_per_host is None
 
     def check(self, push: Push) -> tuple[Destination, list[Destination]]:
         """Where the files of *push* go, and its backup targets, if its peer may have them there. Raises `Denied`. Belongs into a

@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Generator
 from itertools import islice
 from typing import Any
@@ -37,6 +38,8 @@ MOST_SESSIONS = 100
 
 FRAMES_TOGETHER = 4
 """Frames of orders that are done at a time where the disk must be waited for."""
+SLOW = 0.3
+"""Seconds for all of them after which the next ones are done frame by frame: nobody should wait for long."""
 
 Doing = Generator[str, None, Any]
 """An order that is under way: as `moving.Steps`."""
@@ -56,15 +59,17 @@ def main() -> None:
     gc.freeze()
     with socket.socket(fileno=0) as pipe:
         _write(pipe, [])
+        together = FRAMES_TOGETHER
         while (orders := _read(pipe)) is not None:
-            frames = [orders]
-            while _are_to_last(frames[-1]) and len(frames) < FRAMES_TOGETHER and select.select([pipe], [], [], 0.0)[0]:
+            began, frames = time.monotonic(), [orders]
+            while _are_to_last(frames[-1]) and len(frames) < together and select.select([pipe], [], [], 0.0)[0]:
                 if (orders := _read(pipe)) is None:
                     return
                 frames.append(orders)
             answers = iter(_all_done([order for orders in frames for order in orders]))
             for orders in frames:
                 _write(pipe, list(islice(answers, len(orders))))
+            together = FRAMES_TOGETHER if time.monotonic() - began < SLOW else 1
 
 
 def _die_with(parent: int) -> None:

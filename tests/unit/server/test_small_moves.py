@@ -127,6 +127,20 @@ def test_files_that_shall_last_are_synced_before_they_are_seen_and_one_that_fail
     assert of_files == 20 and of_directory < 20  # the directory once for many files
 
 
+def test_a_file_that_the_disk_refuses_to_begin_with_is_not_taken_for_synced(ordering: Ordering) -> None:
+    ordering.ready()
+    command = [need_program("strace", "strace"), "-e", "trace=sync_file_range", "-e", "inject=sync_file_range:error=EIO:when=3",
+               "-o", "/dev/null", "-p", str(ordering.pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None and "attached" in tracer.stderr.readline()
+        ordering.moves.add([ordering.order(f"file{number}", sync=True) for number in range(5)])
+        ordering.turn_until(lambda: len(ordering.done) + len(ordering.instead) == 5)
+        tracer.terminate()
+    assert ordering.instead == ["file2"]
+    assert sorted(os.listdir(ordering.target)) == ["file0", "file1", "file3", "file4"]
+    assert not [link for link in Path(f"/proc/{ordering.pid}/fd").iterdir() if "file2" in os.readlink(link)]
+
+
 def test_its_death_leaves_nothing_undone(ordering: Ordering, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small_moves, "START_AGAIN", 0.1)
     ordering.ready()
