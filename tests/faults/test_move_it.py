@@ -16,7 +16,8 @@ NAMES = [f"f{number}.dat" for number in range(8)]
 
 @pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("move_it")])
 def test_killed_at_each_point(point: str, tmp_path: Path) -> None:
-    count = 1 if point in ("move_it.seen", "move_it.journaled") else 3
+    # What is seen, written and removed at a time may be all there is.
+    count = 1 if point in ("move_it.seen", "move_it.journaled", "move_it.removed") else 3
     options = f"destinations = {tmp_path}/one/ {tmp_path}/two/\ndelete = true"
     with MovingIt(tmp_path, options, environment={"TROLLMOVES_CRASH_POINT": f"{point}:{count}"}) as moving:
         paths = [moving.write(name) for name in NAMES]

@@ -285,6 +285,7 @@ class Asking:
         """The clock was set: what was asked for keeps its age."""
         for flight in self._flights.values():
             flight.created += seconds
+        self.waiting.clock_leapt(seconds)
 
     def repeat(self, address: str) -> None:
         """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""

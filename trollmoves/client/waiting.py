@@ -86,6 +86,11 @@ class Waiting:
             self._next = None
             self._loop.after(REFILL_BUSY, self._refill)
 
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set: what waits keeps its age."""
+        for flight in self._kept.values():
+            flight.created += seconds
+
     def add_source(self, file: int, source: Source) -> None:
         """Another provider of *file*."""
         if file in self._kept:
@@ -143,7 +148,7 @@ class Waiting:
 
     def _look(self) -> None:
         self._soon = False
-        if self._open and not self._journal.full:
+        if self._open and not self._journal.full and not self._journal.times_to_move:
             self._ask_due()
 
     def _refill(self) -> None:
@@ -151,7 +156,7 @@ class Waiting:
         if not self._open:
             return
         self._requests.commit()
-        if not self._journal.full:
+        if not self._journal.full and not self._journal.times_to_move:
             self._ask_due()
         if self._is_busy():
             self._loop.after(REFILL_BUSY, self._refill)

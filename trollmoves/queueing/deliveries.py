@@ -12,7 +12,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
@@ -67,6 +67,15 @@ class Flight:
     delivery: Delivery
     queue: HostQueue
     attempt: int
+    since: float = field(default_factory=time.monotonic)
+    """Monotonic time at which it was handed over, and (below) how many seconds it had waited then: the clock may be set
+    meanwhile."""
+    waited: float = 0.0
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was heard of, or since an operator had it tried again."""
+        return self.waited + time.monotonic() - self.since
 
     @property
     def id(self) -> int:
@@ -114,7 +123,7 @@ class Deliveries(ABC):
 
     def verdict(self, flight: Flight, error: MoveError) -> tuple[State, float | None]:
         """What becomes of a file that could not be delivered, and after how many seconds it is tried again."""
-        if time.time() - (flight.row["revived"] or flight.row["created"]) > self.give_up_after:
+        if flight.age > self.give_up_after:
             return State.GIVEN_UP, None
         wait = wait_after(error, flight.attempt)
         return (State.GIVEN_UP if wait is None else State.FAILED), wait
@@ -191,7 +200,7 @@ class Deliveries(ABC):
         queue = self._queue(place)
         # Files for a host that is configured no more only have to be told where else to go.
         room = (queue.room if self.host(place) is not None else REROUTED_AT_ONCE) if self._open else 0
-        if room <= 0:
+        if room <= 0 or self._journal.times_to_move:
             return
         until = math.inf if queue.is_probing else time.time()
         rows = self._journal.find("files_due", (self.name, place, until, room + len(queue.in_flight)))
@@ -204,7 +213,7 @@ class Deliveries(ABC):
         delivery = self.prepare(row)
         if delivery is None or delivery.turn in self._turns:
             return None
-        flight = Flight(row, delivery, queue, row["attempt"] + 1)
+        flight = Flight(row, delivery, queue, row["attempt"] + 1, waited=time.time() - (row["revived"] or row["created"]))
         queue.in_flight.add(flight.id)
         if delivery.turn is not None:
             self._turns.add(delivery.turn)
@@ -312,6 +321,8 @@ class Deliveries(ABC):
 
 def overdue(journal: Journal, chain: str, seconds: float) -> list[Any]:
     """Files of *chain* that have waited for longer than *seconds*, some at a time for each host; the log says so."""
+    if journal.times_to_move:
+        return []
     before, found = time.time() - seconds, []
     for place in journal.find("providers_due", {"chain": chain}):
         rows = journal.find("overdue_files", (chain, place["provider"], before, OVERDUE_AT_ONCE))
