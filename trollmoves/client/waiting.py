@@ -148,7 +148,7 @@ class Waiting:
 
     def _look(self) -> None:
         self._soon = False
-        if self._open and not self._journal.full and not self._journal.times_to_move:
+        if self._open:
             self._ask_due()
 
     def _refill(self) -> None:
@@ -156,15 +156,16 @@ class Waiting:
         if not self._open:
             return
         self._requests.commit()
-        if not self._journal.full and not self._journal.times_to_move:
-            self._ask_due()
+        self._ask_due()
         if self._is_busy():
             self._loop.after(REFILL_BUSY, self._refill)
         else:
             self._next = self._loop.after(REFILL_EVERY, self._refill)
 
     def _ask_due(self) -> None:
-        """Ask for what is due, of each provider as much as it has room for."""
+        """Ask for what is due, of each provider as much as it has room for; nothing while the journal cannot say or take it."""
+        if self._journal.full or self._journal.times_to_move:
+            return
         now, self._more = time.monotonic(), False
         self._has_sources = self._journal.find_one("any_source") is not None
         detour = now >= self._next_detour

@@ -21,6 +21,7 @@ from trollmoves.server.rights import Rights
 from trollmoves.uris import Destination
 
 FEW = 4
+"""Files of one request that the process of small moves syncs."""
 
 
 class Member(NamedTuple):

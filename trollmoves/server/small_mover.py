@@ -41,6 +41,8 @@ FRAMES_TOGETHER = 4
 SLOW = 0.3
 """Seconds for all of them after which the next ones are done frame by frame: nobody should wait for long."""
 
+SYNC = How._fields.index("sync")
+
 Doing = Generator[str, None, Any]
 """An order that is under way: as `moving.Steps`."""
 
@@ -94,7 +96,7 @@ def _write(pipe: socket.socket, answers: list[Any]) -> None:
 
 def _are_to_last(orders: Any) -> bool:
     """Whether files are to survive a power loss: then the more there are at a time, the less each waits for the disk."""
-    return any(How(*how).sync for _, _, _, how in orders)
+    return any(how[SYNC] for _, _, _, how in orders)
 
 
 def _all_done(orders: list[Any]) -> list[Any]:
