@@ -200,11 +200,31 @@ def test_of_several_servers_one_decides_who_publishes(tmp_path: Path) -> None:
 
         def published() -> list[str]:
             return [str(data["uid"]) for data in network.recorder.files()]
+
+        def unmarked() -> list[str]:
+            return [str(data["uid"]) for data in network.recorder.files()
+                    if not data["trollmoves"].get("redelivered")]  # type: ignore[attr-defined]
         eventually(lambda: set(names) <= set(published()), 60, message="all are published")
         journals = (network.client_journal, network.spare_journal())
         eventually(lambda: not any(rows(path, "SELECT 1 FROM files WHERE state NOT IN ('published', 'covered') LIMIT 1")
                                    for path in journals), 60, message="both members have finished")
-        assert sorted(published()) == names
-        assert sorted(network.observer.moves.elements()) == names
+        assert max(Counter(unmarked()).values()) == 1
         of_the_second = rows(network.server_journal(1), "SELECT count(*) FROM transfers WHERE destination <> ''")[0][0]
         assert of_the_second <= 20, "only what the first one, on a busy machine, announces seconds later"
+        assert len(published()) <= len(names) + of_the_second
+        assert len(published()) - len(unmarked()) <= of_the_second, "marked is only what the first one did not decide"
+
+
+def test_what_the_first_server_did_not_decide_is_marked(tmp_path: Path) -> None:
+    """Equals, of which one may have reached the first server when the other could not."""
+    with TwoServers(tmp_path, servers=2, spares=1) as network:
+        network.start()
+        for program in (network.client, network.spares[0]):
+            program.wait_for("listens to")
+        names = [f"f{number}.bin" for number in range(5)]
+        for name in names:
+            network.write(name, os.urandom(2000), 1)  # the one that is asked second
+        eventually(lambda: len(network.recorder.files()) >= len(names), 60, message="all are published")
+        marks = {str(data["uid"]): data["trollmoves"].get("redelivered")  # type: ignore[attr-defined]
+                 for data in network.recorder.files()}
+        assert marks == dict.fromkeys(names, True)

@@ -147,7 +147,9 @@ class Asking:
             waits = not flight.attempt and self._ledger.is_waiting(flight.identity, flight.id)
             self.landed(flight)
             if waits:
-                self.waiting.keep(flight)
+                self.waiting.expect()
+            else:
+                self.waiting.drop(flight.id)
         if then is not None:
             then()
 
@@ -155,6 +157,8 @@ class Asking:
         """A file that is new to us, noted by the caller: ask for it *now*, or leave it to the journal."""
         if now:
             self._mark_asked(flight, flight.source)
+        else:
+            self.waiting.keep(flight)
         self._to_send.append(flight)
 
     def fetch(self, file: int) -> None:
@@ -343,8 +347,8 @@ class Asking:
 
     def _deliver(self, flight: Flight, reply: Message) -> None:
         self._hurry_others(flight.source.provider)
-        if self._settings.processing_delay and self._settings.lease_servers and self.rank(flight.source.provider):
-            flight.maybe_published = True  # the others may have asked one that we cannot reach
+        if self._settings.lease_servers and self.rank(flight.source.provider):
+            flight.maybe_published = True  # the others of the group may have asked the first one, which we cannot reach
         try:
             self._deliver_first(flight, reply)
         except JournalError:

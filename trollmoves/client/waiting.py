@@ -78,9 +78,12 @@ class Waiting:
         self._open = False
 
     def keep(self, flight: Flight) -> None:
-        """*flight* is in the journal and was never asked for: remember it, if there is room."""
+        """*flight* is being written to the journal, and was never asked for: remember it, if there is room."""
         if len(self._kept) < KEPT:
             self._kept[flight.id] = flight
+
+    def expect(self) -> None:
+        """A file that waits is in the journal now."""
         if self._next is not None:  # a burst has begun: there is room again long before that
             self._next.cancel()
             self._next = None
