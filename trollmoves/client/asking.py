@@ -84,6 +84,8 @@ class Asking:
         self._flights: dict[int, Flight] = {}
         self._to_send: list[Flight] = []
         """Flights to be sent, or to be forgotten, when what was noted with them is in the journal."""
+        self._noted: list[tuple[str, int]] = []
+        """Identities and ids of new files that wait, or are covered: no more than that is held of them while they are written."""
         self._writing = 0
         """Transactions on their way to the disk with requests in them."""
         self._in_flight: Counter[str] = Counter()
@@ -132,24 +134,27 @@ class Asking:
     def commit(self, then: Callable[[], Any] | None = None) -> None:
         """Have the journal write what was noted; then send the requests that were noted with it."""
         flights, self._to_send = self._to_send, []
+        noted, self._noted = self._noted, []
         if self._ledger.pending or flights or then is not None:
             self._writing += bool(flights)
-            self._ledger.write(self._written, flights, then)
+            self._ledger.write(self._written, flights, noted, then)
 
-    def _written(self, flights: list[Flight], then: Callable[[], Any] | None) -> None:
+    def _written(self, flights: list[Flight], noted: list[tuple[str, int]], then: Callable[[], Any] | None) -> None:
         crashing.point("client.requested")
         self._writing -= bool(flights)
         for flight in flights:
             if flight.asked:
                 self._sending.send(flight)
                 self.waiting.room_again(flight.source.provider)
-                continue
-            waits = not flight.attempt and self._ledger.is_waiting(flight.identity, flight.id)
-            self.landed(flight)
+            else:
+                self.landed(flight)
+        for identity, file in noted:
+            waits = self._ledger.is_waiting(identity, file)
+            self._ledger.forget(identity, file)
             if waits:
                 self.waiting.expect()
             else:
-                self.waiting.drop(flight.id)
+                self.waiting.drop(file)
         if then is not None:
             then()
 
@@ -157,9 +162,10 @@ class Asking:
         """A file that is new to us, noted by the caller: ask for it *now*, or leave it to the journal."""
         if now:
             self._mark_asked(flight, flight.source)
+            self._to_send.append(flight)
         else:
             self.waiting.keep(flight)
-        self._to_send.append(flight)
+            self._noted.append((flight.identity, flight.id))
 
     def fetch(self, file: int) -> None:
         """Somebody waits for *file*, which is in the journal: ask for it as soon as one of its providers has room."""

@@ -35,6 +35,9 @@ NOTE_CONFIRMED_EVERY = 10.0
 ACK_TIMEOUT = 60.0
 PAGE = 500
 """Publications that are taken from the journal at a time."""
+NEXT_PAGE = 0.5
+"""Seconds after which the next ones are taken, though a server has not said yet whether the last ones may be published."""
+TURN = 0.01
 AT_ONCE = 32
 """Of those so many are let go with one commit: all that a death may have repeated which was not needed."""
 LISTENERS_WAIT = 3.0
@@ -78,6 +81,10 @@ class Delivering:
         self._leaving: list[tuple[Flight, bytes, str, int]] = []
         """What was held and may be sent, once the journal knows that it perhaps was."""
         self._is_letting_go = False
+        self._asked = 0
+        """How many publications a provider is being asked about."""
+        self._next_page = 0.0
+        """When (monotonic) more of what is held is taken from the journal, at the latest."""
         self._published: list[int] = []
         self._delivered: list[tuple[Flight, bytes, str, int]] = []
         """What was delivered in this turn of the loop, and (below) what the journal will have of it."""
@@ -110,6 +117,9 @@ class Delivering:
         """Send what waits in the journal, page by page; when nothing does any more, deliveries are published at once."""
         if self._closed:
             return
+        if len(self._leaving) + self._asked >= PAGE and time.monotonic() < self._next_page:
+            self._loop.after(TURN, self._publish_held)
+            return
         rows = self._journal.find("unpublished", (self._settings.name, self._reached, PAGE))
         for row in rows:
             flight = self._flight_of(row)
@@ -117,6 +127,7 @@ class Delivering:
             self._reached = row["position"]
             self._with_leave(flight, partial(self._let_go, flight, row["message"].encode(), row["subject"], row["position"]))
         self._holds = len(rows) == PAGE
+        self._next_page = time.monotonic() + NEXT_PAGE
         if self._holds:
             self._loop.call(self._publish_held)
         else:
@@ -246,9 +257,11 @@ class Delivering:
         if flight.valid_until == math.inf:  # an upstream server; or one that was asked in vain
             publish()
             return
+        self._asked += 1
         self.committing.ask(flight.asked_for, flight.fence, partial(self._answered, flight, publish))
 
     def _answered(self, flight: Flight, publish: Callable[[], Any], granted: Granted) -> None:
+        self._asked -= 1
         if self._closed:
             return
         if granted.state == "covered":
