@@ -117,6 +117,23 @@ def test_what_waits_for_subscribers_holds_up_no_requests_and_is_published_once(b
     assert states == {"published"}
 
 
+def test_what_waits_is_taken_from_the_journal_no_faster_than_it_is_sent(bench: Bench) -> None:
+    """A client that was started on a long backlog has thousands of them when the first subscriber comes."""
+    chain, count = bench.chain(), 4 * PAGE
+    chain.start()
+    for number in range(count):
+        bench.deliver(chain, f"f{number}")
+    bench.turn_until(count, landed=True)
+    bench.stream.is_heard = True
+    most, deadline = 0, time.monotonic() + 20
+    while len(bench.stream.names()) < count:
+        bench.loop.turn(0.05)
+        most = max(most, len(chain._leaving))
+        assert time.monotonic() < deadline
+    assert 0 < most < 2 * PAGE
+    assert bench.stream.names() == [f"f{number}" for number in range(count)]
+
+
 def test_what_an_earlier_chain_did_not_publish_is_published_first_and_is_no_repetition(bench: Bench) -> None:
     earlier = bench.chain()
     earlier.start()
