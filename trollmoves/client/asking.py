@@ -443,10 +443,10 @@ class Asking:
         self.commit()
         if self._arriving is not None:
             return
+        self.delivering.start()  # first: it takes for sent whatever the journal has no record of
         for row in self._journal.find("files_in_state", (self._settings.name, State.MOVED)):
             self._take_up_delivered(self._take_up_one(row))
         self._unpacking.start()
-        self.delivering.start()
 
     def _take_up_one(self, row: Any) -> Flight:
         flight = self.waiting.flight_of(row)

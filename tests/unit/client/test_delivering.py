@@ -12,13 +12,16 @@ import pytest
 
 from trollmoves.bus import Loop, Requesters
 from trollmoves.client.addressing import Addressing
+from trollmoves.client.asking import Asking
 from trollmoves.client.delivering import AT_ONCE, PAGE, Delivering
 from trollmoves.client.flight import Flight, Source
+from trollmoves.client.ledger import Ledger
 from trollmoves.config.reading import read_client_config
 from trollmoves.config.settings import ClientSettings
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode, read_announcement
+from trollmoves.workers import Workers
 
 ENVELOPE = Envelope("somebody@here")
 MANY = PAGE + 100
@@ -209,3 +212,24 @@ def test_the_journal_knows_that_nothing_was_sent_of_what_waits_for_leave(bench: 
         bench.loop.turn(0.02)
     assert bench.stream.names() == []
     assert [row["held"] for row in bench.journal.find("unpublished", ("chain", 0, 10))] == [1, 1, 1]
+
+
+def test_what_waited_to_be_unpacked_is_published_when_nothing_is_to_be_unpacked_any_more(bench: Bench) -> None:
+    """`compression` was taken out of the section; the server is upstream's, and is not asked for leave."""
+    bench.stream.is_heard = True
+    for name in ("one", "two"):
+        raw = ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "request_address": "127.0.0.1:9"})
+        bench.journal.write([("add_file", [(bench.journal.new_file(), "chain", name, "", State.MOVED, time.time(), "", None, None,
+                                            None, None, None, None, "127.0.0.1:9", raw.decode(), "r:1", 1, time.time())])])
+    while bench.journal.waiting:
+        bench.loop.turn(0.02)
+    workers, stream = Workers(bench.loop.call_all, bench.loop.fail, 2), bench.stream
+    asking = Asking(bench.settings, {"client": "c", "group": "g"}, Ledger("chain", bench.journal), bench.journal, bench.loop,
+                    ENVELOPE, workers, stream)  # type: ignore[arg-type]
+    asking.start()
+    try:
+        bench.turn_until(2)
+    finally:
+        asking.close()
+        workers.stop(1)
+    assert bench.stream.names() == ["one", "two"]
