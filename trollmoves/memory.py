@@ -15,6 +15,11 @@ GROWN = 16 * 2**20
 """Bytes of growth after which it is worth asking."""
 WORTHWHILE = 2**20
 """Bytes that must come back for the next try to come at once."""
+POOL = 4 * 2**20
+"""Bytes that a thread's pool may keep at its end. The C library does not return those when asked, and by itself lets them come to
+64 MiB, the more so the larger the pieces were that were freed; setting the limits keeps it from doing so."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's `mallopt`."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -23,6 +28,9 @@ class Trimming:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
+        with suppress(AttributeError):
+            self._library.mallopt(M_MMAP_THRESHOLD, POOL)
+            self._library.mallopt(M_TRIM_THRESHOLD, POOL)
         self._lowest = _resident()
         self._in_vain = False
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import struct
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +11,7 @@ import zmq
 
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.sockets import NOW, bound, close, descriptor_of, send_frames
+from trollmoves.bus.unread import Unread
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
 
@@ -30,8 +28,8 @@ MOST_WAITING = 16
 """Requests of one connection that wait here; the rest stays with who sent it. They may all be of the largest size."""
 LARGE_REPLY = 1024
 """Bytes; larger replies are only sent to peers that read theirs."""
-MOST_UNREAD = 512 * 1024
-"""Bytes that the system may hold for a peer when a large reply is to be added."""
+MOST_UNREAD = 2 * 2**20
+"""Bytes of large replies that may wait for a peer when another one is to be added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +54,22 @@ class Replier:
         self._largest = largest
         self.malformed = 0
         self.unread = 0
+        self._waiting = Unread()
         # A reply that cannot be queued is dropped (its connection is gone, or its reader stopped reading): nobody else waits.
         self._socket, self.port = bound(zmq.ROUTER, address, port, {zmq.MAXMSGSIZE: largest, zmq.RCVHWM: MOST_WAITING})
         loop.register(self._socket, self._read)
 
     def reply(self, asker: Asker, raw: bytes) -> None:
         """Send the reply to *asker*; dropped when the connection is gone, or when it is large and the peer does not read."""
-        if len(raw) > LARGE_REPLY and _unread(asker.descriptor) > MOST_UNREAD:
-            self._note_unread(asker)
-            return
+        if len(raw) > LARGE_REPLY:
+            if self._waiting.of(asker.identity, asker.descriptor) > MOST_UNREAD:
+                self._note_unread(asker)
+                return
+            self._waiting.count(asker.identity, asker.descriptor, len(raw))
         try:
             send_frames(self._socket, asker.identity, b"", raw)
         except zmq.ZMQError as error:
+            self._waiting.forget(asker.identity)
             logger.info("reply to %s could not be queued: %s", asker.address, error)
 
     def _note_unread(self, asker: Asker) -> None:
@@ -118,12 +120,3 @@ def _address_of(frame: zmq.Frame) -> str:
     except zmq.ZMQError:  # pragma: no cover - every TCP peer has one
         return ""
 
-
-def _unread(descriptor: int) -> int:
-    """Bytes sent on a connection that the peer's system has not taken yet; 0 when it is not known."""
-    if descriptor < 0:
-        return 0
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
-    except OSError:  # the connection is gone; its number may be another file's by now
-        return 0

@@ -1,0 +1,63 @@
+"""How much of what a peer was sent still waits for it to read, in ZeroMQ's queue or in the system's.
+
+ZeroMQ counts messages, not bytes, and says nothing of what it holds. The system knows how many bytes of a connection its peer has
+acknowledged: what we sent beyond that waits somewhere.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import OrderedDict
+
+MOST_CONNECTIONS = 1000
+"""Of which it is kept in mind what they were sent; those that were sent something last."""
+BYTES_ACKED = 120
+"""Where in Linux's `struct tcp_info` the number stands."""
+
+
+class Unread:
+    """Counts for the connections of one socket; belongs to the loop."""
+
+    def __init__(self) -> None:
+        self._sent: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        """By identity of the connection: what its peer had acknowledged when nothing waited, and what it was sent since then."""
+
+    def of(self, identity: bytes, descriptor: int) -> int:
+        """Bytes that wait for a peer, of those that were counted; 0 where that cannot be known."""
+        if identity not in self._sent:
+            return 0
+        before, sent = self._sent[identity]
+        taken = _acknowledged(descriptor)
+        return 0 if taken is None else max(0, sent - (taken - before))
+
+    def count(self, identity: bytes, descriptor: int, size: int) -> None:
+        """*size* bytes are about to be sent. Small replies need not be counted: what waits is then taken for a little less."""
+        taken = _acknowledged(descriptor)
+        if taken is None:
+            return
+        before, sent = self._sent.pop(identity, (taken, 0))
+        if taken - before >= sent:
+            before, sent = taken, 0
+        self._sent[identity] = before, sent + size
+        if len(self._sent) > MOST_CONNECTIONS:
+            self._sent.popitem(last=False)
+
+    def forget(self, identity: bytes) -> None:
+        """Something that was counted could not be sent."""
+        self._sent.pop(identity, None)
+
+
+def _acknowledged(descriptor: int) -> int | None:
+    """Bytes of a connection that its peer's system has taken; None where that is not known."""
+    try:
+        connection = socket.socket(fileno=descriptor)
+    except (OSError, ValueError):  # the connection is gone; its number may be another file's by now
+        return None
+    try:
+        information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
+        return int(struct.unpack_from("Q", information, BYTES_ACKED)[0])
+    except (OSError, struct.error):
+        return None
+    finally:
+        connection.detach()
