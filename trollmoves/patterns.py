@@ -66,6 +66,8 @@ class Template:
         self._parts = _split(text)
         self.fields: tuple[str, ...] = tuple(dict.fromkeys(part.name for part in self._parts if part.name is not None))
         """Names of the fields, in order of appearance."""
+        self.last_fields = _behind_slashes(self._parts)
+        """Names of the fields that what stands behind the last slash is made of."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({hide_password(self.text)!r})"
@@ -153,6 +155,16 @@ def _split(text: str) -> list[_Part]:
         if problem:
             raise ConfigurationError(f"template {shown}: field {part.name!r} {problem}")
     return parts
+
+
+def _behind_slashes(parts: list[_Part]) -> tuple[str, ...]:
+    names: list[str] = []
+    for part in parts:
+        if "/" in part.literal or "/" in part.spec:
+            names.clear()
+        if part.name is not None:
+            names.append(part.name)
+    return tuple(dict.fromkeys(names))
 
 
 def _problem(part: _Part) -> str | None:

@@ -1,4 +1,10 @@
-"""Where a file shall go, what the request says of it, and what the published message says of it."""
+"""Where a file shall go, what the request says of it, and what the published message says of it.
+
+A client's destination is a directory, with or without a slash at its end: the published uri is that directory and the uid, as
+upstream has it. So the request says it with a slash: without one, a server that does not see that directory writes every file
+over the same file, and with `delete` removes the originals. Only where the last part of the template holds the file's own name
+(`sftp://host/in/{uid}`, what upstream's sftp mover needs) is it the place of the file, in the request and in the uri alike.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +18,7 @@ from typing import Any, NamedTuple
 
 from trollmoves.bus.addresses import is_this_machine
 from trollmoves.config.settings import ClientSettings
-from trollmoves.messages import EXTENSION, moment, translate
+from trollmoves.messages import EXTENSION, moment, translate, uids_of
 from trollmoves.patterns import Template
 from trollmoves.uris import Destination, parse_destination
 
@@ -34,6 +40,7 @@ class Place(NamedTuple):
     """A destination and what is said of it; worked out once for all files that go there."""
 
     destination: Destination
+    """Its path ends in a slash, but where it is the place of the file."""
     requested: str
     """For the provider: with the login where one is set."""
     noticed: str
@@ -54,7 +61,7 @@ class Addressing:
         self._login = settings.login.reveal() if settings.login is not None else None
         self._here = socket.gethostname()
         self._replacements = settings.replacements.plain()
-        self._places: OrderedDict[str, Place] = OrderedDict()
+        self._places: OrderedDict[tuple[str, str], Place] = OrderedDict()
 
     def place(self, fields: Mapping[str, Any]) -> Place:
         """Where a message's files go.
@@ -62,22 +69,39 @@ class Addressing:
         Raises `DestinationInvalid` when the metadata lead it astray, `ConfigurationError` when they lack a field of the template.
         """
         text = self._template.compose(_with_times(fields)) if self._template.fields else self._template.text
-        found = self._places.get(text)
+        name = self._name_within(fields)
+        found = self._places.get((text, name))
         if found is None:
-            found = self._places[text] = self._placed(text)
+            found = self._places[text, name] = self._placed(text, name)
             if len(self._places) > PLACES_KEPT:
                 self._places.popitem(last=False)
         return found
 
-    def _placed(self, text: str) -> Place:
-        """Scheme `file` and this host unless the section says otherwise."""
+    def _name_within(self, fields: Mapping[str, Any]) -> str:
+        """The name of the one file that *fields* are about, if a field in the last part of the template holds it; else empty."""
+        last = self._template.last_fields
+        if not last or "uid" not in fields or len(uids_of(fields)) > 1:
+            return ""
+        name = posixpath.basename(name_of(fields))
+        return name if any(posixpath.basename(str(fields[field])) == name for field in last) else ""
+
+    def _placed(self, text: str, name: str) -> Place:
+        """Scheme `file` and this host unless the section says otherwise; a directory unless it holds *name*."""
         destination = parse_destination(text)
         if not destination.scheme or not destination.host:
             destination = replace(destination, scheme=destination.scheme or "file", host=destination.host or self._here)
         if destination.scheme not in QUERIED:
             destination = replace(destination, query="")
+        if not self._is_file(destination, name):
+            destination = _as_directory(destination)
         asked = _asked(destination)
         return Place(destination, asked.with_login(self._login).with_credentials, asked.exact, self._local_directory(destination))
+
+    def _is_file(self, destination: Destination, name: str) -> bool:
+        """Whether *destination* is the place of the file *name*. Not where upstream's client makes a directory of it, and its
+        server puts the file into that."""
+        makes = self._settings.create_target_directory and destination.is_local
+        return bool(name) and name in destination.path.rpartition("/")[2] and not makes
 
     def _local_directory(self, destination: Destination) -> str | None:
         if not self._settings.create_target_directory or destination.scheme == "s3":
@@ -85,6 +109,13 @@ class Addressing:
         path = destination.path
         parent = path if path.endswith("/") or not path else path.rpartition("/")[0] or "/"
         return os.path.join(self._settings.ftp_root, parent.lstrip("/"))
+
+    def is_sent_to(self, fields: Mapping[str, Any], requested: object) -> bool:
+        """Whether *requested*, the destination in a peer's notice, is where we would have the file sent. Upstream's has no slash
+        at its end where the section has none.
+
+        Raises as `place` does."""
+        return isinstance(requested, str) and self.place(fields).noticed.rstrip("/") == requested.rstrip("/")
 
     def request_data(self, fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
         """What goes to the provider: the announcement and the destination, with the login where one is set."""
@@ -138,7 +169,7 @@ class Addressing:
         return self._uri(place.destination, "/" + os.path.relpath(local, self._settings.ftp_root))
 
     def _published_uri(self, place: Destination, item: Mapping[str, Any]) -> str:
-        return self._uri(place, posixpath.join(place.path, name_of(item)))
+        return self._uri(place, place.for_name(name_of(item)).path)
 
     def _uri(self, place: Destination, path: str) -> str:
         here = self._is_here(place.host) if place.scheme != "s3" else False
@@ -161,6 +192,11 @@ def name_of(item: Mapping[str, Any]) -> str:
     if uid in NO_NAMES or uid.rpartition("/")[2] in NO_NAMES:
         return "" if named in NO_NAMES else named
     return posixpath.basename(uid) if uid.startswith("/") or ".." in uid.split("/") else uid
+
+
+def _as_directory(place: Destination) -> Destination:
+    """*place* with a slash at its end; without any path it is one already."""
+    return place if place.path.endswith("/") or not place.path else place.with_path(place.path + "/")
 
 
 def _asked(place: Destination) -> Destination:

@@ -192,7 +192,7 @@ class Asking:
     def is_sent_to(self, message: Message) -> bool:
         """Whether we would have the files of *message*, a peer's notice, sent to the very place it names."""
         try:
-            return bool(self._addressing.place(message.fields).noticed == message.fields.get("destination"))
+            return self._addressing.is_sent_to(message.fields, message.fields.get("destination"))
         except TrollmovesError:
             return False
 

@@ -110,6 +110,16 @@ def destination(value: Any) -> Any:
     return HiddenUri(value)
 
 
+def is_one_file(text: str) -> bool:
+    """Whether a destination that *text* was found to be is one and the same file for all that goes there: it has no slash at its
+    end and no field behind the last one, and is no directory of this machine."""
+    template = Template(text)
+    place = parse_destination(re.sub(r"\{[^{}]*\}", "1", text))
+    if template.last_fields or place.path.endswith("/") or not place.path:
+        return False
+    return not (place.is_local and not template.fields and os.path.isdir(place.path))
+
+
 def _checked_destination(text: str) -> Destination:
     try:
         return parse_destination(text)

@@ -15,12 +15,14 @@ from trollmoves.config import ini
 from trollmoves.config.hidden import is_secret
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.config.moves import MoveSettings
+from trollmoves.config.places import is_one_file
 from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSettings
 from trollmoves.config.text import Problem, in_order, near
 from trollmoves.config.values import is_false
 from trollmoves.errors import ConfigurationError
 from trollmoves.movers.parameters import IDLE, NAMES
 from trollmoves.movers.registry import known_parameters
+from trollmoves.patterns import Pattern
 
 S = TypeVar("S", bound=ChainSettings)
 _SHOWN = 80
@@ -105,6 +107,7 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     chains = {section.name: _settings(section, model, read_section(section)) for section in sections}
     if issubclass(model, ServerSettings):
         _check_shared_ports(sections, chains)
+    _check_overwriting(sections, chains)
     problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
     if file.unreadable:
         raise ConfigurationError([str(problem) for problem in problems])
@@ -248,6 +251,17 @@ def _check_shared_ports(sections: list[_Section], chains: Mapping[str, Any]) -> 
         if other.listen_address != chain.listen_address:
             section.problem("request_port", f"{chain.request_port} is also that of [{other.name}], with another listen_address; "
                                             "give both the same address, or one of them another port")
+
+
+def _check_overwriting(sections: list[_Section], chains: Mapping[str, Any]) -> None:
+    """Warn of destinations of move_it at which the last file only would be left."""
+    for section in sections:
+        chain = chains[section.name]
+        if isinstance(chain, MoveSettings) and Pattern(chain.origin).fields:
+            for place in chain.destinations:
+                if is_one_file(place.reveal()):
+                    section.warn("destinations", f"{place} is the name of one file, unless a directory is called so, and every "
+                                 f"file replaces the one before it; write {place}/ for a directory")
 
 
 def _client_section(section: _Section) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trollmoves.config.places import is_one_file
 from trollmoves.config.reading import Configuration
-from trollmoves.config.targets import ItemSettings, SubscriberSettings, TargetSettings
+from trollmoves.config.targets import ItemSettings, SubscriberSettings, TargetSettings, root_of
 from trollmoves.config.text import near
 from trollmoves.config.yaml import Path
 from trollmoves.config.yaml_file import YamlFile, plain
 from trollmoves.dispatcher.conditions import read_conditions, suspicious
 from trollmoves.dispatcher.destinations import read_aliases
+from trollmoves.errors import TrollmovesError
 from trollmoves.movers.parameters import IDLE
 from trollmoves.movers.registry import known_parameters
 from trollmoves.uris import host_of, local_path
@@ -124,6 +126,20 @@ class _File(YamlFile):
             self.warn((*at, "host"), "has a path, which is not used; put it into directory")
         if host_of(host)[0].lower() in ("", "file") and directory[:1] not in ("/", "{"):
             self.problem((*at, "directory"), "is not an absolute path; begin it with /")
+        self._check_name(at, values)
+
+    def _check_name(self, at: Path, values: Mapping[str, Any]) -> None:
+        """Warn of a place at which the last file only would be left."""
+        name = values.get("filepattern")
+        if not isinstance(name, str):
+            return
+        try:
+            is_one = is_one_file(os.path.join(root_of(values["host"]).exact + values["directory"], name))
+        except TrollmovesError:  # of which there is a complaint already
+            return
+        if is_one:
+            self.warn((*at, "filepattern"), f"{name!r} is the name of one file, unless a directory is called so, and every file "
+                      "replaces the one before it; leave it out for a directory, or put a field into the name")
 
     def _read_parts(self, values: Mapping[str, Any], at: Path, silent: frozenset[str] = frozenset()) -> dict[str, Any]:
         """*values* with those that are more than a text or number read into what they mean."""

@@ -49,3 +49,16 @@ def test_mistakes(line: str, complaint: str, tmp_path: Path) -> None:
 def test_what_is_missing(tmp_path: Path) -> None:
     problems = read(tmp_path, "[sat]\ntopic = /a\n").problems
     assert len(problems) == 2 and "origin: is missing" in problems[0] and "destinations: is missing" in problems[1]
+
+
+@pytest.mark.parametrize(("origin", "place", "warns"), [
+    ("/in/{a}.dat", "ftp://me:planted@host/out9", True), ("/in/{a}.dat", "/out/{a}/latest", True),
+    ("/in/{a}.dat", "/there/is/none", True), ("/in/{a}.dat", "/tmp", False), ("/in/{a}.dat", "/out/{a}", False),
+    ("/in/{a}.dat", "/out/x{t:%Y/%m}", False), ("/in/{a}.dat", "/out/", False), ("/in/{a}.dat", "s3://bucket", False),
+    ("/in/one.dat", "/out/one", False)])
+def test_a_place_for_one_file_only_is_warned_of(origin: str, place: str, warns: bool, tmp_path: Path) -> None:
+    found = read(tmp_path, f"[sat]\ntopic = /t\norigin = {origin}\ndestinations = {place} /other/\n")
+    shown = place.replace("me:planted", "***")
+    assert found.warnings == tuple(
+        f"{tmp_path}/m.ini:4: [sat] destinations: {shown} is the name of one file, unless a directory is called so, and every "
+        f"file replaces the one before it; write {shown}/ for a directory" for _ in range(warns))

@@ -138,6 +138,7 @@ def test_nothing_runs_without_a_good_subscription(text: str, complaint: str, tmp
     ("      conditions: [{a: ['<3']}]", "stands in a list"),
     ("  connection_parameters: {nonsense: 1}", "connection_parameters.nonsense: is known to no mover"),
     ("      host: ftp://example.org/x", "host: has a path, which is not used"),
+    ("      filepattern: latest.png", "'latest.png' is the name of one file, unless a directory is called so, and every"),
 ])
 def test_warnings(more: str, warning: str, tmp_path: Path) -> None:
     found = read(tmp_path, TARGET + more + "\n")
