@@ -61,7 +61,7 @@ class Service:
     def __init__(self, config_file: Path, read_config: Callable[[Path], Configuration[Any]], journal: Path, workers: int):
         self.loop = Loop()
         threading.excepthook = self._thread_died
-        self.journal = Journal(journal, self.loop.call_all, self.loop.fail)
+        self.journal = Journal(journal, self.loop.call_all, self.loop.fail, self.program)
         self.envelope = Envelope.of_this_process(message_version())
         self.workers = Workers(self.loop.call_all, self.loop.fail, workers)
         self.workers.queued = self._look_after_queue

@@ -23,6 +23,7 @@ import orjson
 
 from trollmoves.errors import JournalError, JournalTooNew
 from trollmoves.journal.alarms import EVENT, Alarms
+from trollmoves.journal.owning import APPLICATION, refuse_strange
 from trollmoves.journal.reader import Reader
 from trollmoves.journal.statements import schema_scripts
 from trollmoves.journal.writer import Group, Operation, Then, Writer
@@ -58,19 +59,22 @@ class Journal:
     that rows can refer to each other before they are written.
     """
 
-    def __init__(self, path: Path, call_all: Callable[[list[Then]], Any], died: Callable[[BaseException], Any]):
-        """Open or make the journal at *path*. Raises `JournalError` when it is in use, too new, or cannot be made.
+    def __init__(self, path: Path, call_all: Callable[[list[Then]], Any], died: Callable[[BaseException], Any], role: str = ""):
+        """Open or make the journal at *path*, of the program *role* (empty: of any). Raises `JournalError` when it is in use, too
+        new, or cannot be made, and when what is there is none, or that of another program.
 
         A damaged one is moved aside (`damaged` then says where) and a new one, with a new epoch, takes its place.
         """
         self.path = path
         self._place = os.path.split(os.path.realpath(path))
         self.damaged: Path | None = None
+        refuse_strange(path, Path(lock_of(path)))  # before there is a lock: it says that what is there was a journal
         self._lock = _locked(path)
         _check_or_move_aside(self)
         connection = _connect(path)
         try:
             _migrate(connection, path)
+            _check_role(connection, path, role)
             self.epoch = _meta(connection, "epoch", "e:" + secrets.token_hex(8))
             self.unclean_boot = _went_down_uncleanly(connection)
             """The machine lost power, or something like it, since the journal was last used."""
@@ -281,6 +285,15 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         _keep_copy(connection, Path(f"{path}.schema-{version}"))
     for number, script in enumerate(scripts[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    if int(connection.execute("PRAGMA application_id").fetchone()[0]) != APPLICATION:
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+
+
+def _check_role(connection: sqlite3.Connection, path: Path, role: str) -> None:
+    """A journal belongs to the first that tells its role: another would not know what to do with what waits in it."""
+    kept = _meta(connection, "role", role) if role else ""
+    if kept != role:
+        raise JournalError(f"{path} is the journal of a {kept} and not of a {role}: choose another place with --journal")
 
 
 def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
