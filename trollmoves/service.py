@@ -168,7 +168,7 @@ class Service:
         try:
             configuration = self._read_config(self._config_file)
         except ConfigurationError as error:
-            logger.error("the configuration was not reloaded, everything goes on as before:\n%s", error)
+            logger.error("the configuration was not reloaded, everything goes on as before: %s", "; ".join(error.problems))
             return
         for warning in configuration.warnings:
             logger.warning("%s", warning)

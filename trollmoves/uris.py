@@ -185,6 +185,12 @@ def hide_password(text: str) -> str:
     return _CREDENTIALS.sub("***@", text)
 
 
+def printable(text: str) -> str:
+    """*text* as one line that a terminal or a log may show: what strangers put into names (escapes, line ends, marks that turn
+    the direction of writing, bytes that are no UTF-8) stands there as `\\x1b` and the like."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def is_hidden(path: str) -> bool:
     """Whether the file at *path*, or a directory above it, has a name that begins with a dot."""
     return any(part.startswith(".") for part in path.split("/"))

@@ -17,6 +17,7 @@ from trollmoves.cli.common import (
 )
 from trollmoves.dispatcher.explaining import explain_sample
 from trollmoves.dispatcher.reading import read_dispatcher_config
+from trollmoves.uris import printable
 
 PORT = whole_number(0, 65535, "a port, a number from 0 (any free one) to 65535")
 
@@ -48,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{options.config_file}: {len(configuration.chains)} target(s), all well")
         return 0
     if options.explain is not None:
-        print("\n".join(explain_sample(options.explain, configuration.chains)))
+        print("\n".join(map(printable, explain_sample(options.explain, configuration.chains))))
         return 0
     set_up_logging(options.log_config, options.log)
     from trollmoves.dispatcher.dispatcher import Dispatcher  # after the cheap checks: a wrong option answers at once

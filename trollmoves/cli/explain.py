@@ -25,6 +25,7 @@ from trollmoves.fetcher.reading import FetchingConfiguration, read_fetcher_confi
 from trollmoves.mirror import explaining as mirror
 from trollmoves.move_it import explaining as move_it
 from trollmoves.server import explaining as server
+from trollmoves.uris import printable
 
 Explain = Callable[[str, Mapping[str, Any]], Iterator[str]]
 
@@ -64,5 +65,5 @@ def _explain(sample: str, path: Path, kind: str | None) -> int:
         raise ConfigurationError(f"{path}: files for {kind} cannot be explained; say with --as which program it is for")
     print(f"{path} ({kind})")
     for line in lines:
-        print(line)
+        print(printable(line))
     return 0

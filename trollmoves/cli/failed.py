@@ -14,6 +14,7 @@ from trollmoves.cli.ordering import add_chain_argument, check_chain, found_files
 from trollmoves.cli.places import add_journal_arguments, journals
 from trollmoves.journal import Reader
 from trollmoves.journal.reader import last_failure
+from trollmoves.uris import printable
 
 SHOWN = 100
 
@@ -62,8 +63,8 @@ def _letter(path: Path, row: Any) -> dict[str, Any]:
 def _as_text(letter: dict[str, Any]) -> str:
     tries = f"{letter['attempts']} tries" if letter["attempts"] != 1 else "1 try"
     again = f", again at {_clock(letter['next_try'])}" if letter["next_try"] else ""
-    return (f"[{letter['chain']}] {letter['uid']} ({letter['state']} {_clock(letter['time'])} after {tries}, "
-            f"known since {_clock(letter['since'])}{again})\n    {letter['why']}")
+    return (f"[{letter['chain']}] {printable(letter['uid'])} ({letter['state']} {_clock(letter['time'])} after {tries}, "
+            f"known since {_clock(letter['since'])}{again})\n    {printable(letter['why'])}")
 
 
 def _clock(when: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from trollmoves import __version__
 from trollmoves.cli.common import past, run_program, seconds
 from trollmoves.cli.questions import ASKING, Server
-from trollmoves.uris import hide_password, parse_endpoint
+from trollmoves.uris import hide_password, parse_endpoint, printable
 
 QUESTIONS = tuple(ASKING)
 """Each may be the first word of the command line, without its dashes."""
@@ -116,7 +116,7 @@ def _as_json(lines: list[str], answer: dict[str, Any]) -> None:
 def _as_text(lines: list[str], answer: dict[str, Any]) -> None:
     """Lines as a terminal may show them: what strangers wrote is not sent to it as it is."""
     for line in lines:
-        print(hide_password("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)), flush=True)
+        print(hide_password(printable(line)), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from trollmoves.cli.places import add_journal_arguments, is_running, journals
 from trollmoves.journal import Reader
 from trollmoves.journal.reader import last_failure
 from trollmoves.lifecycle import ORDER
+from trollmoves.uris import printable
 
 ALARMS_SHOWN = 20
 ALARMS_OVER = 20
@@ -125,7 +126,7 @@ def _as_text(report: dict[str, Any]) -> str:
     lines += [_alarm_line(alarm) for alarm in report["alarms"][-ALARMS_SHOWN:]]
     if len(report["alarms"]) > ALARMS_SHOWN:
         lines.append(f"  and {len(report['alarms']) - ALARMS_SHOWN} earlier alarms; --json shows all")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _alarm_line(alarm: dict[str, Any]) -> str:

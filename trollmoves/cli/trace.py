@@ -14,6 +14,7 @@ from trollmoves.cli.common import run_program
 from trollmoves.cli.places import add_journal_arguments, journals
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
+from trollmoves.uris import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +69,7 @@ def _as_text(found: dict[str, Any]) -> str:
         lines.append(f"  {_clock(step['time'])}  {step['step']:<12} {step['peer']:<21} {step['detail']}{attempt}".rstrip())
     if found["due"] is not None:
         lines.append(f"  {_clock(found['due'])}  next try")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _clock(when: float) -> str:
