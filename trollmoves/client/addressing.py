@@ -22,10 +22,6 @@ from trollmoves.messages import EXTENSION, moment, translate, uids_of
 from trollmoves.patterns import Template
 from trollmoves.uris import Destination, parse_destination
 
-OPEN_MODE = 0o777
-"""Permissions of local directories made for files that others write (less the umask), as upstream."""
-
-
 PLACES_KEPT = 1000
 NOT_PUBLISHED = ("request_address", "destination", EXTENSION)
 """Keys of a reply that concern the transfer only."""
@@ -209,8 +205,23 @@ def _with_times(fields: Mapping[str, Any]) -> dict[str, Any]:
             for key, value in fields.items() if key != EXTENSION}
 
 
-def make_open_directory(path: str) -> None:
-    """Make *path*, so that also the mover's account can write there. Raises `OSError`."""
-    if not os.path.isdir(path):
-        os.makedirs(path, exist_ok=True)
-        os.chmod(path, OPEN_MODE)
+def make_open_directory(path: str, mode: int | None) -> None:
+    """Make *path*, with the permissions *mode* (None: as they come) whatever the umask: the mover's account may write there.
+
+    A directory that is there already, or that a link leads to, stays as it is. Raises `OSError`."""
+    path = path.rstrip("/") or "/"  # with a slash at its end a link would be followed
+    if os.path.isdir(path):
+        return
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if os.path.isdir(path):
+            return
+        raise
+    if mode is not None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)

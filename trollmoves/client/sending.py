@@ -65,7 +65,8 @@ class Sending:
         if directory is None or directory in self._directories:
             self._ask(flight)
             return
-        self._workers.submit([Work(("local directory", directory), 1, lambda _: make_open_directory(directory),
+        self._workers.submit([Work(("local directory", directory), 1,
+                                   lambda _: make_open_directory(directory, self._settings.directory_mode),
                                    lambda outcome: self._directory_made(flight, directory, outcome))])
 
     def _directory_made(self, flight: Flight, directory: str, outcome: Any) -> None:

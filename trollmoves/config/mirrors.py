@@ -9,7 +9,17 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from trollmoves.config import places, values
 from trollmoves.config.hidden import HiddenUri
-from trollmoves.config.settings import DAY, ClientSettings, OptionalSeconds, Seconds, ServerSettings, Topic, option
+from trollmoves.config.settings import (
+    DAY,
+    OPEN_MODE,
+    ClientSettings,
+    Mode,
+    OptionalSeconds,
+    Seconds,
+    ServerSettings,
+    Topic,
+    option,
+)
 from trollmoves.config.settings import required as needed
 
 
@@ -35,6 +45,9 @@ class MirrorSettings(ServerSettings, ClientSettings):  # type: ignore[misc]  # w
         "true")
     delete_after: OptionalSeconds = option(
         7 * DAY, "age after which a fetched file is removed, whether consumers have it or not: `12h`, `7d`", "7d")
+    directory_mode: Mode = option(
+        0o755, "permissions of directories made where clients want their files, and of those made for `destination` when it is "
+               "set (else 777: providers write there); `keep` for as they come", "755")
     topic: str = option("", "accepted, not used: announcements keep their subjects")
 
     ELSEWHERE: ClassVar[frozenset[str]] = frozenset((
@@ -62,4 +75,6 @@ class MirrorSettings(ServerSettings, ClientSettings):  # type: ignore[misc]  # w
     def front(self) -> ClientSettings:
         """What the client half goes by."""
         own = {"topic": self.client_topic, "group": self.name, "publish_port": 0, "delete": False}
+        if "directory_mode" not in self.model_fields_set:
+            own["directory_mode"] = OPEN_MODE
         return ClientSettings.model_construct(**{name: getattr(self, name) for name in ClientSettings.model_fields} | own)

@@ -14,6 +14,8 @@ from trollmoves.config.hidden import HiddenUri, Parameters, Secret
 from trollmoves.config.places import Provider
 
 DAY = 86400.0
+OPEN_MODE = 0o777
+"""Permissions of local directories made for files that others write, as upstream."""
 SINGLE_FILE_COMPRESSIONS = ("xrit", "bzip", "bzip2", "bz2", "gzip", "xz", "zstd")
 COMPRESSIONS = (*SINGLE_FILE_COMPRESSIONS, "tar", "zip")
 
@@ -239,6 +241,9 @@ class ClientSettings(ChainSettings):
     delete: Flag = option(False, "remove the packed file when what was in it is published")
     working_directory: str | None = option(None, "accepted, not used: files are unpacked beside the packed one")
     create_target_directory: Flag = option(True, "make the directory of the destination on this machine")
+    directory_mode: Mode = option(
+        OPEN_MODE, "permissions of the directory that is made on this machine, which a server of another user writes to; `keep` "
+                   "for as they come", "777")
     ftp_root: str = option("/", "directory on this machine that is the root of the destination's path")
     backup_targets: OptionalWords = option(
         None, "other hosts for the destination, tried when the first is unreachable: `host` or `host:port`")
