@@ -76,14 +76,28 @@ Expectation = Count | Set
 
 
 def read_expectations(text: str) -> tuple[Expectation, ...]:
-    """The statements in *text*. Raises `ValueError` that says which word is wrong, and what to write."""
+    """The statements in *text*. Raises `ValueError` that says of each wrong one which word is wrong, and what to write."""
     statements = [part.strip() for part in text.split(";") if part.strip()]
     if not statements:
         raise ValueError(f"expects nothing; {EXAMPLE}")
-    found = tuple(_Words(statement).read() for statement in statements)
+    found: list[Expectation] = []
+    complaints: list[str] = []
+    for statement in statements:
+        try:
+            found.append(_Words(statement).read())
+        except ValueError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise ValueError(f"{'; '.join(complaints)}; {EXAMPLE}")
     if len({one.text for one in found}) < len(found):
         raise ValueError("says the same twice; keep one")
-    return found
+    return tuple(found)
+
+
+def fields_in(expectations: tuple[Expectation, ...]) -> tuple[str, ...]:
+    """The fields of messages that they speak of, each once."""
+    sets = [one for one in expectations if isinstance(one, Set)]
+    return tuple(dict.fromkeys(name for one in sets for name in (*one.fields, one.time_field)))
 
 
 def expectations(value: object) -> object:
@@ -206,4 +220,4 @@ class _Words:
             raise self._complaint(f"has {self._peek()[:40]!r} behind its end")
 
     def _complaint(self, what: str) -> ValueError:
-        return ValueError(f"{what} ({self._text[:80]!r}); {EXAMPLE}")
+        return ValueError(f"{what} ({self._text[:80]!r})")

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from trollmoves.config import ini
+from trollmoves.config.expectations import fields_in
 from trollmoves.config.hidden import is_secret
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.config.moves import MoveSettings
@@ -26,6 +27,8 @@ from trollmoves.patterns import Pattern
 
 S = TypeVar("S", bound=ChainSettings)
 _SHOWN = 80
+_ALWAYS = ("uid", "uri", "request_address")
+"""Fields that every announcement has."""
 _NUMBERS = (
     "connection_uptime", "ssh_connection_timeout", "num_ssh_retries", "scpclient_timeout_seconds", "s3_multipart_chunksize")
 
@@ -108,6 +111,8 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     if issubclass(model, ServerSettings):
         _check_shared_ports(sections, chains)
     _check_overwriting(sections, chains)
+    for section in sections:
+        _check_expectations(section, chains[section.name])
     problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
     if file.unreadable:
         raise ConfigurationError([str(problem) for problem in problems])
@@ -262,6 +267,19 @@ def _check_overwriting(sections: list[_Section], chains: Mapping[str, Any]) -> N
                 if is_one_file(place.reveal()):
                     section.warn("destinations", f"{place} is the name of one file, unless a directory is called so, and every "
                                  f"file replaces the one before it; write {place}/ for a directory")
+
+
+def _check_expectations(section: _Section, chain: ChainSettings | None) -> None:
+    """Warn of fields that no message of a section has that watches a directory. What others say in theirs is not known."""
+    if not isinstance(chain, ServerSettings) or isinstance(chain, MirrorSettings):
+        return
+    if chain.origin is None or chain.listen is not None:
+        return
+    known = {*Pattern(chain.origin).fields, *chain.info.plain(), *_ALWAYS}
+    for name in fields_in(chain.expect):
+        if name not in known:
+            section.warn("expect", f"speaks of {name!r}, which is neither a field of origin nor in info{near(name, known)}: "
+                                   "no file has it")
 
 
 def _client_section(section: _Section) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from tests.unit.config.conftest import Write
 from trollmoves.config.expectations import Count, Set, plain, read_expectations
+from trollmoves.config.reading import read_mirror_config, read_server_config
 
 
 def one(text: str) -> Count | Set:
@@ -62,6 +64,29 @@ def test_several_statements() -> None:
 def test_mistakes_are_explained(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=re.escape(complaint)):
         read_expectations(text)
+
+
+def test_all_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="ends where `within`.*; has 'soon' where a time.*; write for example"):
+        read_expectations("segment 1-8; 96 per hour; 4 per hour within soon")
+
+
+FILE = "[s]\ntopic = /t\nrequest_port = 9094\norigin = /in/{segment:1d}_{time:%H%M}.nc\ninfo = sensor=a\nexpect = "
+
+
+def test_fields_that_no_file_has_are_told(write: Write) -> None:
+    path = write(FILE + "segmnt 1-8 and sensor a within 12m of start; 4 per hour; 2 within 1h of uid")
+    assert [text.partition("expect: ")[2] for text in read_server_config(path).warnings] == [
+        "speaks of 'segmnt', which is neither a field of origin nor in info (did you mean 'segment'?): no file has it",
+        "speaks of 'start', which is neither a field of origin nor in info: no file has it"]
+    assert read_server_config(write(FILE + "segment 1-8 and sensor a within 12m of time")).warnings == ()
+
+
+@pytest.mark.parametrize("text", ["listen = /heard\n", "providers = h:9010\ndestination = /d/\n"])
+def test_of_what_others_announce_no_fields_are_known(write: Write, text: str) -> None:
+    read = read_mirror_config if "providers" in text else read_server_config
+    path = write(f"[s]\ntopic = /t\nrequest_port = 9094\norigin = /in/{{a}}.nc\nexpect = b 1-8 within 12m of c\n{text}")
+    assert read(path).warnings == ()
 
 
 @pytest.mark.parametrize(("value", "text"), [(1, "1"), ("001", "1"), ("1", "1"), ("PRO", "PRO"), ("1.5", "1.5"), (None, "None")])
