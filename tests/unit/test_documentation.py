@@ -61,7 +61,8 @@ def test_every_configuration_is_right(page: str, text: str, tmp_path: Path) -> N
     path.write_text(text)
     kind = guess(path)
     answer = ask("move_it.py" if kind == "move" else f"move_it_{kind}.py", "--check-config", path, state=tmp_path)
-    assert (answer.status, answer.err) == (0, "")
+    warnings = [line for line in answer.err.splitlines() if "of this machine; nothing can be unpacked" not in line]
+    assert (answer.status, warnings) == (0, [])
 
 
 @pytest.mark.parametrize("page, text", [block for block in blocks("yaml") if any(word in block[1] for word in YAML_OPTIONS)])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trollmoves.cli.clean import read_cleaner_or_explain
-from trollmoves.cli.common import read_or_explain, run_program
+from trollmoves.cli.common import read_or_explain, run_program, verdict
 from trollmoves.config import ini
 from trollmoves.config.reading import (
     Configuration,
@@ -39,10 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(path: Path, kind: str | None) -> int:
     kind = kind or guess(path)
     if kind == "clean":
-        count = len(read_cleaner_or_explain(path, check=True).sections)
+        cleaner = read_cleaner_or_explain(path, check=True)
+        count, warnings = len(cleaner.sections), cleaner.warnings
     else:
-        count = len(read_or_explain(READERS[kind], path, check=True).chains)
-    print(f"{path}: {kind}, {count} section(s), all well")
+        configuration = read_or_explain(READERS[kind], path, check=True)
+        count, warnings = len(configuration.chains), configuration.warnings
+    print(f"{path}: {kind}, {count} section(s), {verdict(warnings)}")
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from trollmoves import __version__
 from trollmoves.cleaner.settings import CleanerConfiguration, Section, read_cleaner_config
-from trollmoves.cli.common import FORMAT, run_program, state_directory
+from trollmoves.cli.common import FORMAT, run_program, state_directory, verdict
 from trollmoves.cli.mailing import MailHandler
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.text import near
@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     configuration = read_cleaner_or_explain(options.configuration_file, check=options.check_config)
     sections = _chosen(configuration, options.config_item)
     if options.check_config:
-        print(f"{options.configuration_file}: {len(sections)} section(s), all well")
+        print(f"{options.configuration_file}: {len(sections)} section(s), {verdict(configuration.warnings)}")
         return 0
     if options.mail and configuration.mail is None:
         raise ConfigurationError(f"{options.configuration_file}: --mail needs mailhost and to in [DEFAULT]")

@@ -12,13 +12,15 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from trollmoves import __version__
+from trollmoves.cli.doubts import doubts_about
 from trollmoves.cli.moving import missing_movers
 from trollmoves.config import values
 from trollmoves.config.hiding import HidePasswords
@@ -161,19 +163,29 @@ def state_directory() -> Path:
 
 def read_or_explain(read: Callable[[Path], C], path: Path, *, check: bool) -> C:
     """The configuration, after saying all that is wrong with it. Raises `ConfigurationError` when nothing can run (or, for a
-    *check*, when anything is wrong)."""
+    *check*, when anything is wrong). Its warnings are all that was warned of."""
     configuration = read(path)
+    chains = configuration.chains.values() if check else ()
+    unmovable = [reason for settings in chains for reason in missing_movers(settings)]
+    doubts = [f"{path}: {doubt}" for doubt in (*(reason for reason in unmovable if not reason.fatal),
+                                              *(doubt for settings in chains for doubt in doubts_about(settings)))]
+    configuration = replace(configuration, warnings=(*configuration.warnings, *doubts))
     for warning in configuration.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for problem in configuration.problems:
         print(f"error: {problem}", file=sys.stderr)
-    unmovable = [reason for settings in configuration.chains.values() for reason in missing_movers(settings)] if check else []
-    for reason in unmovable:
-        print(f"{'error' if reason.fatal else 'warning'}: {path}: {reason}", file=sys.stderr)
-    wrong = len(configuration.problems) + sum(reason.fatal for reason in unmovable)
+    fatal = [reason for reason in unmovable if reason.fatal]
+    for reason in fatal:
+        print(f"error: {path}: {reason}", file=sys.stderr)
+    wrong = len(configuration.problems) + len(fatal)
     if wrong and (check or not configuration.chains):
         raise ConfigurationError(f"{path}: {wrong} problem(s), see above")
     return configuration
+
+
+def verdict(warnings: Sequence[str]) -> str:
+    """The last word on a configuration without errors."""
+    return f"{len(warnings)} warning(s), see above" if warnings else "all well"
 
 
 def say(text: str) -> None:

@@ -13,6 +13,7 @@ from trollmoves.cli.common import (
     run_program,
     say,
     set_up_logging,
+    verdict,
     whole_number,
 )
 from trollmoves.dispatcher.explaining import explain_sample
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_dispatcher_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {len(configuration.chains)} target(s), all well")
+        print(f"{options.config_file}: {len(configuration.chains)} target(s), {verdict(configuration.warnings)}")
         return 0
     if options.explain is not None:
         print("\n".join(map(printable, explain_sample(options.explain, configuration.chains))))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, set_up_logging
+from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, set_up_logging, verdict
 from trollmoves.fetcher.reading import read_fetcher_config
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_fetcher_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: all well")
+        print(f"{options.config_file}: {verdict(configuration.warnings)}")
         return 0
     configuration.require_all()
     set_up_logging(options.log_config, options.log)

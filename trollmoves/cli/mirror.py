@@ -6,7 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, say, set_up_logging
+from trollmoves.cli.common import (
+    add_common_arguments,
+    default_journal,
+    read_or_explain,
+    run_program,
+    say,
+    set_up_logging,
+    verdict,
+)
 from trollmoves.cli.server import PORT
 from trollmoves.config.reading import read_mirror_config
 
@@ -28,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_mirror_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {len(configuration.chains)} section(s), all well")
+        print(f"{options.config_file}: {len(configuration.chains)} section(s), {verdict(configuration.warnings)}")
         return 0
     set_up_logging(options.log_config, options.log)
     from trollmoves.mirror.mirror import Mirror  # after the cheap checks: a wrong option answers at once

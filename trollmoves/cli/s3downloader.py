@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trollmoves import __version__
-from trollmoves.cli.common import default_journal, read_or_explain, run_program, set_up_logging
+from trollmoves.cli.common import default_journal, read_or_explain, run_program, set_up_logging, verdict
 from trollmoves.config.fetching import S3DownloaderSettings
 from trollmoves.errors import ConfigurationError
 from trollmoves.fetcher.reading import FetchingConfiguration, read_s3downloader_config
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_s3downloader_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: all well")
+        print(f"{options.config_file}: {verdict(configuration.warnings)}")
         return 0
     configuration.require_all()
     nameserver: Any = False if options.subscribe_nameserver.lower() == "false" else options.subscribe_nameserver

@@ -14,6 +14,7 @@ from trollmoves.cli.common import (
     say,
     seconds,
     set_up_logging,
+    verdict,
     whole_number,
 )
 from trollmoves.config.reading import read_server_config
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_server_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {len(configuration.chains)} section(s), all well")
+        print(f"{options.config_file}: {len(configuration.chains)} section(s), {verdict(configuration.warnings)}")
         return 0
     set_up_logging(options.log_config, options.log)
     from trollmoves.server.server import Server  # after the cheap checks: a wrong option answers at once

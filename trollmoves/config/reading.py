@@ -111,6 +111,8 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     if issubclass(model, ServerSettings):
         _check_shared_ports(sections, chains)
     _check_overwriting(sections, chains)
+    if model is ClientSettings:
+        _check_own_ports(sections, chains)
     for section in sections:
         _check_expectations(section, chains[section.name])
     problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
@@ -267,6 +269,19 @@ def _check_overwriting(sections: list[_Section], chains: Mapping[str, Any]) -> N
                 if is_one_file(place.reveal()):
                     section.warn("destinations", f"{place} is the name of one file, unless a directory is called so, and every "
                                  f"file replaces the one before it; write {place}/ for a directory")
+
+
+def _check_own_ports(sections: list[_Section], chains: Mapping[str, Any]) -> None:
+    """Each port that a client listens on is one section's, for one purpose."""
+    taken: list[tuple[int, str, str]] = []
+    for section in sections:
+        chain = chains[section.name]
+        for option in ("publish_port", "replay_port") if chain is not None else ():
+            port, address = getattr(chain, option), chain.listen_address
+            others = [whose for number, at, whose in taken if number == port and (at == address or "*" in (at, address))]
+            if port and others:
+                section.problem(option, f"{port} is also the {others[0]}; give it another port, or 0 for a random one")
+            taken.append((port, address, f"{option} of [{section.name}]"))
 
 
 def _check_expectations(section: _Section, chain: ChainSettings | None) -> None:

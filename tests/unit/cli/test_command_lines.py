@@ -118,6 +118,21 @@ def test_check_reads_many_files(tmp_path: Path) -> None:
     assert answer.status == 1 and "[one] providers: is missing; write for example providers = 192.0.2.1:9010" in answer.err
 
 
+def test_what_this_machine_has_not_is_told(tmp_path: Path) -> None:
+    absent = f"prog = {tmp_path}/no\nworking_directory = {tmp_path}/absent\n"
+    (tmp_path / "server.ini").write_text(f"{SERVER}compression = xrit\n{absent}")
+    (tmp_path / "client.ini").write_text("[one]\nproviders = h:1\ndestination = file://data/in/\n")
+    (tmp_path / "good.ini").write_text("[one]\nproviders = h:1\ndestination = file://localhost/in/\n")
+    server = ask("trollmoves", "check", "server.ini", state=tmp_path)
+    assert (server.status, server.out) == (0, "server.ini: server, 1 section(s), 2 warning(s), see above\n")
+    assert f"working_directory: {tmp_path}/absent is no directory of this machine" in server.err
+    assert f"prog: {tmp_path}/no is no program of this machine" in server.err
+    client = ask("move_it_client.py", "--check-config", "client.ini", state=tmp_path)
+    assert (client.status, client.out) == (0, "client.ini: 1 section(s), 1 warning(s), see above\n")
+    assert client.err.startswith("warning: client.ini: [one] destination: speaks of a host 'data'")
+    assert ask("trollmoves", "check", "good.ini", state=tmp_path).out.endswith("all well\n")
+
+
 def test_a_password_in_a_mistake_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "x.ini").write_text("[one]\nproviders = h\ndestination = ftp://me:geheim@h:x/{a\nlogin = me:geheim\n")
     answer = ask("move_it_client.py", "x.ini", state=tmp_path)

@@ -182,3 +182,18 @@ def test_an_unpacker_of_another_package_can_be_named(write: Write, tmp_path: Pat
 def test_repeated_providers_count_once(write: Write) -> None:
     configuration = read_client_config(write("[s]\nproviders = h:1 h:1 h:1/t\ndestination = /d\n"))
     assert configuration.chains["s"].providers == (Provider("h", 1), Provider("h", 1, "/t"))
+
+
+SECTION = "[{name}]\nproviders = h:9010\ndestination = /in/\n{more}\n"
+
+
+@pytest.mark.parametrize(("first", "second", "told"), [
+    ("publish_port = 9010", "publish_port = 9010", "[b] publish_port: 9010 is also the publish_port of [a]"),
+    ("publish_port = 9010\nreplay_port = 9010", "", "[a] replay_port: 9010 is also the publish_port of [a]"),
+    ("replay_port = 9010", "publish_port = 9010", "[b] publish_port: 9010 is also the replay_port of [a]"),
+    ("publish_port = 9010", "publish_port = 9010\nlisten_address = 127.0.0.1", "[b] publish_port: 9010 is also"),
+    ("publish_port = 9010\nlisten_address = 127.0.0.2", "publish_port = 9010\nlisten_address = 127.0.0.1", ""),
+    ("publish_port = 0\nreplay_port = 0", "publish_port = 0\nreplay_port = none", "")])
+def test_ports_are_not_shared(write: Write, first: str, second: str, told: str) -> None:
+    configuration = read_client_config(write(SECTION.format(name="a", more=first) + SECTION.format(name="b", more=second)))
+    assert len(configuration.problems) == bool(told) and told in "".join(configuration.problems)
