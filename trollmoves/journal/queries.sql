@@ -342,8 +342,8 @@ INSERT OR REPLACE INTO packed (file, path, device, inode, size, mtime_ns) VALUES
 SELECT path, device, inode, size, mtime_ns FROM packed WHERE file = ?;
 
 -- name: packed_elsewhere
--- Whether another file, still there, was unpacked from the same packed one.
-SELECT 1 FROM packed WHERE path = ? AND inode = ? AND mtime_ns = ? AND file <> ? LIMIT 1;
+-- Whether another file, still there and not in the list, was unpacked from the same packed one.
+SELECT 1 FROM packed WHERE path = ? AND inode = ? AND mtime_ns = ? AND file NOT IN (SELECT value FROM json_each(?)) LIMIT 1;
 
 -- name: packed_in
 SELECT packed.* FROM packed JOIN files ON files.id = packed.file WHERE files.chain = ? ORDER BY packed.file;

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
+
 from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.bus.addresses import same_address
@@ -66,6 +68,8 @@ class Removing:
         """What was removed, or found to be gone, in this round."""
         self._ended: list[tuple[int, str]] = []
         """Files that are done with in this round, and a line for the history of each."""
+        self._leaving: set[int] = set()
+        """Files that are done with, until the journal knows."""
         if self._enabled or self._after is not None:
             loop.after(EVERY, self._again)
 
@@ -165,6 +169,7 @@ class Removing:
         detail = f"removed ({why})" if removed else "not removed: gone, or another file has its name"
         logger.info("%s %s", path, detail)
         self._ended.append((row["file"], step_line("removed", now, detail=detail)))
+        self._leaving.add(row["file"])
 
     def _record(self) -> None:
         """Journal what was removed, once a power loss cannot bring it back: nobody would look at it again."""
@@ -176,7 +181,7 @@ class Removing:
         self._journal.write([
             ("note", [{"line": line, "id": file} for file, line in ended]),
             ("end_removal", files), *([("end_packed", files)] if self._unpacks else []),
-        ])
+        ], self._leaving.difference_update, [file for file, _ in ended])
 
     def _remove_files(self, row: Any, *, everything: bool) -> bool:
         """The files of an announcement; where origins stay, those that are copies."""
@@ -203,9 +208,11 @@ class Removing:
         return self._journal.find("packed_of", (file,)) if self._unpacks else []
 
     def _remove_packed(self, file: int) -> None:
-        """Remove what *file* was unpacked from, unless another file that came from it is still there."""
+        """Remove what *file* was unpacked from, unless another file that came from it is still there. Those that are done with do
+        not count: what goes together would stay for each other's sake."""
+        leaving = orjson.dumps([file, *self._leaving]).decode()
         for row in self._packed_of(file):
-            if self._journal.find_one("packed_elsewhere", (row["path"], row["inode"], row["mtime_ns"], file)) is None:
+            if self._journal.find_one("packed_elsewhere", (row["path"], row["inode"], row["mtime_ns"], leaving)) is None:
                 self._remove_file(row)
 
 
