@@ -268,7 +268,8 @@ WHERE file IN (SELECT value FROM json_each(?)) AND request IN (SELECT json_extra
 INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);
 
 -- name: due_removals
-SELECT removals.file, removals.tries, files.created, files.path, files.device, files.inode, files.size, files.mtime_ns
+SELECT removals.file, removals.tries, files.created, files.identity, files.path, files.device, files.inode, files.size,
+       files.mtime_ns
 FROM removals JOIN files ON files.id = removals.file WHERE removals.chain = ? AND removals.due <= ? ORDER BY removals.due LIMIT ?;
 
 -- name: move_removals

@@ -1,5 +1,5 @@
 """Remove what is at all its destinations: the original with `delete`, and always the copy it was unpacked to. With `delete` both
-stay when a destination could not even tell the size of what arrived.
+stay when a destination could not even tell the size of what arrived. What was unpacked goes with the last of its members.
 
 What is to be removed stands in the journal from the first moment on, for a time that never comes; when the last destination has
 the file, that time becomes now. Only the very file that was moved is removed, never another one of its name.
@@ -64,8 +64,7 @@ class Removing:
 
     def settled(self, row: Any) -> None:
         """Something happened to *row*: perhaps it was the last destination that had to have the file."""
-        content = (row["identity"], self._chain, row["path"], row["inode"], row["size"], row["mtime_ns"])
-        rows = self._journal.find("siblings", content)
+        rows = self._siblings(row)
         if all(sibling["state"] in GOT_IT for sibling in rows):
             files = orjson.dumps([sibling["id"] for sibling in rows]).decode()
             if self._deletes and self._journal.find_one("any_unverified", (files,)) is not None:
@@ -73,6 +72,11 @@ class Removing:
                 return
             crashing.point("move_it.everywhere")
             self._journal.write([("hasten_removals", [(time.time(), files)])], self._remove_due)
+
+    def _siblings(self, row: Any) -> list[Any]:
+        """The rows of what *row* is about: one for each destination."""
+        content = (row["identity"], self._chain, row["path"], row["inode"], row["size"], row["mtime_ns"])
+        return self._journal.find("siblings", content)
 
     def _again(self) -> None:
         if self._open:
@@ -89,7 +93,8 @@ class Removing:
             self._workers.submit([self._work(due)])
 
     def _work(self, due: list[Any]) -> Work:
-        doomed = [self._doomed(row) for row in due]
+        leaving = orjson.dumps([sibling["id"] for row in due for sibling in self._siblings(row)]).decode()
+        doomed = [self._doomed(row, leaving) for row in due]
 
         def run(_: Sessions) -> list[list[str] | OSError]:
             outcomes = [self._remove(files) for files in doomed]
@@ -97,11 +102,17 @@ class Removing:
             return outcomes
         return Work(("remove", self._chain), 1, run, lambda outcome: self._removed(due, outcome))
 
-    def _doomed(self, row: Any) -> list[Announced]:
-        """What was unpacked is a copy of ours, and goes; an original goes with `delete`."""
+    def _doomed(self, row: Any, leaving: str) -> list[Announced]:
+        """What was unpacked is a copy of ours, and goes; an original goes with `delete`, an archive when no member needs it but
+        those that are *leaving*."""
         packed = self._journal.find("packed_of", (row["file"],))
-        doomed = [announced_file(row)] if packed or self._deletes else []
-        return doomed + [announced_file(found) for found in packed] if self._deletes else doomed
+        if not self._deletes:
+            return [announced_file(row)] if packed else []
+        return [announced_file(row), *(announced_file(found) for found in packed if not self._is_needed(found, leaving))]
+
+    def _is_needed(self, packed: Any, leaving: str) -> bool:
+        elsewhere = (packed["path"], packed["inode"], packed["mtime_ns"], leaving)
+        return self._journal.find_one("packed_elsewhere", elsewhere) is not None
 
     def _remove(self, files: list[Announced]) -> list[str] | OSError:
         """The paths that were removed, or what prevents it."""
@@ -125,7 +136,7 @@ class Removing:
         detail = f"removed {', '.join(outcome)}" if outcome else "not removed: gone, or another file has its name"
         logger.info("[%s] %s", self._chain, detail if outcome else f"{path} {detail}")
         return [("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
-                ("end_removal", [(row["file"],)])]
+                ("end_removal", [(row["file"],)]), ("end_packed", [(sibling["id"],) for sibling in self._siblings(row)])]
 
     def _done(self) -> None:
         self._busy.clear()
