@@ -50,7 +50,7 @@ class MovingIt:
     def write(self, name: str, content: bytes | None = None) -> Path:
         """A file that appears whole, as one that was moved in."""
         path = self.incoming / name
-        hidden = self.root / f"{name}.new"
+        hidden = self.root / f"{path.name}.new"
         hidden.write_bytes(name.encode() * 100 if content is None else content)
         os.replace(hidden, path)
         return path

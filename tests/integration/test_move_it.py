@@ -185,6 +185,29 @@ def test_of_two_contents_the_newer_one_comes_last(tmp_path: Path) -> None:
         assert [data["uid"] for data in moving.published()] == ["a.dat"]
 
 
+def test_what_lies_behind_a_link_for_a_while_is_moved_when_it_is_back(tmp_path: Path) -> None:
+    """No new content came in its place: so it is not done with, and not to be removed."""
+    port, day, elsewhere = free_port(), tmp_path / "incoming" / "day", tmp_path / "elsewhere"
+    options = f"""origin = {tmp_path}/incoming/{{day}}/{{name}}.dat
+                  destinations = {tmp_path}/one/ ftp://{LOGIN}@127.0.0.1:{port}/
+                  delete = true"""
+    with MovingIt(tmp_path, options) as moving:
+        day.mkdir()
+        path = moving.write("day/a.dat", b"content")
+        moving.start()
+        arrives(tmp_path / "one" / "a.dat", b"content")
+        moving.program.wait_for(r"could not move .*a\.dat to ftp")
+        day.rename(elsewhere)
+        day.symlink_to(elsewhere)
+        with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
+            moving.program.wait_for(r"could not move .*a\.dat is a link or no regular file.*to be tried again")
+            assert sorted(state for _, _, state in moving.states()) == ["failed", "published"]
+            day.unlink()
+            elsewhere.rename(day)
+            arrives(server.root / "a.dat", b"content")
+            gone(path)
+
+
 def test_sftp_and_what_a_section_says_of_it(tmp_path: Path) -> None:
     with SshServer(tmp_path / "ssh") as server:
         options = f"""destinations = sftp://{server.user}@127.0.0.1:{server.port}{server.root}/in/{{name}}/ {tmp_path}/out/

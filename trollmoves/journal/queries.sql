@@ -303,6 +303,10 @@ DELETE FROM removals WHERE file = ?;
 -- The rows of the same content of the same origin: one for each destination.
 SELECT * FROM files WHERE identity = ? AND chain = ? AND path = ? AND inode = ? AND size = ? AND mtime_ns = ?;
 
+-- name: newer_content
+-- Whether other content came to the path of a file after it.
+SELECT 1 FROM files WHERE identity = ? AND chain = ? AND path = ? AND id > ? AND (inode, size, mtime_ns) <> (?, ?, ?) LIMIT 1;
+
 -- name: release_removals
 -- Origins that are at all their destinations by now, each of which, where that is asked for, could say what arrived; what waits
 -- for that is `due` in the far future.

@@ -10,7 +10,15 @@ from typing import Any
 from trollmoves.bus.addresses import own_address
 from trollmoves.config.moves import MoveSettings
 from trollmoves.config.targets import root_of
-from trollmoves.errors import ConfigurationError, DestinationInvalid, MalformedMessage, MissingLibrary, MoveError, OriginChanged
+from trollmoves.errors import (
+    ConfigurationError,
+    DestinationInvalid,
+    MalformedMessage,
+    MissingLibrary,
+    MoveError,
+    OriginChanged,
+    TemporaryError,
+)
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import Envelope, decode, moment
@@ -147,9 +155,16 @@ class Moving(Deliveries):
         self.end(row, NO_MORE, [("add_file", fresh), ("add_packed", packed)] if fresh else [], state=State.COVERED)
 
     def verdict(self, flight: Flight, error: MoveError) -> tuple[State, float | None]:
-        if isinstance(error, OriginChanged):  # the watcher tells of the new content, which goes in its place
-            return State.COVERED, None
-        return super().verdict(flight, error)
+        if not isinstance(error, OriginChanged):
+            return super().verdict(flight, error)
+        if self._has_newer(flight.row):
+            return State.COVERED, None  # the new content goes in its place
+        # The watcher may still tell of new content; without any (a link leads to the file now) nothing else is delivered.
+        return super().verdict(flight, TemporaryError(str(error)))
+
+    def _has_newer(self, row: Any) -> bool:
+        content = (row["identity"], self.name, row["path"], row["id"], row["inode"], row["size"], row["mtime_ns"])
+        return self._journal.find_one("newer_content", content) is not None
 
     def tell_failure(self, flight: Flight, error: str, *, final: bool) -> None:
         if final and error != TOO_LONG:  # of those the alarm says how many there are
