@@ -14,12 +14,14 @@ from tests.integration.requesting import ENVELOPE, Scene
 from tests.support.eventually import eventually, never
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
 from trollmoves.bus.requesting import new_request
-from trollmoves.messages import EXTENSION, Message
+from trollmoves.messages import EXTENSION, Message, decode
+
+BLIND = FtpScript(unknown={"SIZE", "MLST", "MLSD"})
 
 
 @contextmanager
-def serving(root: Path, delete: str) -> Iterator[Scene]:
-    with Network(root, server_options={"delete": delete, "remove_delay": "0.5"}) as network:
+def serving(root: Path, delete: str, **options: str) -> Iterator[Scene]:
+    with Network(root, server_options={"delete": delete, "remove_delay": "0.5", **options}) as network:
         scene = Scene(network)
         try:
             yield scene
@@ -115,8 +117,7 @@ def test_who_was_not_served_cannot_confirm(tmp_path: Path, delete: str) -> None:
 
 
 def test_what_a_destination_cannot_vouch_for_is_removed_for_no_confirmation(tmp_path: Path) -> None:
-    script = FtpScript(unknown={"SIZE", "MLST", "MLSD"})
-    with ScriptedFtpServer(tmp_path / "ftp", script) as server, serving(tmp_path, "first") as scene:
+    with ScriptedFtpServer(tmp_path / "ftp", BLIND) as server, serving(tmp_path, "first") as scene:
         place = f"ftp://reader:a%20secret%3Aword@127.0.0.1:{server.port}/"
         blind, seen = scene.announced("blind.bin"), scene.announced("seen.bin")
         request = new_request()
@@ -131,3 +132,31 @@ def test_what_a_destination_cannot_vouch_for_is_removed_for_no_confirmation(tmp_
         assert "secret" not in scene.server.output()
         delivered(scene, blind, "recv@two/b")
         eventually(lambda: not is_there(scene, "blind.bin"), message="somebody else has it for sure")
+
+
+OURS = {"client": "recv@one/a", "group": "us"}
+
+
+@pytest.mark.parametrize(("served", "acks"), [
+    pytest.param({}, {}, id="upstream"), pytest.param(OURS, OURS, id="ours"), pytest.param(OURS, {}, id="no name, same machine"),
+    pytest.param(OURS, {"client": "recv@one/b", "group": "us"}, id="same group")])
+def test_an_ack_vouches_for_no_destination_that_cannot(tmp_path: Path, served: dict[str, str], acks: dict[str, str]) -> None:
+    """Not of an upstream client that was served, nor of one whose acks are trusted; what is too old goes."""
+    with ScriptedFtpServer(tmp_path / "ftp", BLIND) as server, serving(
+            tmp_path, "first", trusted_acks="127.0.0.1", delete_after="10") as scene:
+
+        def ask_as(who: dict[str, str], kind: str, announcement: Message) -> None:
+            said = {**announcement.extension, **who, "request": new_request()}
+            data = {**announcement.fields, "destination": f"ftp://reader:a%20secret%3Aword@127.0.0.1:{server.port}/",
+                    **({EXTENSION: said} if who else {})}
+            reply = ask(scene.network.request_ports[0], ENVELOPE.encode(announcement.subject, kind, data))
+            assert reply is not None
+            assert decode(reply).type != "err", reply
+        blind, unserved = scene.announced("blind.bin"), scene.announced("unserved.bin")
+        ask_as(served, "push", blind)
+        ask_as(acks, "ack", blind)
+        ask_as(acks, "ack", unserved)
+        eventually(lambda: not is_there(scene, "unserved.bin"), message="what it has from elsewhere goes")
+        never(lambda: not is_there(scene, "blind.bin"), 3.0, message="it goes although nobody could say that it arrived")
+        assert (server.root / "blind.bin").exists()
+        eventually(lambda: not is_there(scene, "blind.bin"), message="it is too old")

@@ -249,10 +249,14 @@ SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_gr
 
 -- name: confirmations
 -- Who has a file for good: of our clients those that confirmed it, of upstream's those that it was delivered to. Where the
--- destination could not say what arrived, nobody has.
-SELECT client, consumer_group, spare, peer, time FROM transfers
-WHERE file = ? AND (state = 'acknowledged' OR (state = 'moved' AND consumer_group = ''))
-  AND coalesce(receipt, '') NOT LIKE '%"verified":"none"%';
+-- destination could not say what arrived (blind), nobody has, and a mere ack (without receipt) of who was served so, or of another
+-- one of its group, knows no more.
+WITH moves AS (SELECT *, coalesce(receipt, '') LIKE '%"verified":"none"%' AS blind FROM transfers WHERE file = ?)
+SELECT client, consumer_group, spare, peer, time FROM moves
+WHERE (state = 'acknowledged' OR (state = 'moved' AND consumer_group = '')) AND NOT blind
+  AND (receipt IS NOT NULL OR NOT EXISTS (
+    SELECT 1 FROM moves AS other WHERE other.blind AND (moves.client IN (other.client, other.peer)
+                                                        OR moves.consumer_group = nullif(other.consumer_group, ''))));
 
 -- name: consumers
 -- The primaries of our kind that were served since a time.
