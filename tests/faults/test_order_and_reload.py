@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.checker import content_at, rows
 from tests.faults.network import Network, Recorder
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, never
 
 
 @pytest.mark.slow
@@ -50,6 +50,26 @@ def test_a_reload_while_the_journal_cannot_be_written_forgets_nothing(tmp_path: 
         network.settle(90)
         assert network.stop() == [0, 0]
         network.check()
+
+
+def test_after_an_unclean_end_the_last_deliveries_are_looked_at_once_and_not_at_each_reload(tmp_path: Path) -> None:
+    with Network(tmp_path, killed=True) as network:
+        network.begin()
+        network.write("one.bin", b"1" * 1000)
+        network.settle()
+        server, delivered = network.servers[0], network.destination / "one.bin"
+        server.kill()
+        with closing(sqlite3.connect(network.server_journal())) as connection, connection:
+            connection.execute("UPDATE meta SET value = 'another boot' WHERE name = 'boot'")
+        delivered.unlink()
+        server.start().wait_for("one.bin had not survived the power loss")
+        delivered.unlink()  # now its consumer has taken it
+        mark = server.mark()
+        network.server_options["max_request_size"] = "2000000"
+        network.write_server_config()
+        server.wait_for(r"\[send\] watches", since=mark)
+        never(delivered.exists, 3.0, message="it is delivered again")
+        assert "uncleanly" not in server.output(mark)
 
 
 @pytest.mark.slow

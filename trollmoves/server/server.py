@@ -90,6 +90,8 @@ class Server(Service):
         self._started = time.monotonic()
         self._chains: dict[str, RunningChain] = {}
         self._wanted: dict[str, ServerSettings] = {}
+        self._verified: set[str] = set()
+        """Sections whose last deliveries need not be looked at (again) for an unclean end of the machine."""
         self.recent = Recent()
         self._serving: dict[int, Serving] = {}
         self._small = SmallMoves(self.loop)
@@ -164,9 +166,15 @@ class Server(Service):
         else:
             chain = Chain(settings, announcer, self.journal, self.loop, self.workers, polling=self._polling,
                           backlog=self._backlog)
-        if self.journal.unclean_boot and settings.fsync != "always":
-            Verifying(settings.name, chain.served.pushing, self.journal, self.workers).start()
+        self._verify(settings, chain.served)
         return chain
+
+    def _verify(self, settings: ServerSettings, served: Served) -> None:
+        """After an unclean end of the machine look again at what the section delivered last. Once: by the time it is changed,
+        its consumers may have taken that away."""
+        if self.journal.unclean_boot and settings.name not in self._verified and settings.fsync != "always":
+            Verifying(settings.name, served.pushing, self.journal, self.workers).start()
+        self._verified.add(settings.name)
 
     def _start_again(self, settings: ServerSettings, complaint: str) -> None:
         if self._wanted.get(settings.name) is settings and settings.name not in self._chains and not self.draining:
