@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tests.faults.checker import rows
 from tests.integration.hostile import Peer, Victim, text
 from tests.support.eventually import eventually
 from trollmoves.errors import MoveError
+from trollmoves.messages import EXTENSION, decode
 from trollmoves.server.beneath import Announced, opened
 
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -471,6 +474,24 @@ def victim_and_peer(root: Path, **options: str) -> Iterator[tuple[Victim, Peer]]
             yield victim, peer
     finally:
         victim.close()
+
+
+def test_a_malformed_group_of_pushes_harms_no_other_group_that_comes_with_it(tmp_path: Path) -> None:
+    with victim_and_peer(tmp_path) as (victim, honest), Peer(victim.port) as stranger:
+        assert " pong " in stranger.ask(text("ping"))
+        epoch = decode(honest.ask(text("ping", {EXTENSION: {"version": 1}})).encode()).extension["epoch"]
+        (offset,), = rows(victim.journal, "SELECT max(position) FROM announcements")
+        target = victim.allowed / "grouped"
+        said = {"version": 1, "epoch": epoch, "pushes": [[offset, "r:honest"]], "client": "me", "group": "us"}
+        os.kill(victim.program.pid, signal.SIGSTOP)
+        stranger.send(text("push", {EXTENSION: {"version": 1, "pushes": "nonsense"}}))
+        honest.send(text("push", {"destination": f"file://{target}/", EXTENSION: said}))
+        time.sleep(0.5)  # both are there when it goes on
+        os.kill(victim.program.pid, signal.SIGCONT)
+        result, = decode(str(honest.receive()).encode()).extension["results"]
+        assert result.get("state") == "delivered", result
+        assert (target / "gold.bin").exists()
+        assert "pushes must be a list" in str(stranger.receive())
 
 
 def test_one_host_cannot_take_all_the_room_for_requests(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.leases import UNCONTESTED
 from trollmoves.bus.replaying import Replaying
-from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced
+from trollmoves.errors import Busy, DestinationInvalid, JournalError, MoveError, NotAnnounced
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -140,8 +140,12 @@ class Serving:
         self._looked_up |= {row["id"] for row in rows}
 
     def _offsets_of(self, message: Message) -> list[int]:
+        """The positions in our journal that a request names; none of one that gets an error when its turn comes."""
         if GROUP in message.extension:
-            return [offset for offset, _ in group(message)]
+            try:
+                return [offset for offset, _ in group(message)]
+            except DestinationInvalid:
+                return []
         offset = self._offset_of(message)
         return [] if offset is None else [offset]
 
@@ -203,7 +207,7 @@ class Serving:
         for offset, request in group(message):
             waiter = Waiter(asker, message, now, request, consumer, True, at_once)
             try:
-                row = self._rows.get(offset)
+                row = self._announced_at(offset)
                 if row is None or row["chain"] not in self.chains or message.extension.get("epoch") != self._journal.epoch:
                     raise NotAnnounced(f"announcement {offset} not reachable")
                 reply = self._push_one(row, self.chains[row["chain"]], waiter)
@@ -286,7 +290,7 @@ class Serving:
         offset, uris = self._offset_of(message), uris_of(message.fields)
         identity = identity_of(message.fields)
         if offset is not None:
-            row = self._rows.get(offset) or self._journal.find_one("announced_at", (offset,))
+            row = self._announced_at(offset)
             if row is not None and row["identity"] == identity and row["chain"] in self.chains and is_about(row, uris):
                 newest = row if request_id(message) else self._newest(identity, uris)
                 return newest or row, self.chains[row["chain"]]
@@ -294,6 +298,10 @@ class Serving:
         if row is None:
             raise NotAnnounced(f"{(local_path(uris[0]) if uris else message.subject)[:LONGEST_TEXT]} not reachable")
         return row, self.chains[row["chain"]]
+
+    def _announced_at(self, offset: int) -> Any | None:
+        """The journal's row of what was announced at that position; asked for alone where it was not found with the others."""
+        return self._rows.get(offset) or self._journal.find_one("announced_at", (offset,))
 
     def _newest(self, identity: str, uris: tuple[str, ...]) -> Any | None:
         rows = self._journal.find("files_named", (identity,))
