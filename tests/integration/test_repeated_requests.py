@@ -156,3 +156,36 @@ def test_a_move_that_is_cancelled_ends_and_leaves_nothing(tmp_path: Path) -> Non
             assert not cancelled(scene, request)()
         finally:
             scene.close()
+
+
+@pytest.mark.parametrize("more", [{}, {"client": "partner", "priority": 1}], ids=["the same client", "its spare"])
+@pytest.mark.parametrize("queued", [True, False], ids=["queued", "under way"])
+def test_who_asks_for_what_was_cancelled_gets_it(tmp_path: Path, queued: bool, more: dict[str, Any]) -> None:
+    """Who cancelled it is told so; who comes after that is not, whether bytes moved already or not."""
+    with Network(tmp_path, server_options={"bandwidth_per_host": "100k", "transfers_per_host": "1"}) as network:
+        scene = Scene(network, silence=60.0)
+        try:
+            replies: dict[str, Message | None] = {}
+
+            def asks(who: str, announcement: Message, request: str, **said: Any) -> None:
+                scene.requester.ask(request, announcement.subject, "push", scene.push(announcement, request, **said),
+                                    lambda reply: replies.update({who: reply}))
+
+            def turns(*who: str) -> bool:
+                scene.loop.turn(0.05)
+                return all(name in replies for name in who)
+            if queued:
+                asks("somebody", scene.announced("before.bin", 200_000), new_request(), client="somebody", group="others")
+                eventually(lambda: turns() or any(network.destination.iterdir()), message="something moves before it")
+            announcement, first = scene.announced("a.bin", 400_000), new_request()
+            asks("first", announcement, first)
+            eventually(lambda: turns() or queued or any(network.destination.iterdir()), message="bytes move")
+            eventually(cancelled(scene, first))
+            asks("second", announcement, new_request(), **more)
+            eventually(lambda: turns("first", "second"), 20, interval=0.0)
+            told = [(reply.type, reply.extension.get("code")) for who in ("first", "second") if (reply := replies[who])]
+            assert told[0] == ("err", "cancelled")
+            assert told[1] in (("file", None), ("err", "busy")), "busy where it had ended when it was asked for"
+            assert scene.outcome(announcement, new_request(), **more).type == "file"
+        finally:
+            scene.close()

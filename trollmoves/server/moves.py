@@ -134,6 +134,7 @@ class Moves:
             self._by_request[waiter.request] = moving.push.transfer
 
     def wait(self, moving: Moving, waiter: Waiter) -> None:
+        moving.cancelled = False  # who cancelled it is told already, and wants nothing from who comes after
         if moving.lease is not None and moving.lease.claim(waiter.consumer.client, waiter.request, time.monotonic()):
             moving.consumer, moving.request = waiter.consumer, waiter.request
         moving.waiters.append(waiter)
@@ -211,6 +212,8 @@ class Moves:
             moving.waiters.remove(waiter)
             self._held.add(waiter.asker.address, -moving.weight_of(waiter))
             self.tell_error(waiter, Cancelled("cancelled"))
+        if moving.lease is not None and moving.lease.request == request:
+            moving.lease.expires = time.monotonic()  # another member of its group need not wait for it
         moving.cancelled = not moving.requests and not moving.waiters
         return True
 
@@ -291,8 +294,10 @@ class Moves:
         for moving, outcome in ended:
             waiters = self._forget(moving)
             if isinstance(outcome, MoveError):
+                # Who waits for what was cancelled came when it had ended already.
+                error = Busy("that move was cancelled; ask again", 1.0) if isinstance(outcome, Cancelled) else outcome
                 for waiter in waiters:
-                    self.tell_error(waiter, outcome)
+                    self.tell_error(waiter, error)
                 if moving.lease is not None:
                     self.sharing.failed(moving.push.transfer)
             elif moving.lease is None:

@@ -1,0 +1,112 @@
+"""Who waits for a move, and what they are told when it is over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trollmoves.bus import Asker, Loop
+from trollmoves.config.reading import read_server_config
+from trollmoves.errors import Cancelled
+from trollmoves.journal import Journal
+from trollmoves.messages import EXTENSION, Envelope, Message, decode
+from trollmoves.movers.sessions import Sessions
+from trollmoves.server.moves import Moves
+from trollmoves.server.pushing import Push, Pushing
+from trollmoves.server.removing import Removing
+from trollmoves.server.replies import Replies
+from trollmoves.server.requests import Waiter, members
+from trollmoves.server.small_moves import SmallMoves
+from trollmoves.server.transfer import Moving, Served
+from trollmoves.uris import parse_destination
+from trollmoves.workers import Work, Workers
+
+ENVELOPE = Envelope("somebody@here")
+
+
+class Held(Workers):
+    """Workers that do nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda calls: None, lambda error: None, 0)
+        self.work: list[Work] = []
+
+    def submit(self, work: Sequence[Work]) -> None:
+        self.work += work
+
+
+class Bench:
+    """Moves whose work is done, and whose journal is written, when the test says so."""
+
+    def __init__(self, root: Path):
+        config = root / "server.ini"
+        config.write_text(f"[one]\norigin = {root}/{{a}}\ntopic = /t\nrequest_port = 9094\nbandwidth_per_host = 1M\n")
+        settings, roots = read_server_config(config).chains["one"], (str(root),)
+        self.loop, self.workers = Loop(), Held()
+        self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self.journal = Journal(root / "journal", self.calls.extend, lambda error: None)
+        self.told: list[Message] = []
+        self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), Replies(ENVELOPE),
+                           lambda asker, raw: self.told.append(decode(raw)))
+        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, self.journal, self.loop))
+        self.file = {"path": os.fsencode(root / "a"), "device": 0, "inode": 0, "size": 1000, "mtime_ns": 0}
+
+    def start(self, waiter: Waiter) -> Moving:
+        """A move that *waiter* asks for, on its way to a worker."""
+        destination = parse_destination("file://localhost/in/")
+        push = Push("0123456789abcdef", members(waiter.message, self.file), destination, (), waiter.asker.address, 1)
+        moving = Moving(push, 1, self.served, 1000, waiter.message, waiter.request, False, waiter.consumer, [])
+        self.moves.start(moving, waiter)
+        self.moves.submit()
+        return moving
+
+    def write(self) -> None:
+        """Have the journal write what was noted, and those told who wait for that."""
+        while self.calls:
+            call, arguments = self.calls.pop(0)
+            call(*arguments)
+
+    def close(self) -> None:
+        self.journal.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def asks(request: str) -> Waiter:
+    said = {"request": request, "client": "me", "group": "us"}
+    message = decode(ENVELOPE.encode("/t", "push", {"uid": "a", "uri": "/a", EXTENSION: said}))
+    return Waiter.of(Asker(b"peer", "127.0.0.1"), message, 0.0)
+
+
+def ended(bench: Bench) -> Cancelled:
+    """How the worker ends what was cancelled."""
+    with pytest.raises(Cancelled) as found:
+        bench.workers.work[0].run(Sessions())
+    return found.value
+
+
+@pytest.mark.parametrize("when", ["before the loop knows", "before it is written"])
+def test_who_asks_for_what_was_cancelled_and_has_ended_may_ask_again(bench: Bench, when: str) -> None:
+    moving = bench.start(asks("r:first"))
+    assert bench.moves.cancel("r:first")
+    error = ended(bench)
+    if when == "before the loop knows":
+        bench.moves.join(moving, asks("r:second"))
+    bench.workers.work[0].done(error)
+    if when == "before it is written":
+        bench.moves.join(moving, asks("r:second"))
+    bench.loop.turn(0.0)
+    bench.write()
+    told = {reply.extension["request"]: (reply.extension["code"], reply.extension["permanent"]) for reply in bench.told}
+    assert told == {"r:first": ("cancelled", True), "r:second": ("busy", False)}
+    assert not len(bench.moves)
