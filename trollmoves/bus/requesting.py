@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -51,6 +51,8 @@ LINGER = 1000
 """Milliseconds for the last words to a provider to leave."""
 WAITING = ("moving", "held")
 """What a peer says of a request whose outcome is yet to come: bytes move, or another member of the group has it."""
+PUSHES = "pushes"
+"""Key in the extension of a message with many requests: pairs of a position and the id of a request."""
 MOST_POLLED = 500
 ID_BYTES = 18
 IDS_AT_ONCE = 64
@@ -108,7 +110,7 @@ class Requester:
         self._where = Whereabouts(loop.names, host, self.repeat)
         self._to_poll: list[str] = []
         """Grouped requests of which is asked, all at once, how they stand; and (below) those that the peer does not know."""
-        self._unknown: list[Outstanding] = []
+        self._unknown: list[str] = []
         self._connect()
 
     def __len__(self) -> int:
@@ -131,8 +133,8 @@ class Requester:
 
     def ask_group(self, subject: str, kind: str, data: Mapping[str, Any],
                   requests: Mapping[str, tuple[Message, Answered, Progress | None]]) -> None:
-        """Many requests in one message, whose extension lists their ids. Each is answered by itself, as if it had been asked with
-        the message given for it."""
+        """Many requests in one message, whose extension lists them in `pushes`: pairs of a position and an id. Each is answered
+        by itself, as if it had been asked with the message given for it."""
         raw = self._envelope.encode(subject, kind, data)
         if not self._outstanding:
             self._heard = time.monotonic()
@@ -165,7 +167,7 @@ class Requester:
             self.repeat()
             self._heard = heard  # it is no less silent for that
         else:
-            self._send_again([waiting for waiting in self._outstanding.values()
+            self._send_again([request for request, waiting in self._outstanding.items()
                               if waiting.deadline is None and now - waiting.since > lost])
 
     def _give_up(self) -> None:
@@ -183,15 +185,26 @@ class Requester:
         self._heard = self._repeated = time.monotonic()
         self._disconnect()
         self._connect()
-        self._send_again(self._outstanding.values())
+        self._send_again(self._outstanding)
 
-    def _send_again(self, outstanding: Iterable[Outstanding]) -> None:
-        raws: dict[bytes, None] = {}
-        for waiting in outstanding:
+    def _send_again(self, requests: Iterable[str]) -> None:
+        """Of a group only these *requests*: others of it are over, and what they asked for may have been had by another since."""
+        groups: dict[bytes, list[str]] = {}
+        for request in requests:
+            waiting = self._outstanding[request]
             waiting.since = time.monotonic()
-            raws[waiting.raw] = None  # a group is sent once
-        for raw in raws:
-            self._send(raw)
+            if waiting.message is None:
+                self._send(waiting.raw)
+            else:
+                groups.setdefault(waiting.raw, []).append(request)
+        for raw, left in groups.items():
+            self._send(self._part_of(raw, set(left)))
+
+    def _part_of(self, raw: bytes, requests: Container[str]) -> bytes:
+        """The message *raw* of a group, with only some of its *requests*."""
+        group = decode(raw)
+        pushes = [push for push in group.extension[PUSHES] if push[1] in requests]
+        return self._envelope.encode(group.subject, group.type, {**group.fields, EXTENSION: {**group.extension, PUSHES: pushes}})
 
     def _send(self, raw: bytes) -> None:
         if self._socket is None:
@@ -216,7 +229,7 @@ class Requester:
         again, self._connected = count_waiting(self._connections) > (0 if self._connected else 1), True
         if again and self._outstanding:
             logger.debug("connected to %s:%d again: %d requests are repeated", *self._place, len(self._outstanding))
-            self._send_again([waiting for waiting in self._outstanding.values() if waiting.deadline is None])
+            self._send_again([request for request, waiting in self._outstanding.items() if waiting.deadline is None])
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -290,13 +303,13 @@ class Requester:
             waiting.polling = False
             if not self._unknown:
                 self._loop.call(self._send_unknown)
-            self._unknown.append(waiting)
+            self._unknown.append(request)
             return False
         return True
 
     def _send_unknown(self) -> None:
         unknown, self._unknown = self._unknown, []
-        self._send_again(unknown)
+        self._send_again([request for request in unknown if request in self._outstanding])
 
     def _poll(self, request: str, waiting: Outstanding) -> None:
         """The move takes long, or somebody else has it: ask for the outcome by the request's id alone."""

@@ -118,6 +118,32 @@ def test_a_request_that_got_lost_is_asked_again_while_others_are_answered(provid
     loop.close()
 
 
+@pytest.mark.parametrize("again", ["on a new connection", "when it may be lost"])
+def test_what_is_over_is_not_asked_again_with_its_group(provider: Provider, again: str) -> None:
+    """What failed may have been had by another request since, and published."""
+    loop = Loop()
+    requester = Requester(loop, ENVELOPE, "127.0.0.1", provider.port, silence=3.0)
+    outcomes: list[Message | None] = []
+    message = decode(ENVELOPE.encode("/a", "file", {"uid": "a"}))
+    group = {"destination": "file:///in/", EXTENSION: {"epoch": EPOCH, "pushes": [[1, "r:1"], [2, "r:2"], [3, "r:3"]]}}
+    requester.ask_group("/a", "push", group, {f"r:{number}": (message, outcomes.append, None) for number in (1, 2, 3)})
+
+    def taken() -> Any:  # the next message, when it is there
+        return provider.socket.poll(0) and provider.socket.recv_multipart()
+    identity, _, raw = turning(loop, taken)
+    results = {EXTENSION: {"results": [{"request": "r:2", "error": "full", "code": "dest_full", "permanent": False}]}}
+    provider.socket.send_multipart([identity, b"", ENVELOPE.encode("/a", "results", results)])
+    turning(loop, lambda: outcomes)
+    if again == "on a new connection":
+        requester.repeat()
+    repeated = decode(turning(loop, lambda: requester.sweep() or taken())[-1])
+    assert repeated.extension == {"epoch": EPOCH, "pushes": [[1, "r:1"], [3, "r:3"]]}
+    assert (repeated.subject, repeated.type, repeated.fields["destination"]) == ("/a", "push", "file:///in/")
+    assert decode(raw).extension["pushes"][1] == [2, "r:2"]
+    requester.close()
+    loop.close()
+
+
 def test_nobody_makes_us_keep_an_endless_subscription() -> None:
     loop, context = Loop(), zmq.Context()
     publisher = Publisher(loop, 0, address="127.0.0.1")
