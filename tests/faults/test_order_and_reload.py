@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checker import content_at, rows
-from tests.faults.network import Network, Recorder
+from tests.faults.network import Network, Recorder, section
 from tests.support.eventually import eventually, never
 
 
@@ -113,4 +113,29 @@ def test_a_publication_that_waited_for_subscribers_and_was_not_sent_is_no_repeti
         marked = {data["uid"] for data in network.recorder.files() if data["trollmoves"].get("redelivered")}  # type: ignore[attr-defined]
         assert marked == {"sent.bin"}
         network.settle()
+        network.check()
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_back_with_a_mistake_in_one_section_costs_its_clients_nothing(tmp_path: Path) -> None:
+    """Its port is open, for another section: what the one with the mistake announced can be asked for when that is mended."""
+    network = Network(tmp_path)
+    with network:
+        (tmp_path / "other").mkdir()
+        other = {"origin": f"{tmp_path}/other/{{name}}.bin", "topic": "/other", "request_address": "127.0.0.1",
+                 "request_port": str(network.request_ports[0]), "listen_address": "127.0.0.1"}
+        network.write_server_config(more=section("other", other))
+        network.begin()
+        assert network.client.stop() == 0
+        network.write_many(3, "meanwhile")
+        eventually(lambda: rows(network.server_journal(), "SELECT count(*) FROM announcements")[0][0] == 8)
+        assert network.servers[0].stop() == 0
+        whole = network.server_config().read_text()
+        network.server_config().write_text(whole.replace("topic = ", "remove_delay = soon\ntopic = ", 1))
+        network.servers[0].start()
+        network.client.start()
+        network.client.wait_for(r"is not served now \(again in")
+        network.server_config().write_text(whole)
+        network.settle(60)
+        assert network.stop() == [0, 0]
         network.check()

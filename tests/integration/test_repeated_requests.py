@@ -189,3 +189,32 @@ def test_who_asks_for_what_was_cancelled_gets_it(tmp_path: Path, queued: bool, m
             assert scene.outcome(announcement, new_request(), **more).type == "file"
         finally:
             scene.close()
+
+
+def grouped(scene: Scene, announcement: Message, request: str) -> dict[str, Any]:
+    said = {"version": 1, "epoch": announcement.extension["epoch"], "pushes": [[announcement.extension["offset"], request]],
+            "client": "me", "group": "us"}
+    return {"destination": f"file://localhost{scene.network.destination}/", EXTENSION: said}
+
+
+@pytest.mark.parametrize("form", [Scene.push, grouped], ids=["alone", "in a group"])
+def test_what_a_section_announced_is_not_refused_for_good_while_the_section_is_not_served(
+        scene: Scene, form: Callable[..., dict[str, Any]]) -> None:
+    """Whoever was told that nobody announced it would give it up, and the section comes back."""
+    network, port = scene.network, scene.network.request_ports[0]
+    announcement = scene.announced("a.bin")
+    network.origins[0].parent.joinpath("other").mkdir()
+    config = network.server_config()
+    whole = config.read_text()
+    config.write_text(whole.replace("[send]", "[other]").replace(str(network.origins[0]), f"{network.origins[0].parent}/other"))
+    scene.server.wait_for(r"\[other\] watches")
+
+    def told() -> dict[str, Any]:
+        reply = ask(port, ENVELOPE.encode(announcement.subject, "push", form(scene, announcement, new_request())))
+        assert reply is not None
+        said = decode(reply).extension
+        return dict(said["results"][0] if "results" in said else said)
+    refused = told()
+    assert (refused["code"], refused["permanent"]) == ("busy", False)
+    config.write_text(whole)
+    eventually(lambda: told().get("state") == "delivered", message="the section is served again")

@@ -208,9 +208,9 @@ class Serving:
             waiter = Waiter(asker, message, now, request, consumer, True, at_once)
             try:
                 row = self._announced_at(offset)
-                if row is None or row["chain"] not in self.chains or message.extension.get("epoch") != self._journal.epoch:
+                if row is None or message.extension.get("epoch") != self._journal.epoch:
                     raise NotAnnounced(f"announcement {offset} not reachable")
-                reply = self._push_one(row, self.chains[row["chain"]], waiter)
+                reply = self._push_one(row, self._chain_of(row), waiter)
                 assert reply is None  # answers to grouped requests go together
             except MoveError as error:
                 self._log_refusal(asker, message, error)
@@ -286,7 +286,7 @@ class Serving:
             raise Busy("that move has just failed; ask again", 1.0)
 
     def _find(self, message: Message) -> tuple[Any, Served]:
-        """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`."""
+        """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`, or `Busy` (see `_chain_of`)."""
         offset, uris = self._offset_of(message), uris_of(message.fields)
         identity = identity_of(message.fields)
         if offset is not None:
@@ -297,15 +297,24 @@ class Serving:
         row = self._newest(identity, uris)
         if row is None:
             raise NotAnnounced(f"{(local_path(uris[0]) if uris else message.subject)[:LONGEST_TEXT]} not reachable")
-        return row, self.chains[row["chain"]]
+        return row, self._chain_of(row)
+
+    def _chain_of(self, row: Any) -> Served:
+        """Raises `Busy` while it is not served: its section may be back when a mistake in it is mended, or its start succeeds.
+        (Who asks for what a section announced that was removed for good asks until the file expires.)"""
+        served = self.chains.get(row["chain"])
+        if served is None:
+            raise Busy(f"section [{row['chain']}] is not served now", 10.0)
+        return served
 
     def _announced_at(self, offset: int) -> Any | None:
         """The journal's row of what was announced at that position; asked for alone where it was not found with the others."""
         return self._rows.get(offset) or self._journal.find_one("announced_at", (offset,))
 
     def _newest(self, identity: str, uris: tuple[str, ...]) -> Any | None:
-        rows = self._journal.find("files_named", (identity,))
-        return next((row for row in rows if row["chain"] in self.chains and is_about(row, uris)), None)
+        """The newest row of that name and place, of a chain that is served if there is one."""
+        rows = sorted(self._journal.find("files_named", (identity,)), key=lambda row: row["chain"] not in self.chains)
+        return next((row for row in rows if is_about(row, uris)), None)
 
     def _log_refusal(self, asker: Asker, message: Message, error: MoveError) -> None:
         self._moves.refusals.say(asker.address, "refused %s of %s: %s", message.type, asker.address, shown(error))
