@@ -18,6 +18,7 @@ from typing import Any
 
 from trollmoves.attention.dead_letters import DeadLetters
 from trollmoves.attention.expecting import Expecting
+from trollmoves.attention.left_over import LeftOver
 from trollmoves.attention.orders import Orders
 from trollmoves.bus import Loop
 from trollmoves.bus.sockets import end_context, message_version
@@ -73,6 +74,7 @@ class Service:
         self._orders = Orders(self.journal, self)
         self._dead_letters = DeadLetters(self.journal)
         self._expecting = Expecting(self.journal)
+        self._left_over = LeftOver(self.journal)
         self._draining = self._nudging = False
         self.journal.write([("close_circuits", [()])])
         circuits_of_this_process().tell_by(lambda opened: self.loop.call(self._note_circuit, opened))
@@ -146,10 +148,11 @@ class Service:
         self._listen_to_signals()
         try:
             self.apply(configuration)
-            self._follow_expectations(configuration)
+            self._attend_to(configuration)
             self._config_watch.start()
             self._cleaning.start()
             self.loop.every(CHECK_JOURNAL, self.journal.check)
+            self.loop.every(CHECK_JOURNAL, self._left_over.look)
             self.loop.first = Leaps(self.journal, self.clock_leapt).check
             self.loop.every(ATTEND, self._attend)
             self.loop.every(TRIM_EVERY, Trimming().trim)
@@ -179,7 +182,7 @@ class Service:
             return
         logger.info("reloading %s", self._config_file)
         self.apply(configuration)
-        self._follow_expectations(configuration)
+        self._attend_to(configuration)
 
     def _attend(self) -> None:
         """All at one time, so that an idle process wakes up once for them."""
@@ -187,10 +190,13 @@ class Service:
         self._expecting.look()
         self._dead_letters.look()
 
-    def _follow_expectations(self, configuration: Configuration[Any]) -> None:
+    def _attend_to(self, configuration: Configuration[Any]) -> None:
+        """Alarms are about what is configured."""
         self._expecting.follow({name: chain.expect for name, chain in configuration.chains.items()}, configuration.broken)
+        sections = configuration.chains.keys() | configuration.broken
+        self._left_over.follow(sections)
         for alarm in self.journal.alarms.open(SILENT):
-            if alarm.chain and alarm.chain not in configuration.chains and alarm.chain not in configuration.broken:
+            if alarm.chain and alarm.chain not in sections:
                 self.journal.alarms.clear(alarm.chain, SILENT, alarm.about, "its section is configured no more")
 
     def _look_after_queue(self) -> None:

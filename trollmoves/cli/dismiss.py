@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from trollmoves.cli.common import run_program
-from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_for_files
+from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_dismissal
 from trollmoves.cli.places import add_journal_arguments, journals
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.uid or options.all:
-        count = order_for_files(options, "dismiss", waiting=False)
+        count = order_dismissal(options)
         if not count and options.uid:
             raise TrollmovesError(f"no file {', '.join(options.uid)} was given up")
         print(f"{count} file(s) dismissed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,15 @@ def add_chain_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chain", metavar="SECTION", default=None, help="only those of this section (or target)")
 
 
-def found_files(reader: Reader, options: argparse.Namespace, *, waiting: bool) -> list[Any]:
-    """The files that *options* mean: those given up, and those *waiting* for another try; newest first in each section."""
+def found_files(reader: Reader, options: argparse.Namespace, *, waiting: bool, left_over: bool = False) -> list[Any]:
+    """The files that *options* mean: those given up, those *waiting* for another try, and those *left over*, whose section is
+    configured no more; newest first in each section."""
     rows = []
     for chain in (row["chain"] for row in reader.find("chains")):
         if options.chain in (None, chain):
             rows += reader.find("dead_letters_of", (chain, MOST_LISTED))
             rows += reader.find("waiting_failures", (chain, MOST_LISTED)) if waiting else []
+            rows += reader.find("unfinished_of", (chain, MOST_LISTED)) if left_over and not reader.is_configured(chain) else []
     return [row for row in rows if not options.uid or {row["identity"], row["key"]} & set(options.uid)]
 
 
@@ -52,18 +55,38 @@ def check_chain(options: argparse.Namespace, places: Sequence[Path]) -> None:
         raise TrollmovesError(f"no journal knows a section {options.chain!r}; there is {', '.join(sorted(known)) or 'none'}")
 
 
-def order_for_files(options: argparse.Namespace, verb: str, *, waiting: bool) -> int:
-    """Order *verb* for the files that *options* mean; how many there are."""
+def order_retry(options: argparse.Namespace) -> tuple[int, dict[str, int]]:
+    """Order that the files that *options* mean are tried again; how many there are, and how many of each section that is
+    configured no more, which nobody would try."""
+    places = journals(options)
+    check_chain(options, places)
+    count, left = 0, Counter[str]()
+    for path in places:
+        with Reader(path) as reader:
+            rows = found_files(reader, options, waiting=True)
+            gone = {chain for chain in {row["chain"] for row in rows} if not reader.is_configured(chain)}
+        left.update(row["chain"] for row in rows if row["chain"] in gone)
+        count += _order(path, "retry", options, [row for row in rows if row["chain"] not in gone])
+    return count, left
+
+
+def order_dismissal(options: argparse.Namespace) -> int:
+    """Order that nothing more is done about the files that *options* mean; how many there are."""
     places = journals(options)
     check_chain(options, places)
     count = 0
     for path in places:
         with Reader(path) as reader:
-            rows = found_files(reader, options, waiting=waiting)
-        for start in range(0, len(rows), AT_ONCE):
-            give(path, verb, options.chain or "", [row["id"] for row in rows[start:start + AT_ONCE]])
-        count += len(rows)
+            rows = found_files(reader, options, waiting=False, left_over=True)
+        count += _order(path, "dismiss", options, rows)
     return count
+
+
+def _order(path: Path, verb: str, options: argparse.Namespace, rows: Sequence[Any]) -> int:
+    """Order *verb* for these files; how many there are."""
+    for start in range(0, len(rows), AT_ONCE):
+        give(path, verb, options.chain or "", [row["id"] for row in rows[start:start + AT_ONCE]])
+    return len(rows)
 
 
 def give(path: Path, verb: str, chain: str, said: Any) -> None:

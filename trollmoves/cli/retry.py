@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 
+from trollmoves.attention.left_over import left_over
 from trollmoves.cli.common import past, run_program
-from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_for_files
+from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_retry
 from trollmoves.cli.places import add_journal_arguments, journals
 from trollmoves.errors import TrollmovesError
 
@@ -37,11 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.since is not None:
         return _ask_again(options)
-    count = order_for_files(options, "retry", waiting=True)
-    if not count and options.uid:
+    count, left = order_retry(options)
+    if not count and not left and options.uid:
         raise TrollmovesError(f"no file {', '.join(options.uid)} has failed (`trollmoves trace` shows what happened to a file)")
+    for section, number in left.items():
+        print(f"trollmoves retry: {left_over(section, number)}", file=sys.stderr)
     print(f"{count} file(s) to be tried again")
-    return 0
+    return 1 if left else 0
 
 
 def _ask_again(options: argparse.Namespace) -> int:

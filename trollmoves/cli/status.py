@@ -70,6 +70,7 @@ def _chain(reader: Reader, chain: str, counts: dict[str, int], now: float) -> di
     failure = reader.find_one("last_failure", (chain,))
     finished = reader.find_one("finished_since", (chain, now - RATE_WINDOW))[0]
     return {
+        "configured": reader.is_configured(chain),
         "counts": {state.value: counts[state.value] for state in ORDER if state.value in counts},
         "rate": round(finished / RATE_WINDOW, 3),
         "oldest_waiting": None if oldest is None else {"uid": oldest["identity"], "state": oldest["state"],
@@ -104,7 +105,8 @@ def _as_text(report: dict[str, Any]) -> str:
         lines.append("  nothing seen yet")
     for name, chain in report["chains"].items():
         counts = "  ".join(f"{state} {count}" for state, count in chain["counts"].items())
-        lines += [f"  [{name}]  {counts}", f"      rate            {chain['rate']:.1f} files/s over the last minute"]
+        gone = "" if chain["configured"] else "  (not in the configuration)"
+        lines += [f"  [{name}]  {counts}{gone}", f"      rate            {chain['rate']:.1f} files/s over the last minute"]
         if chain["oldest_waiting"]:
             oldest = chain["oldest_waiting"]
             lines.append(f"      oldest waiting  {oldest['uid']} ({oldest['state']}) for {_age(oldest['seconds'])}")

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVENT, GAP, DEAD_LETTERS, SILENT, LATE = "event", "gap", "dead letters", "silent", "late"
+EVENT, GAP, DEAD_LETTERS, SILENT, LATE, LEFT_OVER = "event", "gap", "dead letters", "silent", "late", "left over"
 """Kinds: something that happened; history that a provider no longer has; files that nobody can deliver; a source that says
-nothing; what was expected and did not come."""
+nothing; what was expected and did not come; unfinished files of a section that is configured no more."""
 LASTING = (EVENT, GAP)
 """Kinds that are over only when an operator says so."""
 MOST_OPEN = 1000

@@ -515,11 +515,24 @@ UPDATE files SET state = 'failed', time = :now, due = :now, attempt = 0, revived
 WHERE id = :id AND state IN ('given_up', 'failed');
 
 -- name: dismiss
--- An operator knows of a file that was given up, and wants nothing more of it.
+-- An operator knows of a file that was given up, or whose section is configured no more, and wants nothing more of it.
 UPDATE files SET state = 'covered', time = :now, due = NULL,
                  steps = CASE WHEN length(steps) < 32768 THEN steps
                               ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
-WHERE id = :id AND state = 'given_up';
+WHERE id = :id AND (state = 'given_up' OR (state NOT IN ('published', 'covered') AND chain NOT IN (
+    SELECT value FROM json_each((SELECT value FROM meta WHERE name = 'sections')))));
+
+-- name: unfinished_counts
+-- How many files of each chain somebody has to go on with. What we announced (it has no provider) waits for others, not for us.
+SELECT chain, count(*) AS count FROM files
+WHERE state IN ('seen', 'requested', 'moving', 'publishing', 'failed') OR (state IN ('announced', 'moved') AND provider IS NOT NULL)
+GROUP BY chain;
+
+-- name: unfinished_of
+-- Those of one chain.
+SELECT * FROM files WHERE chain = ? AND (
+    state IN ('seen', 'requested', 'moving', 'publishing', 'failed') OR (state IN ('announced', 'moved') AND provider IS NOT NULL))
+LIMIT ?;
 
 -- name: meta
 SELECT value FROM meta WHERE name = ?;

@@ -13,6 +13,9 @@ from urllib.parse import quote
 from trollmoves.errors import JournalError
 from trollmoves.journal.statements import schema_scripts, statements
 
+SECTIONS = "sections"
+"""Where a process keeps in its journal (`meta`) the names of its configured sections, in JSON."""
+
 
 class Reader:
     """Sees what was committed. Belongs to the thread that made it."""
@@ -47,6 +50,12 @@ class Reader:
             return self._connection.execute(self._sql[query], parameters).fetchone()
         except sqlite3.DatabaseError as error:
             raise JournalError(f"cannot read the journal {self.path}: {error}{self._hint}") from error
+
+    def is_configured(self, chain: str) -> bool:
+        """Whether the process had a section or target *chain* when it read its configuration last. A journal that does not say
+        has all its sections."""
+        row = self.find_one("meta", (SECTIONS,))
+        return row is None or chain in json.loads(row["value"])
 
     def close(self) -> None:
         self._connection.close()
