@@ -26,7 +26,7 @@ from trollmoves.config.reading import Configuration
 from trollmoves.config.reloading import ConfigWatch
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal import Journal
-from trollmoves.journal.alarms import SILENT, Alarm
+from trollmoves.journal.alarms import OF_A_SECTION, Alarm
 from trollmoves.journal.cleaning import Cleaning
 from trollmoves.journal.leaps import Leaps
 from trollmoves.memory import Trimming
@@ -195,9 +195,9 @@ class Service:
         self._expecting.follow({name: chain.expect for name, chain in configuration.chains.items()}, configuration.broken)
         sections = configuration.chains.keys() | configuration.broken
         self._left_over.follow(sections)
-        for alarm in self.journal.alarms.open(SILENT):
+        for alarm in [alarm for kind in OF_A_SECTION for alarm in self.journal.alarms.open(kind)]:
             if alarm.chain and alarm.chain not in sections:
-                self.journal.alarms.clear(alarm.chain, SILENT, alarm.about, "its section is configured no more")
+                self.journal.alarms.clear(alarm.chain, alarm.kind, alarm.about, "its section is configured no more")
 
     def _look_after_queue(self) -> None:
         """See to it that no work waits behind something that hangs."""

@@ -15,6 +15,8 @@ import pytest
 
 from tests.faults.network import Network, section
 from tests.support.eventually import eventually
+from tests.unit.cli.asking import ask
+from trollmoves.journal import Journal
 
 
 @pytest.fixture
@@ -26,6 +28,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs root to mount a small file system")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_status_says_that_the_disk_of_the_journal_is_full(tmp_path: Path, small_disk: Path) -> None:
+    path = small_disk / "j"
+    Journal(path, lambda calls: [called(*arguments) for called, arguments in calls], lambda error: None).close()
+    assert ask("trollmoves", "status", "--journal", path, state=tmp_path).status == 0
+    (small_disk / "filler").write_bytes(bytes(os.statvfs(path).f_bavail * os.statvfs(path).f_frsize - 2**19))
+    answer = ask("trollmoves", "status", "--journal", path, state=tmp_path)
+    assert answer.status == 1 and "the disk of the journal is full" in answer.out
 
 
 def test_a_full_destination_gets_its_file_when_there_is_room(tmp_path: Path, small_disk: Path) -> None:

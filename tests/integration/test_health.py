@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,14 +18,15 @@ from tests.integration.hostile import text
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.programs import Program
+from tests.unit.cli.asking import ask
 
 
 @contextlib.contextmanager
-def server(root: Path, *options: str) -> Iterator[Program]:
+def server(root: Path, *options: str, more: str = "") -> Iterator[Program]:
     """One that watches `root/in`."""
     config = root / "server.ini"
     config.write_text(f"[s]\norigin = {root}/in/{{name}}.bin\ntopic = /t\nrequest_port = {free_port()}\nwatch_interval = 0.2\n"
-                      "settle = 0.3\nrequest_address = 127.0.0.1\nlisten_address = 127.0.0.1\n")
+                      f"settle = 0.3\nrequest_address = 127.0.0.1\nlisten_address = 127.0.0.1\n{more}")
     program = Program.ours("server", "-p", str(free_port()), "--journal", root / "server.journal", *options, config,
                            log=root / "server.log").start()
     try:
@@ -36,6 +38,35 @@ def server(root: Path, *options: str) -> Iterator[Program]:
 
 def announced(root: Path) -> set[str]:
     return {str(row[0]) for row in rows(root / "server.journal", "SELECT identity FROM files")}
+
+
+def alarms(root: Path) -> list[str]:
+    return [str(row[0]) for row in rows(root / "server.journal", "SELECT text FROM alarms WHERE cleared IS NULL")]
+
+
+def test_a_directory_that_cannot_be_seen_is_an_alarm_for_as_long(tmp_path: Path) -> None:
+    with server(tmp_path, "--chain-check-interval", "0.2") as program:
+        eventually(lambda: alarms(tmp_path), message="an alarm")
+        assert alarms(tmp_path) == [f"nothing can come in: directory {tmp_path}/in does not exist"]
+        assert ask("trollmoves", "status", "--journal", tmp_path / "server.journal", state=tmp_path).status == 1
+        (tmp_path / "in").mkdir()
+        eventually(lambda: not alarms(tmp_path), message="the alarm is over")
+        assert program.stop() == 0
+
+
+def test_files_that_cannot_be_announced_are_counted_and_said_once(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    bad = os.fsencode(tmp_path / "in") + b"/b\xff.bin"
+    with server(tmp_path, "--chain-check-interval", "0.2", more="reconcile = 0.2\n") as program:
+        Path(os.fsdecode(bad)).write_bytes(b"1")
+        eventually(lambda: alarms(tmp_path), message="an alarm")
+        assert "1 file(s) match origin and cannot be taken in" in alarms(tmp_path)[0]
+        (tmp_path / "in" / "a.bin").write_bytes(b"1")
+        time.sleep(1.0)  # some looks at everything
+        assert program.output().count("give it a name in UTF-8") == 1
+        os.rename(bad, tmp_path / "in" / "b.bin")
+        eventually(lambda: announced(tmp_path) == {"a.bin", "b.bin"} and not alarms(tmp_path), message="over")
+        assert program.stop() == 0
 
 
 def test_a_directory_that_never_was_there_is_waited_for(tmp_path: Path) -> None:

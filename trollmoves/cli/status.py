@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +20,16 @@ from trollmoves.uris import printable
 ALARMS_SHOWN = 20
 ALARMS_OVER = 20
 """Alarms that are over, in the JSON."""
+ROOM = 2**20
+"""Bytes without which the disk of a journal is full: it may be that no alarm can be written there any more."""
 RATE_WINDOW = 60.0
 """Seconds over which the rate is counted."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="trollmoves status", description="Counts per step, rate, oldest waiting file and last "
-                                     "error of every chain, and alarms. The exit status is 1 while there is an alarm.")
+                                     "error of every chain, and alarms. The exit status is 1 while there is an alarm, "
+                                     "or no room on the disk of a journal.")
     add_journal_arguments(parser)
     options = parser.parse_args(arguments)
     return run_program("trollmoves status", lambda: _run(options))
@@ -34,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     reports = [status(path) for path in journals(options)]
     print(json.dumps(reports, indent=2) if options.json else "\n\n".join(_as_text(report) for report in reports))
-    return 1 if any(report["alarms"] for report in reports) else 0
+    return 1 if any(report["alarms"] or report["disk_full"] for report in reports) else 0
 
 
 def status(path: Path) -> dict[str, Any]:
@@ -46,13 +50,19 @@ def status(path: Path) -> dict[str, Any]:
         for row in reader.find("counts"):
             counts.setdefault(row["chain"], {})[row["state"]] = row["count"]
         chains = {chain: _chain(reader, chain, found, now) for chain, found in sorted(counts.items())}
-        return {"journal": str(path), "running": is_running(path), "time": now, "chains": chains,
+        return {"journal": str(path), "running": is_running(path), "time": now, "disk_full": _room(path) < ROOM, "chains": chains,
                 "hosts_left_alone": [_host(row) for row in reader.find("circuits")],
                 "alarms": [_alarm(row) for row in reader.find("open_alarms")],
                 "alarms_over": [_alarm(row) for row in reader.find("alarms_over", (ALARMS_OVER,))],
                 "orders_waiting": len(reader.find("orders"))}
     finally:
         reader.close()
+
+
+def _room(path: Path) -> int:
+    """Bytes that are left on the disk of the journal."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _host(row: Any) -> dict[str, Any]:
@@ -101,26 +111,12 @@ def _progress(one: dict[str, Any]) -> str:
 def _as_text(report: dict[str, Any]) -> str:
     state = "running" if report["running"] else "not running"
     lines = [f"{report['journal']} ({state})"]
+    if report["disk_full"]:
+        lines.append("  ALARM the disk of the journal is full: make room there; nothing is taken in while it cannot be written")
     if not report["chains"]:
         lines.append("  nothing seen yet")
     for name, chain in report["chains"].items():
-        counts = "  ".join(f"{state} {count}" for state, count in chain["counts"].items())
-        gone = "" if chain["configured"] else "  (not in the configuration)"
-        lines += [f"  [{name}]  {counts}{gone}", f"      rate            {chain['rate']:.1f} files/s over the last minute"]
-        if chain["oldest_waiting"]:
-            oldest = chain["oldest_waiting"]
-            lines.append(f"      oldest waiting  {oldest['uid']} ({oldest['state']}) for {_age(oldest['seconds'])}")
-        lines += [f"      under way       {_progress(one)}" for one in chain["under_way"]]
-        if chain["removals_waiting"]:
-            failing = f" ({chain['removals_failing']} could not be, and will be tried again)" if chain["removals_failing"] else ""
-            lines.append(f"      to be removed   {chain['removals_waiting']}{failing}")
-        if chain["came_back"]:
-            lines.append(f"      came back       {chain['came_back']} announcements this mirror had passed on before")
-        if chain["skipped"]:
-            lines.append(f"      skipped         {chain['skipped']} messages about files that are none of this section's")
-        if chain["last_error"]:
-            error = chain["last_error"]
-            lines.append(f"      last error      {_clock(error['time'])} {error['uid']} ({error['state']}): {error['text']}")
+        lines += _chain_lines(name, chain)
     for host in report["hosts_left_alone"] if report["running"] else ():
         section = f" [{host['chain']}]" if host["chain"] else ""
         lines.append(f"  host{section} {host['host'] or 'this machine'} is left alone since {_clock(host['since'])}: it failed "
@@ -129,6 +125,27 @@ def _as_text(report: dict[str, Any]) -> str:
     if len(report["alarms"]) > ALARMS_SHOWN:
         lines.append(f"  and {len(report['alarms']) - ALARMS_SHOWN} earlier alarms; --json shows all")
     return "\n".join(map(printable, lines))
+
+
+def _chain_lines(name: str, chain: dict[str, Any]) -> list[str]:
+    counts = "  ".join(f"{state} {count}" for state, count in chain["counts"].items())
+    gone = "" if chain["configured"] else "  (not in the configuration)"
+    lines = [f"  [{name}]  {counts}{gone}", f"      rate            {chain['rate']:.1f} files/s over the last minute"]
+    if chain["oldest_waiting"]:
+        oldest = chain["oldest_waiting"]
+        lines.append(f"      oldest waiting  {oldest['uid']} ({oldest['state']}) for {_age(oldest['seconds'])}")
+    lines += [f"      under way       {_progress(one)}" for one in chain["under_way"]]
+    if chain["removals_waiting"]:
+        failing = f" ({chain['removals_failing']} could not be, and will be tried again)" if chain["removals_failing"] else ""
+        lines.append(f"      to be removed   {chain['removals_waiting']}{failing}")
+    if chain["came_back"]:
+        lines.append(f"      came back       {chain['came_back']} announcements this mirror had passed on before")
+    if chain["skipped"]:
+        lines.append(f"      skipped         {chain['skipped']} messages about files that are none of this section's")
+    if chain["last_error"]:
+        error = chain["last_error"]
+        lines.append(f"      last error      {_clock(error['time'])} {error['uid']} ({error['state']}): {error['text']}")
+    return lines
 
 
 def _alarm_line(alarm: dict[str, Any]) -> str:

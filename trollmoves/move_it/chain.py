@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from trollmoves.attention.origins import Origin
 from trollmoves.bus import Loop
 from trollmoves.config.moves import MoveSettings
 from trollmoves.journal import Journal
@@ -36,10 +37,11 @@ class Chain:
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
         self.removing = Removing(settings, roots, journal, loop, workers)
         moving.configure(settings, roots, self.removing.settled)
-        intake = Intake(settings, pattern, journal, envelope, moving)
+        self._origin = Origin(settings.name, journal.alarms)
+        intake = Intake(settings, pattern, journal, envelope, moving, self._origin)
         self._unpacking = Unpacking(settings, pattern.directory, intake, journal, loop, workers)
         take = intake.announce if settings.compression is None else self._unpacking.take
-        self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, polling=polling,
+        self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, self._origin.seen, polling=polling,
                                 interval=settings.watch_interval, settle=settings.settle, reconcile=settings.reconcile,
                                 backlog=backlog)
 
@@ -63,4 +65,5 @@ class Chain:
 
     def check_health(self, most_restarts: int) -> None:
         """Make the watcher anew when it cannot see files; raise when that failed *most_restarts* times in a row (0: never)."""
+        self._origin.count_refused()
         self._feeding.check_health(most_restarts)

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from trollmoves import crashing
+from trollmoves.attention.origins import Origin
 from trollmoves.config.moves import MoveSettings
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal, Operation
@@ -35,12 +36,14 @@ Then = Callable[[], Any] | None
 class Intake:
     """Of one section; belongs to the loop."""
 
-    def __init__(self, settings: MoveSettings, pattern: Pattern, journal: Journal, envelope: Envelope, moving: Moving):
+    def __init__(self, settings: MoveSettings, pattern: Pattern, journal: Journal, envelope: Envelope, moving: Moving,
+                 origin: Origin):
         self._settings = settings
         self._pattern = pattern
         self._journal = journal
         self._envelope = envelope
         self._moving = moving
+        self._origin = origin
         self._unwritten: dict[bytes, Arrival] = {}
         """Arrivals that are being written: look-ups do not see them yet."""
 
@@ -86,11 +89,11 @@ class Intake:
         try:
             path.encode()
         except UnicodeEncodeError:
-            if say:
+            if say and self._origin.refuses(os.fsencode(path)):
                 logger.error("%r cannot be moved: give it a name in UTF-8", os.fsencode(path))
             return False
         if self._pattern.parse(path) is None:
-            if say:
+            if say and self._origin.refuses(os.fsencode(path)):
                 logger.warning("%r matches the wildcards of origin, but its fields cannot be read: not moved", path)
             return False
         return True
@@ -119,7 +122,8 @@ class Intake:
         try:
             message = self._envelope.encode(self._settings.topic or "/", "file", fields).decode()
         except (MalformedMessage, UnicodeEncodeError) as error:
-            logger.error("%r cannot be moved: %s", path, error)
+            if self._origin.refuses(path):
+                logger.error("%r cannot be moved: %s", path, error)
             return []
         key = content_key(self._settings.name, (arrival.path,), (arrival.size,), (arrival.mtime_ns,))
         now = time.time()

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from trollmoves import crashing
+from trollmoves.attention.origins import Origin
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal, Operation
@@ -48,11 +49,12 @@ class Fresh:
 class Announcing:
     """Announces the arrivals of one chain; belongs to the loop."""
 
-    def __init__(self, settings: ServerSettings, pattern: Pattern, announcer: Announcer, journal: Journal):
+    def __init__(self, settings: ServerSettings, pattern: Pattern, announcer: Announcer, journal: Journal, origin: Origin):
         self._settings = settings
         self._pattern = pattern
         self._announcer = announcer
         self._journal = journal
+        self._origin = origin
         self._unwritten: dict[bytes, Arrival] = {}
         """Arrivals that are being written: look-ups do not see them yet."""
 
@@ -151,12 +153,14 @@ class Announcing:
             return None
         fields = self._pattern.parse(named or arrival.path)
         if fields is None:
-            logger.warning("%r matches the wildcards of origin, but its fields cannot be read: not announced", arrival.path)
+            if self._origin.refuses(path):
+                logger.warning("%r matches the wildcards of origin, but its fields cannot be read: not announced", arrival.path)
             return None
         try:
             fresh = self._composed(arrival, path, fields, file)
         except (UnicodeEncodeError, MalformedMessage) as error:
-            logger.error("%r cannot be announced (%s): give it a name in UTF-8", path, error)
+            if self._origin.refuses(path):
+                logger.error("%r cannot be announced (%s): give it a name in UTF-8", path, error)
             return None
         self._unwritten[path] = arrival
         return fresh

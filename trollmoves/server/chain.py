@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trollmoves.attention.origins import Origin
 from trollmoves.bus import Loop
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal
@@ -39,13 +40,14 @@ class Chain:
         self._journal = journal
         self._loop = loop
         self.announcer = announcer
-        self._announcing = Announcing(settings, pattern, announcer, journal)
+        self._origin = Origin(settings.name, journal.alarms)
+        self._announcing = Announcing(settings, pattern, announcer, journal, self._origin)
         self._unpacking = Unpacking(settings, pattern.directory, self._announcing, journal, loop, workers)
         plain = settings.compression is None and settings.archives is None
         take = self._announcing.announce if plain else self._unpacking.take
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
         self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop))
-        self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, polling=polling,
+        self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, self._origin.seen, polling=polling,
                                 interval=settings.watch_interval, settle=settings.settle, reconcile=settings.reconcile,
                                 backlog=backlog)
 
@@ -84,4 +86,5 @@ class Chain:
 
     def check_health(self, most_restarts: int) -> None:
         """Make the watcher anew when it cannot see files; raise when that failed *most_restarts* times in a row (0: never)."""
+        self._origin.count_refused()
         self._feeding.check_health(most_restarts)

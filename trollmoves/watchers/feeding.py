@@ -28,12 +28,15 @@ Take = Callable[[Sequence[Arrival], Callable[[], Any]], Any]
 class Feeding:
     """Watches for one section; belongs to the loop."""
 
-    def __init__(self, section: str, pattern: Pattern, take: Take, loop: Loop, is_own: Callable[[str], bool], *, polling: bool,
+    def __init__(self, section: str, pattern: Pattern, take: Take, loop: Loop, is_own: Callable[[str], bool],
+                 seen: Callable[[str | None], Any], *, polling: bool,
                  interval: float, settle: float, reconcile: float, backlog: bool):
-        """Files of which *is_own* is true are those of the journal, and never taken in, wherever it was put."""
+        """Files of which *is_own* is true are those of the journal, and never taken in, wherever it was put. *seen* is
+        told what keeps the directory from being seen, or None, as often as that is looked at."""
         self._section = section
         self._is_own = is_own
         self._has_seen_own = False
+        self._seen = seen
         self._take = take
         self._loop = loop
         self._backlog = backlog
@@ -49,7 +52,9 @@ class Feeding:
 
     def start(self) -> None:
         self._watcher.start()
-        self._has_seen = self._watcher.trouble() is None
+        trouble = self._watcher.trouble()
+        self._has_seen = trouble is None
+        self._seen(trouble)
 
     def scan(self) -> None:
         """Take in what was there before the start, unless that is to be left alone."""
@@ -65,6 +70,7 @@ class Feeding:
         """Make the watcher anew when it cannot see files any more; raise when that failed *most_restarts* times in a row (0:
         never). One that has not seen its directory yet goes on waiting for it."""
         trouble = self._watcher.trouble()
+        self._seen(trouble)
         if trouble is None:
             self._failures, self._has_seen = 0, True
             return
