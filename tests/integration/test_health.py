@@ -69,6 +69,16 @@ def test_files_that_cannot_be_announced_are_counted_and_said_once(tmp_path: Path
         assert program.stop() == 0
 
 
+def test_what_is_removed_and_nobody_got_is_an_alarm(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with server(tmp_path, more="delete_after = 1s\n") as program:
+        (tmp_path / "in" / "a.bin").write_bytes(b"1")
+        program.wait_for(r"WARNING .*/in/a.bin was removed \(delete_after\), and nobody ever got it")
+        eventually(lambda: alarms(tmp_path), message="an alarm")
+        assert alarms(tmp_path)[0].startswith("1 file(s) were removed (delete_after), and nobody ever got them")
+        assert program.stop() == 0
+
+
 def test_a_directory_that_never_was_there_is_waited_for(tmp_path: Path) -> None:
     with server(tmp_path, "--chain-check-interval", "0.2", "--max-notifier-restarts", "2") as program:
         for _ in range(6):  # more looks than a directory that went away would get

@@ -258,6 +258,9 @@ WHERE (state = 'acknowledged' OR (state = 'moved' AND consumer_group = '')) AND 
     SELECT 1 FROM moves AS other WHERE other.blind AND (moves.client IN (other.client, other.peer)
                                                         OR moves.consumer_group = nullif(other.consumer_group, ''))));
 
+-- name: was_delivered
+SELECT 1 FROM transfers WHERE file = ? AND state IN ('moved', 'acknowledged') LIMIT 1;
+
 -- name: consumers
 -- The primaries of our kind that were served since a time.
 SELECT DISTINCT client, consumer_group FROM transfers

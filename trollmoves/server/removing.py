@@ -24,6 +24,7 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.movers.base import Receipt
 from trollmoves.server.beneath import announced_file, keep_removed, remove
+from trollmoves.server.unclaimed import Unclaimed
 from trollmoves.uris import is_address
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Removing:
         self._journal = journal
         self._loop = loop
         self._open = True
+        self._unclaimed = Unclaimed(settings.name, journal)
         self._blind: set[str] = set()
         """Hosts of which was told that they do not say what arrives there."""
         self._paths: list[str] = []
@@ -92,6 +94,7 @@ class Removing:
 
     def stop(self) -> None:
         self._open = False
+        self._unclaimed.look(at_once=True)
 
     def _again(self) -> None:
         if not self._open:
@@ -102,6 +105,7 @@ class Removing:
             self._record()
             self._remove_aged(now)
             self._record()
+            self._unclaimed.look()
         self._loop.after(SOON if more else EVERY, self._again)
 
     def _remove_due(self, now: float) -> bool:
@@ -168,6 +172,8 @@ class Removing:
         crashing.point("server.removed")
         detail = f"removed ({why})" if removed else "not removed: gone, or another file has its name"
         logger.info("%s %s", path, detail)
+        if removed and why == AGED:
+            self._unclaimed.removed(row["file"], path)
         self._ended.append((row["file"], step_line("removed", now, detail=detail)))
         self._leaving.add(row["file"])
 
