@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config_file", type=Path, nargs="+")
     parser.add_argument("--as", dest="kind", choices=sorted([*READERS, "clean"]),
                         help="the program it is for (default: told from its options)")
+    parser.add_argument("--json", action="store_true", help="JSON instead of text")
     options = parser.parse_args(arguments)
-    return max(run_program("trollmoves check", lambda path=path: _check(path, options.kind))  # type: ignore[misc]
-               for path in options.config_file)
+    if options.json:
+        reports = [_report(path, options.kind) for path in options.config_file]
+        print(json.dumps(reports, indent=2))
+        return max(int(report["status"]) for report in reports)
+    return max(_run(path, options.kind) for path in options.config_file)
+
+
+def _report(path: Path, kind: str | None) -> dict[str, Any]:
+    """Exit status and lines of the check of one file."""
+    with redirect_stdout(StringIO()) as said, redirect_stderr(said):
+        status = _run(path, kind)
+    return {"config_file": str(path), "status": status, "said": said.getvalue().splitlines()}
+
+
+def _run(path: Path, kind: str | None) -> int:
+    return run_program("trollmoves check", lambda: _check(path, kind))
 
 
 def _check(path: Path, kind: str | None) -> int:

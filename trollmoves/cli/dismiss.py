@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from trollmoves.cli.common import run_program
-from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_dismissal
-from trollmoves.cli.places import add_journal_arguments, journals
+from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_dismissal, tell
+from trollmoves.cli.places import add_journal_arguments, on_journals
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
 from trollmoves.journal.alarms import DEAD_LETTERS
@@ -26,25 +26,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (options.uid or options.all or options.alarm or options.alarms):
         parser.error("say what: uids or --all for files; --alarm NUMBER or --alarms for alarms")
-    return run_program("trollmoves dismiss", lambda: _run(options))
+    return on_journals("trollmoves dismiss", options, _run)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, places: list[Path]) -> int:
+    result: dict[str, int] = {}
+    said: list[str] = []
     if options.uid or options.all:
-        count = order_dismissal(options)
+        count = result["files"] = order_dismissal(options, places, said)
         if not count and options.uid:
             raise TrollmovesError(f"no file {', '.join(options.uid)} was given up")
-        print(f"{count} file(s) dismissed")
+        said.append(f"{count} file(s) dismissed")
     if options.alarm or options.alarms:
-        count = _dismiss_alarms(options)
+        count = result["alarms"] = _dismiss_alarms(options, places, said)
         if not count and options.alarm:
             raise TrollmovesError(f"there is no alarm {', '.join(map(str, options.alarm))}")
-        print(f"{count} alarm(s) dismissed")
+        said.append(f"{count} alarm(s) dismissed")
+    tell(options, result, said)
     return 0
 
 
-def _dismiss_alarms(options: argparse.Namespace) -> int:
-    places = journals(options)
+def _dismiss_alarms(options: argparse.Namespace, places: list[Path], said: list[str]) -> int:
     check_chain(options, places)
     if options.alarm and len(places) > 1:
         raise TrollmovesError("an alarm has its number in one journal: name it with --journal or --config")
@@ -54,6 +56,6 @@ def _dismiss_alarms(options: argparse.Namespace) -> int:
             found = [row["id"] for row in reader.find("open_alarms") if options.chain in (None, row["chain"])
                      and (row["id"] in options.alarm or (options.alarms and row["kind"] != DEAD_LETTERS))]
         if found:
-            give(path, "dismiss_alarm", options.chain or "", found)
+            said += give(path, "dismiss_alarm", options.chain or "", found)
         count += len(found)
     return count

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trollmoves.cli.common import run_program
 from trollmoves.cli.ordering import add_chain_argument, check_chain, found_files
-from trollmoves.cli.places import add_journal_arguments, journals
+from trollmoves.cli.places import add_journal_arguments, on_journals
 from trollmoves.journal import Reader
 from trollmoves.journal.reader import last_failure
 from trollmoves.uris import printable
@@ -29,11 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_chain_argument(parser)
     add_journal_arguments(parser)
     options = parser.parse_args(arguments)
-    return run_program("trollmoves failed", lambda: _run(options))
+    return on_journals("trollmoves failed", options, _run)
 
 
-def _run(options: argparse.Namespace) -> int:
-    places = journals(options)
+def _run(options: argparse.Namespace, places: list[Path]) -> int:
     check_chain(options, places)
     found = [letter for path in places for letter in letters(path, options)]
     if options.json:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trollmoves.cli.places import is_running, journals
+from trollmoves.cli.places import is_running
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
 from trollmoves.journal.ordering import place_order
 
+Said = list[str]
+"""Lines for the user."""
 MOST_LISTED = 100_000
 AT_ONCE = 1000
 """Files in one order."""
@@ -55,10 +58,9 @@ def check_chain(options: argparse.Namespace, places: Sequence[Path]) -> None:
         raise TrollmovesError(f"no journal knows a section {options.chain!r}; there is {', '.join(sorted(known)) or 'none'}")
 
 
-def order_retry(options: argparse.Namespace) -> tuple[int, dict[str, int]]:
+def order_retry(options: argparse.Namespace, places: Sequence[Path], said: Said) -> tuple[int, dict[str, int]]:
     """Order that the files that *options* mean are tried again; how many there are, and how many of each section that is
     configured no more, which nobody would try."""
-    places = journals(options)
     check_chain(options, places)
     count, left = 0, Counter[str]()
     for path in places:
@@ -66,39 +68,45 @@ def order_retry(options: argparse.Namespace) -> tuple[int, dict[str, int]]:
             rows = found_files(reader, options, waiting=True)
             gone = {chain for chain in {row["chain"] for row in rows} if not reader.is_configured(chain)}
         left.update(row["chain"] for row in rows if row["chain"] in gone)
-        count += _order(path, "retry", options, [row for row in rows if row["chain"] not in gone])
+        count += _order(path, "retry", options, said, [row for row in rows if row["chain"] not in gone])
     return count, left
 
 
-def order_dismissal(options: argparse.Namespace) -> int:
+def order_dismissal(options: argparse.Namespace, places: Sequence[Path], said: Said) -> int:
     """Order that nothing more is done about the files that *options* mean; how many there are."""
-    places = journals(options)
     check_chain(options, places)
     count = 0
     for path in places:
         with Reader(path) as reader:
             rows = found_files(reader, options, waiting=False, left_over=True)
-        count += _order(path, "dismiss", options, rows)
+        count += _order(path, "dismiss", options, said, rows)
     return count
 
 
-def _order(path: Path, verb: str, options: argparse.Namespace, rows: Sequence[Any]) -> int:
+def _order(path: Path, verb: str, options: argparse.Namespace, said: Said, rows: Sequence[Any]) -> int:
     """Order *verb* for these files; how many there are."""
     for start in range(0, len(rows), AT_ONCE):
-        give(path, verb, options.chain or "", [row["id"] for row in rows[start:start + AT_ONCE]])
+        said += give(path, verb, options.chain or "", [row["id"] for row in rows[start:start + AT_ONCE]])
     return len(rows)
 
 
-def give(path: Path, verb: str, chain: str, said: Any) -> None:
-    """Write an order, wait until a running process has done it, and say what happened."""
+def give(path: Path, verb: str, chain: str, said: Any) -> Said:
+    """Write an order, and wait until a running process has done it; what to say when it has not."""
     order = place_order(path, verb, chain, said)
     if not is_running(path):
-        print(f"{path}: the process is not running; it does this when it starts")
-        return
+        return [f"{path}: the process is not running; it does this when it starts"]
     deadline = time.monotonic() + PATIENCE
     with Reader(path) as reader:
         while reader.find_one("order", (order,)) is not None:
             if time.monotonic() > deadline:
-                print(f"{path}: the process runs and has not taken this up within {PATIENCE:.0f} s; it will when it can")
-                return
+                return [f"{path}: the process runs and has not taken this up within {PATIENCE:.0f} s; it will when it can"]
             time.sleep(0.05)
+    return []
+
+
+def tell(options: argparse.Namespace, result: dict[str, Any], said: Said) -> None:
+    """Print what came of orders, one line each, or all of it in JSON."""
+    if options.json:
+        print(json.dumps({**result, "said": said}, indent=2))
+    elif said:
+        print("\n".join(said))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from trollmoves.cli.common import default_journal, state_directory
+from trollmoves.cli.common import default_journal, run_program, state_directory
 from trollmoves.errors import ConfigurationError
+from trollmoves.journal import Reader
 
 PROGRAMS = ("server", "client", "mirror", "dispatcher", "move_it", "fetcher", "s3downloader")
 
@@ -16,6 +18,26 @@ def add_journal_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--journal", type=Path, action="append", default=[], metavar="FILE", help="a journal (may be repeated)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration file of the process to look at")
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def on_journals(program: str, options: argparse.Namespace, run: Callable[[argparse.Namespace, list[Path]], int], *,
+                needed: str = "orders") -> int:
+    """Call *run* with the journals that *options* mean and that can be read (the query *needed* tells). Of the others is said
+    what is wrong with them, and the exit status is 1."""
+    def readable(path: Path) -> bool:
+        return run_program(program, lambda: _read(path, needed)) == 0
+
+    def run_on_readable() -> int:
+        places = journals(options)
+        found = [path for path in places if readable(path)]
+        return max(run(options, found) if found else 0, 0 if len(found) == len(places) else 1)
+    return run_program(program, run_on_readable)
+
+
+def _read(path: Path, query: str) -> int:
+    with Reader(path) as reader:
+        reader.find_one(query, ("epoch",) if query == "meta" else ())
+    return 0
 
 
 def journals(options: argparse.Namespace) -> list[Path]:

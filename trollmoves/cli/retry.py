@@ -6,11 +6,12 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from trollmoves.attention.left_over import left_over
-from trollmoves.cli.common import past, run_program
-from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_retry
-from trollmoves.cli.places import add_journal_arguments, journals
+from trollmoves.cli.common import past
+from trollmoves.cli.ordering import add_file_arguments, check_chain, give, order_retry, tell
+from trollmoves.cli.places import add_journal_arguments, on_journals
 from trollmoves.errors import TrollmovesError
 
 
@@ -33,26 +34,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("say which files: uids, --all or --chain; or --since, for the past")
     if options.topic and options.since is None:
         parser.error("--topic goes with --since")
-    return run_program("trollmoves retry", lambda: _run(options))
+    return on_journals("trollmoves retry", options, _run)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, places: list[Path]) -> int:
     if options.since is not None:
-        return _ask_again(options)
-    count, left = order_retry(options)
+        return _ask_again(options, places)
+    said: list[str] = []
+    count, left = order_retry(options, places, said)
     if not count and not left and options.uid:
         raise TrollmovesError(f"no file {', '.join(options.uid)} has failed (`trollmoves trace` shows what happened to a file)")
     for section, number in left.items():
         print(f"trollmoves retry: {left_over(section, number)}", file=sys.stderr)
-    print(f"{count} file(s) to be tried again")
+    tell(options, {"files": count, "left_over": left}, [*said, f"{count} file(s) to be tried again"])
     return 1 if left else 0
 
 
-def _ask_again(options: argparse.Namespace) -> int:
-    places = journals(options)
+def _ask_again(options: argparse.Namespace, places: list[Path]) -> int:
     check_chain(options, places)
     topics = [topic if topic.startswith("/") else f"/{topic}" for topic in options.topic]
+    said: list[str] = []
     for path in places:
-        give(path, "replay", options.chain or "", {"newer_than": time.time() - options.since, "topics": topics})
-    print(f"{len(places)} process(es) told")
+        said += give(path, "replay", options.chain or "", {"newer_than": time.time() - options.since, "topics": topics})
+    tell(options, {"processes": len(places)}, [*said, f"{len(places)} process(es) told"])
     return 0

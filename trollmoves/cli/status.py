@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trollmoves.cli.common import run_program
-from trollmoves.cli.places import add_journal_arguments, is_running, journals
+from trollmoves.cli.places import add_journal_arguments, is_running, on_journals
 from trollmoves.journal import Reader
 from trollmoves.journal.reader import last_failure
 from trollmoves.lifecycle import ORDER
@@ -32,11 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      "or no room on the disk of a journal.")
     add_journal_arguments(parser)
     options = parser.parse_args(arguments)
-    return run_program("trollmoves status", lambda: _run(options))
+    return on_journals("trollmoves status", options, _run)
 
 
-def _run(options: argparse.Namespace) -> int:
-    reports = [status(path) for path in journals(options)]
+def _run(options: argparse.Namespace, places: list[Path]) -> int:
+    reports = [status(path) for path in places]
     print(json.dumps(reports, indent=2) if options.json else "\n\n".join(_as_text(report) for report in reports))
     return 1 if any(report["alarms"] or report["disk_full"] for report in reports) else 0
 

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trollmoves.cli.common import run_program
-from trollmoves.cli.places import add_journal_arguments, journals
+from trollmoves.cli.places import add_journal_arguments, on_journals
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
 from trollmoves.uris import printable
@@ -22,11 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("uid", help="the uid of the file (its name), or the key of its content (k:...)")
     add_journal_arguments(parser)
     options = parser.parse_args(arguments)
-    return run_program("trollmoves trace", lambda: _run(options))
+    return on_journals("trollmoves trace", options, _run, needed="meta")
 
 
-def _run(options: argparse.Namespace) -> int:
-    places = journals(options)
+def _run(options: argparse.Namespace, places: list[Path]) -> int:
     traces = [found for path in places for found in trace(path, options.uid)]
     if not traces:
         raise TrollmovesError(f"no file {options.uid!r} in {', '.join(map(str, places))}")

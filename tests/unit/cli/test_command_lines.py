@@ -13,6 +13,7 @@ from tests.support.programs import CHECKOUT
 from tests.unit.cli.asking import ask, bound_by_permissions
 from trollmoves import __version__
 from trollmoves.cli.umbrella import COMMANDS
+from trollmoves.journal import Journal
 
 BOTH = ("move_it_server.py", "move_it_client.py", "move_it_mirror.py")
 SERVER = "[one]\norigin = /tmp/none/{a}.dat\ntopic = /t\nrequest_port = 9094\n"
@@ -175,6 +176,29 @@ def test_questions_without_a_journal(command: list[str], tmp_path: Path) -> None
     answer = ask("trollmoves", *command, "--config", "y.ini", state=tmp_path)
     assert answer.status == 1
     assert answer.err.startswith(f"{name}: there is no journal for y.ini: looked for {tmp_path}/trollmoves/server-y-")
+
+
+def test_a_journal_that_is_missing_hides_no_other(tmp_path: Path) -> None:
+    Journal(tmp_path / "j", lambda calls: [called(*arguments) for called, arguments in calls], lambda error: None).close()
+    both = ("--json", "--journal", tmp_path / "j", "--journal", "nowhere")
+    missing = "there is no journal at nowhere\n"
+    answer = ask("trollmoves", "status", *both, state=tmp_path)
+    assert [report["journal"] for report in json.loads(answer.out)] == [str(tmp_path / "j")]
+    assert (answer.status, answer.err) == (1, f"trollmoves status: {missing}")
+    answer = ask("trollmoves", "retry", "--all", *both, state=tmp_path)
+    assert (answer.status, answer.err) == (1, f"trollmoves retry: {missing}")
+    assert json.loads(answer.out) == {"files": 0, "left_over": {}, "said": ["0 file(s) to be tried again"]}
+    answer = ask("trollmoves", "dismiss", "--all", "--alarms", *both[:3], state=tmp_path)
+    assert answer.status == 0
+    assert json.loads(answer.out) == {"files": 0, "alarms": 0, "said": ["0 file(s) dismissed", "0 alarm(s) dismissed"]}
+
+
+def test_check_in_json(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(SERVER)
+    answer = ask("trollmoves", "check", "--json", "x.ini", "y.ini", state=tmp_path)
+    well, missing = json.loads(answer.out)
+    assert (answer.status, answer.err, well["status"], missing["status"]) == (1, "", 0, 1)
+    assert well["said"][-1] == "x.ini: server, 1 section(s), all well" and "y.ini: cannot be read" in missing["said"][0]
 
 
 def test_places_without_permission(tmp_path: Path) -> None:
