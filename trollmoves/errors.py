@@ -37,9 +37,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+SAID_AT_THE_END = "said_at_the_end"
+"""An attribute of a record of the log that says why a program ends: a terminal gets that anyway."""
+
 
 class TrollmovesError(Exception):
     """Root of the tree."""
+
+    is_logged = False
+    """Whether the log has it as the reason why the program ends."""
 
 
 class ConfigurationError(TrollmovesError):

@@ -24,7 +24,7 @@ from trollmoves.bus import Loop
 from trollmoves.bus.sockets import end_context, message_version
 from trollmoves.config.reading import Configuration
 from trollmoves.config.reloading import ConfigWatch
-from trollmoves.errors import ConfigurationError
+from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesError
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import OF_A_SECTION, Alarm
 from trollmoves.journal.cleaning import Cleaning
@@ -158,6 +158,9 @@ class Service:
             self.loop.every(TRIM_EVERY, Trimming().trim)
             _spare_collector()
             self.loop.run()
+        except Exception as error:
+            _say_why(self.program, error)
+            raise
         finally:
             self._close()
 
@@ -263,6 +266,15 @@ class Service:
         name = args.thread.name if args.thread else "unknown"
         logger.critical("thread %s died: %r", name, args.exc_value)
         self.loop.fail(args.exc_value or RuntimeError(f"thread {name} died"))
+
+
+def _say_why(program: str, error: Exception) -> None:
+    """Have it in the log, now: it may be that closing ends the process at once."""
+    expected = isinstance(error, TrollmovesError)
+    logger.critical("%s ends: %s", program, error if expected else repr(error), exc_info=not expected,
+                    extra={SAID_AT_THE_END: True})
+    if isinstance(error, TrollmovesError):
+        error.is_logged = True
 
 
 def _spare_collector() -> None:

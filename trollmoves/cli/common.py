@@ -25,7 +25,7 @@ from trollmoves.cli.moving import missing_movers
 from trollmoves.config import values
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.reading import Configuration
-from trollmoves.errors import ConfigurationError, TrollmovesError
+from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesError
 
 C = TypeVar("C", bound=Configuration[Any])
 logger = logging.getLogger(__name__)
@@ -112,6 +112,8 @@ def set_up_logging(log_config: Path | None, log_file: Path | None, *, level: int
         _log_to(logging.StreamHandler(), logging.INFO if level is None else level)
     for found in _all_handlers():
         found.addFilter(HidePasswords())
+        if getattr(found, "stream", None) in (sys.stderr, sys.stdout):
+            found.addFilter(lambda record: not hasattr(record, SAID_AT_THE_END))
 
 
 def _all_handlers() -> list[logging.Handler]:
@@ -199,6 +201,8 @@ def run_program(name: str, main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except TrollmovesError as error:
+        if logging.getLogger().handlers and not error.is_logged:
+            logger.critical("%s ends: %s", name, error, extra={SAID_AT_THE_END: True})
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -153,6 +153,23 @@ def test_a_log_file_gets_our_own_lines(tmp_path: Path) -> None:
     assert "[one] watches" not in program.output()
 
 
+@pytest.mark.parametrize("words", [("-l", "x.log"), ()])
+def test_why_a_program_ends_is_in_its_log_and_once_on_a_terminal(words: tuple[str, ...], tmp_path: Path) -> None:
+    said = f"the journal {tmp_path}/x.journal was removed while it was in use"
+    config, log = write_config(tmp_path, free_port()), tmp_path / "x.log"
+    with server(tmp_path, config, "--journal", tmp_path / "x.journal", *words) as program:
+        where = log if words else program.log
+        eventually(lambda: where.exists() and "[one] watches" in where.read_text(), message="it runs")
+        in_use = ask("move_it_server.py", *words, "--journal", "x.journal", "-p", "0", config, state=tmp_path)
+        assert in_use.err.count("is in use by another process") == 1
+        (tmp_path / "x.journal").unlink()
+        assert program.wait(30) == 1
+    assert program.output().count(said) == 1
+    if words:
+        assert log.read_text().count("CRITICAL") == 2
+        assert f"server ends: {said}" in log.read_text() and "is in use by another process" in log.read_text()
+
+
 @pytest.mark.parametrize("disable", ["", "disable_existing_loggers: false\n"])
 def test_a_logging_configuration(disable: str, tmp_path: Path) -> None:
     (tmp_path / "log.yaml").write_text(
