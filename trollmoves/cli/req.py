@@ -36,8 +36,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     question.add_argument("--ping", action="store_true", help="is it there?")
     question.add_argument("--info", metavar="TOPIC", help="what did it announce under this topic?")
     question.add_argument("--replay", action="store_true", help="what would it tell a client that has missed everything?")
-    question.add_argument("--status", metavar="REQUEST", help="how does the request with this id (r:...) stand?")
-    question.add_argument("--cancel", metavar="REQUEST", help="nobody wants what the request with this id asked for")
+    question.add_argument("--status", metavar="REQUEST", type=_request, help="how does the request with this id (r:...) stand?")
+    question.add_argument("--cancel", metavar="REQUEST", type=_request,
+                          help="nobody wants what the request with this id (r:...) asked for")
     parser.add_argument("--since", type=past, metavar="TIME", help="replay only what is younger than this: 90, 30m, 12h, 7d")
     parser.add_argument("--topic", action="append", default=[], help="replay only what is under this topic (may be repeated)")
     parser.add_argument("--extra", type=_extra, default={}, metavar="KEY:VALUE,...", help="more data for the request")
@@ -50,6 +51,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("server", nargs="?", type=_server, default=DEFAULT_SERVER,
                         help=f"host:port of its requests (default: {DEFAULT_SERVER})")
     return parser.parse_args(words)
+
+
+def _request(text: str) -> str:
+    if not text.startswith("r:"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a request; write it first, then the address: "
+                                         "r:... host:port (`trollmoves status` shows the ids of long moves)")
+    return text
 
 
 def _server(text: str) -> tuple[str, int]:
