@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,10 @@ from trollmoves.journal.statements import schema_scripts, statements
 SECTIONS = "sections"
 """Where a process keeps in its journal (`meta`) the names of its configured sections, in JSON."""
 
+NOT_OURS = ("SQLITE_READONLY", "SQLITE_READONLY_CANTINIT", "SQLITE_READONLY_DIRECTORY", "SQLITE_READONLY_RECOVERY",
+            "SQLITE_CANTOPEN")
+"""Errors of who may not write beside the journal."""
+
 
 class Reader:
     """Sees what was committed. Belongs to the thread that made it."""
@@ -27,13 +32,14 @@ class Reader:
         self.path = path
         self._sql = statements()
         try:
-            self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=10.0,
-                                               cached_statements=256)
+            self._connection = sqlite3.connect(f"file:{quote(str(path))}?{_mode(path)}", uri=True, isolation_level=None,
+                                               timeout=10.0, cached_statements=256)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA query_only = ON")
             version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
         except sqlite3.Error as error:
-            raise JournalError(f"cannot read the journal {path}: {error}") from error
+            who = f"; run this as {_owner(path)}, whose it is" if getattr(error, "sqlite_errorname", "") in NOT_OURS else ""
+            raise JournalError(f"cannot read the journal {path}: {error}{who}") from error
         self._hint = ""
         if version != (newest := len(schema_scripts())):
             which = "an earlier release: start its program once with this one" if version < newest else "a later release"
@@ -65,6 +71,21 @@ class Reader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _mode(path: Path) -> str:
+    """How to open it. Reading takes files beside the journal, which not everybody may make; a journal that was closed well needs
+    none, as nobody changes it."""
+    closed = not os.path.exists(f"{path}-wal")
+    may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return "immutable=1" if closed and not may_write else "mode=ro"
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return "the user of the service"
 
 
 def last_failure(steps: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,6 +192,22 @@ def test_a_journal_that_is_missing_hides_no_other(tmp_path: Path) -> None:
     answer = ask("trollmoves", "dismiss", "--all", "--alarms", *both[:3], state=tmp_path)
     assert answer.status == 0
     assert json.loads(answer.out) == {"files": 0, "alarms": 0, "said": ["0 file(s) dismissed", "0 alarm(s) dismissed"]}
+
+
+def test_a_journal_that_may_only_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    journal = Journal(folder / "j", lambda calls: [called(*arguments) for called, arguments in calls], lambda error: None)
+    copied = tmp_path / "killed"
+    shutil.copytree(folder, copied)  # as a kill leaves it
+    (copied / "j-shm").unlink()
+    journal.close()
+    answers = []
+    for place in (folder, copied):
+        for path in (*place.iterdir(), place):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        answers.append(ask("trollmoves", "status", "--journal", place / "j", state=tmp_path, prefix=bound_by_permissions()))
+    assert (answers[0].status, answers[0].err) == (0, "") and "(not running)" in answers[0].out
+    assert answers[1].status == 1 and f"; run this as {copied.owner()}, whose it is" in answers[1].err
 
 
 def test_check_in_json(tmp_path: Path) -> None:
