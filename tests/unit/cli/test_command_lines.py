@@ -52,6 +52,12 @@ def test_version_and_help(program: str, tmp_path: Path) -> None:
     assert answer.status == 0 and answer.out.startswith(f"usage: {program}") and "--check-config" in answer.out
 
 
+def test_the_package_of_the_commands_runs_them(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "trollmoves.cli", "--version"], capture_output=True, text=True, timeout=60,
+                          cwd=CHECKOUT)
+    assert (done.returncode, done.stdout) == (0, f"trollmoves {__version__}\n")
+
+
 def test_the_umbrella(tmp_path: Path) -> None:
     answer = ask("trollmoves", state=tmp_path)
     assert answer.status == 2 and all(f"  {command} " in answer.out for command in COMMANDS)
