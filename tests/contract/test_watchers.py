@@ -380,6 +380,28 @@ def test_a_scan_asked_for_before_the_start(way: str, seen: Seen, data: Path) -> 
         watcher.stop()
 
 
+def test_a_file_whose_time_was_set_arrives_when_it_is_looked_at(start: Start, seen: Seen, data: Path) -> None:
+    watcher = start(data / "x_{n}.nc", settle=0.3)
+    path = data / "x_1.nc"
+    path.write_bytes(b"content")
+    seen.await_paths(path)
+    os.utime(path, (1e9, 1e9))
+    watcher.look_at(str(path))
+    eventually(lambda: seen.arrivals[-1].mtime_ns == 10**18, message="it arrives as it is now")
+
+
+def test_only_what_would_arrive_by_itself_is_looked_at(start: Start, seen: Seen, data: Path) -> None:
+    watcher = start(data / "x_{n}.nc")
+    for path in (elsewhere(data, "x_1.nc"), data / "other", data / "x_gone.nc"):
+        if "gone" not in path.name:
+            path.write_bytes(b"content")
+        watcher.look_at(str(path))
+    (data / "x_link.nc").symlink_to(elsewhere(data, "x_1.nc"))
+    watcher.look_at(str(data / "x_link.nc"))
+    (data / "x_2.nc").write_bytes(b"content")
+    seen.await_paths(data / "x_2.nc")
+
+
 def test_reconciling_looks_at_everything_by_itself(start: Start, seen: Seen, data: Path) -> None:
     (data / "d").mkdir()
     (data / "d" / "x_old.nc").touch()

@@ -58,18 +58,21 @@ def check_chain(options: argparse.Namespace, places: Sequence[Path]) -> None:
         raise TrollmovesError(f"no journal knows a section {options.chain!r}; there is {', '.join(sorted(known)) or 'none'}")
 
 
-def order_retry(options: argparse.Namespace, places: Sequence[Path], said: Said) -> tuple[int, dict[str, int]]:
-    """Order that the files that *options* mean are tried again; how many there are, and how many of each section that is
+def order_retry(options: argparse.Namespace, places: Sequence[Path], said: Said) -> tuple[list[Any], dict[str, int]]:
+    """Order that the files that *options* mean are tried again; their rows, and how many there are of each section that is
     configured no more, which nobody would try."""
     check_chain(options, places)
-    count, left = 0, Counter[str]()
+    found: list[Any] = []
+    left = Counter[str]()
     for path in places:
         with Reader(path) as reader:
             rows = found_files(reader, options, waiting=True)
             gone = {chain for chain in {row["chain"] for row in rows} if not reader.is_configured(chain)}
         left.update(row["chain"] for row in rows if row["chain"] in gone)
-        count += _order(path, "retry", options, said, [row for row in rows if row["chain"] not in gone])
-    return count, left
+        tried = [row for row in rows if row["chain"] not in gone]
+        _order(path, "retry", options, said, tried)
+        found += tried
+    return found, left
 
 
 def order_dismissal(options: argparse.Namespace, places: Sequence[Path], said: Said) -> int:

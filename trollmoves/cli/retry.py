@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trollmoves.attention.left_over import left_over
 from trollmoves.cli.common import past
@@ -41,13 +43,31 @@ def _run(options: argparse.Namespace, places: list[Path]) -> int:
     if options.since is not None:
         return _ask_again(options, places)
     said: list[str] = []
-    count, left = order_retry(options, places, said)
-    if not count and not left and options.uid:
+    rows, left = order_retry(options, places, said)
+    if not rows and not left and options.uid:
         raise TrollmovesError(f"no file {', '.join(options.uid)} has failed (`trollmoves trace` shows what happened to a file)")
     for section, number in left.items():
         print(f"trollmoves retry: {left_over(section, number)}", file=sys.stderr)
-    tell(options, {"files": count, "left_over": left}, [*said, f"{count} file(s) to be tried again"])
+    in_vain = [text for row in rows if (text := _in_vain(row))]
+    count = len(rows) - len(in_vain)
+    tell(options, {"files": count, "left_over": left}, [*said, *in_vain, f"{count} file(s) to be tried again"])
     return 1 if left else 0
+
+
+def _in_vain(row: Any) -> str:
+    """Why a server cannot announce a file again, if that can be seen; of others nothing."""
+    path = os.fsdecode(row["path"] or b"")
+    if row["provider"] is not None or not path.startswith("/"):
+        return ""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{row['identity']} is not announced again: it is gone from {path}"
+    except OSError:
+        return ""
+    if (status.st_size, status.st_mtime_ns, status.st_ino) != (row["size"], row["mtime_ns"], row["inode"]):
+        return f"{row['identity']} is not announced again: another file has its name, which is announced in its place"
+    return ""
 
 
 def _ask_again(options: argparse.Namespace, places: list[Path]) -> int:

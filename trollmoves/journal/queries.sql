@@ -24,6 +24,15 @@ FROM (VALUES (?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column6;
 -- The same step of many files at the same time (a list of ids in JSON).
 UPDATE files SET state = ?, time = ?, steps = steps || ? WHERE id IN (SELECT value FROM json_each(?));
 
+-- name: cover_by_newer
+-- What was announced under the name of a file and could not be had is covered where newer content was announced.
+UPDATE files SET state = 'covered', time = :now, steps = CASE WHEN length(steps) < 32768 THEN steps
+                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
+WHERE id IN (SELECT older.id FROM files AS one JOIN files AS older ON older.identity = one.identity AND older.chain = one.chain
+             WHERE one.id = :id AND older.path = one.path AND older.state IN ('failed', 'given_up') AND older.id < (
+                 SELECT max(newest.id) FROM files AS newest
+                 WHERE newest.identity = one.identity AND newest.chain = one.chain AND newest.path = one.path));
+
 -- name: note
 -- A line in the history that changes nothing else.
 UPDATE files SET steps = CASE WHEN length(steps) < 32768 THEN steps

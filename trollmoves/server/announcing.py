@@ -39,6 +39,8 @@ class Fresh:
     announcement: Numbered
     file_row: tuple[Any, ...]
     announcement_row: tuple[Any, ...]
+    replaces: bool
+    """Other content was announced under its name before."""
 
     @property
     def file(self) -> int:
@@ -86,21 +88,23 @@ class Announcing:
         """Publish *arrival*, which has the row *file* in the journal already. *records* are written in the same transaction."""
         found = self._examine(arrival, {}, file=file)
         fresh = [] if found is None else [found]
-        self._journal.write([("add_announcement", [item.announcement_row for item in fresh]), *records], self._tell, fresh, then)
+        self._journal.write([("add_announcement", [item.announcement_row for item in fresh]), *records, covered_by_newer([file])],
+                            self._tell, fresh, then)
 
-    def announce_again(self, row: Any) -> None:
-        """Publish a file that has a row in the journal under a new number, if it is still what it was."""
+    def announce_again(self, row: Any) -> bool:
+        """Publish a file that has a row in the journal under a new number, if it is still what it was; False if it is not."""
         path, now = os.fsdecode(row["path"]), time.time()
         arrival = _still(row)
         if arrival is None:
             logger.error("%s is not announced again: it is gone, or another file has its name, which comes by itself", path)
-            return
+            return False
         found = self._examine(arrival, {}, self._packed_in(row), row["id"])
         if found is not None:
             line = step_line(State.ANNOUNCED, now, "", 0, "again, says an operator")
             records: list[Operation] = [("add_announcement", [found.announcement_row]),
                                         ("step", [(State.ANNOUNCED, now, 0, line, row["id"])])]
             self._journal.write(records, self._tell_again, found)
+        return True
 
     def announce_anew(self, rows: Sequence[Any]) -> int:
         """Journal and publish those of *rows* of the journal whose files are still what they were as if they had just come; how
@@ -157,7 +161,7 @@ class Announcing:
                 logger.warning("%r matches the wildcards of origin, but its fields cannot be read: not announced", arrival.path)
             return None
         try:
-            fresh = self._composed(arrival, path, fields, file)
+            fresh = self._composed(arrival, path, fields, file, replaces=path in known or path in self._unwritten)
         except (UnicodeEncodeError, MalformedMessage) as error:
             if self._origin.refuses(path):
                 logger.error("%r cannot be announced (%s): give it a name in UTF-8", path, error)
@@ -165,7 +169,7 @@ class Announcing:
         self._unwritten[path] = arrival
         return fresh
 
-    def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any], file: int) -> Fresh:
+    def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any], file: int, *, replaces: bool) -> Fresh:
         topic, uid = self._settings.topic, os.path.basename(arrival.path)
         uid.encode("utf-8")
         key = content_key(topic, (arrival.path,), (arrival.size,), (arrival.mtime_ns,))
@@ -175,12 +179,22 @@ class Announcing:
         now = time.time()
         row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
                path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
-        return Fresh(path, announcement, row, announcement.row(topic, now))
+        return Fresh(path, announcement, row, announcement.row(topic, now), replaces)
 
 
 def _records(fresh: Sequence[Fresh]) -> list[Operation]:
     """What the journal gets of new arrivals."""
-    return [("add_file", [item.file_row for item in fresh]), ("add_announcement", [item.announcement_row for item in fresh])]
+    replacing = [item.file for item in fresh if item.replaces]
+    return [("add_file", [item.file_row for item in fresh]), ("add_announcement", [item.announcement_row for item in fresh]),
+            *([covered_by_newer(replacing)] if replacing else [])]
+
+
+def covered_by_newer(files: Sequence[int]) -> Operation:
+    """The record that what was announced under the names of these rows of the journal, and could not be had, is nobody's loss
+    where newer content has been announced since."""
+    now = time.time()
+    line = step_line(State.COVERED, now, detail="newer content of its name was announced")
+    return "cover_by_newer", [{"id": file, "now": now, "line": line} for file in files]
 
 
 def _still(row: Any) -> Arrival | None:

@@ -12,6 +12,8 @@ A section that listens is another kind of chain: listening.py.
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import Any
 
 from trollmoves.attention.origins import Origin
@@ -46,7 +48,8 @@ class Chain:
         plain = settings.compression is None and settings.archives is None
         take = self._announcing.announce if plain else self._unpacking.take
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
-        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop))
+        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop),
+                             look_again=self._look_again)
         self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, self._origin.seen, polling=polling,
                                 interval=settings.watch_interval, settle=settings.settle, reconcile=settings.reconcile,
                                 backlog=backlog)
@@ -67,7 +70,20 @@ class Chain:
 
     def announce_again(self, row: Any) -> None:
         """An operator wants a file (a row of `files`) to be announced anew: who gave it up takes it for news."""
-        self._announcing.announce_again(row)
+        if not self._announcing.announce_again(row):
+            self._look_again(row["id"], os.fsdecode(row["path"]))
+
+    def _look_again(self, file: int, path: str) -> bool:
+        """The row *file* of the journal is about another file than *path* means by now. Whether that one will be announced: its
+        time may have been set after it was closed, of which no event tells."""
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return False
+        if not stat.S_ISREG(status.st_mode) or not status.st_size or self._journal.find_one("packed_of", (file,)) is not None:
+            return False
+        self._feeding.look_at(path)
+        return True
 
     def announce_anew(self, rows: list[Any]) -> int:
         """An operator wants those of these files (rows of `files`) that are still there to be announced like new ones."""

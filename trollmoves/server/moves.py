@@ -19,11 +19,12 @@ from trollmoves import crashing
 from trollmoves.bus import Asker, Loop
 from trollmoves.bus.leases import Lease
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone
+from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone, OriginReplaced
 from trollmoves.journal import Journal, Operation
 from trollmoves.lifecycle import State
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
+from trollmoves.server.announcing import covered_by_newer
 from trollmoves.server.pushing import Member, Push
 from trollmoves.server.refusals import Refusals
 from trollmoves.server.replies import Replies, shown, verdict
@@ -239,6 +240,8 @@ class Moves:
         if isinstance(outcome, OriginGone) and moving.before:
             # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
             outcome = moving.before
+        if isinstance(outcome, OriginChanged) and self._is_replaced(moving):
+            outcome = OriginReplaced(str(outcome))
         if isinstance(outcome, Exception):
             ends = getattr(outcome, "permanent", False) and not isinstance(outcome, Cancelled)  # others may ask for it
             state = State.GIVEN_UP if ends else State.FAILED
@@ -246,7 +249,10 @@ class Moves:
             detail = shown(error)
             self.refusals.say(moving.push.peer, "%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact,
                               detail, error=None if isinstance(outcome, MoveError) else outcome)
-            self._record(moving, state, now, detail, detail, [("bound_failures", [(moving.file, moving.file)])], error)
+            more: list[Operation] = [("bound_failures", [(moving.file, moving.file)])]
+            if isinstance(error, OriginChanged | OriginReplaced):  # what took its place may be announced by now
+                more.append(covered_by_newer([moving.file]))
+            self._record(moving, state, now, detail, detail, more, error)
             return
         detail = summary(outcome)
         receipt = orjson.dumps(outcome).decode()
@@ -254,6 +260,11 @@ class Moves:
         self._record(moving, State.MOVED, now, detail, receipt, more, outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
+
+    def _is_replaced(self, moving: Moving) -> bool:
+        """Whether a file that is not the one announced will be announced, which is why the old one is given up by nobody."""
+        paths = [member.file.path for member in moving.push.members]
+        return moving.served.supply is None and len(paths) == 1 and moving.served.look_again(moving.file, paths[0])
 
     def _lease_records(self, moving: Moving) -> list[Operation]:
         """What is to be written of the lease; nothing where its holder is alone and is told with the outcome to publish."""

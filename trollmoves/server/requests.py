@@ -85,8 +85,13 @@ def is_confirmation(pair: Any) -> bool:
 
 
 def is_about(row: Any, uris: tuple[str, ...]) -> bool:
-    """Whether the uris of a request are those that were announced. They are compared, never opened."""
-    return bool(uris) and row["state"] not in UNANNOUNCED and announced_path(uris) == row["path"]
+    """Whether the uris of a request are those that were announced, and are still served. They are compared, never opened."""
+    return row["state"] not in UNANNOUNCED and is_named(row, uris)
+
+
+def is_named(row: Any, uris: tuple[str, ...]) -> bool:
+    """Whether the uris of a request are those of *row*, whatever has become of it: newer content may have covered it."""
+    return bool(uris) and announced_path(uris) == row["path"]
 
 
 def announced_path(uris: tuple[str, ...]) -> bytes:

@@ -39,6 +39,7 @@ from trollmoves.server.requests import (
     group,
     is_about,
     is_confirmation,
+    is_named,
     publishes_at_once,
     request_id,
     transfer_id,
@@ -291,7 +292,7 @@ class Serving:
         identity = identity_of(message.fields)
         if offset is not None:
             row = self._announced_at(offset)
-            if row is not None and row["identity"] == identity and row["chain"] in self.chains and is_about(row, uris):
+            if row is not None and row["identity"] == identity and row["chain"] in self.chains and is_named(row, uris):
                 newest = row if request_id(message) else self._newest(identity, uris)
                 return newest or row, self.chains[row["chain"]]
         row = self._newest(identity, uris)

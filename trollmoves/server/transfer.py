@@ -45,6 +45,11 @@ def nothing(_: Any) -> Sequence[Any]:
     return ()
 
 
+def nobody_looks(file: int, path: str) -> bool:
+    """Nobody watches for other content."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """One chain, as far as its requests are concerned."""
@@ -56,6 +61,9 @@ class Served:
     """None where the files are here when they are announced."""
     parts: Callable[[Any], Sequence[Any]] = nothing
     """Looks up the files of a row of the journal one by one, where announcements may speak of several."""
+
+    look_again: Callable[[int, str], bool] = nobody_looks
+    """Told that a row of the journal is about other content than its path means: whether that will be announced."""
 
     def members(self, message: Message, row: Any) -> tuple[Member, ...]:
         """The files that a request, found to be about *row* of the journal, wants."""

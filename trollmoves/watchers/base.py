@@ -47,6 +47,11 @@ class Watcher(ABC):
     def scan(self) -> None:
         """Look at everything that is there now, as at start; returns at once, the arrivals come through `deliver`."""
 
+    def look_at(self, path: str) -> None:
+        """Another file than was delivered has the name *path*, or had a moment ago, and no event may tell of it: its time was set
+        after it was closed. What is there and complete is delivered; returns at once. May be called from any thread."""
+        self.scan()
+
     @abstractmethod
     def trouble(self) -> str | None:
         """What keeps it from seeing files now, in words for the log (`None` when all is well)."""

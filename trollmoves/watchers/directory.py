@@ -90,6 +90,9 @@ class DirectoryWatcher(Watcher):
     def scan(self) -> None:
         self._bell.ask_for_scan()
 
+    def look_at(self, path: str) -> None:
+        self._bell.ask_to_look_at(path)
+
     def trouble(self) -> str | None:
         if self._death is not None:
             return f"the watching thread died: {self._death!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ BATCHES_UNDER_WAY = 4
 """Deliveries of a watcher that may wait for the journal; then the watcher waits, and its files stay in the directory."""
 ROOM_WAIT = 0.05
 """Seconds a watcher waits for room before it looks after its own queue."""
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at a file that changes again and again, at least."""
 
 Take = Callable[[Sequence[Arrival], Callable[[], Any]], Any]
 """Takes arrivals, and calls the second when there is room for more."""
@@ -42,6 +46,8 @@ class Feeding:
         self._backlog = backlog
         self._room = threading.BoundedSemaphore(BATCHES_UNDER_WAY)
         self._stopped = threading.Event()
+        self._looked: dict[str, float] = {}
+        """By path: when it was or will be looked at (monotonic), for the last ones, oldest first."""
         self._failures = 0
         self._has_seen = False
         """Its directory was there once."""
@@ -60,6 +66,21 @@ class Feeding:
         """Take in what was there before the start, unless that is to be left alone."""
         if self._backlog:
             self._watcher.scan()
+
+    def look_at(self, path: str) -> None:
+        """Another file than was taken in has the name *path*, of which no event may have told: take it in, at once where this is
+        the first time in a while."""
+        now = time.monotonic()
+        while self._looked and next(iter(self._looked.values())) < now - LOOK_EVERY:
+            del self._looked[next(iter(self._looked))]
+        last = self._looked.get(path)
+        if last is None:
+            self._looked[path] = now
+            self._watcher.look_at(path)
+        elif last <= now:  # a file that changes all the time is not announced all the time
+            del self._looked[path]
+            self._looked[path] = last + LOOK_EVERY
+            self._loop.after(last + LOOK_EVERY - now, lambda: self._watcher.look_at(path))
 
     def stop(self) -> None:
         """Take in nothing more; may be called twice."""

@@ -89,6 +89,8 @@ class InotifyEngine:
             self._scan_all()
         if now >= self._next_check:
             self._check_root()
+        for path in self._bell.take_paths():
+            self._look_at(path)
         self._settling.look_again(now)
         self._go_on_scanning()
         self._outbox.flush(self._watches.drain)
@@ -214,6 +216,18 @@ class InotifyEngine:
         if self._settling.is_needed(path, status):
             self._settling.add(path, status, will_close=False)
         else:
+            self._outbox.add(path, status)
+
+    def _look_at(self, path: str) -> None:
+        """Look at one file, in a directory that is watched. One whose time was set last is not in writing: writing sets mtime and
+        ctime to the same moment."""
+        above, name = os.path.split(path)
+        status = status_of(path) if self._watches.holds(above) and is_wanted(self._pattern, name) else None
+        if status is None:
+            return
+        if self._settling.is_needed(path, status) and status.st_ctime_ns == status.st_mtime_ns:
+            self._settling.add(path, status, will_close=False)
+        elif not self._settling.holds(path):
             self._outbox.add(path, status)
 
     def _watch(self, path: str, level: int) -> Directory | None:

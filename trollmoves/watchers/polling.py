@@ -51,6 +51,8 @@ class _Directory:
     """Not complete yet, and since when unchanged."""
     turn: Iterator[str] = field(default_factory=lambda: iter(()))
     """Known files that were not looked at again yet."""
+    urgent: set[str] = field(default_factory=set)
+    """Files to be looked at again first."""
 
     def forget(self) -> None:
         for files in (self.known, self.old, self.waiting):
@@ -97,6 +99,7 @@ class PollingEngine:
                 self._recall()
             elif now < self._next_look:
                 return
+            self._note_urgent()
             self._look = self._look_at_everything()
         for _ in self._look:
             break
@@ -115,6 +118,12 @@ class PollingEngine:
             directory.mtime_ns = -1
             directory.waiting.update({name: (signature, float("-inf")) for name, signature in directory.known.items()})
             directory.known.clear()
+
+    def _note_urgent(self) -> None:
+        for path in self._bell.take_paths():
+            above, name = os.path.split(path)
+            if above in self._directories:
+                self._directories[above].urgent.add(name)
 
     def _look_at_everything(self) -> Iterator[None]:
         self.sight.forget()
@@ -226,7 +235,8 @@ class PollingEngine:
         names = list(islice(directory.turn, _RECHECKED))
         if len(names) < _RECHECKED:
             directory.turn = iter([*directory.known, *directory.old])
-        yield from self._recheck(directory, descriptor, names, now)
+        urgent, directory.urgent = directory.urgent, set()
+        yield from self._recheck(directory, descriptor, [*urgent, *names], now)
 
     def _recheck(self, directory: _Directory, descriptor: int, names: Iterable[str], now: float) -> Iterator[None]:
         for count, name in enumerate(names, 1):

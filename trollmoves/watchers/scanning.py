@@ -9,6 +9,7 @@ import select
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -98,13 +99,14 @@ class Beginning:
 
 
 class Doorbell:
-    """Wakes the watching thread, and tells it to look at everything."""
+    """Wakes the watching thread, and tells it to look at everything, or at some paths."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ends: tuple[int, int] | None = None
         self._poll = select.poll()
         self._scan_wanted = False
+        self._paths: deque[str] = deque()
 
     def open(self) -> None:
         with self._lock:
@@ -128,6 +130,14 @@ class Doorbell:
         """Whether a scan was asked for since the last call."""
         wanted, self._scan_wanted = self._scan_wanted, False
         return wanted
+
+    def ask_to_look_at(self, path: str) -> None:
+        self._paths.append(path)
+        self.ring()
+
+    def take_paths(self) -> list[str]:
+        """Those that were asked for since the last call."""
+        return [self._paths.popleft() for _ in range(len(self._paths))]
 
     def ring(self) -> None:
         with self._lock, contextlib.suppress(BlockingIOError):  # a full pipe rings as well

@@ -32,6 +32,10 @@ class Settling:
         """Whether a file that was come across may be in writing: it waits already, or changed a short while ago or in future."""
         return path in self._waiting or time.time() - max(status.st_mtime, status.st_ctime) < self._pace.settle
 
+    def holds(self, path: str) -> bool:
+        """Whether it waits."""
+        return path in self._waiting
+
     def add(self, path: str, status: os.stat_result, *, will_close: bool) -> None:
         """Wait for a regular file; one that was created just now takes the place of another of its name."""
         if not stat.S_ISREG(status.st_mode) or (path in self._waiting and not will_close):
