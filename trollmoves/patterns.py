@@ -35,6 +35,7 @@ _NEVER_BLANK = re.compile(r"(\(\?P<\w+>(\\d\{\d+\})+\)|\\[^\sA-Za-z]|[^\s\\.[(])
 _PLAIN_TEXT = re.compile(r"[0-9]*s?")
 _PLAIN_NUMBER = re.compile(r"[0-9]*d")
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
+_PIECES = re.compile(r"\[.[^]]*\]|.", re.DOTALL)
 _BRACKETED = re.compile(r"\[([*?[])\]")
 
 
@@ -122,6 +123,11 @@ class Pattern(Template):
         """Whether the glob takes the whole of *path*, where a `*` takes slashes as well (as `fnmatch` has it)."""
         return not _is_too_long(path) and self._matching(path) is not None
 
+    def overlaps(self, other: Pattern) -> bool:
+        """Whether there may be a path that both match."""
+        mine, theirs = self.glob.split("/"), other.glob.split("/")
+        return len(mine) == len(theirs) and all(map(_may_meet, mine, theirs))
+
     def matches_name(self, name: str) -> bool:
         """Whether the last part of the glob takes the file name *name*."""
         return self._name(name) is not None
@@ -198,6 +204,30 @@ def _divided(pattern: str) -> tuple[str, tuple[str, ...], str]:
         fixed += 1
     directory = "/".join(plain[:fixed])
     return directory or ("/" if pattern.startswith("/") else ""), tuple(directories[fixed:]), name
+
+
+def _may_meet(one: str, other: str) -> bool:
+    """Whether a name may match both globs: looks how far one can come in both at once."""
+    mine, theirs = [*_PIECES.findall(one), ""], [*_PIECES.findall(other), ""]
+    todo = [(0, 0)]
+    seen = set(todo)
+    while todo:
+        at, there = todo.pop()
+        piece, its = mine[at], theirs[there]
+        if not piece and not its:
+            return True
+        steps = {(at + 1, there)} if piece == "*" or (its == "*" and piece) else set()
+        steps |= {(at, there + 1)} if its == "*" or (piece == "*" and its) else set()
+        if piece and its and (piece == its or _is_any(piece) or _is_any(its)):
+            steps.add((at + 1, there + 1))
+        todo += steps - seen
+        seen |= steps
+    return False
+
+
+def _is_any(piece: str) -> bool:
+    """Whether a piece of a glob stands for more than one character; `[*]` and its like are literal text."""
+    return piece == "?" or len(piece) > 3
 
 
 def _compiled(pattern: str) -> Any:

@@ -43,6 +43,26 @@ def test_directory_and_levels(text: str, directory: str, levels: tuple[str, ...]
     assert (pattern.directory, pattern.levels, pattern.depth) == (directory, levels, len(levels))
 
 
+@pytest.mark.parametrize("one, other, expected", [
+    ("/d/{x}.nc", "/d/{y}.nc", True),
+    ("/d/{x}.nc", "/d/H-{y}", True),
+    ("/d/{x}.nc", "/e/{x}.nc", False),
+    ("/d/{x}.nc", "/d/{x}.hdf", False),
+    ("/d/a.nc", "/d/{x}.nc", True),
+    ("/d/{x:4d}.nc", "/d/12{y:02d}.nc", True),
+    ("/d/{x:%Y}.nc", "/d/{y:%Y%m}.nc", False),
+    ("/{sat}/{x}.nc", "/d/{x}.nc", True),
+    ("/{sat}/{x}.nc", "/{x}.nc", False),
+    ("/d/[{x:1d}].nc", "/d/?{x:2d}.nc", False),
+    ("/d/[{x:1d}].nc", "/d/[{y}.nc", True),
+    ("/d/{x}", "/d/", False),
+])
+def test_overlapping(one: str, other: str, expected: bool) -> None:
+    if other.endswith("/"):
+        other += "{x}/y"
+    assert Pattern(one).overlaps(Pattern(other)) is Pattern(other).overlaps(Pattern(one)) is expected
+
+
 def test_levels_match_by_their_own_part() -> None:
     pattern = Pattern("/data/{p:3s}/in/x_{a}.nc")
     assert [pattern.matches_level(0, name) for name in ("abc", "ab", ".bc")] == [True, False, True]

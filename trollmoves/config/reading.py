@@ -110,6 +110,7 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     chains = {section.name: _settings(section, model, read_section(section)) for section in sections}
     if issubclass(model, ServerSettings):
         _check_shared_ports(sections, chains)
+        _check_shared_origins(sections, chains)
     _check_overwriting(sections, chains)
     if model is ClientSettings:
         _check_own_ports(sections, chains)
@@ -295,6 +296,21 @@ def _check_expectations(section: _Section, chain: ChainSettings | None) -> None:
         if name not in known:
             section.warn("expect", f"speaks of {name!r}, which is neither a field of origin nor in info{near(name, known)}: "
                                    "no file has it")
+
+
+def _check_shared_origins(sections: list[_Section], chains: Mapping[str, Any]) -> None:
+    """Who removes origins of another section may have forgotten it."""
+    origins = {name: Pattern(chain.origin) for name, chain in chains.items() if chain is not None and chain.origin is not None}
+    for section in sections:
+        if section.name not in origins:
+            continue
+        chain, own = chains[section.name], origins[section.name]
+        others = [f"[{name}]" for name, origin in origins.items() if name != section.name and own.overlaps(origin)]
+        if others and chain.delete is not None:
+            section.warn("delete", f"removes also what {', '.join(others)} may announce: a file goes when all known consumers of "
+                                   "these sections have confirmed it, and nobody else is waited for")
+        if others and chain.delete_after is not None:
+            section.warn("delete_after", f"removes also what {', '.join(others)} may announce, whoever waits for it there")
 
 
 def _client_section(section: _Section) -> dict[str, Any]:

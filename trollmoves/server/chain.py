@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from trollmoves.attention.origins import Origin
@@ -35,7 +36,8 @@ class Chain:
     """A configured section that watches a directory; belongs to the loop."""
 
     def __init__(self, settings: ServerSettings, announcer: Announcer, journal: Journal, loop: Loop, workers: Workers, *,
-                 polling: bool = False, backlog: bool = True):
+                 polling: bool = False, backlog: bool = True, others: Callable[[], Iterable[Removing]] = tuple):
+        """*others* are of the sections that are served, this one among them: what they wait for is not removed."""
         assert settings.origin is not None  # sections that listen are another kind of chain
         self.settings = settings
         pattern = Pattern(settings.origin)
@@ -48,7 +50,7 @@ class Chain:
         plain = settings.compression is None and settings.archives is None
         take = self._announcing.announce if plain else self._unpacking.take
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
-        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop),
+        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop, others),
                              look_again=self._look_again)
         self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, self._origin.seen, polling=polling,
                                 interval=settings.watch_interval, settle=settings.settle, reconcile=settings.reconcile,

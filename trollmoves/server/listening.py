@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from trollmoves.bus import Loop
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal
@@ -28,7 +30,7 @@ class ListenChain:
     """A configured section that listens; belongs to the loop."""
 
     def __init__(self, settings: ServerSettings, announcer: Announcer, journal: Journal, loop: Loop, envelope: Envelope,
-                 workers: Workers, own_port: int):
+                 workers: Workers, own_port: int, others: Callable[[], Iterable[Removing]] = tuple):
         assert settings.listen is not None
         self.settings = settings
         self.announcer = announcer
@@ -39,7 +41,7 @@ class ListenChain:
         pattern = None if settings.origin is None else Pattern(settings.origin)
         self._limited = pattern is not None
         self._relaying = Relaying(settings, pattern, announcer, journal, loop, workers)
-        self.served = Served(settings, Pushing(settings, ROOTS), Removing(settings, ROOTS, journal, loop),
+        self.served = Served(settings, Pushing(settings, ROOTS), Removing(settings, ROOTS, journal, loop, others),
                              parts=lambda row: journal.find("members_of", (row["id"],)))
 
     @property

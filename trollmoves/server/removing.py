@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
 from trollmoves.movers.base import Receipt
 from trollmoves.server.beneath import announced_file, keep_removed, remove
 from trollmoves.server.unclaimed import Unclaimed
@@ -48,8 +49,11 @@ HOSTS_TOLD = 100
 class Removing:
     """Removes the origins of one chain; belongs to the loop."""
 
-    def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop):
-        """*roots* are the directories above all files that may be announced."""
+    def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop,
+                 others: Callable[[], Iterable[Removing]] = tuple):
+        """*roots* are the directories above all files that may be announced. *others* are of the sections that are served, which
+        may have announced the same files."""
+        self._others = others
         self._chain = settings.name
         self._delay = settings.remove_delay
         self._who = "all" if settings.delete is None else settings.delete
@@ -116,6 +120,8 @@ class Removing:
                 self._journal.write([("end_removal", [(row["file"],)])])
                 continue
             due = self._due(row["file"])
+            if due is not None and due <= now and self._is_awaited(row):
+                due = None
             if due is not None and due <= now:
                 self._remove(row, now, "delivered")
             elif self._after is not None and row["created"] < now - self._after:
@@ -128,6 +134,29 @@ class Removing:
     def _stays(self, file: int) -> bool:
         """Whether it is an origin of a chain that does not remove them."""
         return not self._deletes and not self._packed_of(file)
+
+    def _is_awaited(self, row: Any) -> bool:
+        """Whether another section announced one of the origins that would be removed, and lacks a confirmation of it."""
+        others = [other for other in self._others() if other is not self and other.has_consumers()] if self._deletes else []
+        if not others:
+            return False
+        files = self._journal.find("members_of", (row["file"],)) or [row]
+        return any(other.awaits(file) for other in others for file in (*files, *self._packed_of(row["file"])))
+
+    def has_consumers(self) -> bool:
+        """Whether there is anybody to wait for."""
+        return self._who not in ("all", "first") or bool(self._consumers())
+
+    def awaits(self, origin: Any) -> bool:
+        """Whether *origin* (path and content in a row of the journal) was announced here as well, and somebody has not confirmed
+        it; of content that was announced several times any confirmation counts. What the journal keeps only to know it by nobody
+        comes for."""
+        name = os.path.basename(os.fsdecode(origin["path"]))
+        content = origin["path"], origin["inode"], origin["size"], origin["mtime_ns"]
+        rows = [row for row in self._journal.find("siblings", (name, self._chain, *content))
+                if row["state"] != State.COVERED and row["steps"]]
+        confirmed = [one for row in rows for one in self._journal.find("confirmations", (row["id"],))]
+        return bool(rows) and not (confirmed and self._suffices(confirmed))
 
     def _due(self, file: int) -> float | None:
         """When *file* may go: so long after the last confirmation that is waited for; None as long as one lacks."""

@@ -21,6 +21,7 @@ from trollmoves.server.announcer import Announcer, told
 from trollmoves.server.chain import Chain
 from trollmoves.server.listening import ListenChain
 from trollmoves.server.recent import Recent
+from trollmoves.server.removing import Removing
 from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Served
@@ -162,10 +163,11 @@ class Server(Service):
         chain: Chain | ListenChain
         if settings.listen is not None:
             assert self._publisher is not None
-            chain = ListenChain(settings, announcer, self.journal, self.loop, self.envelope, self.workers, self._publisher.port)
+            chain = ListenChain(settings, announcer, self.journal, self.loop, self.envelope, self.workers, self._publisher.port,
+                                self._removing)
         else:
             chain = Chain(settings, announcer, self.journal, self.loop, self.workers, polling=self._polling,
-                          backlog=self._backlog)
+                          backlog=self._backlog, others=self._removing)
         self._verify(settings, chain.served)
         return chain
 
@@ -175,6 +177,9 @@ class Server(Service):
         if self.journal.unclean_boot and settings.name not in self._verified and settings.fsync != "always":
             Verifying(settings.name, served.pushing, self.journal, self.workers).start()
         self._verified.add(settings.name)
+
+    def _removing(self) -> list[Removing]:
+        return [chain.served.removing for chain in self._chains.values()]
 
     def _start_again(self, settings: ServerSettings, complaint: str) -> None:
         if self._wanted.get(settings.name) is settings and settings.name not in self._chains and not self.draining:

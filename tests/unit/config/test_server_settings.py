@@ -243,3 +243,11 @@ def test_settings_are_frozen_and_take_no_strangers(write: Write) -> None:
         chain.topic = "/other"
     with pytest.raises(ValueError, match="Extra inputs"):
         ServerSettings.model_validate({"name": "a", "topic": "/t", "tpoic": "/t"})
+
+
+def test_who_removes_what_another_section_announces_is_told(write: Write) -> None:
+    other = "[t]\ntopic = /b\norigin = /d/H-{y}\n"
+    for more, expected in (("", []), ("delete = true\n", ["delete"]), ("delete_after = 7d\n", ["delete_after"])):
+        configuration = read_server_config(write("[s]\ntopic = /a\norigin = /d/{x}\nrequest_port = 9010\n" + more + other))
+        told = [warning.partition(": [s] ")[2] for warning in configuration.warnings]
+        assert [warning.partition(": removes also what [t] may announce")[0] for warning in told] == expected

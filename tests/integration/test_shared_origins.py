@@ -1,0 +1,92 @@
+"""Two sections announce the same files, and one of them removes: not before the consumers of both have what they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.network import TOPIC, Network, section
+from tests.integration.requesting import Scene
+from tests.integration.test_removal_after_confirmation import delivered, is_there
+from tests.support.eventually import eventually, never
+from trollmoves.messages import Message, decode
+
+OTHER = "/other"
+
+
+def more(network: Network, **options: str) -> str:
+    """Another section, of the same origin."""
+    port = str(network.request_ports[0])
+    return section("other", {"origin": f"{network.origins[0]}/{{uid}}.bin", "topic": OTHER, "request_address": "127.0.0.1",
+                             "request_port": port, "listen_address": "127.0.0.1", **options})
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "0.5"}) as network:
+        network.write_server_config(more=more(network))
+        scene = Scene(network)
+        try:
+            yield scene
+        finally:
+            scene.close()
+
+
+def announced(scene: Scene, name: str, topic: str) -> Message:
+    """What a section says of a file, which is written first unless it is there."""
+    if not is_there(scene, name):
+        scene.network.write(name, name.encode())
+    texts, begin = scene.recorder.texts, f"pytroll:/{topic} "
+    return eventually(lambda: next(decode(text.encode()) for text in texts if text.startswith(begin) and name in text))
+
+
+def make_known(scene: Scene) -> None:
+    """The other section has a consumer from now on."""
+    delivered(scene, announced(scene, "first.bin", OTHER), "other@two/b")
+
+
+def test_what_another_section_has_to_deliver_stays(scene: Scene) -> None:
+    make_known(scene)
+    delivered(scene, announced(scene, "a.bin", TOPIC), "recv@one/a")
+    never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the other section has it")
+    delivered(scene, announced(scene, "a.bin", OTHER), "other@two/b")
+    eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
+
+
+def test_a_section_that_nobody_was_served_by_is_not_waited_for(scene: Scene) -> None:
+    delivered(scene, announced(scene, "a.bin", TOPIC), "recv@one/a")
+    eventually(lambda: not is_there(scene, "a.bin"), message="nobody waits for it")
+
+
+def test_a_section_that_is_served_no_more_is_not_waited_for(scene: Scene) -> None:
+    make_known(scene)
+    delivered(scene, announced(scene, "a.bin", TOPIC), "recv@one/a")
+    never(lambda: not is_there(scene, "a.bin"), 2.0, message="it goes although it is waited for")
+    scene.network.write_server_config()
+    eventually(lambda: not is_there(scene, "a.bin"), message="nobody can ask for it any more")
+
+
+def test_newer_content_is_not_waited_for_in_place_of_older(scene: Scene) -> None:
+    """Of what the other section announced under the name before, nobody can have anything any more."""
+    make_known(scene)
+    announced(scene, "a.bin", OTHER)
+    scene.network.write("a.bin", b"newer content")
+    eventually(lambda: len([text for text in scene.recorder.texts if "a.bin" in text]) == 4)
+    scene.recorder.texts[:] = [text for text in scene.recorder.texts if '"size":13' in text or '"size": 13' in text]
+    delivered(scene, announced(scene, "a.bin", TOPIC), "recv@one/a")
+    delivered(scene, announced(scene, "a.bin", OTHER), "other@two/b")
+    eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
+
+
+def test_both_sections_remove(scene: Scene) -> None:
+    mark = scene.server.mark()
+    scene.network.write_server_config(more=more(scene.network, delete="first", remove_delay="0.5"))
+    scene.server.wait_for("announces under /other", since=mark)
+    make_known(scene)
+    delivered(scene, announced(scene, "a.bin", OTHER), "other@two/b")
+    delivered(scene, announced(scene, "first.bin", TOPIC), "recv@one/a")
+    never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the first section has it")
+    delivered(scene, announced(scene, "a.bin", TOPIC), "recv@one/a")
+    eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
