@@ -111,6 +111,37 @@ def test_results_of_a_dispatcher_are_numbered_and_can_be_asked_for_again(tmp_pat
         assert done.stdout.count("/archived file") == 4
 
 
+def test_sections_that_listen_get_what_their_client_published_while_they_were_away_each_of_them_once(tmp_path: Path) -> None:
+    with Network(tmp_path, killed=True) as network:
+        journal, config, port = tmp_path / "relay.journal", tmp_path / "relay.ini", free_port()
+        config.write_text("".join(
+            f"[{name}]\nlisten = /faults\ntopic = /{name}\nnameserver = false\naddresses = tcp://127.0.0.1:{network.client_port}\n"
+            f"listen_address = 127.0.0.1\nrequest_address = 127.0.0.1\nrequest_port = {free_port()}\n"
+            for name in ("one", "two")))
+        relay = Program.ours("server", "-p", str(port), "--journal", journal, config, log=tmp_path / "relay.log")
+
+        def announced(count: int) -> None:
+            for chain in ("one", "two"):
+                said = f"SELECT identity, state FROM files WHERE chain = '{chain}'"
+                eventually(lambda said=said: len(rows(journal, said)) >= count, 60, message=f"{count} files in [{chain}]")
+                eventually(lambda said=said: {state for _, state in rows(journal, said)} == {"announced"}, message="announced")
+        with relay:
+            network.start()
+            eventually(lambda: len(rows(journal, "SELECT 1 FROM cursors WHERE chain IN ('one', 'two')")) == 4,
+                       message="both sections follow the client")
+            network.write_many(5, "first")
+            announced(5)
+        relay.kill()
+        network.write_many(20, "missed")
+        network.settle()
+        with relay:
+            announced(25)
+            network.write_many(1, "last")
+            announced(26)
+            repeated = rows(journal, "SELECT chain, identity FROM files GROUP BY chain, identity HAVING count(*) > 1")
+            assert not repeated, "what was heard before is no news"
+
+
 @pytest.mark.parametrize("times", [4, pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
 def test_nothing_is_lost_while_everybody_comes_and_goes(tmp_path: Path, times: int) -> None:
     dice = random.Random(int(os.environ.get("TROLLMOVES_TEST_SEED") or 7))

@@ -17,7 +17,7 @@ from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.once import Once
 from trollmoves.bus.silence import Silence
-from trollmoves.bus.subscribing import Subscribing
+from trollmoves.bus.subscribing import NewCatchUp, Subscribing
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.alarms import GAP, SILENT
@@ -34,15 +34,18 @@ OF_MESSAGE = "m:"
 CHAIN, IDENTITY, KEY, REQUEST = 1, 2, 3, 15
 """Places in a row for `add_file` of what tells whether it was written before."""
 EVERYTHING = ""
-"""The section under which cursors are kept: what is heard, is heard for all."""
+"""The section under which cursors and alarms are kept when what is heard, is heard for all."""
 
 
 class Hearing:
     """Belongs to the loop."""
 
-    def __init__(self, role: str, journal: Journal, rows_of: Callable[[Message], Rows], journaled: Callable[[set[str]], Any]):
-        """*rows_of* says what to write (as `add_file` takes it) of a message; *journaled* is told the chains that got rows."""
+    def __init__(self, role: str, journal: Journal, rows_of: Callable[[Message], Rows], journaled: Callable[[set[str]], Any],
+                 section: str = EVERYTHING):
+        """*rows_of* says what to write (as `add_file` takes it) of a message; *journaled* is told the chains that got rows. Of
+        several that hear for themselves each has its own *section*: how far one is says nothing of another."""
         self._role = role
+        self._section = section
         self._journal = journal
         self._rows_of = rows_of
         self._told = journaled
@@ -55,26 +58,33 @@ class Hearing:
                nameserver: str | None, services: Sequence[str], own_port: int | None) -> None:
         """Subscribe (see `Subscribing`); instead of what was subscribed to before."""
         self.close()
-        self._requesters = Requesters(loop, envelope)
-        requesters = self._requesters
         self.subscribing = Subscribing(
             loop, envelope, topics, self.received, addresses=addresses, nameserver=nameserver, services=services,
-            own_port=own_port, silence=self._new_silence(),
-            new_catch_up=lambda name, wanted: self._catch_up(loop, requesters, name, wanted))
+            own_port=own_port, silence=self._new_silence(), new_catch_up=self.catching_up(loop, envelope))
+
+    def catching_up(self, loop: Loop, envelope: Envelope) -> NewCatchUp:
+        """What `Subscribing` needs to ask publishers of ours for what got lost; until we close."""
+        requesters = self._requesters = Requesters(loop, envelope)
+        return lambda name, topics: self._catch_up(loop, requesters, name, topics)
+
+    def remember(self, messages: Iterable[Message]) -> None:
+        """These were heard before the start: they are no news when they come once more, because a publisher is asked again."""
+        for message in messages:
+            self._once.is_news(message)
 
     def _new_silence(self) -> Silence:
         alarms = self._journal.alarms
-        return Silence(lambda name, text: alarms.raise_(EVERYTHING, SILENT, name, text),
-                       lambda name, text: alarms.clear(EVERYTHING, SILENT, name, text),
-                       [alarm.about for alarm in alarms.open(SILENT, EVERYTHING)])
+        return Silence(lambda name, text: alarms.raise_(self._section, SILENT, name, text),
+                       lambda name, text: alarms.clear(self._section, SILENT, name, text),
+                       [alarm.about for alarm in alarms.open(SILENT, self._section)])
 
     def _catch_up(self, loop: Loop, requesters: Requesters, name: str, topics: Sequence[str]) -> CatchUp:
-        row = self._journal.find_one("cursor", (EVERYTHING, name))
+        row = self._journal.find_one("cursor", (self._section, name))
 
         def cursor(epoch: str, position: int) -> list[Operation]:
             """Kept under the address, and under the name of the stream: the address may be another one after a restart."""
-            return [("set_cursor", [(EVERYTHING, name, epoch, position)]),
-                    ("set_cursor", [(EVERYTHING, f"{epoch} {found.stream}", epoch, position)])]
+            return [("set_cursor", [(self._section, name, epoch, position)]),
+                    ("set_cursor", [(self._section, f"{epoch} {found.stream}", epoch, position)])]
 
         def page(messages: list[Message], epoch: str, position: int, then: Callable[[], Any]) -> None:
             self._take(messages, cursor(epoch, position), then)
@@ -83,10 +93,10 @@ class Hearing:
             self._journal.write(cursor(epoch, position))
 
         def alarm(about: str, text: str) -> None:
-            self._journal.alarms.raise_(EVERYTHING, GAP, about, text)
+            self._journal.alarms.raise_(self._section, GAP, about, text)
 
         def position_in(epoch: str, stream: str) -> int | None:
-            kept = self._journal.find_one("cursor", (EVERYTHING, f"{epoch} {stream}"))
+            kept = self._journal.find_one("cursor", (self._section, f"{epoch} {stream}"))
             return None if kept is None else int(kept["position"])
         found = CatchUp(loop, requesters, name, topics, self._role, past=0.0, page=page, moved_on=moved_on,
                         cursor=None if row is None else (str(row["epoch"]), int(row["position"])), position_in=position_in,

@@ -57,7 +57,7 @@ class ListenChain:
             self._loop, self._envelope, settings.heard_topics, hearing.received,
             addresses=settings.addresses, nameserver=settings.nameserver or None, services=settings.services,
             follow=settings.addr_listener, timeout=settings.timeout, translate=settings.translate, own_port=self._own_port,
-            anybody=self._limited)
+            anybody=self._limited, new_catch_up=hearing.catching_up(self._loop, self._envelope))
 
     def announce_backlog(self) -> None:
         """What was heard before is in the journal: there is nothing to look for."""

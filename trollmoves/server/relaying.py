@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from trollmoves.bus import Loop
+from trollmoves.bus.once import KEPT
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage, OriginGone
 from trollmoves.journal import Journal
@@ -30,7 +31,7 @@ from trollmoves.server.announcer import Announcer
 from trollmoves.server.opening import Looked, Opening
 from trollmoves.server.requests import announced_path
 from trollmoves.server.unpacking import give_up, is_permanent
-from trollmoves.watchers.messages import Elsewhere, PerhapsElsewhere
+from trollmoves.watchers.messages import TYPES, Elsewhere, PerhapsElsewhere
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Relaying:
         self._journal = journal
         self._loop = loop
         self._workers = workers
-        self.hearing = Hearing("server", journal, self._rows, lambda _: self._take())
+        self.hearing = Hearing("server", journal, self._rows, lambda _: self._take(), self._chain)
         """Hands over what was heard, by way of the journal."""
         before = journal.find_one("meta", (self._counter,))
         self._skipped = 0 if before is None else int(before["value"])
@@ -100,11 +101,15 @@ class Relaying:
         return f"skipped:{self._chain}"
 
     def take_up(self) -> None:
-        """Go on with what the last process, or an earlier chain of this name, left."""
+        """Go on with what the last process, or an earlier chain of this name, left; what they heard last is no news."""
+        lately = self._journal.find("heard_lately", (KEPT, self._chain))
+        self.hearing.remember(decode(row["message"].encode()) for row in lately)
         self._take()
 
     def _rows(self, message: Message) -> Iterable[tuple[Any, ...]]:
-        """What the journal has of a message before anything is known but itself."""
+        """What the journal has of a message before anything is known but itself; nothing of one that speaks of no files."""
+        if message.type not in TYPES:
+            return
         now = time.time()
         line = step_line(State.SEEN, now, message.sender[:LONGEST_SENDER])
         yield (self._journal.new_file(), self._chain, identity_of(message.fields), "", State.SEEN, now, line, None,

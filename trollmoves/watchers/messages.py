@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from trollmoves.bus.addresses import is_own_address, own_names, whether_this_machine
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.subscribing import Subscribing
+from trollmoves.bus.subscribing import NewCatchUp, Subscribing
 from trollmoves.errors import MalformedMessage, OriginChanged, OriginGone, PermanentError, TemporaryError, TrollmovesError
 from trollmoves.messages import EXTENSION, NESTED, Envelope, Message
 from trollmoves.patterns import LONGEST_PATH, Pattern
@@ -51,17 +51,14 @@ class Named(NamedTuple):
 
 def listen(loop: Loop, envelope: Envelope, topics: Sequence[str], hear: Hear, *, addresses: Sequence[tuple[str, int]],
            nameserver: str | None, services: Sequence[str], follow: bool, timeout: float, translate: bool, own_port: int | None,
-           anybody: bool) -> Subscribing:
-    """Hand to *hear* what is published under *topics*: messages that speak of files.
+           anybody: bool, new_catch_up: NewCatchUp) -> Subscribing:
+    """Hand to *hear* what is published under *topics*; publishers of ours are asked for what got lost (see `Subscribing`).
 
     Publishers in *addresses* are listened to because the configuration says so. One that only a name server tells of can be
     anybody; it is listened to when it is on this machine, or when *anybody* may be, because what may be announced is limited.
     """
-    def received(messages: list[Message]) -> None:
-        hear([message for message in messages if message.type in TYPES])
-
-    return Subscribing(loop, envelope, topics, received, addresses=addresses, nameserver=nameserver, services=services,
-                       own_port=own_port, timeout=timeout, follow=follow, translate=translate,
+    return Subscribing(loop, envelope, topics, hear, addresses=addresses, nameserver=nameserver, services=services,
+                       own_port=own_port, timeout=timeout, follow=follow, translate=translate, new_catch_up=new_catch_up,
                        accepts=(lambda host: "") if anybody else _complaint)
 
 
