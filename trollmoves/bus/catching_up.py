@@ -220,7 +220,7 @@ class CatchUp:
         if said.get("truncated") and not self._first:
             self._alarm(f"{self._provider} {epoch} {said.get('oldest')}", self._gap(said))
         self._asking = True  # until the page is journaled
-        self._page(decoded(raws), epoch, to, lambda: self._page_done(to, bool(said.get("more"))))
+        self._page(decoded(raws), epoch, to, lambda: self._page_done(epoch, to, bool(said.get("more"))))
 
     def _gap(self, said: dict[str, Any]) -> str:
         until = said.get("forgotten")
@@ -240,9 +240,11 @@ class CatchUp:
         (newer_than, topics), self._again = self._again, None
         self._asking_again.begin(newer_than, topics or self._topics)
 
-    def _page_done(self, to: int, more: bool) -> None:
+    def _page_done(self, epoch: str, to: int, more: bool) -> None:
         self._asking = False
-        if to > self._position:
+        if epoch != self._epoch:  # a new journal was heard of meanwhile: the page says nothing of that one
+            self._ask()
+        elif to > self._position:
             self._position = to
             self._first = self._first and more
             if more:

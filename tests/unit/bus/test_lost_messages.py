@@ -63,8 +63,8 @@ def announcement(offset: int, previous: int, port: int) -> Announcement:
     return read_announcement(decode(ENVELOPE.encode("/a", "file", data)))
 
 
-def beat(head: int, since: int, port: int) -> Message:
-    said = {"epoch": EPOCH, "head": head, "since": since, "heads": {"/a": head}, "address": f"127.0.0.1:{port}", "started": 1}
+def beat(head: int, since: int, port: int, epoch: str = EPOCH) -> Message:
+    said = {"epoch": epoch, "head": head, "since": since, "heads": {"/a": head}, "address": f"127.0.0.1:{port}", "started": 1}
     return decode(ENVELOPE.encode("/heartbeat/move_it_server", "beat", {EXTENSION: said}))
 
 
@@ -90,6 +90,60 @@ def test_a_heartbeat_does_not_close_a_gap_that_could_not_be_asked_for(provider: 
     turning(loop, lambda: cursors == [102])
     requesters.close()
     loop.close()
+
+
+class Following:
+    """Follows a provider from position 10 on; its pages are in the journal when the test says so."""
+
+    def __init__(self, provider: Provider, cursor: tuple[str, int] | None = (EPOCH, 10), past: float = 0.0):
+        self.loop = Loop()
+        self.port = provider.port
+        self._provider = provider
+        self._requesters = Requesters(self.loop, ENVELOPE)
+        self.journaled: list[Callable[[], Any]] = []
+        self.cursors: list[tuple[str, int]] = []
+        self.catch_up = CatchUp(
+            self.loop, self._requesters, "provider", ["/a"], "client", cursor=cursor, past=past,
+            page=lambda messages, epoch, position, then: self.journaled.append(then),
+            moved_on=lambda epoch, position: self.cursors.append((epoch, position)), restarted=lambda address: None,
+            alarm=lambda about, text: None)
+
+    def beat(self, head: int, since: int, epoch: str = EPOCH) -> None:
+        self.catch_up.beat(beat(head, since, self.port, epoch))
+
+    def asks(self, to: int, epoch: str = EPOCH, *, more: bool = False) -> dict[str, Any]:
+        """Wait for a question, answer that the journal has nothing for us up to *to*, and have the answer taken."""
+        asked = turning(self.loop, lambda: self._provider.answer("replay", epoch=epoch, to=to, messages=[], more=more))
+        turning(self.loop, lambda: self.journaled)
+        return dict(asked.extension)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is asked."""
+        for _ in range(10):
+            self.loop.turn(0.02)
+        return not self._provider.socket.poll(0)
+
+    def close(self) -> None:
+        self.catch_up.close()
+        self._requesters.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def following(provider: Provider) -> Iterator[Following]:
+    found = Following(provider)
+    yield found
+    found.close()
+
+
+def test_a_page_of_the_old_journal_says_nothing_of_the_new_one(following: Following) -> None:
+    """It is being written here when the new journal is heard of."""
+    following.beat(5000, 5000)
+    assert following.asks(5000)["since"] == 10
+    following.beat(3000, 3000, epoch="e:new")
+    following.journaled.pop()()
+    asked = following.asks(3000, "e:new")
+    assert (asked["epoch"], asked["since"]) == ("e:new", 0)
 
 
 def test_a_request_that_got_lost_is_asked_again_while_others_are_answered(provider: Provider) -> None:
