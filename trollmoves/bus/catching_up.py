@@ -70,6 +70,7 @@ class CatchUp:
         self._asking = False
         self._closed = False
         self._newer_than = 0.0
+        """Since when (epoch seconds) a new client asks, the first time: by our clock, which may not be the publisher's."""
         self._position_in = position_in
         self._host = host
         self._patience = patience
@@ -175,6 +176,7 @@ class CatchUp:
         self._wanted = 0
         self._first = head > 0 and not skip
         if not self._first:
+            self._newer_than = 0.0
             self._moved_on(epoch, self._position)  # from now on nothing is left out, also when we end at once
         else:
             self._want(head)
@@ -246,15 +248,20 @@ class CatchUp:
             self._ask()
         elif to > self._position:
             self._position = to
-            self._first = self._first and more
             if more:
                 self._wanted = max(self._wanted, to + 1)
+            else:
+                self._first_is_over()
             self._ask()
         elif more:  # a page that leads nowhere, and the same would come again: no hurry
             self._loop.after(RETRY, self._ask)
         else:
-            self._first = False
+            self._first_is_over()
             self._wanted = self._position  # there is nothing behind what we have
+
+    def _first_is_over(self) -> None:
+        """All that a new client asks for is here: from now on nothing is left out."""
+        self._first, self._newer_than = False, 0.0
 
     def close(self) -> None:
         self._closed = True

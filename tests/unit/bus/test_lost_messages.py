@@ -146,6 +146,21 @@ def test_a_page_of_the_old_journal_says_nothing_of_the_new_one(following: Follow
     assert (asked["epoch"], asked["since"]) == ("e:new", 0)
 
 
+@pytest.mark.parametrize("head", [0, 20])
+def test_only_the_first_questions_of_a_new_client_leave_out_what_is_old(provider: Provider, head: int) -> None:
+    """The clock of the publisher may be so far behind that all it publishes looks old here."""
+    following = Following(provider, cursor=None, past=1800.0)
+    following.beat(head, head)
+    if head:
+        assert following.asks(10, more=True)["newer_than"] > 0
+        following.journaled.pop()()
+        assert following.asks(20)["newer_than"] > 0
+        following.journaled.pop()()
+    following.catch_up.announced(announcement(22, 21, provider.port))  # 21 got lost
+    assert following.asks(22)["newer_than"] == 0
+    following.close()
+
+
 def test_a_request_that_got_lost_is_asked_again_while_others_are_answered(provider: Provider) -> None:
     loop = Loop()
     requester = Requester(loop, ENVELOPE, "127.0.0.1", provider.port, silence=0.5)
