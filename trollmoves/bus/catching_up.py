@@ -256,8 +256,7 @@ class CatchUp:
         elif more:  # a page that leads nowhere, and the same would come again: no hurry
             self._loop.after(RETRY, self._ask)
         else:
-            self._first_is_over()
-            self._wanted = self._position  # there is nothing behind what we have
+            self._first_is_over()  # what is wanted may be on its way to us: it is asked for again when a beat tells more
 
     def _first_is_over(self) -> None:
         """All that a new client asks for is here: from now on nothing is left out."""

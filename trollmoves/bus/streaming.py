@@ -1,8 +1,9 @@
 """A publisher's numbered stream: it remembers what was sent last under each subject, and says so in its heartbeats.
 
 Beats have upstream's form; their extension tells subscribers what they should have seen, so that even the loss of the last
-message is noticed: `epoch` and `head` of the journal; `since`, the head at the beat before; `heads`, for each subject published
-after `since` the position of its last message; `address`, where to ask for a replay; `started`, when the process began.
+message is noticed: `epoch` of the journal; `head`, up to which all was sent; `since`, the head at the beat before; `heads`, for
+each subject published after `since` the position of its last message; `address`, where to ask for a replay; `started`, when the
+process began.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ class Stream:
     """Publishes numbered messages and beats; belongs to the loop."""
 
     def __init__(self, name: str, loop: Loop, epoch: str, head: int, envelope: Envelope, publisher: Publisher,
-                 address: Callable[[], str | None], more: Mapping[str, Any] | None = None):
+                 address: Callable[[], str | None], more: Mapping[str, Any] | None = None,
+                 unsent: Callable[[int], int | None] = lambda after: None):
         """*head* is the last position in the journal; *address* tells where replays are answered, if anywhere; *more* is added to
-        each beat. Whoever subscribes is told at once where we are, if *publisher* tells nobody else of it."""
+        each beat. *unsent* tells the first position after one whose message is still to be sent, though later ones may have been.
+        Whoever subscribes is told at once where we are, if *publisher* tells nobody else of it."""
         self._more = dict(more or {})
         self._subject = f"/heartbeat/{name}"
         self._loop = loop
@@ -39,6 +42,9 @@ class Stream:
         self._address = address
         self._started = time.time()
         self._head = self._since = head
+        self._unsent = unsent
+        self._told = 0
+        """The head in the last beat."""
         self._heads: dict[str, int] = {}
         self._soon = self._closed = False
         publisher.subscribed_by(lambda topic: self.beat_soon())
@@ -50,11 +56,11 @@ class Stream:
         return self._publisher.is_heard
 
     def publish(self, raw: bytes, subject: str, position: int) -> None:
-        """Send a message that stands in the journal at *position*. To be called in the order of positions."""
+        """Send a message that stands in the journal at *position*."""
         self._publisher.send(raw)
-        if position > self._head:  # not one that is sent again
-            self._head = position
-            self._heads[subject] = position
+        if position > self._told:  # not one that is sent again
+            self._head = max(self._head, position)
+            self._heads[subject] = max(self._heads.get(subject, 0), position)
 
     def send(self, raw: bytes) -> None:
         """Send a message that has no number (a notice, or one sent again)."""
@@ -75,14 +81,17 @@ class Stream:
         self._soon = False
         if self._closed:
             return
+        unsent = self._unsent(self._told)
+        self._told = self._head if unsent is None else min(self._head, unsent - 1)
         extension: dict[str, Any] = {
-            "version": PROTOCOL, "epoch": self._epoch, "head": self._head, "since": self._since, "started": self._started,
+            "version": PROTOCOL, "epoch": self._epoch, "head": self._told, "since": self._since, "started": self._started,
             "address": self._address(), **self._more,
         }
         if len(self._heads) <= MOST_SUBJECTS:
             extension["heads"] = self._heads
         self._publisher.send(self._envelope.encode(self._subject, "beat", {"min_interval": ADVERTISED, EXTENSION: extension}))
-        self._since, self._heads = self._head, {}
+        self._since = max(self._since, self._told)  # at the start all that is in the journal was sent by somebody else
+        self._heads = {subject: position for subject, position in self._heads.items() if position > self._told}
 
     def close(self) -> None:
         """No more beats, and the socket goes."""

@@ -111,4 +111,9 @@ def _new_stream(settings: ClientSettings, journal: Journal, loop: Loop, envelope
     if settings.nameservers is not False:
         publisher.advertise(name, settings.nameserver_hosts)
     logger.info("[%s] publishes on port %d", settings.name, publisher.port)
-    return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, replay_address, {"group": settings.group})
+
+    def unsent(after: int) -> int | None:
+        """Of what waits for leave to be published; what came later may be out already."""
+        row = journal.find_one("unpublished", (settings.name, after, 1))
+        return None if row is None else int(row["position"])
+    return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, replay_address, {"group": settings.group}, unsent)

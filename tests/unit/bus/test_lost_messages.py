@@ -146,6 +146,16 @@ def test_a_page_of_the_old_journal_says_nothing_of_the_new_one(following: Follow
     assert (asked["epoch"], asked["since"]) == ("e:new", 0)
 
 
+def test_what_is_published_later_than_what_came_after_it_is_asked_for_until_it_comes(following: Following) -> None:
+    following.catch_up.announced(announcement(12, 11, following.port))
+    assert following.asks(10)["since"] == 10  # the publisher may not publish 11 yet
+    following.journaled.pop()()
+    assert following.is_quiet()
+    following.beat(12, 10)
+    assert not following.cursors, "11 was never here"
+    assert following.asks(12)["since"] == 10
+
+
 @pytest.mark.parametrize("head", [0, 20])
 def test_only_the_first_questions_of_a_new_client_leave_out_what_is_old(provider: Provider, head: int) -> None:
     """The clock of the publisher may be so far behind that all it publishes looks old here."""
