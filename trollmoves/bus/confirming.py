@@ -55,6 +55,12 @@ class Confirming:
         return min((when for group in (*self._waiting.values(), *self._said.values()) for when in group.values()),
                    default=time.time())
 
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set: the journal has these times moved with it."""
+        for group in (*self._waiting.values(), *self._said.values()):
+            for delivery in group:
+                group[delivery] += seconds
+
     def flush(self) -> None:
         """Say now what waits to be said."""
         for place in list(self._waiting):

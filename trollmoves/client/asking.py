@@ -296,6 +296,7 @@ class Asking:
         for flight in self._flights.values():
             flight.created += seconds
         self.waiting.clock_leapt(seconds)
+        self.delivering.clock_leapt(seconds)
 
     def repeat(self, address: str) -> None:
         """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""

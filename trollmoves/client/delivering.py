@@ -370,6 +370,10 @@ class Delivering:
         data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests}}
         self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, answered, ACK_TIMEOUT)
 
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set: what is to be confirmed keeps its age."""
+        self._confirming.clock_leapt(seconds)
+
     def close(self) -> None:
         """Publish nothing more: what is journaled is published by whoever takes up the journal."""
         self._closed = True

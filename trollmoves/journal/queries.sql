@@ -298,6 +298,10 @@ UPDATE transfers SET time = time + :leap;
 -- name: move_files
 UPDATE files SET created = created + :leap, time = time + :leap, due = due + :leap;
 
+-- name: move_confirmed
+-- See client/delivering.py.
+UPDATE meta SET value = CAST(value + :leap AS TEXT) WHERE name LIKE 'confirmed:%';
+
 -- name: move_copies
 UPDATE copies SET time = time + :leap;
 
