@@ -42,10 +42,10 @@ class Confirming:
         self.settled = 0
         """How many were confirmed."""
 
-    def add(self, place: Place, position: int, request: str) -> None:
-        """What was delivered for *request* is published."""
+    def add(self, place: Place, position: int, request: str, published: float) -> None:
+        """What was delivered for *request* is published, since a time."""
         waiting = self._waiting.setdefault(place, {})
-        waiting[position, request] = time.time()
+        waiting[position, request] = published
         if len(waiting) > MOST_KEPT:
             del waiting[next(iter(waiting))]
         self._send_soon(place, CONFIRM_EVERY)

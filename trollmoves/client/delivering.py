@@ -248,7 +248,7 @@ class Delivering:
     def confirm(self, flight: Flight) -> None:
         """Tell the provider, together with others and until it says so, that we are done with what it delivered."""
         announcement = flight.source.announcement
-        self._confirming.add((announcement.host, announcement.port), announcement.offset, flight.request)
+        self._confirming.add((announcement.host, announcement.port), announcement.offset, flight.request, time.time())
 
     # Others of our group may be about to publish it too: the provider decides (bus/leases.py).
 
@@ -349,7 +349,8 @@ class Delivering:
         for published in self._journal.find("published_since", (self._settings.name, float(row[0]))) if row is not None else ():
             announcement = read_announcement(decode(published["message"].encode()))
             if announcement.epoch:
-                self._confirming.add((announcement.host, announcement.port), announcement.offset, published["request"])
+                place = announcement.host, announcement.port
+                self._confirming.add(place, announcement.offset, published["request"], published["time"])
         self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
 
     def _note_confirmed(self) -> None:

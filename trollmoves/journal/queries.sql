@@ -628,7 +628,7 @@ FROM announcements JOIN files ON files.id = announcements.file
 WHERE files.chain = ? AND files.state = 'publishing' AND position > ? ORDER BY position LIMIT ?;
 
 -- name: published_since
-SELECT request, message FROM files WHERE chain = ? AND state = 'published' AND time >= ? AND request IS NOT NULL;
+SELECT request, message, time FROM files WHERE chain = ? AND state = 'published' AND time >= ? AND request IS NOT NULL;
 
 -- name: files_with_names
 -- What is known, in any chain, of files with the names in a list; and whether their origin is waiting to be removed.

@@ -233,3 +233,19 @@ def test_what_waited_to_be_unpacked_is_published_when_nothing_is_to_be_unpacked_
         asking.close()
         workers.stop(1)
     assert bench.stream.names() == ["one", "two"]
+
+
+def test_what_the_last_process_did_not_confirm_is_as_old_as_it_is(bench: Bench) -> None:
+    """Of two providers one answers: what the other one has not confirmed is known after the next start, too."""
+    raw = ENVELOPE.encode("/a", "file", {"uid": "a", "uri": "/there/a", "request_address": "127.0.0.1:9", EXTENSION: {
+        "version": PROTOCOL, "epoch": "e:1", "offset": 1, "address": "127.0.0.1:9"}}).decode()
+    published = time.time() - 1000
+    bench.journal.write([
+        ("add_file", [(bench.journal.new_file(), "chain", "a", "", State.PUBLISHED, published, "", None, None, None, None, None,
+                       None, "127.0.0.1:9", raw, "r:1", 1, published)]),
+        ("put_meta", [("confirmed:chain", str(published - 1))])])
+    for _ in range(5):
+        bench.loop.turn(0.02)
+    chain = bench.chain()
+    chain.start()
+    assert chain._confirming.oldest() == published
