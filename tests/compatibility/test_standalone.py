@@ -187,6 +187,6 @@ def test_a_crash_loses_no_announcement(point: str, tmp_path: Path, files: Path) 
     assert rows(ours.journal, "SELECT state FROM files") == [("announced",)]
     before = len(ours.told())
     with ours:
-        ours.says(before + 1)
+        assert ours.says(before + 1)[-1].extension["redelivered"] is True
         eventually(lambda: rows(ours.journal, "SELECT state FROM files") == [("published",)])
 

@@ -15,8 +15,8 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope
-from trollmoves.queueing.results import ON_ITS_WAY
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, decode
+from trollmoves.queueing.results import ON_ITS_WAY, sent_again
 from trollmoves.server.recent import Recent
 
 
@@ -78,18 +78,28 @@ class Announcer:
             self._stream.publish(announcement.raw, self.topic, announcement.position)
         crashing.point("server.published")
         if self.address is None:
-            if not self._sent:
-                self._loop.after(ON_ITS_WAY, self.record)
-            self._sent += [announcement.file for announcement, _ in written]
+            self._on_their_way([announcement.file for announcement, _ in written])
+
+    def repeat(self, rows: Sequence[Any]) -> None:
+        """Publish announcements that nobody can ask for (rows of the journal) and that perhaps were sent before, saying so."""
+        for row in rows:
+            self._stream.send(sent_again(self._envelope, decode(row["message"].encode())))
+        if rows:
+            self._on_their_way([row["file"] for row in rows])
+
+    def _on_their_way(self, files: Sequence[int]) -> None:
+        if not self._sent:
+            self._loop.after(ON_ITS_WAY, self.record)
+        self._sent += files
 
     def record(self) -> None:
         """Note what was sent: a little later, because what a kill catches in the queue has to be sent again."""
         sent, self._sent = self._sent, []
         if sent:
-            self._journal.write([told(sent)])
+            self._journal.write([_told(sent)])
 
 
-def told(files: Sequence[int]) -> Operation:
+def _told(files: Sequence[int]) -> Operation:
     """The record that files nobody can ask for were published: there is nothing more to do about them."""
     now = time.time()
     return "step_all", [(State.PUBLISHED, now, step_line(State.PUBLISHED, now), orjson.dumps(list(files)).decode())]

@@ -17,7 +17,7 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal.journal import step_line
 from trollmoves.movers.circuits import of_this_process as circuits_of_this_process
-from trollmoves.server.announcer import Announcer, told
+from trollmoves.server.announcer import Announcer
 from trollmoves.server.chain import Chain
 from trollmoves.server.listening import ListenChain
 from trollmoves.server.recent import Recent
@@ -254,10 +254,12 @@ class Server(Service):
         if name not in self._chains or not self._backlog or self._stream is None:
             return
         rows = self.journal.find("unasked_announcements", (name, after, self._first_head, ANNOUNCED_AGAIN))
-        for row in rows:
-            self._stream.send(row["message"].encode())
-        if rows and self._chains[name].settings.request_port is None:
-            self.journal.write([told([row["file"] for row in rows])])
+        chain = self._chains[name]
+        if isinstance(chain, Chain) and chain.announcer.address is None:
+            chain.announcer.repeat(rows)
+        else:
+            for row in rows:
+                self._stream.send(row["message"].encode())
         if len(rows) == ANNOUNCED_AGAIN:
             self.loop.after(0.1, lambda: self._announce_unasked(name, rows[-1]["position"]))
 
