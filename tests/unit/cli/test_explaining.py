@@ -19,7 +19,6 @@ topic = /1b/hrit
 request_port = 9094
 request_address = 192.0.2.1
 info = sensor=seviri
-delete = true
 allowed_destinations = sftp://archive/data/**
 [alone]
 origin = {root}/in/{{name}}.dat
@@ -116,9 +115,16 @@ def test_a_file_at_a_server(configs: Path) -> None:
                  "request_address": "192.0.2.1:9094"}
     assert f"yes, origin {configs}/in/" in said["hrit"] and json.dumps(announced, separators=(",", ":")) in said["hrit"]
     assert "requests go to 192.0.2.1:9094; allowed are sftp://archive/data/**" in said["hrit"]
-    assert "removed 30 s after every known client" in said["hrit"]
     assert f"ssh://{socket.gethostname()}{path}" in said["alone"] and "no request_port" in said["alone"]
     assert "no, it listens to /heard" in said["relay"]
+
+
+def test_when_a_server_removes_a_file(configs: Path) -> None:
+    path = configs / "in" / "M9_001.dat"
+    path.write_text("content")
+    (configs / "deleting.ini").write_text(f"[hrit]\norigin = {configs}/in/{{name}}.dat\ntopic = /a\nrequest_port = 9094\n"
+                                          "delete = true\n")
+    assert "removed 30 s after every known client" in explained(configs, path, "deleting.ini")["hrit"]
 
 
 @pytest.mark.parametrize("name, content, why", [
