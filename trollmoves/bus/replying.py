@@ -119,4 +119,3 @@ def _address_of(frame: zmq.Frame) -> str:
         return str(frame.get("Peer-Address"))
     except zmq.ZMQError:  # pragma: no cover - every TCP peer has one
         return ""
-

@@ -38,6 +38,7 @@ PAGE = 500
 NEXT_PAGE = 0.5
 """Seconds after which the next ones are taken, though a server has not said yet whether the last ones may be published."""
 TURN = 0.01
+"""Seconds between two looks whether enough of the last ones has left."""
 AT_ONCE = 32
 """Of those so many are let go with one commit: all that a death may have repeated which was not needed."""
 LISTENERS_WAIT = 3.0

@@ -9,6 +9,7 @@ from typing import Any
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.requesting import PUSHES
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing, Place, make_open_directory
 from trollmoves.client.flight import Flight
@@ -126,7 +127,7 @@ class Sending:
                     continue
                 pushes = [(flight.source.announcement.offset, flight.request) for flight in part]
                 data = {"destination": destination,
-                        EXTENSION: {"version": PROTOCOL, "epoch": epoch, "pushes": pushes, **self._who}}
+                        EXTENSION: {"version": PROTOCOL, "epoch": epoch, PUSHES: pushes, **self._who}}
                 asked = {flight.request: (flight.source.announcement.message, partial(self._answered, flight),
                                           partial(self._progress, flight)) for flight in part}
                 self._requesters.ours(host, port).ask_group(part[0].source.announcement.message.subject, "push", data, asked)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trollmoves.bus import Asker
+from trollmoves.bus.requesting import PUSHES
 from trollmoves.errors import DestinationInvalid
 from trollmoves.lifecycle import State
 from trollmoves.messages import LARGEST_WHOLE, Message, values_of
@@ -18,8 +19,6 @@ from trollmoves.uris import Destination, check_relative, local_path
 
 UNANNOUNCED = (State.SEEN, State.COVERED)
 """States of packed files, which wait to be unpacked or are announced as what they were unpacked to."""
-GROUP = "pushes"
-"""Key in the extension of a push that holds many requests: pairs of a position and the id of a request."""
 MOST_GROUPED = 1000
 
 
@@ -73,9 +72,9 @@ def request_id(message: Message) -> str:
 
 def group(message: Message) -> list[tuple[int, str]]:
     """The requests of a grouped push. Raises `DestinationInvalid` when they are none."""
-    pairs = message.extension.get(GROUP)
+    pairs = message.extension.get(PUSHES)
     if not isinstance(pairs, list) or len(pairs) > MOST_GROUPED or not all(map(is_confirmation, pairs)):
-        raise DestinationInvalid(f"{GROUP} must be a list of at most {MOST_GROUPED} pairs [offset, request]")
+        raise DestinationInvalid(f"{PUSHES} must be a list of at most {MOST_GROUPED} pairs [offset, request]")
     return [(pair[0], pair[1]) for pair in pairs]
 
 

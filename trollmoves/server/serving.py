@@ -20,6 +20,7 @@ from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.leases import UNCONTESTED
 from trollmoves.bus.replaying import Replaying
+from trollmoves.bus.requesting import PUSHES
 from trollmoves.errors import Busy, DestinationInvalid, JournalError, MoveError, NotAnnounced
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
@@ -31,7 +32,6 @@ from trollmoves.server.pushing import Push
 from trollmoves.server.recent import Recent
 from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies, shown, without_credentials
 from trollmoves.server.requests import (
-    GROUP,
     MOST_GROUPED,
     Consumer,
     Waiter,
@@ -142,7 +142,7 @@ class Serving:
 
     def _offsets_of(self, message: Message) -> list[int]:
         """The positions in our journal that a request names; none of one that gets an error when its turn comes."""
-        if GROUP in message.extension:
+        if PUSHES in message.extension:
             try:
                 return [offset for offset, _ in group(message)]
             except DestinationInvalid:
@@ -196,7 +196,7 @@ class Serving:
     # A push: find the file, join the move that runs, or start one.
 
     def _push(self, asker: Asker, message: Message) -> bytes | None:
-        if GROUP in message.extension:
+        if PUSHES in message.extension:
             self._push_group(asker, message)
             return None
         row, served = self._find(message)
