@@ -46,6 +46,11 @@ def own_address() -> str:
 
 def own_names() -> frozenset[str]:
     """Names by which this machine knows itself without asking anybody."""
+    return _own_names(int(time.monotonic() / KEEP))
+
+
+@lru_cache(maxsize=1)
+def _own_names(_period: int) -> frozenset[str]:
     return frozenset(("", "localhost", socket.gethostname()))
 
 
