@@ -11,7 +11,7 @@ import zmq
 
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.sockets import NOW, bound, close, descriptor_of, send_frames
-from trollmoves.bus.unread import Unread
+from trollmoves.bus.unread import Unread, acknowledged
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
 
@@ -62,10 +62,11 @@ class Replier:
     def reply(self, asker: Asker, raw: bytes) -> None:
         """Send the reply to *asker*; dropped when the connection is gone, or when it is large and the peer does not read."""
         if len(raw) > LARGE_REPLY:
-            if self._waiting.of(asker.identity, asker.descriptor) > MOST_UNREAD:
+            taken = acknowledged(asker.descriptor)
+            if self._waiting.of(asker.identity, taken) > MOST_UNREAD:
                 self._note_unread(asker)
                 return
-            self._waiting.count(asker.identity, asker.descriptor, len(raw))
+            self._waiting.count(asker.identity, taken, len(raw))
         try:
             send_frames(self._socket, asker.identity, b"", raw)
         except zmq.ZMQError as error:

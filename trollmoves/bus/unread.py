@@ -23,17 +23,15 @@ class Unread:
         self._sent: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         """By identity of the connection: what its peer had acknowledged when nothing waited, and what it was sent since then."""
 
-    def of(self, identity: bytes, descriptor: int) -> int:
-        """Bytes that wait for a peer, of those that were counted; 0 where that cannot be known."""
-        if identity not in self._sent:
+    def of(self, identity: bytes, taken: int | None) -> int:
+        """Bytes that wait for a peer that has *taken* so much, of those that were counted; 0 where that cannot be known."""
+        if taken is None or identity not in self._sent:
             return 0
         before, sent = self._sent[identity]
-        taken = _acknowledged(descriptor)
-        return 0 if taken is None else max(0, sent - (taken - before))
+        return max(0, sent - (taken - before))
 
-    def count(self, identity: bytes, descriptor: int, size: int) -> None:
+    def count(self, identity: bytes, taken: int | None, size: int) -> None:
         """*size* bytes are about to be sent. Small replies need not be counted: what waits is then taken for a little less."""
-        taken = _acknowledged(descriptor)
         if taken is None:
             return
         before, sent = self._sent.pop(identity, (taken, 0))
@@ -48,7 +46,7 @@ class Unread:
         self._sent.pop(identity, None)
 
 
-def _acknowledged(descriptor: int) -> int | None:
+def acknowledged(descriptor: int) -> int | None:
     """Bytes of a connection that its peer's system has taken; None where that is not known."""
     try:
         connection = socket.socket(fileno=descriptor)
