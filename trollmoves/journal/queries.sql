@@ -1,4 +1,22 @@
--- Statements with `VALUES (...)` are run for many rows at once; those that change a row name it last.
+-- Statements with `VALUES (...)` are run for many rows at once; those that change a row name it last. Where `{word}` stands, the
+-- part of that name is put in.
+
+-- part: kept_steps
+-- A history that has become long (somebody asks for the same file again and again) loses its older half.
+CASE WHEN length(steps) < 32768 THEN steps ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END
+
+-- part: unverified
+-- Of a move: the destination could not say what arrived.
+receipt LIKE '%"verified":"none"%'
+
+-- part: unfinished
+-- Somebody has to go on with the file. What we announced (it has no provider) waits for others, not for us.
+(state IN ('seen', 'requested', 'moving', 'publishing', 'failed') OR (state IN ('announced', 'moved') AND provider IS NOT NULL))
+
+-- part: dead_letter
+-- The file is given up, and never got to anybody.
+state = 'given_up' AND NOT EXISTS (
+    SELECT 1 FROM transfers WHERE transfers.file = files.id AND transfers.state IN ('moved', 'acknowledged'))
 
 -- name: add_file
 INSERT INTO files (id, chain, identity, key, state, time, steps, due, size, path, device, inode, mtime_ns, provider, message,
@@ -6,18 +24,14 @@ INSERT INTO files (id, chain, identity, key, state, time, steps, due, size, path
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: step
--- One step of one file: its new state, and a line more in its history. A history that has become long (somebody asks for the same
--- file again and again) loses its older half.
-UPDATE files SET state = new.column1, time = new.column2, attempt = new.column3,
-                 steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || new.column4
+-- One step of one file: its new state, and a line more in its history.
+UPDATE files SET state = new.column1, time = new.column2, attempt = new.column3, steps = {kept_steps} || new.column4
 FROM (VALUES (?, ?, ?, ?, ?)) AS new WHERE files.id = new.column5;
 
 -- name: step_due
 -- The same, and when something is to be done next.
 UPDATE files SET state = new.column1, time = new.column2, attempt = new.column3, due = new.column4,
-                 steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || new.column5
+                 steps = {kept_steps} || new.column5
 FROM (VALUES (?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column6;
 
 -- name: step_all
@@ -26,8 +40,7 @@ UPDATE files SET state = ?, time = ?, steps = steps || ? WHERE id IN (SELECT val
 
 -- name: cover_by_newer
 -- What was announced under the name of a file and could not be had is covered where newer content was announced.
-UPDATE files SET state = 'covered', time = :now, steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
+UPDATE files SET state = 'covered', time = :now, steps = {kept_steps} || :line
 WHERE id IN (SELECT older.id FROM files AS one JOIN files AS older ON older.identity = one.identity AND older.chain = one.chain
              WHERE one.id = :id AND older.path = one.path AND older.state IN ('failed', 'given_up') AND older.id < (
                  SELECT max(newest.id) FROM files AS newest
@@ -35,17 +48,13 @@ WHERE id IN (SELECT older.id FROM files AS one JOIN files AS older ON older.iden
 
 -- name: note
 -- A line in the history that changes nothing else.
-UPDATE files SET steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
-WHERE id = :id;
+UPDATE files SET steps = {kept_steps} || :line WHERE id = :id;
 
 -- name: ask
 -- A request is about to be sent: to whom, with what id. The key becomes that of the provider that is asked: by it the provider's
 -- announcement is recognised when it is heard again.
 UPDATE files SET state = 'requested', time = new.column1, attempt = new.column2, due = NULL, request = new.column3,
-                 provider = new.column4, key = new.column5, message = new.column6,
-                 steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || new.column7
+                 provider = new.column4, key = new.column5, message = new.column6, steps = {kept_steps} || new.column7
 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column8;
 
 -- name: file
@@ -260,7 +269,7 @@ SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_gr
 -- Who has a file for good: of our clients those that confirmed it, of upstream's those that it was delivered to. Where the
 -- destination could not say what arrived (blind), nobody has, and a mere ack (without receipt) of who was served so, or of another
 -- one of its group, knows no more.
-WITH moves AS (SELECT *, coalesce(receipt, '') LIKE '%"verified":"none"%' AS blind FROM transfers WHERE file = ?)
+WITH moves AS (SELECT *, coalesce({unverified}, 0) AS blind FROM transfers WHERE file = ?)
 SELECT client, consumer_group, spare, peer, time FROM moves
 WHERE (state = 'acknowledged' OR (state = 'moved' AND consumer_group = '')) AND NOT blind
   AND (receipt IS NOT NULL OR NOT EXISTS (
@@ -334,7 +343,7 @@ UPDATE removals SET due = ? WHERE chain = ? AND NOT EXISTS (
     SELECT 1 FROM files AS one JOIN files AS other ON other.identity = one.identity AND other.chain = one.chain
         AND other.path = one.path AND other.inode = one.inode AND other.size = one.size AND other.mtime_ns = one.mtime_ns
     WHERE one.id = removals.file AND (other.state NOT IN ('publishing', 'published', 'covered') OR (? AND other.id IN (
-        SELECT file FROM transfers WHERE receipt LIKE '%"verified":"none"%'))));
+        SELECT file FROM transfers WHERE {unverified}))));
 
 -- name: hasten_removals
 -- The same for the files in a list.
@@ -342,7 +351,7 @@ UPDATE removals SET due = ? WHERE file IN (SELECT value FROM json_each(?));
 
 -- name: any_unverified
 -- Whether a destination of the files in a list could not say what arrived.
-SELECT 1 FROM transfers WHERE file IN (SELECT value FROM json_each(?)) AND receipt LIKE '%"verified":"none"%' LIMIT 1;
+SELECT 1 FROM transfers WHERE file IN (SELECT value FROM json_each(?)) AND {unverified} LIMIT 1;
 
 -- name: removals_failing
 SELECT count(*) FROM removals WHERE chain = ? AND tries > 0;
@@ -508,17 +517,11 @@ SELECT chain, count(*), max(time) FROM files INDEXED BY files_given_up WHERE sta
 
 -- name: dead_letters
 -- How many files of each chain are given up, and never got to anybody.
-SELECT chain, count(*) AS count FROM files INDEXED BY files_given_up
-WHERE state = 'given_up' AND NOT EXISTS (SELECT 1 FROM transfers WHERE transfers.file = files.id
-                                         AND transfers.state IN ('moved', 'acknowledged'))
-GROUP BY chain;
+SELECT chain, count(*) AS count FROM files INDEXED BY files_given_up WHERE {dead_letter} GROUP BY chain;
 
 -- name: dead_letters_of
 -- Those of one chain, the last one first.
-SELECT * FROM files INDEXED BY files_given_up
-WHERE state = 'given_up' AND chain = ? AND NOT EXISTS (SELECT 1 FROM transfers WHERE transfers.file = files.id
-                                                       AND transfers.state IN ('moved', 'acknowledged'))
-ORDER BY time DESC LIMIT ?;
+SELECT * FROM files INDEXED BY files_given_up WHERE {dead_letter} AND chain = ? ORDER BY time DESC LIMIT ?;
 
 -- name: waiting_failures
 -- What is tried again by itself, and when; where we announce, what a client may ask for again.
@@ -529,30 +532,22 @@ SELECT * FROM files WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: revive
 -- An operator has a file tried again: at once, and for as long as if it were new.
-UPDATE files SET state = 'failed', time = :now, due = :now, attempt = 0, revived = :now,
-                 steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
+UPDATE files SET state = 'failed', time = :now, due = :now, attempt = 0, revived = :now, steps = {kept_steps} || :line
 WHERE id = :id AND state IN ('given_up', 'failed');
 
 -- name: dismiss
 -- An operator knows of a file that was given up, or whose section is configured no more, and wants nothing more of it.
-UPDATE files SET state = 'covered', time = :now, due = NULL,
-                 steps = CASE WHEN length(steps) < 32768 THEN steps
-                              ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END || :line
+UPDATE files SET state = 'covered', time = :now, due = NULL, steps = {kept_steps} || :line
 WHERE id = :id AND (state = 'given_up' OR (state NOT IN ('published', 'covered') AND chain NOT IN (
     SELECT value FROM json_each((SELECT value FROM meta WHERE name = 'sections')))));
 
 -- name: unfinished_counts
--- How many files of each chain somebody has to go on with. What we announced (it has no provider) waits for others, not for us.
-SELECT chain, count(*) AS count FROM files
-WHERE state IN ('seen', 'requested', 'moving', 'publishing', 'failed') OR (state IN ('announced', 'moved') AND provider IS NOT NULL)
-GROUP BY chain;
+-- How many files of each chain somebody has to go on with.
+SELECT chain, count(*) AS count FROM files WHERE {unfinished} GROUP BY chain;
 
 -- name: unfinished_of
 -- Those of one chain.
-SELECT * FROM files WHERE chain = ? AND (
-    state IN ('seen', 'requested', 'moving', 'publishing', 'failed') OR (state IN ('announced', 'moved') AND provider IS NOT NULL))
-LIMIT ?;
+SELECT * FROM files WHERE chain = ? AND {unfinished} LIMIT ?;
 
 -- name: meta
 SELECT value FROM meta WHERE name = ?;

@@ -9,10 +9,14 @@ from importlib.resources import files
 
 @cache
 def statements() -> dict[str, str]:
-    """Name -> SQL."""
+    """Name -> SQL, with its parts put in."""
     text = files("trollmoves.journal").joinpath("queries.sql").read_text(encoding="utf-8")
-    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
-    return {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    found = re.split(r"^-- (name|part): (\w+)$", text, flags=re.MULTILINE)[1:]
+    named: dict[str, dict[str, str]] = {"name": {}, "part": {}}
+    for kind, name, sql in zip(found[::3], found[1::3], found[2::3], strict=True):
+        named[kind][name] = sql.strip().rstrip(";")
+    parts = {name: re.sub(r"^--.*\n", "", sql, flags=re.MULTILINE) for name, sql in named["part"].items()}
+    return {name: sql.format_map(parts) for name, sql in named["name"].items()}
 
 
 @cache
