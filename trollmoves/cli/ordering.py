@@ -38,11 +38,12 @@ def found_files(reader: Reader, options: argparse.Namespace, *, waiting: bool, l
     """The files that *options* mean: those given up, those *waiting* for another try, and those *left over*, whose section is
     configured no more; newest first in each section."""
     rows = []
-    for chain in (row["chain"] for row in reader.find("chains")):
-        if options.chain in (None, chain):
-            rows += reader.find("dead_letters_of", (chain, MOST_LISTED))
-            rows += reader.find("waiting_failures", (chain, MOST_LISTED)) if waiting else []
-            rows += reader.find("unfinished_of", (chain, MOST_LISTED)) if left_over and not reader.is_configured(chain) else []
+    chains = [row["chain"] for row in reader.find("chains") if options.chain in (None, row["chain"])]
+    gone = reader.not_configured(chains) if left_over else set()
+    for chain in chains:
+        rows += reader.find("dead_letters_of", (chain, MOST_LISTED))
+        rows += reader.find("waiting_failures", (chain, MOST_LISTED)) if waiting else []
+        rows += reader.find("unfinished_of", (chain, MOST_LISTED)) if chain in gone else []
     return [row for row in rows if not options.uid or {row["identity"], row["key"]} & set(options.uid)]
 
 
@@ -67,7 +68,7 @@ def order_retry(options: argparse.Namespace, places: Sequence[Path], said: Said)
     for path in places:
         with Reader(path) as reader:
             rows = found_files(reader, options, waiting=True)
-            gone = {chain for chain in {row["chain"] for row in rows} if not reader.is_configured(chain)}
+            gone = reader.not_configured(row["chain"] for row in rows)
         left.update(row["chain"] for row in rows if row["chain"] in gone)
         tried = [row for row in rows if row["chain"] not in gone]
         _order(path, "retry", options, said, tried)

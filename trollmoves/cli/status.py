@@ -42,20 +42,19 @@ def _run(options: argparse.Namespace, places: list[Path]) -> int:
 
 def status(path: Path) -> dict[str, Any]:
     """The state of one journal: per chain counts, rate (files per second), the oldest file under way and the last failure."""
-    reader = Reader(path)
-    try:
+    with Reader(path) as reader:
         now = time.time()
         counts: dict[str, dict[str, int]] = {}
         for row in reader.find("counts"):
             counts.setdefault(row["chain"], {})[row["state"]] = row["count"]
-        chains = {chain: _chain(reader, chain, found, now) for chain, found in sorted(counts.items())}
+        gone = reader.not_configured(counts)
+        chains = {chain: {"configured": chain not in gone, **_chain(reader, chain, found, now)}
+                  for chain, found in sorted(counts.items())}
         return {"journal": str(path), "running": is_running(path), "time": now, "disk_full": _room(path) < ROOM, "chains": chains,
                 "hosts_left_alone": [_host(row) for row in reader.find("circuits")],
                 "alarms": [_alarm(row) for row in reader.find("open_alarms")],
                 "alarms_over": [_alarm(row) for row in reader.find("alarms_over", (ALARMS_OVER,))],
                 "orders_waiting": len(reader.find("orders"))}
-    finally:
-        reader.close()
 
 
 def _room(path: Path) -> int:
@@ -79,7 +78,6 @@ def _chain(reader: Reader, chain: str, counts: dict[str, int], now: float) -> di
     failure = reader.find_one("last_failure", (chain,))
     finished = reader.find_one("finished_since", (chain, now - RATE_WINDOW))[0]
     return {
-        "configured": reader.is_configured(chain),
         "counts": {state.value: counts[state.value] for state in ORDER if state.value in counts},
         "rate": round(finished / RATE_WINDOW, 3),
         "oldest_waiting": None if oldest is None else {"uid": oldest["identity"], "state": oldest["state"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -57,11 +57,11 @@ class Reader:
         except sqlite3.DatabaseError as error:
             raise JournalError(f"cannot read the journal {self.path}: {error}{self._hint}") from error
 
-    def is_configured(self, chain: str) -> bool:
-        """Whether the process had a section or target *chain* when it read its configuration last. A journal that does not say
-        has all its sections."""
+    def not_configured(self, chains: Iterable[str]) -> set[str]:
+        """Which of these sections or targets the process had no more when it read its configuration last. A journal that does not
+        say has all its sections."""
         row = self.find_one("meta", (SECTIONS,))
-        return row is None or chain in json.loads(row["value"])
+        return set() if row is None else set(chains).difference(json.loads(row["value"]))
 
     def close(self) -> None:
         self._connection.close()
