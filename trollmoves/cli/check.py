@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trollmoves.cli.clean import read_cleaner_or_explain
-from trollmoves.cli.common import read_or_explain, run_program, verdict
+from trollmoves.cli.common import read_or_explain, run_program, say_checked
 from trollmoves.config import ini
 from trollmoves.config.reading import (
     Configuration,
@@ -58,12 +58,9 @@ def _check(path: Path, kind: str | None) -> int:
     kind = kind or guess(path)
     if kind == "clean":
         cleaner = read_cleaner_or_explain(path, check=True)
-        count, warnings = len(cleaner.sections), cleaner.warnings
-    else:
-        configuration = read_or_explain(READERS[kind], path, check=True)
-        count, warnings = len(configuration.chains), configuration.warnings
-    print(f"{path}: {kind}, {count} section(s), {verdict(warnings)}")
-    return 0
+        return say_checked(path, cleaner.warnings, cleaner.sections, kind=kind)
+    configuration = read_or_explain(READERS[kind], path, check=True)
+    return say_checked(path, configuration.warnings, configuration.chains, kind=kind)
 
 
 def guess(path: Path) -> str:

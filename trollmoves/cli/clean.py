@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trollmoves import __version__
 from trollmoves.cleaner.settings import CleanerConfiguration, Section, read_cleaner_config
-from trollmoves.cli.common import FORMAT, run_program, state_directory, verdict
+from trollmoves.cli.common import FORMAT, add_check_and_version, run_program, say_checked, state_directory
 from trollmoves.cli.mailing import MailHandler
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.text import near
@@ -39,9 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("-m", "--mail", action="store_true", help="mail warnings and errors")
     parser.add_argument("--journal", type=Path, action="append", default=[], metavar="FILE",
                         help="a journal to ask what waits to be delivered (may be repeated; default: all in the state directory)")
-    parser.add_argument("--check-config", action="store_true",
-                        help="read the configuration, say all that is wrong with it, and end")
-    parser.add_argument("--version", action="version", version=f"trollmoves {__version__}")
+    add_check_and_version(parser)
     return parser.parse_args(arguments)
 
 
@@ -54,8 +51,7 @@ def _run(options: argparse.Namespace) -> int:
     configuration = read_cleaner_or_explain(options.configuration_file, check=options.check_config)
     sections = _chosen(configuration, options.config_item)
     if options.check_config:
-        print(f"{options.configuration_file}: {len(sections)} section(s), {verdict(configuration.warnings)}")
-        return 0
+        return say_checked(options.configuration_file, configuration.warnings, sections)
     if options.mail and configuration.mail is None:
         raise ConfigurationError(f"{options.configuration_file}: --mail needs mailhost and to in [DEFAULT]")
     with _logging(options, configuration) as mail:

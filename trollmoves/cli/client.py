@@ -14,8 +14,8 @@ from trollmoves.cli.common import (
     read_or_explain,
     run_program,
     say,
+    say_checked,
     set_up_logging,
-    verdict,
 )
 from trollmoves.config.reading import read_client_config
 
@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_client_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {len(configuration.chains)} section(s), {verdict(configuration.warnings)}")
-        return 0
+        return say_checked(options.config_file, configuration.warnings, configuration.chains)
     set_up_logging(options.log_config, options.log)
     from trollmoves.client.client import Client  # after the cheap checks: a wrong option answers at once
     client = Client(options.config_file, options.journal or default_journal("client", options.config_file))

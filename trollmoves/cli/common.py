@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +43,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action=DeprecatedFlag, help="no effect (pending deprecation, use --log-config)")
     parser.add_argument("--journal", type=Path, metavar="FILE",
                         help="where the state is kept (default: below the user's state directory)")
+    add_check_and_version(parser)
+
+
+def add_check_and_version(parser: argparse.ArgumentParser) -> None:
+    """What every program that has a configuration can be asked for instead of its work."""
     parser.add_argument("--check-config", action="store_true",
                         help="read the configuration, say all that is wrong with it, and end")
     parser.add_argument("--version", action="version", version=f"trollmoves {__version__}")
@@ -185,9 +190,14 @@ def read_or_explain(read: Callable[[Path], C], path: Path, *, check: bool) -> C:
     return configuration
 
 
-def verdict(warnings: Sequence[str]) -> str:
-    """The last word on a configuration without errors."""
-    return f"{len(warnings)} warning(s), see above" if warnings else "all well"
+def say_checked(path: Path, warnings: Sequence[str], found: Sized | None = None, *, what: str = "section(s)",
+                kind: str = "") -> int:
+    """Print the last word on a configuration without errors: for which program, how many of *what* were *found*, and how many
+    warnings. The exit status."""
+    words = (kind, "" if found is None else f"{len(found)} {what}",
+             f"{len(warnings)} warning(s), see above" if warnings else "all well")
+    print(f"{path}: {', '.join(filter(None, words))}")
+    return 0
 
 
 def say(text: str) -> None:

@@ -12,8 +12,8 @@ from trollmoves.cli.common import (
     read_or_explain,
     run_program,
     say,
+    say_checked,
     set_up_logging,
-    verdict,
     whole_number,
 )
 from trollmoves.dispatcher.explaining import explain_sample
@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_dispatcher_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {len(configuration.chains)} target(s), {verdict(configuration.warnings)}")
-        return 0
+        return say_checked(options.config_file, configuration.warnings, configuration.chains, what="target(s)")
     if options.explain is not None:
         print("\n".join(map(printable, explain_sample(options.explain, configuration.chains))))
         return 0

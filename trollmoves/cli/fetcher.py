@@ -6,7 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, set_up_logging, verdict
+from trollmoves.cli.common import (
+    add_common_arguments,
+    default_journal,
+    read_or_explain,
+    run_program,
+    say_checked,
+    set_up_logging,
+)
 from trollmoves.fetcher.reading import read_fetcher_config
 
 
@@ -25,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_fetcher_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {verdict(configuration.warnings)}")
-        return 0
+        return say_checked(options.config_file, configuration.warnings)
     configuration.require_all()
     set_up_logging(options.log_config, options.log)
     from trollmoves.fetcher.fetcher import Fetcher  # after the cheap checks: a wrong option answers at once

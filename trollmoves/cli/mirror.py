@@ -12,8 +12,8 @@ from trollmoves.cli.common import (
     read_or_explain,
     run_program,
     say,
+    say_checked,
     set_up_logging,
-    verdict,
 )
 from trollmoves.cli.server import PORT
 from trollmoves.config.reading import read_mirror_config
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_mirror_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {len(configuration.chains)} section(s), {verdict(configuration.warnings)}")
-        return 0
+        return say_checked(options.config_file, configuration.warnings, configuration.chains)
     set_up_logging(options.log_config, options.log)
     from trollmoves.mirror.mirror import Mirror  # after the cheap checks: a wrong option answers at once
     journal = options.journal or default_journal("mirror", options.config_file)

@@ -6,7 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trollmoves.cli.common import add_common_arguments, default_journal, read_or_explain, run_program, set_up_logging, verdict
+from trollmoves.cli.common import (
+    add_common_arguments,
+    default_journal,
+    read_or_explain,
+    run_program,
+    say_checked,
+    set_up_logging,
+)
 from trollmoves.cli.server import PORT, add_watching_arguments
 from trollmoves.config.reading import read_move_config
 
@@ -29,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_move_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {len(configuration.chains)} section(s), {verdict(configuration.warnings)}")
-        return 0
+        return say_checked(options.config_file, configuration.warnings, configuration.chains)
     set_up_logging(options.log_config, options.log)
     from trollmoves.move_it.move_it import MoveIt  # after the cheap checks: a wrong option answers at once
     journal = options.journal or default_journal("move_it", options.config_file)

@@ -10,8 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trollmoves import __version__
-from trollmoves.cli.common import default_journal, read_or_explain, run_program, set_up_logging, verdict
+from trollmoves.cli.common import (
+    add_check_and_version,
+    default_journal,
+    read_or_explain,
+    run_program,
+    say_checked,
+    set_up_logging,
+)
 from trollmoves.config.fetching import S3DownloaderSettings
 from trollmoves.errors import ConfigurationError
 from trollmoves.fetcher.reading import FetchingConfiguration, read_s3downloader_config
@@ -28,9 +34,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
                         help="name servers to tell where files are published (default: those that hear multicast)")
     parser.add_argument("--journal", type=Path, metavar="FILE",
                         help="where the state is kept (default: below the user's state directory)")
-    parser.add_argument("--check-config", action="store_true",
-                        help="read the configuration, say all that is wrong with it, and end")
-    parser.add_argument("--version", action="version", version=f"trollmoves {__version__}")
+    add_check_and_version(parser)
     return parser.parse_args(arguments)
 
 
@@ -42,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_s3downloader_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {verdict(configuration.warnings)}")
-        return 0
+        return say_checked(options.config_file, configuration.warnings)
     configuration.require_all()
     nameserver: Any = False if options.subscribe_nameserver.lower() == "false" else options.subscribe_nameserver
     if nameserver is False and not configuration.subscriber.addresses:

@@ -12,9 +12,9 @@ from trollmoves.cli.common import (
     read_or_explain,
     run_program,
     say,
+    say_checked,
     seconds,
     set_up_logging,
-    verdict,
     whole_number,
 )
 from trollmoves.config.reading import read_server_config
@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     configuration = read_or_explain(read_server_config, options.config_file, check=options.check_config)
     if options.check_config:
-        print(f"{options.config_file}: {len(configuration.chains)} section(s), {verdict(configuration.warnings)}")
-        return 0
+        return say_checked(options.config_file, configuration.warnings, configuration.chains)
     set_up_logging(options.log_config, options.log)
     from trollmoves.server.server import Server  # after the cheap checks: a wrong option answers at once
     journal = options.journal or default_journal("server", options.config_file)
