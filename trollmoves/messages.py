@@ -43,7 +43,6 @@ NESTED = (dict, list)
 LARGEST_WHOLE = 2**63 - 1
 """The largest whole number a journal can keep."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_MAGIC_BYTES = MAGIC.encode()
 _UNSAFE = re.compile(r"\s")
 
 

@@ -7,7 +7,6 @@ A destination is a uri (`sftp://user@host:22/data/in/`), a plain path, or `file:
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -210,11 +209,6 @@ def host_of(uri: str) -> tuple[str, str]:
     place = authority.rpartition("@")[2]
     host = place[1:place.index("]")] if place.startswith("[") and "]" in place else place.partition(":")[0]
     return scheme, host
-
-
-def join_path(directory: str, name: str) -> str:
-    """*name* in *directory*, with one slash between."""
-    return os.path.join(directory, name)
 
 
 def is_address(host: str) -> bool:

@@ -49,11 +49,6 @@ class Configuration(Generic[S]):
         if self.problems:
             raise ConfigurationError(self.problems)
 
-    def require_some(self) -> None:
-        """Raise `ConfigurationError` with every problem if no section is good: for starting."""
-        if not self.chains:
-            raise ConfigurationError(self.problems)
-
 
 def read_server_config(path: str | os.PathLike[str]) -> Configuration[ServerSettings]:
     """Read a server's file. Raises `ConfigurationError` when it is unreadable, has no sections or has lines that mean nothing."""

@@ -193,11 +193,6 @@ class ServerSettings(ChainSettings):
         """Whether delivered files are removed here: origins, or only the copies they were unpacked to."""
         return self.delete is not None or self.compression is not None
 
-    @property
-    def trusts_any_ack(self) -> bool:
-        """Whether everybody's ack counts."""
-        return self.trusted_acks == ("any",)
-
     @classmethod
     def missing(cls, given: Collection[str]) -> Iterator[tuple[str, str]]:
         yield from super().missing(given)

@@ -23,7 +23,6 @@ from trollmoves.uris import host_of, local_path
 SUBSCRIBER = "posttroll_subscriber"
 MISPLACED = {"nameserver": "nameserver", "addresses": "subscribe_addresses", "services": "subscribe_services"}
 """What upstream's description has at the top of a file, where it reads as a target without anything."""
-_MAPPINGS = ("connection_parameters", "aliases", "conditions", "dispatch_configs")
 
 
 @dataclass(frozen=True, slots=True)
