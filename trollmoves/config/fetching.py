@@ -100,12 +100,7 @@ class FetchingSettings(ChainSettings):
     directory_mode: Mode = option(0o755, "permissions of directories that are made", "755")
     file_mode: Mode = option(0o644, "permissions of fetched files", "644")
 
-    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(("listen_address", "req_timeout", "transfer_req_timeout"))
-
-    @classmethod
-    def options(cls) -> tuple[str, ...]:
-        """The names that may stand in the file."""
-        return tuple(name for name in super().options() if name not in cls.ELSEWHERE)
+    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(("listen_address",))
 
 
 class FetcherSettings(FetchingSettings):

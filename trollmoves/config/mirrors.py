@@ -17,6 +17,7 @@ from trollmoves.config.settings import (
     OptionalSeconds,
     Seconds,
     ServerSettings,
+    Timeout,
     Topic,
     option,
 )
@@ -48,6 +49,8 @@ class MirrorSettings(ServerSettings, ClientSettings):  # type: ignore[misc]  # w
     directory_mode: Mode = option(
         0o755, "permissions of directories made where clients want their files, and of those made for `destination` when it is "
                "set (else 777: providers write there); `keep` for as they come", "755")
+    req_timeout: Timeout = option(1.0, "seconds to wait for the answer of a provider to a question or an ack")
+    transfer_req_timeout: Timeout = option(10.0, "seconds to wait for the answer of a provider to a push")
     topic: str = option("", "accepted, not used: announcements keep their subjects")
 
     ELSEWHERE: ClassVar[frozenset[str]] = frozenset((
@@ -55,12 +58,6 @@ class MirrorSettings(ServerSettings, ClientSettings):  # type: ignore[misc]  # w
         "compression", "prog", "working_directory", "watch_interval", "settle", "reconcile",
         "origin_inotify_base_dir_skip_levels", "processing_delay", "group", "xritdecompressor", "block_size", "nameservers",
         "replay_port"))
-    """Options of servers and clients that mean nothing here."""
-
-    @classmethod
-    def options(cls) -> tuple[str, ...]:
-        """The names that may stand in a section."""
-        return tuple(name for name in super().options() if name not in cls.ELSEWHERE)
 
     @classmethod
     def missing(cls, given: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -99,13 +99,7 @@ class MoveSettings(ChainSettings):
     settle: Seconds = option(2.0, "seconds a file that was not seen being closed must stay unchanged to count as complete")
     reconcile: Timeout = option(300.0, "seconds between two comparisons of the directory with what is known of it")
 
-    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(("req_timeout", "transfer_req_timeout", "expect"))
-    """Options of other programs' chains that mean nothing here."""
-
-    @classmethod
-    def options(cls) -> tuple[str, ...]:
-        """The names that may stand in a section."""
-        return tuple(name for name in super().options() if name not in cls.ELSEWHERE)
+    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(("expect",))
 
     @property
     def archives(self) -> None:

@@ -65,13 +65,15 @@ class ChainSettings(BaseModel):
     retention: Seconds = option(7 * DAY, "how long the journal remembers a finished file", "7d")
     retention_entries: Count = option(200_000, "how many finished files the journal remembers at most")
     listen_address: Host = option("*", "address the sockets are bound to; `*` is every address, `127.0.0.1` this machine only")
-    req_timeout: Timeout = option(1.0, "seconds to wait for the answer to a question or an ack")
-    transfer_req_timeout: Timeout = option(10.0, "seconds to wait for the answer to a push")
+
+    ELSEWHERE: ClassVar[frozenset[str]] = frozenset()
+    """Options of other programs' chains that mean nothing in this one's."""
 
     @classmethod
     def options(cls) -> tuple[str, ...]:
         """The names that may stand in a section."""
-        return tuple(name for name, field in cls.model_fields.items() if isinstance(field.json_schema_extra, dict))
+        return tuple(name for name, field in cls.model_fields.items()
+                     if isinstance(field.json_schema_extra, dict) and name not in cls.ELSEWHERE)
 
     @classmethod
     def missing(cls, given: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -164,6 +166,8 @@ class ServerSettings(ChainSettings):
     publish_port: str = option("0", "accepted, not used: the port is given on the command line")
     publisher_port: str = option("0", "accepted, not used: the port is given on the command line")
     origin_inotify_base_dir_skip_levels: str = option("0", "accepted, not used: wildcard directories are watched anyhow")
+    req_timeout: Timeout = option(1.0, "accepted, not used: clients and mirrors go by it")
+    transfer_req_timeout: Timeout = option(10.0, "accepted, not used: clients and mirrors go by it")
 
     DEPRECATED: ClassVar[tuple[str, ...]] = (
         "connection_uptime", "ssh_key_filename", "ssh_connection_timeout", "ssh_private_key_file")
@@ -218,6 +222,8 @@ class ClientSettings(ChainSettings):
     nameservers: Annotated[tuple[str, ...] | Literal[False] | None, BeforeValidator(values.false_or_words)] = option(
         None, "hosts of the nameservers told of this publisher; false for none; if left out it is announced by multicast")
 
+    req_timeout: Timeout = option(1.0, "seconds to wait for the answer to a question or an ack")
+    transfer_req_timeout: Timeout = option(10.0, "seconds to wait for the answer to a push")
     heartbeat: Flag = option(True, "listen to the beats of the providers")
     heartbeat_alarm_scale: Annotated[float, BeforeValidator(values.factor)] = option(
         0.0, "connect again after this many intervals without a message; 0 is never")

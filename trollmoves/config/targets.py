@@ -146,10 +146,4 @@ class TargetSettings(ChainSettings):
     directory_mode: Mode = option(0o755, "permissions of directories made there; `keep` for as they come", "755")
     file_mode: Mode = option(None, "permissions of dispatched files; `keep` for those of the origin", "keep")
 
-    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(("listen_address", "req_timeout", "transfer_req_timeout", "expect"))
-    """Options of other programs' chains that mean nothing here."""
-
-    @classmethod
-    def options(cls) -> tuple[str, ...]:
-        """The names that may stand in a target."""
-        return tuple(name for name in super().options() if name not in cls.ELSEWHERE)
+    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(("listen_address", "expect"))
