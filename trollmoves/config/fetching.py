@@ -8,7 +8,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from trollmoves.config import places, values
 from trollmoves.config.hidden import Parameters
-from trollmoves.config.settings import ChainSettings, Mapped, Mode, Seconds, Timeout, Words, one_of, option, required
+from trollmoves.config.settings import (
+    Bandwidth,
+    ChainSettings,
+    FsyncOrNot,
+    Mapped,
+    Mode,
+    Nameserver,
+    Publishers,
+    Seconds,
+    Timeout,
+    Words,
+    option,
+    required,
+)
 from trollmoves.config.targets import TemplateText, read_directories, read_topics
 
 USUAL = ("file", "sftp", "ftp", "http", "https", "s3", "tar", "zip")
@@ -51,10 +64,8 @@ class SubscriberConfig(BaseModel):
 
     topics: Annotated[tuple[str, ...], BeforeValidator(read_topics)] = option(
         ("",), "subjects to listen to, as beginnings; all if left out", "")
-    addresses: Annotated[tuple[tuple[str, int], ...], BeforeValidator(places.publishers)] = option(
-        (), "publishers to listen to, by address: a list of `tcp://host:port`")
-    nameserver: Annotated[str | Literal[False], BeforeValidator(values.false_or_text)] = option(
-        "localhost", "host of the name server that knows the publishers; false for none")
+    addresses: Publishers = option((), "publishers to listen to, by address: a list of `tcp://host:port`")
+    nameserver: Nameserver = option("localhost", "host of the name server that knows the publishers; false for none")
     services: Words = option((), "publishers to take from the name server, by name; all if left out")
 
     IDLE: ClassVar[dict[str, str]] = {
@@ -89,14 +100,12 @@ class FetchingSettings(ChainSettings):
     give_up_after: Seconds = option(86400.0, "age of a message at which its file is tried no more", "24h")
     transfers_per_host: Annotated[int, BeforeValidator(values.number_of(1, 256))] = option(
         4, "files fetched at a time from the same host")
-    bandwidth: Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))] = option(
-        None, "bytes per second, of all files together: `512k`, `10M`; `none` for no limit", "none")
+    bandwidth: Bandwidth = option(None, "bytes per second, of all files together: `512k`, `10M`; `none` for no limit", "none")
     max_size: Annotated[int | None, BeforeValidator(values.bytes_or_none(1, 1024**5))] = option(
         None, "bytes; a longer file is refused: `20G`; `none` for no limit", "none")
     connect_timeout: Timeout = option(10.0, "seconds to connect and log in")
     stall_timeout: Timeout = option(60.0, "seconds without a byte coming after which a file is tried again")
-    fsync: Annotated[Literal["always", "never"], one_of("always", "never")] = option(
-        "always", "make a file survive a power loss before it is published: always, never")
+    fsync: FsyncOrNot = option("always", "make a file survive a power loss before it is published: always, never")
     directory_mode: Mode = option(0o755, "permissions of directories that are made", "755")
     file_mode: Mode = option(0o644, "permissions of fetched files", "644")
 
@@ -125,8 +134,7 @@ class S3DownloaderSettings(FetchingSettings):
         (), "subject, or list of subjects, to listen to (upstream: `subscribe-topic`)")
     publish_topic: str = option("", "subject under which a downloaded file is published (upstream: `publish-topic`)")
     services: Words = option((), "publishers to listen to, by name; all if left out")
-    subscriber_addresses: Annotated[tuple[tuple[str, int], ...], BeforeValidator(places.publishers)] = option(
-        (), "publishers to listen to, by address, separated by commas")
+    subscriber_addresses: Publishers = option((), "publishers to listen to, by address, separated by commas")
     bucket: str = option("", "bucket to download from; that of the uri of the message if left out")
     download_destination: str = option(".", "directory here; it is made when it is missing")
     s3_kwargs: Mapped = option(

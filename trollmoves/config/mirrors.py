@@ -14,14 +14,16 @@ from trollmoves.config.settings import (
     OPEN_MODE,
     ClientSettings,
     Mode,
+    OptionalOrigin,
+    OptionalPort,
     OptionalSeconds,
     Seconds,
     ServerSettings,
     Timeout,
     Topic,
     option,
+    required,
 )
-from trollmoves.config.settings import required as needed
 
 
 def _directory(value: Any) -> Any:
@@ -32,14 +34,12 @@ def _directory(value: Any) -> Any:
 class MirrorSettings(ServerSettings, ClientSettings):  # type: ignore[misc]  # where both have an option, it is the server's
     """A mirror chain; handed to the server half as it is, and as `front` to the client half."""
 
-    destination: Annotated[HiddenUri, BeforeValidator(_directory), PlainSerializer(str)] = needed(
+    destination: Annotated[HiddenUri, BeforeValidator(_directory), PlainSerializer(str)] = required(
         "directory of this machine that fetched files are kept in, as its providers reach it: a path, or a uri like "
         "`sftp://user@this-host/data/mirror/`; fields in braces are filled from the message", "file:///data/mirror/")
-    request_port: Annotated[int | None, BeforeValidator(values.number_of(1, 65535))] = needed(
-        "port clients send their requests to", "9094")
+    request_port: OptionalPort = required("port clients send their requests to", "9094")
     client_topic: Topic = option("", "beginning of the subjects to mirror; everything if left out")
-    origin: Annotated[str | None, BeforeValidator(places.origin)] = option(
-        None, "pattern of the names to mirror, of which only the last part counts; all if left out")
+    origin: OptionalOrigin = option(None, "pattern of the names to mirror, of which only the last part counts; all if left out")
     delay: Seconds = option(0.0, "seconds between hearing an announcement and announcing it")
     delete: Annotated[Literal["first", "all"] | None, BeforeValidator(values.deletion)] = option(  # type: ignore[assignment]
         "all", "remove a fetched file when every known consumer has it (`true` or `all`), or the `first` one; `false` leaves it",

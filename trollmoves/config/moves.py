@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -12,16 +12,25 @@ from trollmoves.config.hidden import HiddenUri, Parameters
 from trollmoves.config.settings import (
     DAY,
     SINGLE_FILE_COMPRESSIONS,
+    AtATime,
+    Bandwidth,
     ChainSettings,
+    Checksum,
     Flag,
+    Fsync,
+    Info,
     Mapped,
+    MinimalRate,
     Mode,
+    OptionalDirectory,
+    OptionalHost,
+    OptionalPort,
+    Overwrite,
     Seconds,
     SingleFileUnpacker,
     Timeout,
     Topic,
     Words,
-    one_of,
     option,
     required,
 )
@@ -60,36 +69,33 @@ class MoveSettings(ChainSettings):
         "where each file shall go: uris or paths, separated by white space; fields in their paths are filled from its name",
         "sftp://user@host/data/ /archive/")
     topic: Topic = option("", "subject under which a moved file is published; needs `-p`. Nothing is published without it")
-    info: Annotated[Parameters, BeforeValidator(values.info), PlainSerializer(Parameters.masked)] = option(
-        Parameters(), "what to add to each message: `name=value;name2=a,b`; values with commas become lists")
-    request_port: Annotated[int | None, BeforeValidator(values.number_of(1, 65535))] = option(
-        None, "port of a server for the same files, to be named in the messages")
-    request_address: Annotated[str | None, BeforeValidator(places.host)] = option(
-        None, "its name or address; that of this machine if left out")
+    info: Info = option(Parameters(), "what to add to each message: `name=value;name2=a,b`; values with commas become lists")
+    request_port: OptionalPort = option(None, "port of a server for the same files, to be named in the messages")
+    request_address: OptionalHost = option(None, "its name or address; that of this machine if left out")
 
     delete: Flag = option(False, "remove a file when it is at all destinations")
     compression: SingleFileUnpacker = option(None, f"unpack before moving: {', '.join(SINGLE_FILE_COMPRESSIONS)}", "false")
     prog: str | None = option(None, "program that unpacks xrit; gets the packed file as its only argument")
-    working_directory: Annotated[str | None, BeforeValidator(places.directory)] = option(
+    working_directory: OptionalDirectory = option(
         None, "directory for unpacked files, until they are moved; that of the packed file if left out")
 
     connection_parameters: Mapped = option(
         Parameters(), "settings of the mover, one per line: `connection_parameters__name = value`")
     backup_targets: Words = option((), "other hosts, tried when the one of a destination is unreachable")
     give_up_after: Seconds = option(7 * DAY, "age of a file at which it is tried no more; it stays where it is", "7d")
-    transfers_per_host: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
+    transfers_per_host: AtATime = option(
         None, "transfers at a time to the same host; `auto` is what suits the kind of destination", "auto")
-    bandwidth_per_host: Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))] = option(
+    bandwidth_per_host: Bandwidth = option(
         None, "bytes per second to the same host, of all its transfers together: `512k`, `10M`; `none` for no limit", "none")
     connect_timeout: Timeout = option(10.0, "seconds to connect and log in to a destination")
     stall_timeout: Timeout = option(60.0, "seconds without a byte moving after which a transfer is tried again")
-    min_rate: Annotated[int | None, BeforeValidator(values.bytes_or_none(1, 1024**4))] = option(
+    min_rate: MinimalRate = option(
         None, "bytes per second: a transfer slower than that, and `stall_timeout` besides, is tried again; `none`: never", "none")
-    fsync: Annotated[Literal["always", "when-deleting", "never"], one_of("always", "when-deleting", "never")] = option(
+    fsync: Fsync = option(
         "when-deleting", "make a delivered file survive a power loss before the origin is removed: always, when-deleting, never")
-    checksum: Annotated[Literal["auto", "always", "never"], one_of("auto", "always", "never")] = option(
+    checksum: Checksum = option(
         "auto", "compare checksums of what was sent and what arrived: always, never, or `auto`: where they cost nothing")
-    overwrite: Annotated[Literal["replace", "identical", "never"], one_of("replace", "identical", "never")] = option(
+    overwrite: Overwrite = option(
         "identical", "a file that is there already: `replace` it; leave it if `identical`, else replace it; `never` replace it")
     link: Flag = option(False, "hard-link instead of copying where the destination is on the same file system")
     directory_mode: Mode = option(0o755, "permissions of directories made at the destination; `keep` for as they come", "755")

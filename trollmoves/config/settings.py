@@ -34,11 +34,20 @@ OptionalSecret = Annotated[Secret | None, BeforeValidator(values.secret), PlainS
 HiddenDestination = Annotated[HiddenUri, BeforeValidator(places.destination), PlainSerializer(str)]
 Unpacker = Annotated[str | None, BeforeValidator(values.unpacker(*COMPRESSIONS))]
 SingleFileUnpacker = Annotated[str | None, BeforeValidator(values.unpacker(*SINGLE_FILE_COMPRESSIONS))]
-
-
-def one_of(*names: str) -> BeforeValidator:
-    """A field that takes one of *names*."""
-    return BeforeValidator(values.one_of(*names))
+OptionalPort = Annotated[int | None, BeforeValidator(values.number_of(1, 65535))]
+OptionalHost = Annotated[str | None, BeforeValidator(places.host)]
+OptionalDirectory = Annotated[str | None, BeforeValidator(places.directory)]
+OptionalOrigin = Annotated[str | None, BeforeValidator(places.origin)]
+Publishers = Annotated[tuple[tuple[str, int], ...], BeforeValidator(places.publishers)]
+Nameserver = Annotated[str | Literal[False], BeforeValidator(values.false_or_text)]
+Info = Annotated[Parameters, BeforeValidator(values.info), PlainSerializer(Parameters.masked)]
+AtATime = Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))]
+Bandwidth = Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))]
+MinimalRate = Annotated[int | None, BeforeValidator(values.bytes_or_none(1, 1024**4))]
+Fsync = Annotated[Literal["always", "when-deleting", "never"], BeforeValidator(values.one_of("always", "when-deleting", "never"))]
+FsyncOrNot = Annotated[Literal["always", "never"], BeforeValidator(values.one_of("always", "never"))]
+Checksum = Annotated[Literal["auto", "always", "never"], BeforeValidator(values.one_of("auto", "always", "never"))]
+Overwrite = Annotated[Literal["replace", "identical", "never"], BeforeValidator(values.one_of("replace", "identical", "never"))]
 
 
 def option(default: Any, description: str, shown: str | None = None) -> Any:
@@ -88,16 +97,14 @@ class ServerSettings(ChainSettings):
     """A server chain."""
 
     topic: Topic = required("subject under which files are announced", "/1b/hrit")
-    origin: Annotated[str | None, BeforeValidator(places.origin)] = option(
+    origin: OptionalOrigin = option(
         None, "pattern of the files to announce: `/data/in/{platform}_{time:%Y%m%d%H%M}.nc`; this or `listen` is needed; beside "
               "`listen` it says of which files messages may speak")
-    request_port: Annotated[int | None, BeforeValidator(values.number_of(1, 65535))] = option(
+    request_port: OptionalPort = option(
         None, "port clients send their requests to; without it messages say how a file can be fetched by ssh")
-    request_address: Annotated[str | None, BeforeValidator(places.host)] = option(
-        None, "name or address of this machine in announcements; found out if left out")
+    request_address: OptionalHost = option(None, "name or address of this machine in announcements; found out if left out")
     station: str = option("unknown", "name given in the answer to a ping")
-    info: Annotated[Parameters, BeforeValidator(values.info), PlainSerializer(Parameters.masked)] = option(
-        Parameters(), "what to add to each announcement: `name=value;name2=a,b`; values with commas become lists")
+    info: Info = option(Parameters(), "what to add to each announcement: `name=value;name2=a,b`; values with commas become lists")
 
     allowed_destinations: Annotated[tuple[str, ...], BeforeValidator(places.allowed_destinations)] = option(
         (), "where files may be pushed, as patterns like `sftp://user@host/data/**`; `any` for everywhere; "
@@ -116,8 +123,7 @@ class ServerSettings(ChainSettings):
 
     compression: Unpacker = option(None, f"unpack before announcing: {', '.join(COMPRESSIONS)}", "false")
     prog: str | None = option(None, "program that unpacks xrit; gets the packed file as its only argument")
-    working_directory: Annotated[str | None, BeforeValidator(places.directory)] = option(
-        None, "directory for unpacked files; that of the packed file if left out")
+    working_directory: OptionalDirectory = option(None, "directory for unpacked files; that of the packed file if left out")
     unpack: Annotated[str | None, BeforeValidator(values.one_of_or_none("tar", "zip"))] = option(
         None, "kind of archive (tar, zip) the files are; a chain without `request_port` announces their members")
 
@@ -126,10 +132,8 @@ class ServerSettings(ChainSettings):
     topics: Annotated[tuple[str, ...], BeforeValidator(places.topics)] = option(
         (), "topics to listen to in place of that of `listen`, separated by white space")
     services: Words = option((), "publishers to take from the nameserver, by name; all if left out")
-    addresses: Annotated[tuple[tuple[str, int], ...], BeforeValidator(places.publishers)] = option(
-        (), "publishers to listen to, by address: `tcp://host:port`, separated by white space")
-    nameserver: Annotated[str | Literal[False], BeforeValidator(values.false_or_text)] = option(
-        "localhost", "host of the nameserver that knows the publishers; false for none")
+    addresses: Publishers = option((), "publishers to listen to, by address: `tcp://host:port`, separated by white space")
+    nameserver: Nameserver = option("localhost", "host of the nameserver that knows the publishers; false for none")
     addr_listener: Flag = option(True, "also listen to publishers that the nameserver gets to know later")
     timeout: Timeout = option(10.0, "seconds after which a nameserver that did not answer is asked again")
     translate: Flag = option(False, "put the publisher's address into the sender of a message, in place of its host name")
@@ -138,11 +142,11 @@ class ServerSettings(ChainSettings):
     settle: Seconds = option(2.0, "seconds a file that was not seen being closed must stay unchanged to count as complete")
     reconcile: Timeout = option(300.0, "seconds between two comparisons of the directory with what was announced")
 
-    workers: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
+    workers: AtATime = option(
         None, "transfers at a time; `auto` is 4, or 16 where files are fsynced, and 32 more to other machines", "auto")
-    transfers_per_host: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
+    transfers_per_host: AtATime = option(
         None, "transfers at a time to the same host; `auto` is what suits the kind of destination", "auto")
-    bandwidth_per_host: Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))] = option(
+    bandwidth_per_host: Bandwidth = option(
         None, "bytes per second to the same host, of all its transfers together: `512k`, `10M`; `none` for no limit", "none")
     queued_requests: Annotated[int, BeforeValidator(values.number_of(1, 1_000_000))] = option(
         20_000, "requests that may wait, those of one host never more than is left free; beyond it clients are told to ask later")
@@ -150,14 +154,14 @@ class ServerSettings(ChainSettings):
         1024**2, "bytes of one request", "1M")
     connect_timeout: Timeout = option(10.0, "seconds to connect and log in to a destination")
     stall_timeout: Timeout = option(60.0, "seconds without a byte moving after which a transfer is tried again")
-    min_rate: Annotated[int | None, BeforeValidator(values.bytes_or_none(1, 1024**4))] = option(
+    min_rate: MinimalRate = option(
         None, "bytes per second: a transfer slower than that, and `stall_timeout` besides, is tried again; `none`: never", "none")
 
-    fsync: Annotated[Literal["always", "when-deleting", "never"], one_of("always", "when-deleting", "never")] = option(
+    fsync: Fsync = option(
         "when-deleting", "make a delivered file survive a power loss before confirming it: always, when-deleting, never")
-    checksum: Annotated[Literal["auto", "always", "never"], one_of("auto", "always", "never")] = option(
+    checksum: Checksum = option(
         "auto", "compare checksums of what was sent and what arrived: always, never, or `auto`: where they cost nothing")
-    overwrite: Annotated[Literal["replace", "identical", "never"], one_of("replace", "identical", "never")] = option(
+    overwrite: Overwrite = option(
         "identical", "a file that is there already: `replace` it; leave it if `identical`, else replace it; `never` replace it")
     link: Flag = option(False, "hard-link instead of copying where the destination is on the same file system")
     directory_mode: Mode = option(0o755, "permissions of directories made at the destination; `keep` for as they come", "755")

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from trollmoves.config import places, values
 from trollmoves.config.hidden import HiddenUri, Parameters
-from trollmoves.config.settings import ChainSettings, Mapped, Mode, Seconds, Timeout, Words, one_of, option
+from trollmoves.config.settings import (
+    AtATime,
+    Bandwidth,
+    ChainSettings,
+    Checksum,
+    FsyncOrNot,
+    Mapped,
+    MinimalRate,
+    Mode,
+    Nameserver,
+    Overwrite,
+    Publishers,
+    Seconds,
+    Timeout,
+    Words,
+    option,
+)
 from trollmoves.errors import ConfigurationError, DestinationInvalid
 from trollmoves.patterns import Template
 from trollmoves.uris import Destination, parse_destination
@@ -74,10 +90,8 @@ class SubscriberSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    subscribe_addresses: Annotated[tuple[tuple[str, int], ...], BeforeValidator(places.publishers)] = option(
-        (), "publishers to listen to, by address: a list of `tcp://host:port`")
-    nameserver: Annotated[str | Literal[False], BeforeValidator(values.false_or_text)] = option(
-        "localhost", "host of the name server that knows the publishers; false for none")
+    subscribe_addresses: Publishers = option((), "publishers to listen to, by address: a list of `tcp://host:port`")
+    nameserver: Nameserver = option("localhost", "host of the name server that knows the publishers; false for none")
     subscribe_services: Words = option((), "publishers to take from the name server, by name; all if left out")
 
 
@@ -109,8 +123,7 @@ class TargetSettings(ChainSettings):
     host: Place = option(
         None, "where files go: scheme, login, host, port, as in `sftp://user@host:2222`; `''` for this machine. Needed here or "
               "in each item")
-    directory: TemplateText = option(
-        None, "directory there, with fields of the message in braces. Needed here or in each item")
+    directory: TemplateText = option(None, "directory there, with fields of the message in braces. Needed here or in each item")
     filepattern: TemplateText = option(
         None, "name of the file there, with fields of the message and `file_creation_time`; that of the origin if left out")
     dispatch_configs: tuple[ItemSettings, ...] = option(
@@ -129,19 +142,18 @@ class TargetSettings(ChainSettings):
         (), "directories that files may come from, whatever a message says; all but hidden ones if left out")
 
     give_up_after: Seconds = option(86400.0, "age of a message at which its file is tried no more", "24h")
-    transfers_per_host: Annotated[int | None, BeforeValidator(values.number_or_auto(1, 256))] = option(
+    transfers_per_host: AtATime = option(
         None, "transfers at a time to the same host; `auto` is what suits the kind of destination", "auto")
-    bandwidth_per_host: Annotated[int | None, BeforeValidator(values.bytes_or_none(1024, 1024**4))] = option(
+    bandwidth_per_host: Bandwidth = option(
         None, "bytes per second to the same host, of all its transfers together: `512k`, `10M`; `none` for no limit", "none")
     connect_timeout: Timeout = option(10.0, "seconds to connect and log in")
     stall_timeout: Timeout = option(60.0, "seconds without a byte moving after which a transfer is tried again")
-    min_rate: Annotated[int | None, BeforeValidator(values.bytes_or_none(1, 1024**4))] = option(
+    min_rate: MinimalRate = option(
         None, "bytes per second: a transfer slower than that, and `stall_timeout` besides, is tried again; `none`: never", "none")
-    fsync: Annotated[Literal["always", "never"], one_of("always", "never")] = option(
-        "never", "make a delivered file survive a power loss before it is reported: always, never")
-    checksum: Annotated[Literal["auto", "always", "never"], one_of("auto", "always", "never")] = option(
+    fsync: FsyncOrNot = option("never", "make a delivered file survive a power loss before it is reported: always, never")
+    checksum: Checksum = option(
         "auto", "compare checksums of what was sent and what arrived: always, never, or `auto`: where they cost nothing")
-    overwrite: Annotated[Literal["replace", "identical", "never"], one_of("replace", "identical", "never")] = option(
+    overwrite: Overwrite = option(
         "identical", "a file that is there already: `replace` it; leave it if `identical`, else replace it; `never` replace it")
     directory_mode: Mode = option(0o755, "permissions of directories made there; `keep` for as they come", "755")
     file_mode: Mode = option(None, "permissions of dispatched files; `keep` for those of the origin", "keep")
