@@ -195,6 +195,15 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") for part in path.split("/"))
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a path or name can be written in a message: one of other bytes cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def local_path(uri: str) -> str:
     """The path part of an announced uri: of a plain path itself, of a `file://` uri (or any other) what follows the host."""
     scheme, _, path = _split(uri)

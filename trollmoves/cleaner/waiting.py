@@ -20,7 +20,7 @@ from trollmoves.errors import JournalError, MalformedMessage
 from trollmoves.journal import Reader, lock_of
 from trollmoves.lifecycle import State
 from trollmoves.messages import decode, uids_of, uris_of
-from trollmoves.uris import local_path
+from trollmoves.uris import is_utf8, local_path
 
 CONSUMER_KNOWN = 24 * 3600.0
 """Seconds a client that was served is waited for, as where a server removes origins itself."""
@@ -83,7 +83,7 @@ class _Journal:
         waiting |= {name: "a journal" for name, status in found.items() if (status.st_dev, status.st_ino) in self._own}
         waiting |= {name: f"fetched, and not taken by all, in {self._path}" for name, status in found.items()
                     if (status.st_dev, status.st_ino) in self._copies}
-        names = [name for name in found if _is_utf8(name)]
+        names = [name for name in found if is_utf8(name)]
         place = os.path.realpath(directory)
         for row in self._reader.find("files_with_names", (orjson.dumps(names),)) if names else []:
             name = row["identity"]
@@ -141,11 +141,3 @@ def _files_of(path: Path) -> Iterator[os.stat_result]:
             yield os.stat(name)
         except OSError:
             continue
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -25,7 +25,7 @@ from trollmoves.client.deciding import EXPIRES_AFTER
 from trollmoves.client.delivering import Delivering, receipt_line
 from trollmoves.client.flight import Flight
 from trollmoves.config.settings import ClientSettings
-from trollmoves.errors import ConfigurationError, DestinationInvalid, MissingLibrary, MoveError, OriginChanged, OriginGone
+from trollmoves.errors import DestinationInvalid, MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import EVENT
 from trollmoves.journal.journal import step_line
@@ -33,7 +33,7 @@ from trollmoves.lifecycle import State
 from trollmoves.messages import MOST_ITEMS, Message
 from trollmoves.movers.retrying import wait_before
 from trollmoves.movers.sessions import Sessions
-from trollmoves.unpacking import BadArchive, Limits, Options, Unpacked, unpack, unpacked_message_data, unpacker_for
+from trollmoves.unpacking import BadArchive, Limits, Options, Unpacked, endings_of, unpack, unpacked_message_data
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Unpacking:
         """Raises `ConfigurationError` when the unpacker cannot be loaded."""
         self._chain = settings.name
         self._name = settings.compression or ""
-        self._endings = _endings(settings.compression)
+        self._endings = endings_of(settings.compression)
         self._options = Options(program=settings.xritdecompressor, block_size=settings.block_size)
         self._limits = Limits(members=MOST_MEMBERS)
         self._deletes = settings.delete
@@ -252,15 +252,6 @@ def _items(data: Any) -> Iterator[Mapping[str, Any]]:
         for key in ("dataset", "collection"):
             for item in data[key] if isinstance(data.get(key), list) else ():
                 yield from _items(item)
-
-
-def _endings(compression: str | None) -> tuple[str, ...]:
-    if compression is None:
-        return ()
-    try:
-        return unpacker_for(compression).endings
-    except MissingLibrary as error:
-        raise ConfigurationError(str(error)) from error
 
 
 def _about(flight: Flight) -> str:

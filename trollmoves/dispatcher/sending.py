@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Callable
 
 from trollmoves.bus.addresses import whether_this_machine
+from trollmoves.config.sessions import session_settings
 from trollmoves.config.targets import TargetSettings
 from trollmoves.dispatcher.destinations import Route
 from trollmoves.errors import (
@@ -17,8 +18,7 @@ from trollmoves.errors import (
     TemporaryError,
 )
 from trollmoves.movers.attributes import how_to_move
-from trollmoves.movers.bandwidth import of_this_process
-from trollmoves.movers.base import Origin, Receipt, SessionSettings
+from trollmoves.movers.base import Origin, Receipt
 from trollmoves.movers.ends import opened
 from trollmoves.movers.moving import How, move
 from trollmoves.movers.registry import mover_for
@@ -39,13 +39,7 @@ class Sending:
         self._target = target
         self._attributes = parameters | {"checksum": target.checksum, "overwrite": target.overwrite, "fsync": target.fsync}
         self._roots = tuple(os.path.realpath(directory) for directory in target.allowed_origins)
-        bandwidth = of_this_process()
-        bandwidth.limit(target.name, target.bandwidth_per_host)
-        self._session = SessionSettings(
-            connect_timeout=target.connect_timeout, stall_timeout=target.stall_timeout,
-            connection_uptime=float(parameters.get("connection_uptime", 30.0)),
-            directory_mode=target.directory_mode if target.directory_mode is not None else 0o777, file_mode=target.file_mode,
-            checksum=target.checksum, parameters=parameters, bandwidth=bandwidth, section=target.name)
+        self._session = session_settings(target, parameters)
 
     def limit(self) -> int:
         """How many files may go to the host at a time. Raises `DestinationInvalid`, `MissingLibrary`."""

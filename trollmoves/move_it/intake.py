@@ -24,6 +24,7 @@ from trollmoves.messages import Envelope, content_key
 from trollmoves.move_it.moving import Moving
 from trollmoves.move_it.removing import WHEN_ALL_HAVE_IT
 from trollmoves.patterns import Pattern
+from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 
 logger = logging.getLogger(__name__)
@@ -86,9 +87,7 @@ class Intake:
 
     def can_announce(self, path: str, *, say: bool = False) -> bool:
         """Whether *path* has a name we can write and metadata we can read."""
-        try:
-            path.encode()
-        except UnicodeEncodeError:
+        if not is_utf8(path):
             if say and self._origin.refuses(os.fsencode(path)):
                 logger.error("%r cannot be moved: give it a name in UTF-8", os.fsencode(path))
             return False
@@ -104,7 +103,7 @@ class Intake:
 
     def known(self, arrivals: Sequence[Arrival]) -> dict[bytes, Content]:
         """What the journal has of these arrivals: by path, the content that came last."""
-        names = [name for name in (os.path.basename(arrival.path) for arrival in arrivals) if _is_utf8(name)]
+        names = [name for name in (os.path.basename(arrival.path) for arrival in arrivals) if is_utf8(name)]
         rows = self._journal.find("announced_files", (self._settings.name, orjson.dumps(names)))
         return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
 
@@ -150,11 +149,3 @@ class Intake:
             then()
         if fresh:
             self._moving.pump()
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -9,6 +9,7 @@ from typing import Any
 
 from trollmoves.bus.addresses import own_address
 from trollmoves.config.moves import MoveSettings
+from trollmoves.config.sessions import session_settings
 from trollmoves.config.targets import root_of
 from trollmoves.errors import (
     ConfigurationError,
@@ -23,8 +24,7 @@ from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import Envelope, decode, moment
 from trollmoves.movers.attributes import how_to_move
-from trollmoves.movers.bandwidth import of_this_process
-from trollmoves.movers.base import Receipt, SessionSettings
+from trollmoves.movers.base import Receipt
 from trollmoves.movers.moving import move
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Sessions
@@ -70,14 +70,7 @@ class Sending:
         self._backups = settings.backup_targets
         self._min_rate = settings.min_rate
         self._attributes = parameters | {"checksum": settings.checksum, "overwrite": settings.overwrite, "fsync": settings.fsync}
-        bandwidth = of_this_process()
-        bandwidth.limit(settings.name, settings.bandwidth_per_host)
-        self._session = SessionSettings(
-            connect_timeout=settings.connect_timeout, stall_timeout=settings.stall_timeout,
-            connection_uptime=float(parameters.get("connection_uptime", 30.0)),
-            directory_mode=settings.directory_mode if settings.directory_mode is not None else 0o777,
-            file_mode=settings.file_mode, checksum=settings.checksum, bandwidth=bandwidth, section=settings.name,
-            parameters=parameters | ({"link": True} if settings.link else {}))
+        self._session = session_settings(settings, parameters, link=settings.link)
 
     def send(self, origin: Announced, place: Place, fields: Mapping[str, Any], transfer: str, retried: bool,
              sessions: Sessions) -> Receipt:

@@ -22,6 +22,7 @@ from trollmoves.messages import content_key
 from trollmoves.patterns import Pattern
 from trollmoves.server import standalone
 from trollmoves.server.announcer import Announcer, Numbered
+from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Announcing:
 
     def can_announce(self, path: str) -> bool:
         """Whether *path* has a name we can write and metadata we can read."""
-        return _is_utf8(path) and self._pattern.parse(path) is not None
+        return is_utf8(path) and self._pattern.parse(path) is not None
 
     def is_unwritten(self, path: str) -> bool:
         """Whether an arrival at *path* is on its way into the journal."""
@@ -142,7 +143,7 @@ class Announcing:
 
     def known(self, arrivals: Sequence[Arrival]) -> dict[bytes, Content]:
         """What the journal has of these arrivals: by path, the content that was announced last."""
-        names = orjson.dumps([name for name in (os.path.basename(arrival.path) for arrival in arrivals) if _is_utf8(name)])
+        names = orjson.dumps([name for name in (os.path.basename(arrival.path) for arrival in arrivals) if is_utf8(name)])
         rows = self._journal.find("announced_files", (self._settings.name, names))
         return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
 
@@ -216,11 +217,3 @@ def said_of(path: str, fields: Mapping[str, Any], members: Sequence[str], settin
         return "file", {**metadata, "uri": path, "uid": os.path.basename(path), "request_address": address}
     kind, data = standalone.described(path, settings.archives, members)
     return kind, data | {name: value for name, value in metadata.items() if name not in standalone.OWN}
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

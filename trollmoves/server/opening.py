@@ -12,8 +12,8 @@ from trollmoves.journal import Operation
 from trollmoves.messages import Message, translate
 from trollmoves.patterns import Pattern
 from trollmoves.server.beneath import Announced
-from trollmoves.server.unpacking import arrival_at, endings_of
-from trollmoves.unpacking import BadArchive, Limits, Options, unpack
+from trollmoves.server.unpacking import arrival_at
+from trollmoves.unpacking import BadArchive, Limits, Options, endings_of, unpack
 from trollmoves.uris import local_path
 from trollmoves.watchers.base import Arrival
 from trollmoves.watchers.messages import Named, look

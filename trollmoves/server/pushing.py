@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from trollmoves.config.sessions import session_settings
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import DestinationInvalid
-from trollmoves.movers.bandwidth import of_this_process
-from trollmoves.movers.base import Receipt, SessionSettings
+from trollmoves.movers.base import Receipt
 from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
 from trollmoves.movers.file import SMALL
 from trollmoves.movers.moving import How, move
@@ -56,14 +56,7 @@ class Pushing:
         self.names_files = self._prefix is not None
         """Whether replies have the name of the file in a destination that is a directory: upstream's do with temporary names."""
         self._sync = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.removes)
-        bandwidth = of_this_process()
-        bandwidth.limit(settings.name, settings.bandwidth_per_host)
-        self._session = SessionSettings(
-            connect_timeout=settings.connect_timeout, stall_timeout=settings.stall_timeout,
-            connection_uptime=float(parameters.get("connection_uptime", 30.0)),
-            directory_mode=settings.directory_mode if settings.directory_mode is not None else 0o777,
-            file_mode=settings.file_mode, checksum=settings.checksum, bandwidth=bandwidth, section=settings.name,
-            parameters=parameters | ({"link": True} if settings.link else {}))
+        self._session = session_settings(settings, parameters, link=settings.link)
         self._file_session = (self._session.directory_mode, settings.file_mode, settings.checksum, settings.link)
 
     def limit(self, destination: Destination) -> int:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
-from trollmoves.errors import ConfigurationError, MissingLibrary, MoveError, OriginChanged, OriginGone
+from trollmoves.errors import MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -27,7 +27,7 @@ from trollmoves.messages import content_key
 from trollmoves.movers.retrying import GIVE_UP_AFTER, wait_before
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.beneath import Announced
-from trollmoves.unpacking import BadArchive, Limits, Options, unpack, unpacker_for
+from trollmoves.unpacking import BadArchive, Limits, Options, endings_of, unpack
 from trollmoves.unpacking.listing import list_names
 from trollmoves.watchers.base import Arrival
 from trollmoves.workers import Work, Workers
@@ -304,15 +304,6 @@ def give_up(file: int, detail: str) -> tuple[Any, ...]:
     """What `step` writes of a file that nothing can be done about."""
     now = time.time()
     return State.GIVEN_UP, now, 0, step_line(State.GIVEN_UP, now, detail=detail), file
-
-
-def endings_of(compression: str | None) -> tuple[str, ...]:
-    if compression is None:
-        return ()
-    try:
-        return unpacker_for(compression).endings
-    except MissingLibrary as error:
-        raise ConfigurationError(str(error)) from error
 
 
 def is_permanent(error: Exception) -> bool:

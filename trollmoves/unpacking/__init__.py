@@ -52,8 +52,8 @@ from trollmoves.unpacking.tar import TAR_FILES
 from trollmoves.unpacking.xrit import XRIT_FILES
 from trollmoves.unpacking.zip import ZIP_FILES
 
-__all__ = ["BadArchive", "Limits", "Options", "Output", "Packed", "Unpacked", "Unpacker", "is_packed", "known_unpackers",
-           "remove_leftovers", "unpack", "unpacked_message_data", "unpacker_for"]
+__all__ = ["BadArchive", "Limits", "Options", "Output", "Packed", "Unpacked", "Unpacker", "endings_of", "is_packed",
+           "known_unpackers", "remove_leftovers", "unpack", "unpacked_message_data", "unpacker_for"]
 
 GROUP = "trollmoves.unpackers"
 
@@ -101,6 +101,16 @@ def unpacker_for(name: str) -> Unpacker:
     near = difflib.get_close_matches(name, known_unpackers(), 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ConfigurationError(f"compression = {name}: known are {', '.join(known_unpackers())}{hint}")
+
+
+def endings_of(compression: str | None) -> tuple[str, ...]:
+    """How the names of files end that are unpacked. Raises `ConfigurationError` when the unpacker cannot be loaded."""
+    if compression is None:
+        return ()
+    try:
+        return unpacker_for(compression).endings
+    except MissingLibrary as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def known_unpackers() -> list[str]:
