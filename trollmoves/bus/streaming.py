@@ -29,9 +29,9 @@ class Stream:
 
     def __init__(self, name: str, loop: Loop, epoch: str, head: int, envelope: Envelope, publisher: Publisher,
                  address: Callable[[], str | None], more: Mapping[str, Any] | None = None,
-                 unsent: Callable[[int], int | None] = lambda after: None):
+                 unsent: Callable[[], int | None] = lambda: None):
         """*head* is the last position in the journal; *address* tells where replays are answered, if anywhere; *more* is added to
-        each beat. *unsent* tells the first position after one whose message is still to be sent, though later ones may have been.
+        each beat. *unsent* tells the first position whose message is still to be sent, though later ones may have been.
         Whoever subscribes is told at once where we are, if *publisher* tells nobody else of it."""
         self._more = dict(more or {})
         self._subject = f"/heartbeat/{name}"
@@ -81,8 +81,8 @@ class Stream:
         self._soon = False
         if self._closed:
             return
-        unsent = self._unsent(self._told)
-        self._told = self._head if unsent is None else min(self._head, unsent - 1)
+        unsent = self._unsent()
+        self._told = max(self._told, self._head if unsent is None else min(self._head, unsent - 1))
         extension: dict[str, Any] = {
             "version": PROTOCOL, "epoch": self._epoch, "head": self._told, "since": self._since, "started": self._started,
             "address": self._address(), **self._more,

@@ -41,7 +41,7 @@ class Chain:
         self._journal = journal
         self._loop = loop
         self._replays: ReplayPort | None = None
-        self.stream = _new_stream(settings, journal, loop, envelope, self._replay_address)
+        self.stream = _new_stream(settings, journal, loop, envelope, self._replay_address, self._first_unsent)
         try:
             if settings.replay_port is not None:
                 self._replays = ReplayPort(settings.replay_port, settings.listen_address, loop, journal, envelope, settings.name)
@@ -98,6 +98,9 @@ class Chain:
     def _replay_address(self) -> str | None:
         return None if self._replays is None else self._replays.address
 
+    def _first_unsent(self) -> int | None:
+        return self._asking.delivering.first_unsent()
+
     def _close_ports(self) -> None:
         self.stream.close()
         if self._replays is not None:
@@ -105,15 +108,10 @@ class Chain:
 
 
 def _new_stream(settings: ClientSettings, journal: Journal, loop: Loop, envelope: Envelope,
-                replay_address: Callable[[], str | None]) -> Stream:
+                replay_address: Callable[[], str | None], unsent: Callable[[], int | None]) -> Stream:
     publisher = Publisher(loop, settings.publish_port, address=settings.listen_address)
     name = "move_it_" + settings.name
     if settings.nameservers is not False:
         publisher.advertise(name, settings.nameserver_hosts)
     logger.info("[%s] publishes on port %d", settings.name, publisher.port)
-
-    def unsent(after: int) -> int | None:
-        """Of what waits for leave to be published; what came later may be out already."""
-        row = journal.find_one("unpublished", (settings.name, after, 1))
-        return None if row is None else int(row["position"])
     return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, replay_address, {"group": settings.group}, unsent)

@@ -75,6 +75,8 @@ class Delivering:
         """Subscribers are expected: what is delivered meanwhile waits in the journal."""
         self._held = 0
         """How many publications of ours wait for that."""
+        self._unsent: dict[int, int] = {}
+        """Positions of publications that are to be sent, by file: all that there are up to `_reached`, and later ones."""
         subject = settings.topic or "/"
         self.committing = Committing(loop, requesters, subject, who)
         self._confirming = Confirming(loop, requesters, subject)
@@ -125,7 +127,7 @@ class Delivering:
         for row in rows:
             flight = self._flight_of(row)
             flight.maybe_published = not row["held"]
-            self._reached = row["position"]
+            self._reached = self._unsent[flight.id] = row["position"]
             self._with_leave(flight, partial(self._let_go, flight, row["message"].encode(), row["subject"], row["position"]))
         self._holds = len(rows) == PAGE
         self._next_page = time.monotonic() + NEXT_PAGE
@@ -156,6 +158,11 @@ class Delivering:
         for flight, raw, subject, position in some:
             self._publish(flight, raw, subject, position)
         self._loop.call(self._let_some_go)
+
+    def first_unsent(self) -> int | None:
+        """The position of the first publication that is still to be sent, or may be: later ones may be out already."""
+        waiting = [*self._unsent.values(), self._reached + 1] if self._holds else self._unsent.values()
+        return min(waiting, default=None)
 
     @property
     def waiting(self) -> int:
@@ -189,6 +196,7 @@ class Delivering:
                           more: Sequence[Operation], noted: Callable[[], Any] | None) -> None:
         self.committing.release(flight.request)
         position, previous = self._journal.new_position(subject)
+        self._unsent[flight.id] = position
         data[EXTENSION] = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
                            "publication": publication_id(flight), "key": flight.source.announcement.key}
         if flight.maybe_published:
@@ -219,7 +227,9 @@ class Delivering:
         self._held += len(delivered) if self._holds else 0
         publish = self._let_go if held else self._publish
         for flight, raw, subject, position in delivered:
-            if not self._holds and position > self._reached:
+            if self._holds and position > self._reached:  # in the journal: it is taken from there, in its turn
+                self._unsent.pop(flight.id, None)
+            elif position > self._reached:
                 publish(flight, raw, subject, position)
             for source in flight.sources.values():
                 if source is not flight.source:
@@ -237,6 +247,7 @@ class Delivering:
         if self._stream.is_heard:
             self._stream.send(self._envelope.encode_like(announcement, "ack", self._addressing.added))
         self._stream.publish(raw, subject, position)
+        self._unsent.pop(flight.id, None)
         self._reached = max(self._reached, position)
         crashing.point("client.published")
         self._published_now(flight)
@@ -308,6 +319,7 @@ class Delivering:
     def _cover(self, flight: Flight) -> None:
         """Another member of our group has published it."""
         self.committing.release(flight.request)
+        self._unsent.pop(flight.id, None)
         now = time.time()
         line = step_line(State.COVERED, now, flight.source.provider, flight.attempt, BY_ANOTHER)
         self._journal.write([("step", [(State.COVERED, now, flight.attempt, line, flight.id)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,17 @@ from tests.support.ports import free_port
 from trollmoves.bus import Loop
 from trollmoves.bus.listening import overheard
 from trollmoves.client.chain import Chain
+from trollmoves.client.flight import Flight, Source
 from trollmoves.config.reading import read_client_config
 from trollmoves.journal import Journal
-from trollmoves.lifecycle import State
-from trollmoves.messages import Envelope
+from trollmoves.messages import Envelope, decode, read_announcement
 from trollmoves.workers import Workers
 
 ENVELOPE = Envelope("somebody@here")
 
 
 class Publishing:
-    """A chain that is not started, its journal, and who hears it."""
+    """A chain, its journal, and who hears it."""
 
     def __init__(self, directory: Path):
         self.port = free_port()
@@ -32,20 +33,15 @@ class Publishing:
         self.journal = Journal(directory / "journal", self.loop.call_all, self.loop.fail)
         settings = read_client_config(directory / "client.ini").chains["chain"]
         self.chain = Chain(settings, "chain@here", self.journal, self.loop, ENVELOPE, self.workers)
+        self.delivering = self.chain._asking.delivering
 
-    def note(self, subject: str) -> int:
-        """A publication is in the journal; its position."""
-        file, (position, previous), now = self.journal.new_file(), self.journal.new_position(subject), time.time()
-        row = (file, "chain", f"f{file}", "", State.PUBLISHING, now, "", None, 1, None, None, None, None, None, "", None, 0, now)
-        self.journal.write([("add_file", [row]), ("add_announcement", [(position, file, subject, previous, "", now)])])
-        return position
-
-    def publish(self, position: int, subject: str) -> None:
-        """It goes out, and the journal has that (the files have the numbers of their publications)."""
-        self.chain.stream.publish(ENVELOPE.encode(subject, "file", {"uid": str(position)}), subject, position)
-        written: list[bool] = []
-        self.journal.write([("step_all", [(State.PUBLISHED, time.time(), "", f"[{position}]")])], written.append, True)
-        self.turn_until(lambda: written)
+    def deliver(self, subject: str) -> Flight:
+        """A file is delivered by an upstream server, which is not asked for leave to publish it."""
+        raw = ENVELOPE.encode(subject, "file", {"uid": subject, "uri": "/there/a", "request_address": "127.0.0.1:9"})
+        source = Source("127.0.0.1:9", read_announcement(decode(raw)))
+        flight = Flight(self.journal.new_file(), "chain", subject, time.time(), source, attempt=1)
+        self.delivering.publish(flight, subject, "file", {"uid": subject})
+        return flight
 
     def turn_until(self, check: Any) -> Any:
         deadline = time.monotonic() + 20
@@ -73,11 +69,16 @@ def test_beats_count_no_publication_as_sent_that_waits_while_later_ones_are_out(
             found: list[tuple[int, int, dict[str, int]]] = publishing.turn_until(beats)
             return found
         assert next_beats()[-1] == (0, 0, {})
-        waits, follows, other = publishing.note("/a"), publishing.note("/a"), publishing.note("/b")
-        publishing.publish(follows, "/a")
-        publishing.publish(other, "/b")
+        publishing.chain.start()
+        publishing.turn_until(lambda: not publishing.delivering._holds)
+        waits = publishing.deliver("/a")
+        waits.valid_until = 0.0  # another member of the group may be about to publish it
+        publishing.deliver("/a")
+        publishing.deliver("/b")
+        publishing.turn_until(lambda: publishing.chain.stream._head == 3)
         assert {beat[:2] for beat in next_beats()} == {(0, 0)}
-        publishing.publish(waits, "/a")
+        waits.valid_until = math.inf
+        publishing.delivering._publish(waits, ENVELOPE.encode("/a", "file", {"uid": "/a"}), "/a", 1)
         assert next(beat for beat in next_beats() if beat[1]) == (0, 3, {"/a": 2, "/b": 3})
         assert next_beats()[-1] == (3, 3, {})
     publishing.close()

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.committing import Granted
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.asking import Asking
 from trollmoves.client.delivering import AT_ONCE, PAGE, Delivering
@@ -215,6 +216,41 @@ def test_the_journal_knows_that_nothing_was_sent_of_what_waits_for_leave(bench: 
         bench.loop.turn(0.02)
     assert bench.stream.names() == []
     assert [row["held"] for row in bench.journal.find("unpublished", ("chain", 0, 10))] == [1, 1, 1]
+
+
+def test_what_is_still_to_be_sent_is_known_without_the_journal(bench: Bench) -> None:
+    """Heartbeats ask for it; a look through a long journal would hold up the loop each time."""
+    chain = bench.chain()
+    chain.start()
+    assert chain.first_unsent() == 1, "nothing is there, and what comes waits for subscribers"
+    for number in range(3):
+        bench.deliver(chain, f"f{number}", version=PROTOCOL, epoch="e:1", offset=number + 1, address="127.0.0.1:9")
+    bench.turn_until(3, landed=True)
+    bench.stream.is_heard = True
+    bench.deliver(chain, "upstream's")
+    bench.turn_until(1)
+    bench.deliver(chain, "after")
+    bench.turn_until(2)
+    assert (bench.stream.names(), chain.first_unsent()) == (["upstream's", "after"], 1), "the provider of others does not answer"
+    chain.close()
+    again = bench.chain()
+    again.start()
+    assert again.first_unsent() == 1, "what the last one did not publish"
+
+
+def test_what_another_member_published_is_not_still_to_be_sent(bench: Bench) -> None:
+    chain = bench.chain()
+    chain.start()
+    bench.stream.is_heard = True
+    bench.deliver(chain, "a", version=PROTOCOL, epoch="e:1", offset=1, address="127.0.0.1:9")
+    asked: list[Any] = []
+    chain.committing.ask = lambda *question: asked.append(question[-1])  # type: ignore[method-assign]
+    deadline = time.monotonic() + 20
+    while not asked and time.monotonic() < deadline:
+        bench.loop.turn(0.02)
+    assert chain.first_unsent() == 1
+    asked[0](Granted("covered"))
+    assert chain.first_unsent() is None
 
 
 def test_what_waited_to_be_unpacked_is_published_when_nothing_is_to_be_unpacked_any_more(bench: Bench) -> None:
