@@ -19,7 +19,8 @@ text the second. Adapters translate the exceptions of their libraries into these
         |   +-- DestinationFull     no space or quota left
         |   +-- VerificationFailed  what arrived is not what was sent
         |   +-- Busy                over a limit; ask again after `retry_after`
-        |   +-- OriginReplaced      another file has taken its place, and is about to be announced
+        |   +-- PositionUnknown     a position in a journal stands for nothing in this one; what is named may be found
+    |   +-- OriginReplaced      another file has taken its place, and is about to be announced
         |   +-- PerhapsElsewhere    whether a message speaks of this machine is not known (defined in `watchers.messages`)
         +-- PermanentError          trying again changes nothing until somebody acts
         |   +-- OriginGone          the file is no longer there
@@ -110,6 +111,11 @@ class Busy(TemporaryError):
     def __init__(self, message: str, retry_after: float = 5.0):
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class PositionUnknown(TemporaryError):
+    code = "not_announced"
+    retry_after = 0.5
 
 
 class OriginReplaced(TemporaryError):

@@ -218,3 +218,42 @@ def test_what_a_section_announced_is_not_refused_for_good_while_the_section_is_n
     assert (refused["code"], refused["permanent"]) == ("busy", False)
     config.write_text(whole)
     eventually(lambda: told().get("state") == "delivered", message="the section is served again")
+
+
+def test_what_a_position_of_another_journal_stood_for_is_asked_for_by_its_name(tmp_path: Path) -> None:
+    """The client noted its requests and died, the server's journal was lost: nothing is refused for good for having been asked
+    for together with others."""
+    with Network(tmp_path) as network:
+        server = network.servers[0].start()
+        client = network.arm("client.requested", 1)
+        network.write_many(20)
+        server.wait_for("watches")
+        eventually(lambda: len(rows(network.server_journal(), "SELECT 1 FROM announcements")) == 20, message="all are announced")
+        client.start()
+        client.wait()
+        network.disarm()
+        requested = rows(network.client_journal, "SELECT count(*) FROM files WHERE state = 'requested' AND attempt = 1")[0][0]
+        assert requested > 1
+        server.kill()
+        for path in network.server_journal().parent.glob(network.server_journal().name + "*"):
+            path.unlink()
+        server.start().wait_for("watches")
+        eventually(lambda: len(rows(network.server_journal(), "SELECT 1 FROM announcements")) == 20, message="announced anew")
+        network.client.start()
+        network.settle()
+        assert rows(network.client_journal, """SELECT identity FROM files WHERE steps LIKE '%["given_up"%'""") == []
+        network.check()
+
+
+@pytest.mark.parametrize("form", [Scene.push, grouped], ids=["alone", "in a group"])
+def test_a_request_for_what_no_one_announced_is_refused_for_good_when_it_names_it(
+        scene: Scene, form: Callable[..., dict[str, Any]]) -> None:
+    """A position in another journal names nothing: who asks so is to ask by the name."""
+    announcement = scene.announced("a.bin")
+    of_old = announcement._replace(data={**announcement.fields, "uid": "other.bin",
+                                         EXTENSION: {**announcement.extension, "epoch": "e:0"}})
+    reply = ask(scene.network.request_ports[0], ENVELOPE.encode(of_old.subject, "push", form(scene, of_old, new_request())))
+    assert reply is not None
+    said = decode(reply).extension
+    said = said["results"][0] if "results" in said else said
+    assert (said["code"], said["permanent"]) == ("not_announced", form is Scene.push)

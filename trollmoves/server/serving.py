@@ -21,7 +21,7 @@ from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.leases import UNCONTESTED
 from trollmoves.bus.replaying import Replaying
 from trollmoves.bus.requesting import PUSHES
-from trollmoves.errors import Busy, DestinationInvalid, JournalError, MoveError, NotAnnounced
+from trollmoves.errors import Busy, DestinationInvalid, JournalError, MoveError, NotAnnounced, PositionUnknown
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -203,14 +203,16 @@ class Serving:
         return self._push_one(row, served, Waiter.of(asker, message, time.monotonic()))
 
     def _push_group(self, asker: Asker, message: Message) -> None:
-        """Many requests for one destination in one message: each an announcement's position and the id of its request."""
+        """Many requests for one destination in one message: each an announcement's position and the id of its request. What has
+        another position by now (our journal is new, or has forgotten that announcement) can be found for who asks by its name, as a
+        client does in its second attempt."""
         consumer, now, at_once = Consumer.of(asker, message), time.monotonic(), publishes_at_once(message)
         for offset, request in group(message):
             waiter = Waiter(asker, message, now, request, consumer, True, at_once)
             try:
-                row = self._announced_at(offset)
-                if row is None or message.extension.get("epoch") != self._journal.epoch:
-                    raise NotAnnounced(f"announcement {offset} not reachable")
+                row = self._announced_at(offset) if message.extension.get("epoch") == self._journal.epoch else None
+                if row is None:
+                    raise PositionUnknown(f"announcement {offset} is none of this journal: ask for it alone, by its name")
                 reply = self._push_one(row, self._chain_of(row), waiter)
                 assert reply is None  # answers to grouped requests go together
             except MoveError as error:
