@@ -262,6 +262,26 @@ def test_removals_that_are_not_permitted_are_counted_and_delay_no_others(tmp_pat
         network.check(deletes=True)
 
 
+@pytest.mark.slow
+def test_a_directory_that_is_shut_when_its_files_are_to_be_removed_ends_nothing(tmp_path: Path) -> None:
+    """T15: a directory that cannot even be opened; its files stay, are counted, and tried again."""
+    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "2"}) as network:
+        server, origin = network.servers[0], network.origins[0]
+        server.argv = bound_by_permissions() + server.argv
+        network.start()
+        server.wait_for("watches")
+        network.write_many(3, "before")
+        eventually(lambda: not network.scene().missing(), message="they arrive")
+        origin.chmod(0)
+        tries = "SELECT max(tries), count(*) FROM removals"
+        eventually(lambda: rows(network.server_journal(), tries) == [(1, 3)], 20, message="each was tried once")
+        assert len(list(origin.iterdir())) == 3, "it is not gone"
+        origin.chmod(0o755)
+        network.write("later.bin", b"later")
+        eventually(lambda: not network.scene().missing(), message="what comes later arrives")
+        assert network.stop() == [0, 0]
+
+
 def announced(network: Network) -> int:
     (count,), = rows(network.server_journal(), "SELECT count(*) FROM announcements")
     return int(str(count))

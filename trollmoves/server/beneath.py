@@ -112,6 +112,10 @@ def remove(roots: tuple[str, ...], announced: Announced) -> bool:
             return _removed(parent, os.path.basename(announced.path), announced)
     except (FileNotFoundError, OriginGone, OriginChanged, NotAnnounced):
         return False
+    except TemporaryError as error:  # its directory cannot be opened
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
 
 
 def _removed(parent: int, name: str, announced: Announced) -> bool:
