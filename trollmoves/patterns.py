@@ -37,6 +37,8 @@ _PLAIN_NUMBER = re.compile(r"[0-9]*d")
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
 _PIECES = re.compile(r"\[.[^]]*\]|.", re.DOTALL)
 _BRACKETED = re.compile(r"\[([*?[])\]")
+_ABOUT_BRACES = re.compile("[{}]")
+_BRACES = "a brace has no partner; write a field as {name}, and a brace that is none as {{ or }}"
 
 
 def is_temporary_name(name: str) -> bool:
@@ -155,7 +157,7 @@ def _split(text: str) -> list[_Part]:
     try:
         parts = [_Part(literal, name, spec or "", conversion) for literal, name, spec, conversion in Formatter().parse(text)]
     except ValueError as error:
-        raise ConfigurationError(f"template {shown}: {error}") from error
+        raise ConfigurationError(f"template {shown}: {_BRACES if _ABOUT_BRACES.search(str(error)) else error}") from error
     for part in parts:
         problem = part.name is not None and _problem(part)
         if problem:
@@ -176,7 +178,7 @@ def _behind_slashes(parts: list[_Part]) -> tuple[str, ...]:
 def _problem(part: _Part) -> str | None:
     name = part.name or ""
     if not name or name.isdigit():
-        return "needs a name"
+        return "needs a name; write for example {platform}"
     if "." in name or "[" in name or "]" in name:
         return "reaches into a value, which is not allowed"
     if "{" in part.spec or "}" in part.spec:

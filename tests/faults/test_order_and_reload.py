@@ -134,7 +134,7 @@ def test_a_server_that_comes_back_with_a_mistake_in_one_section_costs_its_client
         network.server_config().write_text(whole.replace("topic = ", "remove_delay = soon\ntopic = ", 1))
         network.servers[0].start()
         network.client.start()
-        network.client.wait_for(r"is not served now \(again in")
+        network.client.wait_for(r"is not served now \(again (with)?in")
         network.server_config().write_text(whole)
         network.settle(60)
         assert network.stop() == [0, 0]

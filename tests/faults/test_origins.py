@@ -248,7 +248,7 @@ def test_removals_that_are_not_permitted_are_counted_and_delay_no_others(tmp_pat
         server.wait_for("watches")
         network.write_many(3, "before")
         origin.chmod(0o555)
-        server.wait_for("cannot be removed .Permission denied, 1 times now.")
+        server.wait_for("cannot be removed .Permission denied.; tried again in 60 s")
         tries = "SELECT max(tries), count(*) FROM removals"
         eventually(lambda: rows(network.server_journal(), tries) == [(1, 3)], message="each was tried once")
         never(lambda: rows(network.server_journal(), tries) != [(1, 3)], 4, message="it is tried without pause")

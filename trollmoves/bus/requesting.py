@@ -173,7 +173,7 @@ class Requester:
     def _give_up(self) -> None:
         """The provider is dead, or hangs: who asked decides what next. A request of the same id may be made again."""
         outstanding, self._outstanding = self._outstanding, {}
-        logger.warning("%s:%d has not answered for %d s: connecting anew, %d requests are given up",
+        logger.warning("%s:%d has not answered for %d s: connecting anew; requests given up: %d",
                        *self._place, self._silence, len(outstanding))
         self._where.try_another()
         self.repeat()

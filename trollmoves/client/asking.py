@@ -31,7 +31,7 @@ from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import LARGEST_WHOLE, Envelope, Message
-from trollmoves.movers.retrying import wait_before
+from trollmoves.movers.retrying import in_words, wait_before
 from trollmoves.uris import hide_password
 from trollmoves.workers import Workers
 
@@ -404,7 +404,7 @@ class Asking:
                                lifetime=flight.source.announcement.lifetime(flight.created) or EXPIRES_AFTER,
                                backoff=wait_before(flight.attempt), retry_after=_seconds(retry_after))
         logger.warning("[%s] %s from %s: %s (%s)", self._settings.name, flight.identity, flight.source.provider, detail,
-                       _in_words(action))
+                       _what_next(action))
         if isinstance(action, Ask):
             self._ledger.step(flight.id, State.FAILED, None, flight.attempt, detail, flight.source.provider)
             self.ask(flight, flight.sources[action.provider])
@@ -482,7 +482,7 @@ def host_part(address: str) -> str:
     return address.rpartition(":")[0]
 
 
-def _in_words(action: Ask | Wait | GiveUp) -> str:
+def _what_next(action: Ask | Wait | GiveUp) -> str:
     if isinstance(action, Ask):
         return f"asking {action.provider}"
-    return f"again in {action.seconds:.0f} s" if isinstance(action, Wait) else "given up"
+    return f"again {in_words(action.seconds)}" if isinstance(action, Wait) else "given up"

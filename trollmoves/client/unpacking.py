@@ -31,7 +31,7 @@ from trollmoves.journal.alarms import EVENT
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import MOST_ITEMS, Message
-from trollmoves.movers.retrying import wait_before
+from trollmoves.movers.retrying import in_words, wait_before
 from trollmoves.movers.sessions import Sessions
 from trollmoves.unpacking import BadArchive, Limits, Options, Unpacked, endings_of, unpack, unpacked_message_data
 from trollmoves.workers import Work, Workers
@@ -216,7 +216,7 @@ class Unpacking:
         if mendable:
             self._alarm(flight, f"{flight.identity} waits to be unpacked: {detail}")
         else:
-            logger.error("[%s] %s (again in %.0f s)", self._chain, detail, wait)
+            logger.error("[%s] %s (again %s)", self._chain, detail, in_words(wait))
         line = step_line(State.FAILED, time.time(), "", arrived.attempt, detail)
         self._journal.write([("note", [{"line": line, "id": flight.id}])])
         self._loop.after(wait, partial(self._submit, arrived))

@@ -328,8 +328,8 @@ def _client_section(section: _Section) -> dict[str, Any]:
 
 
 def _correct_client(section: _Section, values: dict[str, Any]) -> None:
-    if not (values.get("publish_port") or "0").isdigit():
-        section.warn("publish_port", "is no number and taken for 0, a random port")
+    if not re.fullmatch(r"[+-]?\d+", values.get("publish_port") or "0"):
+        section.warn("publish_port", "is no number and taken for 0, a random port; write publish_port = 0 if that is meant")
         del values["publish_port"]
     if not values.get("group"):
         values["group"] = section.name

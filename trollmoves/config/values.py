@@ -135,10 +135,14 @@ def deletion(value: Any) -> Any:
         return "all"
     if value is None or is_false(value):
         return None
+    if str(value).lower() == "first":
+        return "first"
     names = words(value)
     if isinstance(names, tuple) and names and all(map(_names_consumer, names)):
         return names
-    return one_of("false", "true", "first", "all")(value)
+    hint = near(str(value), ("true", "false", "first", "all"))
+    raise ValueError(f"is neither true (or all), first nor false, nor are its words consumers: client sections as section@host, "
+                     f"upstream clients by their addresses{hint}")
 
 
 def _names_consumer(word: Any) -> bool:

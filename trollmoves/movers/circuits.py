@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from trollmoves.errors import ConnectionLost, MoveError, Stalled, Unreachable
+from trollmoves.movers.retrying import in_words
 from trollmoves.uris import hide_password
 
 OPENS_AFTER = 5
@@ -93,7 +94,7 @@ class Circuits:
                 circuit.next_probe = now + PROBE_EVERY  # this one is the probe
                 return
             wait = circuit.next_probe - now
-        raise HostLeftAlone(f"{host} failed {circuit.failures} times in a row and is left alone, to be tried in {wait:.0f} s; "
+        raise HostLeftAlone(f"{host} failed {circuit.failures} times in a row and is left alone, to be tried {in_words(wait)}; "
                             f"the last error was: {circuit.error}", wait)
 
     def _failed(self, host: str, error: MoveError) -> None:

@@ -17,3 +17,8 @@ def wait_before(attempt: int, draw: random.Random | None = None) -> float:
     with every attempt: those who failed together do not come back together."""
     bound = min(LONGEST, FIRST * 2 ** min(max(attempt, 1) - 1, 16))
     return (draw or random).uniform(0.0, bound)
+
+
+def in_words(seconds: float) -> str:
+    """When that wait is over: `in 12 s`, or `within a second`, never `in 0 s`."""
+    return f"in {seconds:.0f} s" if seconds >= 1 else "within a second"

@@ -23,7 +23,7 @@ from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Message, content_key, decode, identity_of, uris_of
-from trollmoves.movers.retrying import GIVE_UP_AFTER, wait_before
+from trollmoves.movers.retrying import GIVE_UP_AFTER, in_words, wait_before
 from trollmoves.movers.sessions import Sessions
 from trollmoves.patterns import Pattern
 from trollmoves.queueing.hearing import Hearing
@@ -219,7 +219,7 @@ class Relaying:
             self._give_up(item, f"{detail}, and {self._waiting} other messages wait for their files")
             return
         wait = wait_before(item.attempt)
-        logger.warning("[%s] %s (again in %.0f s)", self._chain, detail, wait)
+        logger.warning("[%s] %s (again %s)", self._chain, detail, in_words(wait))
         line = step_line(State.FAILED, time.time(), "", item.attempt, detail[:500])
         self._waiting += 1
         self._journal.write([("note", [{"line": line, "id": item.file}])], self._done, item)  # it makes room for others

@@ -226,7 +226,8 @@ class Removing:
     def _not_removed(self, row: Any, now: float, path: str, reason: str) -> None:
         """Counted, and tried again, never hotter than once in a minute."""
         tries = row["tries"] + 1
-        logger.error("%s cannot be removed (%s, %d times now); tried again in %d s", path, reason, tries, RETRY)
+        often = f", {tries} times now" if tries > 1 else ""
+        logger.error("%s cannot be removed (%s%s); tried again in %d s", path, reason, often, RETRY)
         records: list[Operation] = [("add_removal", [(row["file"], self._chain, now)]),
                                     ("delay_removal", [(now + RETRY, row["file"])])]
         if tries == 1:

@@ -24,7 +24,7 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import content_key
-from trollmoves.movers.retrying import GIVE_UP_AFTER, wait_before
+from trollmoves.movers.retrying import GIVE_UP_AFTER, in_words, wait_before
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.beneath import Announced
 from trollmoves.unpacking import BadArchive, Limits, Options, endings_of, unpack
@@ -265,7 +265,7 @@ class Unpacking:
 
     def _try_again(self, item: Item, detail: str) -> None:
         wait = wait_before(item.attempt)
-        logger.error("[%s] %s (again in %.0f s)", self._chain, detail, wait)
+        logger.error("[%s] %s (again %s)", self._chain, detail, in_words(wait))
         line = step_line(State.FAILED, time.time(), "", item.attempt, detail)
         self._journal.write([("note", [{"line": line, "id": item.file}])])
         self._waiting += 1

@@ -95,6 +95,7 @@ def test_malformed_providers(write: Write, providers: str) -> None:
     ("compression = gzipp", ":4: [s] compression: 'gzipp' is none of xrit, bzip, bzip2, bz2, gzip, xz, zstd, tar, zip, false "
                             "(did you mean 'gzip'?)"),
     ("publish_port = 70000", ":4: [s] publish_port: '70000' is not a whole number from 0 to 65535"),
+    ("publish_port = -1", ":4: [s] publish_port: '-1' is not a whole number from 0 to 65535"),
     ("in_flight = 0", ":4: [s] in_flight: '0' is not a whole number from 1 to 10000"),
     ("catch_up = never", ":4: [s] catch_up: 'never' is not a time from 0 seconds to 3650 days; write seconds, "
                          "or a unit as in 30m, 12h, 7d, or all, or none"),
@@ -111,7 +112,9 @@ def test_problems(write: Write, text: str, expected: str) -> None:
     ("ftp://user:hunter2@host:x/d", "has a malformed host or port"),
     ("ftp://user:hunter2/d", "has a malformed host or port"),
     ("ftp://us er:hunter2@ho st/d", "has a malformed host"),
-    ("ftp://user:hunter2@host/{a", "expected '}' before end of string"),
+    ("ftp://user:hunter2@host/{a", "a brace has no partner; write a field as {name}, and a brace that is none as {{ or }}"),
+    ("ftp://user:hunter2@host/a}", "a brace has no partner"),
+    ("ftp://user:hunter2@host/{a{b}", "a brace has no partner"),
     ("ftp://user:hunter2@host/{a.__class__}", "field 'a.__class__' reaches into a value"),
     ("ftp://user:hunter2@host/../d", "leaves its directory with '..'"),
     ("file://d", "needs an absolute path"),
@@ -139,10 +142,18 @@ def test_a_section_name_with_white_space_cannot_be_published(write: Write) -> No
     assert "may hold no white space" in read_client_config(write(f"[a b]\n{GOOD}")).problems[0]
 
 
+def test_every_problem_of_a_file_is_said_at_once(write: Write) -> None:
+    path = write("[a]\nproviders = h\ndestination = /d/{x\npublish_port = -1\nin_flight = no\n[b]\nproviders = h:1\n"
+                 "destination = /d/x}\n")
+    assert [problem.removeprefix(f"{path}:").split(": ")[1] for problem in read_client_config(path).problems] == [
+        "[a] providers", "[a] destination", "[a] publish_port", "[a] in_flight", "[b] destination"]
+
+
 def test_a_publish_port_that_is_no_number_is_a_random_one(write: Write) -> None:
     configuration = read_client_config(write(f"[s]\n{GOOD}publish_port = auto\n"))
     assert configuration.chains["s"].publish_port == 0
     assert ":4: [s] publish_port: is no number and taken for 0" in configuration.warnings[0]
+    assert configuration.warnings[0].endswith("write publish_port = 0 if that is meant")
 
 
 def test_replacements(write: Write) -> None:

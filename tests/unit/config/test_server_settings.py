@@ -108,7 +108,10 @@ def test_values(write: Write, text: str, name: str, value: object) -> None:
     ("request_port = 65536", ":4: [s] request_port: '65536' is not a whole number from 1 to 65535"),
     ("request_port = 90 94", ":4: [s] request_port: '90 94' is not a whole number"),
     ("fsync = alwais", ":4: [s] fsync: 'alwais' is none of always, when-deleting, never (did you mean 'always'?)"),
-    ("delete = tru", ":4: [s] delete: 'tru' is none of false, true, first, all (did you mean 'true'?)"),
+    ("delete = tru", ":4: [s] delete: 'tru' is neither true (or all), first nor false, nor are its words consumers: client "
+                     "sections as section@host, upstream clients by their addresses (did you mean 'true'?)"),
+    ("delete = sometimes", ":4: [s] delete: 'sometimes' is neither true (or all), first nor false, nor are its words consumers"),
+    ("delete = get@", ":4: [s] delete: is neither true (or all), first nor false, nor are its words consumers"),
     ("link = maybe", ":4: [s] link: 'maybe' is neither true nor false"),
     ("retention = soon", ":4: [s] retention: 'soon' is not a time from 0 seconds to 3650 days; write seconds"),
     ("retention = nan", ":4: [s] retention: 'nan' is not a time"),

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from trollmoves.movers.retrying import FIRST, LONGEST, wait_before
+from trollmoves.movers.retrying import FIRST, LONGEST, in_words, wait_before
 
 
 @pytest.mark.parametrize(("attempt", "bound"), [
@@ -26,3 +26,9 @@ def test_two_who_failed_together_wait_differently() -> None:
 
 def test_the_same_dice_give_the_same_waits() -> None:
     assert [wait_before(n, random.Random(7)) for n in range(9)] == [wait_before(n, random.Random(7)) for n in range(9)]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0.0, "within a second"), (0.99, "within a second"), (1.0, "in 1 s"), (299.6, "in 300 s")])
+def test_no_wait_is_said_to_be_over_in_no_time(seconds: float, text: str) -> None:
+    assert in_words(seconds) == text
