@@ -227,6 +227,32 @@ def test_what_is_no_regular_file_or_does_not_match(start: Start, seen: Seen, dat
     assert seen.names() - {"x_gone.nc"} == {"x_last.nc"}
 
 
+def test_links_are_left_out_and_told_of_once_for_each_directory(start: Start, seen: Seen, data: Path,
+                                                                caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever they lead; what came before the start, comes later, is moved in, or is a directory."""
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "is a symbolic link and left out" in record.getMessage()]
+    target = elsewhere(data, "x_target.nc")
+    for name in ("early", "late", "moved"):
+        (data / name).mkdir()
+    (data / "early" / "x_1.nc").symlink_to(target)
+    (data / "linked").symlink_to(data.parent)
+    start(data / "{sub}" / "x_{n}.nc").scan()
+    eventually(lambda: len(told()) >= 2, message="links in two directories are told of")
+    (data / "late" / "x_1.nc").symlink_to(target)
+    (data / "late" / "other").symlink_to(target)
+    target.with_name("link").symlink_to(target)
+    target.with_name("link").rename(data / "moved" / "x_1.nc")
+    eventually(lambda: len(told()) == 4, message="links in four directories are told of")
+    (data / "late" / "x_2.nc").symlink_to(target)
+    for name in ("early", "late", "moved"):
+        (data / name / "x_9.nc").write_bytes(b"content")
+    seen.await_paths(*(data / name / "x_9.nc" for name in ("early", "late", "moved")))
+    assert seen.names() == {"x_9.nc"}
+    assert sorted(text.split("'")[1].removeprefix(f"{data}/") for text in told()) == [
+        "early/x_1.nc", "late/x_1.nc", "linked", "moved/x_1.nc"]
+
+
 def test_our_own_temporary_names_are_never_seen(start: Start, seen: Seen, data: Path) -> None:
     start(data / "{anything}")
     (data / ".x_1.nc.0123456789abcdef.part").write_bytes(b"half")

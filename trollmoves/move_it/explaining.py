@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from trollmoves.config.moves import MoveSettings
 from trollmoves.errors import DestinationInvalid
-from trollmoves.explaining import Sample, explain_each
+from trollmoves.explaining import Sample, explain_each, named
 from trollmoves.move_it.moving import Place
 from trollmoves.patterns import Pattern
 from trollmoves.server.explaining import trouble_with
@@ -15,7 +15,7 @@ from trollmoves.server.explaining import trouble_with
 
 def explain_sample(text: str, chains: Mapping[str, MoveSettings]) -> Iterator[str]:
     """Lines that say what each section would make of the sample. Raises `ConfigurationError` when it is none."""
-    return explain_each(text, chains, lambda sample: sample.path or "a message", _lines)
+    return explain_each(text, chains, named, _lines)
 
 
 def _lines(sample: Sample, settings: MoveSettings) -> Iterator[str]:

@@ -16,9 +16,10 @@ from trollmoves.patterns import Pattern, is_temporary_name
 from trollmoves.server.announcing import said_of
 from trollmoves.server.rights import Rights
 from trollmoves.unpacking.listing import list_names
-from trollmoves.uris import format_endpoint, hide_password, parse_destination
+from trollmoves.uris import format_endpoint, hide_password, is_utf8, parse_destination
 from trollmoves.watchers.messages import TYPES, look
 
+_KINDS = {stat.S_IFIFO: "named pipe (FIFO)", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 STRANGER = "0.0.0.0"  # noqa: S104 - nobody's address: of a recorded request it is not known who sent it
 
 
@@ -53,10 +54,15 @@ def _of_file(path: str, settings: ServerSettings) -> Iterator[str]:
         return
     fields = pattern.parse(path) or {}
     yield f"yes, origin {settings.origin} takes it"
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        yield "but who runs this may not read it: a server of this user announces it, and refuses requests for it until it may"
     if settings.compression is not None:
         yield f"compression: what has the ending of {settings.compression} is unpacked, and announced is what comes out"
     alone = settings.request_port is None
     members: tuple[str, ...] = ()
+    if settings.archives is not None and not os.path.exists(path):
+        yield f"-> announced are its members (unpack = {settings.archives}), which are known when it is there"
+        return
     if settings.archives is not None:
         try:
             members = list_names(path, settings.archives, lambda _: True)
@@ -71,17 +77,51 @@ def _of_file(path: str, settings: ServerSettings) -> Iterator[str]:
 
 
 def trouble_with(path: str, pattern: Pattern, empty: str = "it is empty") -> str:
-    """Why the file would not be announced; empty when it would. *empty* is what is said of one without content."""
+    """Why the file would not be taken; empty when it would (one that is not there, if it came). *empty* is what is said of one
+    without content."""
+    status = _status(path)
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        return f"it is a directory: only files are taken, those whose paths match {pattern.glob}"
     if not pattern.matches(path):
         return f"its path does not match origin {pattern.text} (as wildcards: {pattern.glob})"
+    if path.count("/") != pattern.glob.count("/"):
+        return f"it lies deeper than origin {pattern.text} says: the directories it names are watched, not those below them"
     if is_temporary_name(os.path.basename(path)):
         return "it has the name of a file that is still being delivered"
+    if not is_utf8(path):
+        return "its name is not UTF-8, as all text in messages is: the log says so, and it is left alone until it gets another"
     if pattern.parse(path) is None:
-        return f"it matches the wildcards {pattern.glob}, but the fields of origin cannot be read from its name"
-    status = os.lstat(path)
-    if not stat.S_ISREG(status.st_mode):
-        return "it is a link or no regular file"
-    return empty if status.st_size == 0 else ""
+        return f"it matches the wildcards {pattern.glob}, but the fields of origin cannot be read from its name" + (
+            ", which has a line end in it" if "\n" in path else "")
+    if status is None:
+        return ""
+    return _trouble_with_kind(path, pattern, status) or ("" if status.st_size else empty)
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _trouble_with_kind(path: str, pattern: Pattern, status: os.stat_result) -> str:
+    """Why what has the right name would not be taken for what it is."""
+    link = _link_on_the_way(path, pattern)
+    if link is not None:
+        what, instead = ("it", "a hard link (ln without -s) or a copy is taken") if link == path else (
+            f"the directory {link}", "name the directory it leads to in an origin of its own")
+        return (f"{what} is a symbolic link (to {os.readlink(link)}), and below {pattern.directory} links are not followed; "
+                f"{instead}")
+    kind = next((word for mode, word in _KINDS.items() if stat.S_IFMT(status.st_mode) == mode), "")
+    return f"it is a {kind}: only regular files are taken, so it is left alone" if kind else ""
+
+
+def _link_on_the_way(path: str, pattern: Pattern) -> str | None:
+    """The first symbolic link on the way from the watched directory to the file, itself included."""
+    parts = path.split("/")
+    ways = ["/".join(parts[:count]) for count in range(len(parts) - pattern.depth, len(parts) + 1)]
+    return next((way for way in ways if os.path.islink(way)), None)
 
 
 def _announced(settings: ServerSettings, kind: str, data: Mapping[str, Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -117,11 +118,19 @@ class InotifyEngine:
                     (complete if mask & COMPLETE else created)[path] = None
         for path in complete:
             self._settling.discard(path)
-            if status := status_of(path):
+            if status := self._file_status(path):
                 self._outbox.add(path, status)
         for path in created:
-            if status := status_of(path):
+            if status := self._file_status(path):
                 self._settling.add(path, status, will_close=True)
+
+    def _file_status(self, path: str) -> os.stat_result | None:
+        """The status of what may be a file; None for nothing, and for a link."""
+        status = status_of(path)
+        if status is not None and stat.S_ISLNK(status.st_mode):
+            self.sight.leave_out_link(path)
+            return None
+        return status
 
     def _note(self, watch: int, mask: int, name: str, directory: Directory | None) -> None:
         """Take in an event that is not about a file."""
@@ -147,8 +156,9 @@ class InotifyEngine:
 
     def _overflowed(self) -> None:
         self.overflows += 1
-        logger.warning("the event queue of %s overflowed (%d times by now), so everything is scanned; "
-                       "a larger fs.inotify.max_queued_events avoids it", self._pattern.directory, self.overflows)
+        often = f" ({self.overflows} times by now)" if self.overflows > 1 else ""
+        logger.warning("the event queue of %s overflowed%s, so everything is scanned; "
+                       "a larger fs.inotify.max_queued_events avoids it", self._pattern.directory, often)
         self._settling.expect_no_close_events()
         self._scan_all()
 
@@ -190,7 +200,7 @@ class InotifyEngine:
                 yield from self._look_at_files(directory)
             return
         try:
-            below = subdirectories(path, self._pattern, level)
+            below = subdirectories(path, self._pattern, level, self.sight)
         except OSError as error:
             self.sight.cannot_read(path, error)
             return
@@ -204,8 +214,12 @@ class InotifyEngine:
                 for count, entry in enumerate(entries, 1):
                     if count % PORTION == 0:
                         yield
-                    if is_wanted(self._pattern, entry.name) and entry.is_file(follow_symlinks=False):
+                    if not is_wanted(self._pattern, entry.name):
+                        continue
+                    if entry.is_file(follow_symlinks=False):
                         self._found(directory.prefix + entry.name, directory)
+                    elif entry.is_symlink():
+                        self.sight.leave_out_link(entry.path)
         except OSError as error:
             self.sight.cannot_read(directory.path, error)
 

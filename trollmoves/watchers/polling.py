@@ -144,7 +144,7 @@ class PollingEngine:
             yield path
             return
         try:
-            below = subdirectories(path, self._pattern, level)
+            below = subdirectories(path, self._pattern, level, self.sight)
         except OSError as error:
             self.sight.cannot_read(path, error)
             return
@@ -196,7 +196,9 @@ class PollingEngine:
                 if not is_wanted(self._pattern, entry.name):
                     continue
                 present.add(entry.name)
-                if not directory.has(entry.name) and entry.is_file(follow_symlinks=False):
+                if entry.is_symlink():
+                    self.sight.leave_out_link(os.path.join(directory.path, entry.name))
+                elif not directory.has(entry.name) and entry.is_file(follow_symlinks=False):
                     self._admit(directory, entry.name, status_of(entry.name, descriptor), now, is_first)
         directory.drop_all_but(present)
 

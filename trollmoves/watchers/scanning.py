@@ -23,6 +23,9 @@ PORTION = 500
 """So many arrivals are delivered at once at most, and so many directory entries looked at between two looks at anything else."""
 _CLOCK_GRAIN_NS = 20_000_000  # file systems stamp with the time of the last tick, so a file can look older than it is
 
+MOST_WITH_LINKS = 1000
+"""Directories with links that are told of."""
+
 Identity = tuple[int, int]
 """Device and inode."""
 
@@ -163,6 +166,8 @@ class Sight:
     def __init__(self) -> None:
         self._root: str | None = None
         self._unreadable: dict[str, str] = {}
+        self._with_links: set[str] = set()
+        """Directories of which was said that a link in them is left out."""
 
     def look_at(self, root: str) -> Identity | None:
         """The identity of the directory at *root*, which may be reached through links; None when it is not there."""
@@ -192,6 +197,14 @@ class Sight:
     def forget(self) -> None:
         """Everything is about to be looked at again."""
         self._unreadable.clear()
+
+    def leave_out_link(self, path: str) -> None:
+        """Say that what has a wanted name is a symbolic link, and so not followed: once for each directory."""
+        directory = os.path.dirname(path)
+        if directory not in self._with_links and len(self._with_links) < MOST_WITH_LINKS:
+            self._with_links.add(directory)
+            logger.warning("%r is a symbolic link and left out: below the watched directory links are not followed; hard links "
+                           "(ln without -s) and copies are taken (said once for this directory)", path)
 
     def trouble(self) -> str | None:
         below = list(self._unreadable.values())
@@ -226,11 +239,15 @@ def identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
 
 
-def subdirectories(path: str, pattern: Pattern, level: int) -> list[str]:
-    """Paths of the directories in *path* (no links) that can stand at that level of the pattern. Raises OSError."""
+def subdirectories(path: str, pattern: Pattern, level: int, sight: Sight) -> list[str]:
+    """Paths of the directories in *path* that can stand at that level of the pattern; no links, which *sight* is told of. Raises
+    OSError."""
     with os.scandir(path) as entries:
-        return [os.path.join(path, entry.name) for entry in entries
-                if pattern.matches_level(level, entry.name) and entry.is_dir(follow_symlinks=False)]
+        found = [entry for entry in entries if pattern.matches_level(level, entry.name)]
+    for entry in found:
+        if entry.is_symlink() and entry.is_dir():
+            sight.leave_out_link(entry.path)
+    return [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
 
 
 def status_of(name: str, directory: int | None = None) -> os.stat_result | None:

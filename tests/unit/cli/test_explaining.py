@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.cli.asking import ask
+from tests.unit.cli.asking import ask, bound_by_permissions
 
 SERVER = """
 [hrit]
@@ -135,6 +137,65 @@ def test_why_a_file_is_not_announced(name: str, content: str, why: str, configs:
     assert why in explained(configs, configs / "in" / name, "server.ini")["hrit"]
 
 
+@pytest.mark.parametrize("make, why", [
+    (Path.mkdir, "it is a directory: only files are taken, those whose paths match"),
+    (os.mkfifo, "it is a named pipe (FIFO): only regular files are taken"),
+    (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "it is a socket: only regular files are taken"),
+    (lambda path: path.symlink_to(path.parent / "M9_002.dat"), "it is a symbolic link (to "),
+    (lambda path: path.symlink_to("nothing"), "it is a symbolic link (to nothing), and below "),
+])
+def test_what_is_no_regular_file(make: Callable[[Path], Any], why: str, configs: Path) -> None:
+    (configs / "in" / "M9_002.dat").write_text("content")
+    path = configs / "in" / "M9_001.dat"
+    make(path)
+    for config, section in (("server.ini", "hrit"), ("move_it.ini", "both")):
+        said = explained(configs, path, config)[section]
+        assert f"no, {why}" in said and "announced" not in said and "moved to" not in said
+
+
+def test_a_name_that_is_not_utf8(configs: Path) -> None:
+    path = os.fsencode(configs / "in") + b"/M\xff_001.dat"
+    with open(path, "wb") as file:
+        file.write(b"content")
+    for config, section in (("server.ini", "hrit"), ("move_it.ini", "both")):
+        assert "no, its name is not UTF-8" in explained(configs, os.fsdecode(path), config)[section]
+
+
+def test_a_file_that_is_not_there(configs: Path) -> None:
+    answer = ask("trollmoves", "explain", configs / "in" / "M9_001.dat", configs / "server.ini", state=configs)
+    assert (answer.status, answer.err) == (0, "")
+    assert "M9_001.dat (it is not there: this is about a file of that name)" in answer.out
+    assert "announced as file under /1b/hrit" in answer.out
+    assert "announced are its members (unpack = tar)" in explained(configs, configs / "in" / "a.tar", "server.ini")["archives"]
+
+
+def test_a_file_that_lies_too_deep(configs: Path) -> None:
+    (configs / "in" / "deep").mkdir()
+    (configs / "in" / "deep" / "x.dat").write_text("content")
+    assert "no, it lies deeper than origin" in explained(configs, configs / "in" / "deep" / "x.dat", "server.ini")["alone"]
+
+
+def test_a_file_behind_a_linked_directory(configs: Path) -> None:
+    (configs / "real").mkdir()
+    (configs / "real" / "x.dat").write_text("content")
+    (configs / "in" / "one").symlink_to(configs / "real")
+    (configs / "wild.ini").write_text(f"[wild]\norigin = {configs}/in/{{sub}}/{{name}}.dat\ntopic = /a\nrequest_port = 9094\n")
+    said = explained(configs, configs / "in" / "one" / "x.dat", "wild.ini")["wild"]
+    assert f"no, the directory {configs}/in/one is a symbolic link (to {configs}/real), and below" in said
+
+
+def test_a_file_that_this_user_may_not_read(configs: Path) -> None:
+    path = configs / "in" / "M9_001.dat"
+    path.write_text("content")
+    path.chmod(0)
+    answer = ask("trollmoves", "explain", path, configs / "server.ini", state=configs, prefix=bound_by_permissions())
+    assert answer.status == 0 and "yes, origin" in answer.out and "may not read it" in answer.out
+    path.parent.chmod(0)
+    answer = ask("trollmoves", "explain", path, configs / "server.ini", state=configs, prefix=bound_by_permissions())
+    path.parent.chmod(0o755)
+    assert answer.status == 1 and "run this as the user of the service" in answer.err
+
+
 def test_an_archive_at_a_server(configs: Path) -> None:
     path = configs / "in" / "a.tar"
     with tarfile.open(path, "w") as archive:
@@ -245,6 +306,6 @@ def test_several_programs_and_recorded_messages(configs: Path) -> None:
 
 
 def test_what_cannot_be_explained(configs: Path) -> None:
-    for sample in ("nothing", "pytroll://x file", str(configs)):
+    for sample in ("nothing", "pytroll://x file", "file:///in/x", ""):
         answer = ask("trollmoves", "explain", sample, configs / "server.ini", state=configs)
         assert answer.status == 1 and len(answer.err.splitlines()) == 1
