@@ -18,7 +18,10 @@ CACHED = 500
 """Characters up to which a parsed text is kept."""
 LOCAL_SCHEMES = ("", "file")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
+# Also a password that holds a slash, `?` or `#` and is not quoted: then it stands where no credentials can be, and only what cannot
+# be a port tells it from a path with an `@` in it.
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:@\[]*+:(?!\d{0,5}(?:[/?#]|$))(?:(?!://)[^\s@])*+@)")
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 
 
@@ -43,7 +46,7 @@ class Destination:
         return f"<Destination {self}>"
 
     def __str__(self) -> str:
-        """The exact uri without the password (the user stays: it says which account)."""
+        """The exact uri without the password and the query (the user stays: it says which account)."""
         return self._text(with_user=True)
 
     @property
@@ -60,7 +63,8 @@ class Destination:
 
     @property
     def exact(self) -> str:
-        """Scheme, host, port and path: all that says where, nothing that says who."""
+        """Scheme, host, port and path: all that says where, nothing that says who. Of a query, in which some have their keys, only
+        that there is one."""
         return self._text(with_user=False)
 
     @property
@@ -84,7 +88,7 @@ class Destination:
             login += "@"
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port is not None else ""
-        query = f"?{self.query}" if self.query else ""
+        query = f"?{self.query if with_password else '***'}" if self.query else ""
         return f"{self.scheme}://{login}{host}{port}{self.path}{query}"
 
     def with_path(self, path: str) -> Destination:
@@ -123,7 +127,7 @@ def parse_destination(text: object) -> Destination:
 
 @lru_cache(maxsize=256)
 def _parsed_destination(text: str) -> Destination:
-    shown = hide_password(text)
+    shown = shown_uri(text)
     if not text or _CONTROL.search(text):
         raise DestinationInvalid(f"destination {shown!r} is empty or holds control characters")
     scheme, authority, path = _split(text)
@@ -182,6 +186,11 @@ def check_relative(path: str) -> None:
 def hide_password(text: str) -> str:
     """*text* with the credentials of every uri in it replaced by `***`."""
     return _CREDENTIALS.sub("***@", text)
+
+
+def shown_uri(text: str) -> str:
+    """A single uri as an error may name it: as `hide_password`, also where white space stands in the credentials."""
+    return hide_password(_BLANK.sub("_", text) if "@" in text and "://" in text else text)
 
 
 def printable(text: str) -> str:

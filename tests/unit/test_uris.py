@@ -69,7 +69,7 @@ def test_what_was_parsed_is_written_as_it_came(rest: str) -> None:
 
 
 @pytest.mark.parametrize("text, clean, exact, shown", [
-    ("ftp://me:secret@Host:21/in/?q=1", "ftp://host/in/", "ftp://Host:21/in/?q=1", "ftp://me@Host:21/in/?q=1"),
+    ("ftp://me:secret@Host:21/in/?q=1", "ftp://host/in/", "ftp://Host:21/in/?***", "ftp://me@Host:21/in/?***"),
     ("/in/", "/in/", "/in/", "/in/"),
     ("s3://Bucket/Key", "s3://bucket/Key", "s3://Bucket/Key", "s3://Bucket/Key"),
     ("sftp://[::1]:22/x", "sftp://::1/x", "sftp://[::1]:22/x", "sftp://[::1]:22/x"),
@@ -98,9 +98,26 @@ def test_a_password_is_never_shown(beginning: str) -> None:
     ("mail me@example.org", "mail me@example.org"),
     ("/data/a@b", "/data/a@b"),
     ("ftp://h/a@b", "ftp://h/a@b"),
+    ("ftp://a:p/w@h/x", "ftp://***@h/x"),
+    ("ftp://a:p#w@h and ftp://a:1?w@h", "ftp://***@h and ftp://a:1?w@h"),  # what may be a port is one
+    ("ftp://h:21/a@b or http://[::1]:80/a@b", "ftp://h:21/a@b or http://[::1]:80/a@b"),
+    ("ftp://h/a:b@c", "ftp://h/a:b@c"),
+    ("tcp://h:9010 hears tcp://a:b/c@d", "tcp://h:9010 hears tcp://***@d"),
 ])
 def test_hide_password(text: str, hidden: str) -> None:
     assert hide_password(text) == hidden
+
+
+@pytest.mark.parametrize("login", ["me:se/cret", "me:se?cret", "me:se#cret", "me:se cret", "me:se\ncret", "me:se\tcret/", "me: /secret"])
+def test_an_error_about_a_destination_does_not_hold_its_password(login: str) -> None:
+    with pytest.raises(DestinationInvalid) as caught:
+        parse_destination(f"sftp://{login}@ho%st/in/")
+    assert "cret" not in str(caught.value) and "ho%st/in/" in str(caught.value)
+
+
+def test_looking_for_passwords_takes_no_longer_for_strange_text() -> None:
+    for text in ("://:a" * 100_000, "://a:" + "b" * 500_000, "://a:b/" * 100_000):
+        assert hide_password(text) == text
 
 
 def test_derived_destinations() -> None:

@@ -10,6 +10,7 @@ import logging.config
 import logging.handlers
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence, Sized
@@ -168,9 +169,16 @@ def state_directory() -> Path:
     return Path(state or os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "trollmoves"))
 
 
+def hold_reload() -> None:
+    """Have a SIGHUP wait until the program listens to it (`Service.run`): before that it would end it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+
+
 def read_or_explain(read: Callable[[Path], C], path: Path, *, check: bool) -> C:
     """The configuration, after saying all that is wrong with it. Raises `ConfigurationError` when nothing can run (or, for a
     *check*, when anything is wrong). Its warnings are all that was warned of."""
+    if not check:
+        hold_reload()
     configuration = read(path)
     chains = configuration.chains.values() if check else ()
     unmovable = [reason for settings in chains for reason in missing_movers(settings)]

@@ -11,7 +11,7 @@ from trollmoves.config.hidden import HiddenUri
 from trollmoves.config.values import words_or_any
 from trollmoves.errors import ConfigurationError, DestinationInvalid
 from trollmoves.patterns import Pattern, Template
-from trollmoves.uris import Destination, format_endpoint, hide_password, is_address, parse_destination, parse_endpoint
+from trollmoves.uris import Destination, format_endpoint, hide_password, is_address, parse_destination, parse_endpoint, shown_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,9 @@ def _checked_destination(text: str) -> Destination:
 
 def _reason(error: Exception, text: str) -> str:
     """What an error says after naming *text*, which is left out: it may hold a password where nobody looks for one."""
-    return str(error).partition(repr(hide_password(text)))[2].lstrip(": ") or "is malformed"
+    said = str(error)
+    behind = [said.partition(repr(shown))[2].lstrip(": ") for shown in (shown_uri(text), hide_password(text))]
+    return next(filter(None, behind), "is malformed")
 
 
 def origin(value: Any) -> Any:

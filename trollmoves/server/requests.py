@@ -73,8 +73,8 @@ def request_id(message: Message) -> str:
 def group(message: Message) -> list[tuple[int, str]]:
     """The requests of a grouped push. Raises `DestinationInvalid` when they are none."""
     pairs = message.extension.get(PUSHES)
-    if not isinstance(pairs, list) or len(pairs) > MOST_GROUPED or not all(map(is_confirmation, pairs)):
-        raise DestinationInvalid(f"{PUSHES} must be a list of at most {MOST_GROUPED} pairs [offset, request]")
+    if not isinstance(pairs, list) or not 0 < len(pairs) <= MOST_GROUPED or not all(map(is_confirmation, pairs)):
+        raise DestinationInvalid(f"{PUSHES} must be a list of 1 to {MOST_GROUPED} pairs [offset, request]")
     return [(pair[0], pair[1]) for pair in pairs]
 
 

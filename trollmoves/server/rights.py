@@ -124,5 +124,6 @@ def _path_matches(path: str, pattern: str) -> bool:
 
 
 def _suggestion(place: Destination) -> str:
-    directory = place.path if place.path.endswith("/") else posixpath.dirname(place.path) + "/"
-    return place.with_path(directory).exact + "*"
+    """What would allow it; a destination is matched without its query."""
+    directory = place.path.rpartition("/")[0] + "/"
+    return replace(place, path=directory, query="").exact + "*"

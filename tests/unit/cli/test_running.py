@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import socket
 from pathlib import Path
@@ -127,6 +128,19 @@ def test_reload_by_signal_and_what_is_wrong_with_it(tmp_path: Path) -> None:
         program.signal(signal.SIGHUP)
         program.wait_for(r"\[two\] watches")
         program.wait_for(r"\[three\] origin: is missing; write for example origin = ")
+        assert program.stop() == 0
+
+
+def test_a_reload_that_is_asked_for_while_the_program_starts_waits(tmp_path: Path) -> None:
+    config = tmp_path / "server.ini"
+    os.mkfifo(config)
+    with server(tmp_path, config) as program:
+        with config.open("w") as writing:  # from here on it reads
+            program.signal(signal.SIGHUP)
+            writing.write(f"[one]\norigin = {tmp_path}/out/{{a}}.dat\ntopic = /t\nrequest_port = {free_port()}\n")
+            config.unlink()
+            config.write_text("this is nothing\n")
+        program.wait_for(r"everything goes on as before: \S*server.ini:1: stands before the first section")
         assert program.stop() == 0
 
 

@@ -65,6 +65,11 @@ def test_a_refusal_names_the_option_and_its_value() -> None:
         Rights("one", (), True).check(parse_destination("sftp://u:secret@host/in/x"), STRANGER)
 
 
+def test_a_refusal_shows_no_query() -> None:
+    with pytest.raises(Denied, match=r"http://host/x\?\*\*\* is not allowed.*allowed_destinations = http://host/\*$"):
+        Rights("one", (), True).check(parse_destination("http://host/x?key=secret"), STRANGER)
+
+
 def test_credentials_in_requests_can_be_refused_and_are_never_shown() -> None:
     with pytest.raises(Denied, match="allow_inline_credentials") as caught:
         Rights("one", ("any",), False).check(parse_destination("sftp://u:secret@host/in/x"), STRANGER)
