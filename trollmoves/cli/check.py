@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -20,6 +21,7 @@ from trollmoves.config.reading import (
     read_move_config,
     read_server_config,
 )
+from trollmoves.config.text import read_text
 from trollmoves.config.yaml import load
 from trollmoves.dispatcher.reading import read_dispatcher_config
 from trollmoves.fetcher.reading import read_fetcher_config, read_s3downloader_config
@@ -66,10 +68,16 @@ def _check(path: Path, kind: str | None) -> int:
 def guess(path: Path) -> str:
     """Which program a file is for: dispatchers, fetchers and s3downloaders have YAML; clients have providers, mirrors also a
     request port, cleaners templates, move_it destinations. Raises `ConfigurationError` when it cannot be read."""
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in (".yaml", ".yml") or _looks_like_yaml(path):
         names = load(path)[0]
         return "fetch" if "subscriber_config" in names else "s3" if "subscribe-topic" in names else "dispatcher"
     options = {option for section in ini.load(path).sections.values() for option in section}
     if "providers" in options:
         return "mirror" if "request_port" in options else "client"
     return "clean" if "templates" in options else "move" if "destinations" in options else "server"
+
+
+def _looks_like_yaml(path: Path) -> bool:
+    """Whether a file of any name is YAML: an ini file begins with a section, YAML with `---` or `name:`."""
+    lines = (line for line in read_text(path).splitlines() if line.strip() and line.lstrip()[0] not in "#;")
+    return re.match(r"---|%YAML|[^\s\[=][^=:]*:(\s|$)", next(lines, "")) is not None

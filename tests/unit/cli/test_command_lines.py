@@ -216,6 +216,17 @@ def test_a_journal_that_may_only_be_read(tmp_path: Path) -> None:
     assert answers[1].status == 1 and f"; run this as {copied.owner()}, whose it is" in answers[1].err
 
 
+@pytest.mark.parametrize("text, kind", [
+    ("---\nsubscribe-topic: /a\npublish-topic: /b\ndownload_destination: /tmp/none\nbucket: b\n", "s3"),
+    ("# a comment\n\n'one':\n  host: ''\n  directory: /tmp/none/{uid}\n  dispatch_configs: [{topics: [/a]}]\n", "dispatcher"),
+    ("; a comment\n" + SERVER, "server"),
+])
+def test_check_tells_yaml_from_ini_whatever_the_name(text: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "x.cfg").write_text(text)
+    answer = ask("trollmoves", "check", "x.cfg", state=tmp_path)
+    assert answer.out.startswith(f"x.cfg: {kind}, 1 section(s)") and "stands before" not in answer.err
+
+
 def test_check_in_json(tmp_path: Path) -> None:
     (tmp_path / "x.ini").write_text(SERVER)
     answer = ask("trollmoves", "check", "--json", "x.ini", "y.ini", state=tmp_path)
