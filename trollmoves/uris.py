@@ -238,6 +238,10 @@ def is_address(host: str) -> bool:
     return True
 
 
+LOCAL_SOCKET = "ipc://"
+"""How the address of a socket in the file system of this machine begins; it takes the place of a host, with the port 0."""
+
+
 def parse_endpoint(text: object) -> tuple[str, int]:
     """Host and port of `host:port` or `[v6]:port`. Raises `ValueError` saying what is wrong."""
     if not isinstance(text, str):
@@ -257,5 +261,7 @@ def _parsed_endpoint(text: str) -> tuple[str, int]:
 
 
 def format_endpoint(host: str, port: int) -> str:
-    """`host:port`, with brackets round an IPv6 address."""
+    """`host:port`, with brackets round an IPv6 address; `ipc://path` as it is."""
+    if host.startswith(LOCAL_SOCKET):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

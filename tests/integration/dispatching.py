@@ -33,6 +33,10 @@ class Source:
         self._socket.bind(f"tcp://127.0.0.1:{self.port}")
         self._number = 0
 
+    def bind(self, address: str) -> None:
+        """Publish at another address too."""
+        self._socket.bind(address)
+
     def wait_for_subscriber(self, topic: str = SUBJECT, seconds: float = 30) -> None:
         """Return when somebody subscribed to *topic* since the last time this was asked."""
         wanted = b"\x01pytroll:/" + topic.encode()

@@ -77,6 +77,20 @@ def test_publishers_of_a_name_server(tmp_path: Path, sources: list[Source]) -> N
         assert dispatching.program.stop() == 0
 
 
+def test_a_publisher_at_a_socket_of_this_machine(tmp_path: Path, sources: list[Source]) -> None:
+    address = f"ipc://{tmp_path}/s"
+    sources[0].bind(address)
+    with Dispatching(tmp_path, "") as dispatching:
+        dispatching.write_config(TARGET.format(root=tmp_path),
+                                 f"posttroll_subscriber: {{nameserver: false, subscribe_addresses: ['{address}']}}\n")
+        dispatching.program.start()
+        sources[0].wait_for_subscriber()
+        sources[0].publish({"uid": "one", "uri": str(dispatching.file("one"))})
+        arrives(tmp_path / "here" / "one", dispatching.incoming / "one")
+        assert f"listening to {address}" in dispatching.program.output()
+        assert dispatching.program.stop() == 0
+
+
 def test_publishers_go_and_nonsense_is_ignored(sources: list[Source]) -> None:
     fixed, coming, _ = sources
     loop, heard = Loop(), list[Message]()

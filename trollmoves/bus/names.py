@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from trollmoves.bus.addresses import is_own_address, look_up, own_names
-from trollmoves.uris import is_address
+from trollmoves.uris import LOCAL_SOCKET, is_address
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class Names:
 
 def _is_fixed(host: str) -> bool:
     """Whether no name server need be asked for it."""
-    return host == LOCALHOST or is_address(host)
+    return host == LOCALHOST or is_address(host) or host.startswith(LOCAL_SOCKET)
 
 
 def _patience(name: _Name) -> float:

@@ -16,6 +16,7 @@ from posttroll.backends.zmq import destroy_context, get_context
 from posttroll.backends.zmq.socket import set_up_client_socket, set_up_server_socket
 
 from trollmoves.errors import ConfigurationError
+from trollmoves.uris import LOCAL_SOCKET, format_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,10 @@ _HEARTBEAT: dict[int, Any] = {zmq.HEARTBEAT_IVL: 15_000, zmq.HEARTBEAT_TIMEOUT: 
 
 
 def connected(kind: int, host: str, port: int, options: dict[int, Any] | None = None) -> Socket:
-    """A socket that connects to a peer, now and again whenever the connection is lost."""
+    """A socket that connects to a peer, now and again whenever the connection is lost. *host* may be an `ipc://path`."""
     settings = _common() | _RECONNECT | (options or {})
-    place = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-    if ":" in host:
+    place = host if host.startswith(LOCAL_SOCKET) else f"tcp://{format_endpoint(host, port)}"
+    if place.startswith("tcp://["):
         settings[zmq.IPV6] = 1
     socket: Socket = set_up_client_socket(kind, place, settings)
     return socket

@@ -22,7 +22,7 @@ from trollmoves.bus.silence import Silence
 from trollmoves.bus.sockets import NOW, Socket, close, connected, send_frames
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
-from trollmoves.uris import format_endpoint, parse_endpoint
+from trollmoves.uris import LOCAL_SOCKET, format_endpoint, parse_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Subscribing:
 
     def _received_from(self, host: str, messages: list[Message]) -> None:
         """Hand over what was said, in the name of *host* where that is wanted."""
-        if self._translate:
+        if self._translate and not host.startswith(LOCAL_SOCKET):
             messages = [message._replace(sender=f"{message.sender.partition('@')[0]}@{host}") for message in messages]
         self._received(messages)
 

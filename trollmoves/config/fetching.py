@@ -64,7 +64,8 @@ class SubscriberConfig(BaseModel):
 
     topics: Annotated[tuple[str, ...], BeforeValidator(read_topics)] = option(
         ("",), "subjects to listen to, as beginnings; all if left out", "")
-    addresses: Publishers = option((), "publishers to listen to, by address: a list of `tcp://host:port`")
+    addresses: Publishers = option(
+        (), "publishers to listen to, by address: a list of `tcp://host:port` or `ipc://path`")
     nameserver: Nameserver = option("localhost", "host of the name server that knows the publishers; false for none")
     services: Words = option((), "publishers to take from the name server, by name; all if left out")
 

@@ -11,7 +11,19 @@ from trollmoves.config.hidden import HiddenUri
 from trollmoves.config.values import words_or_any
 from trollmoves.errors import ConfigurationError, DestinationInvalid
 from trollmoves.patterns import Pattern, Template
-from trollmoves.uris import Destination, format_endpoint, hide_password, is_address, parse_destination, parse_endpoint, shown_uri
+from trollmoves.uris import (
+    LOCAL_SOCKET,
+    Destination,
+    format_endpoint,
+    hide_password,
+    is_address,
+    parse_destination,
+    parse_endpoint,
+    shown_uri,
+)
+
+LONGEST_SOCKET = 107
+"""Bytes of the path of a socket: what Linux takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +88,24 @@ def provider(word: str) -> Provider:
 
 
 def publishers(value: Any) -> Any:
-    """Addresses of publishers: `tcp://host:port`, separated by white space."""
+    """Addresses of publishers: `tcp://host:port` or `ipc://path`, separated by white space."""
     if not isinstance(value, str | tuple):
         return value
     words = value.split() if isinstance(value, str) else value
     try:
-        read = (word if isinstance(word, tuple) else parse_endpoint(word.removeprefix("tcp://")) for word in words)
+        read = (word if isinstance(word, tuple) else _publisher(word) for word in words)
         return tuple(dict.fromkeys(read))
     except (ValueError, AttributeError):
-        raise ValueError("has an address that is not tcp://host:port; write for example tcp://127.0.0.1:40000") from None
+        what = "has an address that is not tcp://host:port or ipc://path; write for example tcp://127.0.0.1:40000"
+        raise ValueError(what) from None
+
+
+def _publisher(word: str) -> tuple[str, int]:
+    if not word.startswith(LOCAL_SOCKET):
+        return parse_endpoint(word.removeprefix("tcp://"))
+    if not 0 < len(os.fsencode(word.removeprefix(LOCAL_SOCKET))) <= LONGEST_SOCKET:
+        raise ValueError(word)
+    return word, 0
 
 
 def request_addresses(value: Any) -> Any:

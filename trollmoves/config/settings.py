@@ -132,7 +132,8 @@ class ServerSettings(ChainSettings):
     topics: Annotated[tuple[str, ...], BeforeValidator(places.topics)] = option(
         (), "topics to listen to in place of that of `listen`, separated by white space")
     services: Words = option((), "publishers to take from the nameserver, by name; all if left out")
-    addresses: Publishers = option((), "publishers to listen to, by address: `tcp://host:port`, separated by white space")
+    addresses: Publishers = option(
+        (), "publishers to listen to, by address: `tcp://host:port` or `ipc://path`, separated by white space")
     nameserver: Nameserver = option("localhost", "host of the nameserver that knows the publishers; false for none")
     addr_listener: Flag = option(True, "also listen to publishers that the nameserver gets to know later")
     timeout: Timeout = option(10.0, "seconds after which a nameserver that did not answer is asked again")

@@ -90,7 +90,8 @@ class SubscriberSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    subscribe_addresses: Publishers = option((), "publishers to listen to, by address: a list of `tcp://host:port`")
+    subscribe_addresses: Publishers = option(
+        (), "publishers to listen to, by address: a list of `tcp://host:port` or `ipc://path`")
     nameserver: Nameserver = option("localhost", "host of the name server that knows the publishers; false for none")
     subscribe_services: Words = option((), "publishers to take from the name server, by name; all if left out")
 

@@ -22,6 +22,7 @@ from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.alarms import GAP, SILENT
 from trollmoves.messages import Envelope, Message
+from trollmoves.uris import LOCAL_SOCKET
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Hearing:
             return None if kept is None else int(kept["position"])
         found = CatchUp(loop, requesters, name, topics, self._role, past=0.0, page=page, moved_on=moved_on,
                         cursor=None if row is None else (str(row["epoch"]), int(row["position"])), position_in=position_in,
-                        restarted=lambda address: None, alarm=alarm, host=name.rpartition(":")[0].strip("[]"))
+                        restarted=lambda address: None, alarm=alarm, host=_host(name))
         return found
 
     def ask_again(self, newer_than: float, topics: list[str]) -> None:
@@ -157,3 +158,8 @@ class Hearing:
         self._told(chains)
         if then is not None:
             then()
+
+
+def _host(name: str) -> str:
+    """The host of a publisher; empty for one that is a socket of this machine, where nothing else can be asked."""
+    return "" if name.startswith(LOCAL_SOCKET) else name.rpartition(":")[0].strip("[]")
