@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 import orjson
 
@@ -177,11 +178,11 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 
 def _how_to_use(network: Network) -> str:
-    journals = f"--journal {network.journal('server')} --journal {network.journal('client')}"
+    journals = " ".join(f"--journal {quote(str(network.journal(name)))}" for name in ("server", "client"))
     numbers = " ".join(str(process.pid) for process in network.processes.values())
     return f"""The network goes on running. Try:
 
-  cd {network.directory}
+  cd {quote(str(network.directory))}
   echo hello > outgoing/mine_20260101120000_00001.dat; sleep 1; cat incoming/mine/*
   {umbrella()} trace mine_20260101120000_00001.dat {journals}
   {umbrella()} status {journals}

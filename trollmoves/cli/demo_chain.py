@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 from trollmoves.bus.listening import overheard
 from trollmoves.cli.demo_network import EXAMPLE_DIRECTORY, PATIENCE, Member, Network, files_below, umbrella
@@ -161,11 +162,11 @@ def clean(network: Network) -> None:
 
 
 def _how_to_use(network: Network) -> str:
-    journals = " ".join(f"--journal {journal}" for journal in network.journals() if journal.is_file())
+    journals = " ".join(f"--journal {quote(str(journal))}" for journal in network.journals() if journal.is_file())
     numbers = " ".join(str(process.pid) for process in network.processes.values())
     return f"""The network goes on running. Try:
 
-  cd {network.directory}
+  cd {quote(str(network.directory))}
   echo hello > centre/mine_20260101120000_00001.dat; sleep 2; cat user/mine/*
   {umbrella()} trace mine_20260101120000_00001.dat {journals}
   {umbrella()} status {journals}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -127,6 +128,7 @@ def files_below(directory: Path) -> Iterator[Path]:
 
 
 def umbrella() -> str:
-    """How a reader starts `trollmoves` here."""
+    """How a reader starts `trollmoves` here, as a shell takes it."""
     own = Path(sys.executable).with_name("trollmoves")
-    return shutil.which("trollmoves") or (str(own) if own.is_file() else f"{sys.executable} -m trollmoves.cli.umbrella")
+    found = shutil.which("trollmoves") or (str(own) if own.is_file() else None)
+    return shlex.quote(found) if found else f"{shlex.quote(sys.executable)} -m trollmoves.cli.umbrella"

@@ -141,6 +141,14 @@ def test_what_this_machine_has_not_is_told(tmp_path: Path) -> None:
     assert ask("trollmoves", "check", "good.ini", state=tmp_path).out.endswith("all well\n")
 
 
+def test_a_star_is_no_wildcard_and_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text("[one]\norigin = /tmp/none/*.dat\ntopic = /t\nrequest_port = 9094\n"
+                                    "[two]\norigin = /tmp/none/{a:?<3s}.dat\ntopic = /t\nrequest_port = 9094\n")
+    answer = ask("trollmoves", "check", "x.ini", state=tmp_path)
+    assert (answer.status, answer.out) == (0, "x.ini: server, 2 section(s), 1 warning(s), see above\n")
+    assert answer.err.startswith("warning: x.ini:2: [one] origin: has '*', which only fits a name with this very character")
+
+
 def test_a_password_in_a_mistake_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "x.ini").write_text("[one]\nproviders = h\ndestination = ftp://me:geheim@h:x/{a\nlogin = me:geheim\n")
     answer = ask("move_it_client.py", "x.ini", state=tmp_path)
@@ -278,6 +286,19 @@ def test_the_demo(tmp_path: Path) -> None:
     status = ask("trollmoves", "status", "--json", "--journal", tmp_path / "demo" / "client.journal", state=tmp_path)
     [report] = json.loads(status.out)
     assert report["running"] is False and report["chains"]["example"]["counts"] == {"published": 30}
+
+
+@pytest.mark.slow
+def test_what_a_demo_that_is_kept_says_can_be_pasted(tmp_path: Path) -> None:
+    answer = ask("trollmoves", "demo", "--files", "5", "--keep", "--directory", tmp_path / "a demo; with 'marks'", state=tmp_path)
+    assert answer.status == 0
+    script = answer.out.partition("Try:\n")[2]
+    try:
+        done = subprocess.run(["/bin/sh", "-e", "-c", script], capture_output=True, text=True, timeout=60)
+    finally:  # what was not ended above
+        subprocess.run(["/bin/sh", "-c", script.strip().splitlines()[-1]], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("hello\n") and "published" in done.stdout
 
 
 @pytest.mark.parametrize("name", BOTH)
