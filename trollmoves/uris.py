@@ -18,8 +18,8 @@ CACHED = 500
 """Characters up to which a parsed text is kept."""
 LOCAL_SCHEMES = ("", "file")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Also a password that holds a slash, `?` or `#` and is not quoted: then it stands where no credentials can be, and only what cannot
-# be a port tells it from a path with an `@` in it.
+# Also a password that holds a slash, `?` or `#` and is not quoted: then it stands where no credentials can be, and only what
+# cannot be a port tells it from a path with an `@` in it.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:@\[]*+:(?!\d{0,5}(?:[/?#]|$))(?:(?!://)[^\s@])*+@)")
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
@@ -63,8 +63,8 @@ class Destination:
 
     @property
     def exact(self) -> str:
-        """Scheme, host, port and path: all that says where, nothing that says who. Of a query, in which some have their keys, only
-        that there is one."""
+        """Scheme, host, port and path: all that says where, nothing that says who. Of a query, in which some have their keys,
+        only that there is one."""
         return self._text(with_user=False)
 
     @property

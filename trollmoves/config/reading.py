@@ -184,7 +184,16 @@ def _values_with_parts(section: _Section, model: type[ServerSettings | MoveSetti
     for option in [name for name, value in values.items() if isinstance(value, dict) and name != "connection_parameters"]:
         del values[option]
         section.problem(option, f"has no parts; write {option} = value")
+    _check_wildcards(section, values.get("origin"))
     return values
+
+
+def _check_wildcards(section: _Section, origin: Any) -> None:
+    """Shells have taught everybody `*.dat`; in a pattern it is a star."""
+    found = re.search(r"[*?]", re.sub(r"\{[^{}]*\}", "", origin)) if isinstance(origin, str) else None
+    if found is not None:
+        section.warn("origin", f"has {found[0]!r}, which only fits a name with this very character; write a field for what "
+                               "varies: {name}, or {number:d}")
 
 
 def _rename(section: _Section, values: dict[str, Any], known: Collection[str]) -> None:

@@ -170,7 +170,7 @@ class ServerSettings(ChainSettings):
 
     publish_port: str = option("0", "accepted, not used: the port is given on the command line")
     publisher_port: str = option("0", "accepted, not used: the port is given on the command line")
-    origin_inotify_base_dir_skip_levels: str = option("0", "accepted, not used: wildcard directories are watched anyhow")
+    origin_inotify_base_dir_skip_levels: str = option("0", "accepted, not used: directories with fields are watched anyhow")
     req_timeout: Timeout = option(1.0, "accepted, not used: clients and mirrors go by it")
     transfer_req_timeout: Timeout = option(10.0, "accepted, not used: clients and mirrors go by it")
 

@@ -204,8 +204,8 @@ class Serving:
 
     def _push_group(self, asker: Asker, message: Message) -> None:
         """Many requests for one destination in one message: each an announcement's position and the id of its request. What has
-        another position by now (our journal is new, or has forgotten that announcement) can be found for who asks by its name, as a
-        client does in its second attempt."""
+        another position by now (our journal is new, or has forgotten that announcement) can be found for who asks by its name,
+        as a client does in its second attempt."""
         consumer, now, at_once = Consumer.of(asker, message), time.monotonic(), publishes_at_once(message)
         for offset, request in group(message):
             waiter = Waiter(asker, message, now, request, consumer, True, at_once)
