@@ -112,6 +112,8 @@ class Network:
 
     folder: Path
     started: list[Peer] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of all that is started."""
 
     def __enter__(self) -> Network:
         return self
@@ -131,7 +133,7 @@ class Network:
                  "request_address": HOST, "topic": "/test/files", "station": "here", **options}
         config = folder / "server.ini"
         config.write_text(section("send", given))
-        program = start_program(make, "server", folder, config, "-p", str(port), *arguments)
+        program = start_program(make, "server", folder, config, "-p", str(port), *arguments, environment=self.environment)
         server = Server(make, folder, program, port, request_port, incoming)
         self.started.append(server)
         if ready:
@@ -163,22 +165,24 @@ class Network:
                  "publish_port": port, "nameservers": False, **options}
         config = folder / "client.ini"
         config.write_text(section(chain, given))
-        client = Client(make, folder, start_program(make, "client", folder, config), port, outgoing)
+        client = Client(make, folder, start_program(make, "client", folder, config, environment=self.environment), port, outgoing)
         self.started.append(client)
         if ready:
             wait_for_ports(client.program, port)
         return client
 
 
-def start_program(make: Make, role: str, folder: Path, config: Path, *arguments: str) -> Program:
+def start_program(make: Make, role: str, folder: Path, config: Path, *arguments: str,
+                  environment: dict[str, str] | None = None) -> Program:
     """A running server or client of that make; its output and journal are in *folder*."""
     log = folder / f"{role}.log"
     if make is Make.UPSTREAM:
         upstream_environment()
         verbose = folder / "logging.yaml"
         verbose.write_text(UPSTREAM_LOGGING)
-        return start_upstream(f"move_it_{role}.py", config, *arguments, "-c", verbose, log=log)
-    return Program.ours(role, config, *arguments, "--journal", folder / f"{role}.journal", log=log).start()
+        return start_upstream(f"move_it_{role}.py", config, *arguments, "-c", verbose, log=log, environment=environment)
+    return Program.ours(role, config, *arguments, "--journal", folder / f"{role}.journal", log=log,
+                        environment=environment).start()
 
 
 UPSTREAM_LOGGING = """\

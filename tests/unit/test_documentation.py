@@ -24,7 +24,7 @@ from trollmoves.config.documenting import MODELS, PARAMETERS, with_tables
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "examples" / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 EXAMPLES = sorted(path for ending in ("ini", "yaml") for path in (CHECKOUT / "examples").glob(f"**/*.{ending}"))
 YAML_OPTIONS = ("dispatch_configs", "subscriber_config", "subscribe-topic")
-OF_OTHERS = {"pip", "mkdir", "echo", "cat", "kill"}
+OF_OTHERS = {"pip", "mkdir", "echo", "cat", "kill", "posttroll-generate-keys"}
 
 
 def blocks(kind: str) -> list[tuple[str, str]]:

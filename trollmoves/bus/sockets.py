@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import zmq
@@ -20,6 +21,8 @@ from trollmoves.uris import LOCAL_SOCKET, format_endpoint
 
 logger = logging.getLogger(__name__)
 
+BACKENDS = ("unsecure_zmq", "secure_zmq")
+"""Of posttroll, those that we know."""
 HIGH_WATER = 10_000
 """Messages queued per peer; beyond it a publisher drops (catching up repairs that), all others wait."""
 LARGEST_FRAME = 16 * 2**20
@@ -41,7 +44,8 @@ def connected(kind: int, host: str, port: int, options: dict[int, Any] | None = 
     place = host if host.startswith(LOCAL_SOCKET) else f"tcp://{format_endpoint(host, port)}"
     if place.startswith("tcp://["):
         settings[zmq.IPV6] = 1
-    socket: Socket = set_up_client_socket(kind, place, settings)
+    with _explaining_keys():
+        socket: Socket = set_up_client_socket(kind, place, settings)
     return socket
 
 
@@ -60,14 +64,32 @@ def connected_or_none(address: str | None, port: int) -> Socket | None:
 def bound(kind: int, address: str, port: int, options: dict[int, Any] | None = None) -> tuple[Socket, int]:
     """A socket that listens on *port* of *address* (`*` for all; port 0 for a free one), and the port.
 
-    Raises `ConfigurationError` when that port is taken or not ours to use.
+    Raises `ConfigurationError` when that port is taken or not ours to use, or a key is missing.
     """
     settings = _common() | {zmq.HANDSHAKE_IVL: 10_000} | (options or {})
     try:
-        socket, port, _ = set_up_server_socket(kind, f"tcp://{address}:{port}", settings, _port_range())
+        with _explaining_keys():
+            socket, port, _ = set_up_server_socket(kind, f"tcp://{address}:{port}", settings, _port_range())
     except zmq.ZMQError as error:
         raise ConfigurationError(f"cannot listen on port {port} of {address}: {_reason(error)}") from error
     return socket, port
+
+
+@contextmanager
+def _explaining_keys() -> Iterator[None]:
+    """What posttroll finds missing in its configuration, as a `ConfigurationError`."""
+    backend = posttroll_config.get("backend")
+    if backend not in BACKENDS:
+        raise ConfigurationError(f"posttroll's configuration asks for the backend {backend!r}; "
+                                 f"set POSTTROLL_BACKEND to {' or '.join(BACKENDS)}")
+    try:
+        yield
+    except KeyError as error:
+        name = str(error.args[0])
+        raise ConfigurationError(f"posttroll's backend {backend} needs the setting {name}: set POSTTROLL_{name.upper()} in the "
+                                 "environment; `posttroll-generate-keys` makes keys") from error
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"a key for posttroll's backend {backend} cannot be read: {error}") from error
 
 
 def send_frames(socket: Socket, *frames: bytes) -> None:

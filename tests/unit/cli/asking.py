@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,14 @@ class Answer:
         return self.err.splitlines()[-1]
 
 
-def ask(program: str, *words: str | Path, state: Path, prefix: list[str] | None = None) -> Answer:
+def ask(program: str, *words: str | Path, state: Path, prefix: list[str] | None = None,
+        environment: Mapping[str, str] | None = None) -> Answer:
     """Run a program to its end, with its journals below *state*. Never with a traceback."""
     starter = [str(CHECKOUT / word) if word.startswith("bin/") else word for word in STARTERS[program]]
     done = subprocess.run([*(prefix or []), sys.executable, *starter, *map(str, words)], capture_output=True, text=True,
                           timeout=60, stdin=subprocess.DEVNULL, cwd=state,
                           env=clean_environment({"XDG_STATE_HOME": str(state), "PYTHONPATH": str(CHECKOUT), "COLUMNS": "200",
-                                                 "STATE_DIRECTORY": ""}))
+                                                 "STATE_DIRECTORY": "", **(environment or {})}))
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     return Answer(done.returncode, done.stdout, done.stderr)
 
