@@ -1,0 +1,39 @@
+"""What the page on operating says of the log: a line for every move, and for nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from tests.support.eventually import eventually
+from tests.support.ports import free_ports
+from tests.support.programs import CHECKOUT, Program
+
+
+def test_a_line_for_every_move(tmp_path: Path) -> None:
+    first, more = re.findall(r"```yaml\n(.*?)```", (CHECKOUT / "docs/operating.md").read_text(), re.S)
+    settings = yaml.safe_load(first) | yaml.safe_load(more)
+    port, requests, published = free_ports(3)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "server.ini").write_text(f"[one]\norigin = {tmp_path}/in/{{name}}.dat\ntopic = /t\nrequest_port = {requests}\n"
+                                         "request_address = 127.0.0.1\nlisten_address = 127.0.0.1\n")
+    (tmp_path / "client.ini").write_text(f"[two]\nproviders = 127.0.0.1:{port}\ntopic = /t\ndestination = {tmp_path}/out/\n"
+                                         f"publish_port = {published}\nnameservers = False\nlisten_address = 127.0.0.1\n")
+    programs = []
+    for role, words in (("server", ["-p", str(port)]), ("client", [])):
+        settings["handlers"]["file"]["filename"] = str(tmp_path / f"{role}.txt")
+        (tmp_path / f"{role}.yaml").write_text(yaml.safe_dump(settings))
+        programs.append(Program.ours(role, *words, "-c", tmp_path / f"{role}.yaml", "--journal", tmp_path / f"{role}.journal",
+                                     tmp_path / f"{role}.ini", log=tmp_path / f"{role}.log"))
+
+    def debug_lines(role: str) -> list[str]:
+        path = tmp_path / f"{role}.txt"
+        return [line for line in path.read_text().splitlines() if " DEBUG " in line] if path.exists() else []
+    with programs[0].start(), programs[1].start():
+        (tmp_path / "in" / "a.dat").write_text("a")
+        eventually(lambda: len(debug_lines("client")) == len(debug_lines("server")) == 1, 60, message="a line for the move")
+    [at_server], [at_client] = debug_lines("server"), debug_lines("client")
+    assert f"moved {tmp_path}/in/a.dat: " in at_server and f"{tmp_path}/out/a.dat 1 bytes" in at_server
+    assert at_client.endswith(f"[two] moved a.dat: from 127.0.0.1:{requests}")
