@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_move_it(tmp_path: Path) -> None:
 
 def test_fetcher(tmp_path: Path) -> None:
     source = Source()
-    config = example("fetcher.yaml", tmp_path, {9011: source.port, 9014: free_port()})
+    config = example("fetcher.yaml", tmp_path, {9011: source.port, 9018: free_port()})
     program = Program.ours("fetcher", "--journal", tmp_path / "j", config, log=tmp_path / "log")
     try:
         with program:
@@ -67,3 +68,14 @@ def test_s3downloader(tmp_path: Path) -> None:
                 assert program.stop() == 0
     finally:
         source.close()
+
+
+def test_all_examples_may_run_beside_each_other() -> None:
+    used: list[tuple[str, str]] = []
+    for path in sorted((CHECKOUT / "examples").glob("*.*")):
+        if path.suffix in (".ini", ".yaml"):
+            text = path.read_text()
+            used += [(port, path.name) for port in re.findall(r"^(?:request_port|publish_port| +port)\s*[=:]\s*(\d+)", text, re.M)]
+    for port, name in re.findall(r"`bin/\S+ -p (\d+) [^`]*examples/(\S+)`", (CHECKOUT / "examples/README.md").read_text()):
+        used.append((port, name))
+    assert len(used) >= 11 and len({port for port, _ in used}) == len(used), sorted(used)

@@ -142,7 +142,7 @@ def test_a_file_crosses_with_the_examples(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_a_server_that_listens_and_of_one_nobody_can_ask(tmp_path: Path) -> None:
-    names = ("9010", "9011", "9094", "9013", "9095", "9014")
+    names = ("9010", "9011", "9094", "9013", "9096", "9014")
     ports = dict(zip(names, map(str, free_ports(len(names))), strict=True))
     (tmp_path / "outgoing").mkdir()
     (tmp_path / "archives").mkdir()
