@@ -194,7 +194,8 @@ POISON = [
     {"client": "\ud800", "group": "g"}, {"client": "c", "group": "\udfff"}, {"request": "r:\ud800"},
     {"request": "r:" + "x" * 1000}, {"request": ["r:1"]}, {"epoch": "\ud800"}, {"epoch": {}},
     {"priority": 2**70, "client": "c", "group": "g"},
-    {"pushes": []}, {"client": "c" * 100_000, "group": "g"}, {"requests": ["r:\ud800"] * 10}, {"requests": [{}] * 10}, [1], "text", 7, None,
+    {"pushes": []}, {"client": "c" * 100_000, "group": "g"}, {"requests": ["r:\ud800"] * 10}, {"requests": [{}] * 10},
+    [1], "text", 7, None,
 ]
 
 

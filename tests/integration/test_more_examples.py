@@ -75,7 +75,8 @@ def test_all_examples_may_run_beside_each_other() -> None:
     for path in sorted((CHECKOUT / "examples").glob("*.*")):
         if path.suffix in (".ini", ".yaml"):
             text = path.read_text()
-            used += [(port, path.name) for port in re.findall(r"^(?:request_port|publish_port| +port)\s*[=:]\s*(\d+)", text, re.M)]
+            found = re.findall(r"^(?:request_port|publish_port| +port)\s*[=:]\s*(\d+)", text, re.M)
+            used += [(port, path.name) for port in found]
     for port, name in re.findall(r"`bin/\S+ -p (\d+) [^`]*examples/(\S+)`", (CHECKOUT / "examples/README.md").read_text()):
         used.append((port, name))
     assert len(used) >= 11 and len({port for port, _ in used}) == len(used), sorted(used)

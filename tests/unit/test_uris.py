@@ -108,7 +108,8 @@ def test_hide_password(text: str, hidden: str) -> None:
     assert hide_password(text) == hidden
 
 
-@pytest.mark.parametrize("login", ["me:se/cret", "me:se?cret", "me:se#cret", "me:se cret", "me:se\ncret", "me:se\tcret/", "me: /secret"])
+@pytest.mark.parametrize("login", ["me:se/cret", "me:se?cret", "me:se#cret", "me:se cret", "me:se\ncret", "me:se\tcret/",
+                                   "me: /secret"])
 def test_an_error_about_a_destination_does_not_hold_its_password(login: str) -> None:
     with pytest.raises(DestinationInvalid) as caught:
         parse_destination(f"sftp://{login}@ho%st/in/")
