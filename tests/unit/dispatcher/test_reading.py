@@ -121,7 +121,7 @@ def test_mistakes(old: str, new: str, complaint: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text, complaint", [
     ("5", "is no mapping"), ("{x: 1}", "x: is no option of a subscription"),
     ("{nameserver: false}", "nameserver: is false without subscribe_addresses"),
-    ("{subscribe_addresses: [ipc:///x]}", "subscribe_addresses: has an address that is not tcp://host:port"),
+    ("{subscribe_addresses: [udp://x:1]}", "subscribe_addresses: has an address that is not tcp://host:port or ipc://path"),
     ("{nameservers: a}", "nameservers: is no option of a subscription (did you mean 'nameserver'?)"),
 ])
 def test_nothing_runs_without_a_good_subscription(text: str, complaint: str, tmp_path: Path) -> None:
