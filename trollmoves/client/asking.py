@@ -1,14 +1,13 @@
 """Ask: requests for files, from the first to the last provider, and what becomes of the answers.
 
-A request is in the journal before it is sent (sending.py). Beyond `in_flight` requests to a provider the journal is the queue
-(waiting.py).
+A request is in the journal before it is sent (sending.py). Beyond `in_flight` requests to a provider (providers.py) the journal
+is the queue (waiting.py).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from trollmoves.client.deciding import EXPIRES_AFTER, OF_A_HOST, Ask, GiveUp, Kn
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.providers import Providers, host_part
 from trollmoves.client.sending import DELIVERED, Sending
 from trollmoves.client.unpacking import Unpacking
 from trollmoves.client.waiting import Waiting
@@ -37,11 +37,7 @@ from trollmoves.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-REST = 60.0
-"""Seconds for which a provider that did not answer is asked nothing, unless it is heard of before."""
 SOON = 0.05
-MOST_PROVIDERS = 100
-"""Asked at a time; an announcement may name any address, and sockets are not endless."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
 HURRY_EVERY = 10.0
@@ -88,17 +84,14 @@ class Asking:
         """Identities and ids of new files that wait, or are covered: no more than that is held of them while they are written."""
         self._writing = 0
         """Transactions on their way to the disk with requests in them."""
-        self._in_flight: Counter[str] = Counter()
-        """By provider: how many of its files were asked for and not answered yet."""
-        self._resting: dict[str, float] = {}
-        """Providers that did not answer, and until when (monotonic) nothing is asked of them."""
-        self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self,
+        self.providers = Providers(settings.in_flight, settings.lease_servers)
+        self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers,
                                lambda: len(self._flights) >= settings.in_flight // 4)
         self._new_requests = new_requests()
         self._held_up: set[str] = set()
         """Providers that could not reach a destination the last time."""
         self._next_hurry = 0.0
-        self._feeding = self._open = True
+        self._open = True
 
     def start(self) -> None:
         """Take up what the last process left, then look again and again for what is due."""
@@ -107,7 +100,7 @@ class Asking:
 
     def stop_feeding(self) -> None:
         """Ask for nothing new."""
-        self._feeding = False
+        self.providers.close()
         self.waiting.stop()
         self.delivering.flush()
 
@@ -200,32 +193,10 @@ class Asking:
         """Whether *file* is asked for."""
         return file in self._flights
 
-    def room(self, provider: str) -> int:
-        """How many files more *provider* may be asked for; 0 while it does not answer."""
-        if not self._feeding or self.is_resting(provider):
-            return 0
-        if len(self._in_flight) >= MOST_PROVIDERS and provider not in self._in_flight:
-            return 0
-        return self._settings.in_flight - self._in_flight[provider]
-
     @property
     def is_being_written(self) -> bool:
         """Whether the journal still shows as waiting what was asked for a moment ago."""
         return self._writing > 0
-
-    def is_resting(self, provider: str) -> bool:
-        """Whether *provider* did not answer lately."""
-        return provider in self._resting and self._resting[provider] > time.monotonic()
-
-    def wake(self, *, address: str = "", host: str = "") -> None:
-        """A provider, or any on a host, was heard of: it may be asked again."""
-        if self._resting:
-            self._resting = {known: until for known, until in self._resting.items()
-                             if known != address and host_part(known) != host}
-
-    def wake_all(self) -> None:
-        """Every provider may be asked again."""
-        self._resting.clear()
 
     # Ask.
 
@@ -241,7 +212,7 @@ class Asking:
         flight.tried.add(source.provider)
         flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
         self._flights[flight.id] = flight
-        self._in_flight[source.provider] += 1
+        self.providers.took_off(source.provider)
 
     def _land(self, flight: Flight) -> None:
         """It is under way no more."""
@@ -249,14 +220,12 @@ class Asking:
             flight.shown = False
             self._journal.write([("end_progress", [(flight.id,)])])
         if self._flights.pop(flight.id, None) is not None:
-            self._in_flight[flight.source.provider] -= 1
-            if self._in_flight[flight.source.provider] <= 0:
-                del self._in_flight[flight.source.provider]
+            self.providers.landed(flight.source.provider)
             self.waiting.room_again(flight.source.provider)
 
     def ask(self, flight: Flight, source: Source) -> None:
         """Note a request: it is sent when the journal has it."""
-        source = self._first_of(flight, source)
+        source = self.providers.first_of(flight, source)
         self._mark_asked(flight, source)
         now = time.time()
         line = step_line(State.REQUESTED, now, source.provider, flight.attempt)
@@ -267,23 +236,6 @@ class Asking:
                       announcement.offset)
         self._ledger.remember(flight.identity, flight.id, known)
         self._to_send.append(flight)
-
-    def _first_of(self, flight: Flight, source: Source) -> Source:
-        """Of several servers that could be asked the one that all members of the group ask, so that one decides who publishes."""
-        if not self._settings.lease_servers:
-            return source
-        others = (other for name, other in flight.sources.items() if name not in flight.tried and not self.is_resting(name))
-        return min((source, *others), key=lambda one: self.rank(one.provider))
-
-    def rank(self, provider: str) -> int:
-        """The place of *provider* among `lease_servers`."""
-        order = self._settings.lease_servers
-        return order.index(provider) if provider in order else len(order)
-
-    def is_preferred(self, provider: str) -> bool:
-        """Whether no other server could be the one that decides who publishes what *provider* announced."""
-        return not any(self.rank(other) < self.rank(provider) and not self.is_resting(other)
-                       for other in self._settings.lease_servers)
 
     def not_delivered(self, flight: Flight, code: str, permanent: bool, detail: str) -> None:
         """What the provider says it delivered cannot be used."""
@@ -356,7 +308,7 @@ class Asking:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("[%s] moved %s: from %s", self._settings.name, flight.identity, flight.source.provider)
         self._hurry_others(flight.source.provider)
-        if self._settings.lease_servers and self.rank(flight.source.provider):
+        if self.providers.rank(flight.source.provider):
             flight.maybe_published = True  # the others of the group may have asked the first one, which we cannot reach
         try:
             self._deliver_first(flight, reply)
@@ -377,9 +329,8 @@ class Asking:
     def _unanswered(self, flight: Flight) -> None:
         """The provider is dead or hangs: another one, or the same with the same id when it is heard of again, however late."""
         provider, now = flight.source.provider, time.time()
-        self._resting = {known: until for known, until in self._resting.items() if until > time.monotonic()}
-        self._resting[provider] = time.monotonic() + REST
-        untried = [other for other in flight.sources if other not in flight.tried and not self.is_resting(other)]
+        self.providers.rest(provider)
+        untried = [other for other in flight.sources if other not in flight.tried and not self.providers.is_resting(other)]
         if untried:
             announcement = flight.source.announcement
             if announcement.epoch:  # should it live after all, it need not deliver what another one does
@@ -478,10 +429,6 @@ class Asking:
 def _seconds(value: Any) -> float | None:
     """What a provider asks us to wait, within reason."""
     return min(float(value), LONGEST_RETRY) if isinstance(value, (int, float)) and value > 0 else None
-
-
-def host_part(address: str) -> str:
-    return address.rpartition(":")[0]
 
 
 def _what_next(action: Ask | Wait | GiveUp) -> str:

@@ -2,7 +2,7 @@
 
     Hearing       what providers announce and what was missed      hearing.py (bus/: Listener, CatchUp)
     -> deciding   is it news, whom to ask, when again              deciding.py (no I/O)
-    -> Asking     ask, many at a time; retry; other providers      asking.py, sending.py, waiting.py (bus/: Requesters)
+    -> Asking     ask, many at a time; retry; other providers      asking.py, sending.py, waiting.py, providers.py
     -> Unpacking  where `compression` is set                       unpacking.py
     -> Delivering acknowledge and publish                          delivering.py
 
@@ -67,7 +67,7 @@ class Chain:
 
     def driven_again(self) -> None:
         """Files that waited are due: ask also those who did not answer."""
-        self._asking.wake_all()
+        self._asking.providers.wake_all()
 
     def stop_feeding(self) -> None:
         """Take in and ask for nothing new; what is under way goes on."""

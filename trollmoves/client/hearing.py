@@ -15,7 +15,7 @@ from trollmoves import crashing
 from trollmoves.bus import Listener, Loop
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.silence import Silence
-from trollmoves.client.asking import Asking, host_part
+from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import (
     FINISHED,
     WAITING,
@@ -31,6 +31,7 @@ from trollmoves.client.deciding import (
 )
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.providers import host_part
 from trollmoves.client.upstream_past import UpstreamPast
 from trollmoves.config.places import Provider
 from trollmoves.config.settings import ClientSettings
@@ -232,7 +233,7 @@ class Hearing:
             return
         announcement = read_announcement(message)
         if live:
-            self._asking.wake(address=announcement.address)
+            self._asking.providers.wake(address=announcement.address)
             catch_up.announced(announcement)
             if not announcement.epoch and self._relay is None:
                 self._upstream.heard(announcement)
@@ -248,7 +249,7 @@ class Hearing:
             if message.extension.get("group") == self._settings.group:
                 self._peers.add(provider)
         else:
-            self._asking.wake(host=host_part(str(message.extension.get("address"))))
+            self._asking.providers.wake(host=host_part(str(message.extension.get("address"))))
         self._catch_ups[provider].beat(message)
 
     def _take_announcement(self, announcement: Announcement) -> None:
@@ -265,7 +266,7 @@ class Hearing:
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
             self._asking.add_source(file, source)
             if known is not None and known.state is State.ANNOUNCED and not self._delay and self._settings.lease_servers \
-                    and self._asking.is_preferred(source.provider):
+                    and self._asking.providers.is_preferred(source.provider):
                 self._ledger.step(file, State.ANNOUNCED, time.time(), 0, f"{source.provider} announces it as well")
         elif verdict is Verdict.IGNORE and known is not None and known.state not in FINISHED:
             self._announced_again(file, source)
@@ -316,9 +317,9 @@ class Hearing:
             assert isinstance(wait, Wait)
             self._leave_to(said, file, announcement.identity)
             return State.ANNOUNCED, now + wait.seconds
-        if not self._delay and not self._asking.is_preferred(announcement.address):
+        if not self._delay and not self._asking.providers.is_preferred(announcement.address):
             return State.ANNOUNCED, now + OTHERS_ANNOUNCE
-        if self._delay or self._asking.room(announcement.address) <= 0:
+        if self._delay or self._asking.providers.room(announcement.address) <= 0:
             return State.ANNOUNCED, now + self._delay
         return State.REQUESTED, None
 

@@ -12,6 +12,7 @@ from trollmoves.bus import Loop
 from trollmoves.bus.loop import Deadline
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.providers import Providers
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import decode, read_announcement
@@ -27,12 +28,6 @@ KEPT = 3000
 
 class Requests(Protocol):
     """What is known of the requests under way."""
-
-    def room(self, provider: str) -> int:
-        """How many files more *provider* may be asked for; 0 while it does not answer."""
-
-    def is_resting(self, provider: str) -> bool:
-        """Whether *provider* did not answer lately."""
 
     def is_under_way(self, file: int) -> bool: ...
 
@@ -50,7 +45,7 @@ class Waiting:
     """The queue of one client chain, of which the journal is the keeper; belongs to the loop."""
 
     def __init__(self, chain: str, in_flight: int, ledger: Ledger, journal: Journal, loop: Loop, requests: Requests,
-                 is_busy: Callable[[], bool]):
+                 providers: Providers, is_busy: Callable[[], bool]):
         """*is_busy* tells whether room is likely to come soon."""
         self._chain = chain
         self._most = in_flight
@@ -58,6 +53,7 @@ class Waiting:
         self._journal = journal
         self._loop = loop
         self._requests = requests
+        self._providers = providers
         self._is_busy = is_busy
         self._kept: dict[int, Flight] = {}
         self._next_detour = 0.0
@@ -128,19 +124,19 @@ class Waiting:
         flight, now = self._flight_to_ask(row), time.time()
         flight.created = now
         source = next((source for source in (flight.source, *flight.sources.values())
-                       if self._requests.room(source.provider) > 0), None)
+                       if self._providers.room(source.provider) > 0), None)
         if source is not None and self._is_free(row):
             self._requests.ask(flight, source)
         elif row["due"] is None or row["due"] > now:
             self._ledger.step(row["id"], State.ANNOUNCED, now, row["attempt"], "waits for a provider that has room")
-        return source is not None or not all(map(self._requests.is_resting, flight.sources))
+        return source is not None or not all(map(self._providers.is_resting, flight.sources))
 
     def room_again(self, provider: str) -> None:
         """*provider* has room for more requests than before, or what was asked for lately is in the journal now: look, in this
         turn of the loop, for what else waits."""
         if not self._more or self._soon or self._requests.is_being_written:
             return
-        if self._requests.room(provider) >= self._portion:
+        if self._providers.room(provider) >= self._portion:
             self._soon = True
             self._loop.call(self._look)
 
@@ -176,11 +172,11 @@ class Waiting:
             self._next_detour = now + DETOURS_EVERY
         for row in self._journal.find("providers_due", {"chain": self._chain}):
             provider = row["provider"]
-            if self._requests.is_resting(provider):
+            if self._providers.is_resting(provider):
                 if detour:
                     self._ask_elsewhere(provider)
                 continue
-            room = self._requests.room(provider)
+            room = self._providers.room(provider)
             if room >= self._portion:
                 files = [due["id"] for due in self._journal.find("ids_due", (self._chain, provider, time.time(), room))]
                 self._more = self._more or len(files) == room
@@ -206,7 +202,7 @@ class Waiting:
     def _ask_elsewhere(self, provider: str) -> None:
         """*provider* does not answer: ask others for what waits for it, where they announced the same."""
         for row in self._journal.find("files_elsewhere", (self._chain, provider, time.time(), self._most)):
-            if self._requests.room(row["other"]) > 0 and self._is_free(row):
+            if self._providers.room(row["other"]) > 0 and self._is_free(row):
                 flight = self.flight_of(row)
                 self._requests.ask(flight, flight.sources[row["other"]])
 

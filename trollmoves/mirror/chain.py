@@ -81,7 +81,7 @@ class Chain:
 
     def driven_again(self) -> None:
         """Files that waited are due: ask also those who did not answer."""
-        self._asking.wake_all()
+        self._asking.providers.wake_all()
 
     def announce_backlog(self) -> None:
         """What was announced while we were away is asked for by the catch-up of each provider."""
