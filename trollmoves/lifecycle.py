@@ -28,3 +28,7 @@ class State(StrEnum):
 ORDER = (State.SEEN, State.ANNOUNCED, State.REQUESTED, State.MOVING, State.MOVED, State.ACKNOWLEDGED, State.PUBLISHING,
          State.PUBLISHED, State.COVERED, State.FAILED, State.GIVEN_UP)
 """All states, in the order a status page shows them."""
+
+CONSUMER_KNOWN = 24 * 3600.0
+"""Seconds a consumer that was served is waited for before what it has not got is removed, by a server and by remove_it alike;
+`delete_after` is the backstop for files nobody comes for."""

@@ -20,10 +20,8 @@ import trollsift
 from trollsift.parser import regex_format
 
 from trollmoves.errors import ConfigurationError
-from trollmoves.uris import hide_password
+from trollmoves.uris import LONGEST_NAME, hide_password
 
-LONGEST_NAME = 255
-"""Bytes of a file name; longer ones match nothing and are not parsed."""
 LONGEST_PATH = 4096
 """Characters of a path; likewise."""
 _WIDEST_FIELD = 4096

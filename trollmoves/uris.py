@@ -16,8 +16,10 @@ from trollmoves.errors import DestinationInvalid
 
 CACHED = 500
 """Characters up to which a parsed text is kept."""
+LONGEST_NAME = 255
+"""Bytes of a file name that every common file system takes."""
 LOCAL_SCHEMES = ("", "file")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Also a password that holds a slash, `?` or `#` and is not quoted: then it stands where no credentials can be, and only what
 # cannot be a port tells it from a path with an `@` in it.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:@\[]*+:(?!\d{0,5}(?:[/?#]|$))(?:(?!://)[^\s@])*+@)")
@@ -128,7 +130,7 @@ def parse_destination(text: object) -> Destination:
 @lru_cache(maxsize=256)
 def _parsed_destination(text: str) -> Destination:
     shown = shown_uri(text)
-    if not text or _CONTROL.search(text):
+    if not text or CONTROL.search(text):
         raise DestinationInvalid(f"destination {shown!r} is empty or holds control characters")
     scheme, authority, path = _split(text)
     if not scheme:
@@ -177,7 +179,7 @@ def _checked_path(path: str, shown: str, scheme: str = "") -> str:
 
 def check_relative(path: str) -> None:
     """Raise `DestinationInvalid` unless *path* stays below the directory it is joined to."""
-    if not isinstance(path, str) or not path or _CONTROL.search(path):
+    if not isinstance(path, str) or not path or CONTROL.search(path):
         raise DestinationInvalid("a relative path must be text without control characters")
     if path.startswith("/") or any(part in ("..", "") for part in path.rstrip("/").split("/")):
         raise DestinationInvalid(f"path {path!r} would leave its directory")
@@ -255,7 +257,7 @@ def _parsed_endpoint(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]")
     if not separator or not host or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
         raise ValueError(f"{text[:200]!r} is not an address like host:port")
-    if _CONTROL.search(host) or any(mark in host for mark in " /?#@\\"):
+    if CONTROL.search(host) or any(mark in host for mark in " /?#@\\"):
         raise ValueError(f"{text[:200]!r} is not an address like host:port")
     return host, int(port)
 

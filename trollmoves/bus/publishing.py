@@ -17,6 +17,11 @@ from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
 
+SUBSCRIBERS_WAIT = 3.0
+"""Seconds after the start within which subscribers are expected to connect; the first one that does ends the waiting. What is
+sent before anybody has connected is heard by nobody."""
+AFTER_FIRST_SUBSCRIBER = 0.25
+"""Seconds for the others."""
 MOST_WAITING = 2
 """Messages of one connection that wait; the rest stays with who sent them. ZeroMQ takes in all subscriptions that wait before it
 gives us the first: with room for more it would find ever more, as long as somebody sends them faster than they are taken in. One

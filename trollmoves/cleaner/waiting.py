@@ -18,12 +18,10 @@ import orjson
 
 from trollmoves.errors import JournalError, MalformedMessage
 from trollmoves.journal import Reader, lock_of
-from trollmoves.lifecycle import State
+from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.messages import decode, uids_of, uris_of
 from trollmoves.uris import is_utf8, local_path
 
-CONSUMER_KNOWN = 24 * 3600.0
-"""Seconds a client that was served is waited for, as where a server removes origins itself."""
 DELIVERED = frozenset((State.MOVED, State.ACKNOWLEDGED, State.PUBLISHED, State.COVERED))
 """States of an origin that somebody has got."""
 OVER = frozenset((State.PUBLISHED, State.COVERED, State.GIVEN_UP))

@@ -18,6 +18,7 @@ from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.committing import Committing, Granted
 from trollmoves.bus.confirming import Confirming
+from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.bus.requesting import Answered, new_request
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
@@ -41,9 +42,6 @@ TURN = 0.01
 """Seconds between two looks whether enough of the last ones has left."""
 AT_ONCE = 32
 """Of those so many are let go with one commit: all that a death may have repeated which was not needed."""
-LISTENERS_WAIT = 3.0
-"""Seconds after the start within which subscribers are expected to connect; the first one that does ends the waiting."""
-AFTER_FIRST_LISTENER = 0.25
 BY_ANOTHER = "another member of the group has published it"
 AGAIN = 5.0
 """Seconds before a provider that does not answer is asked again for leave to publish."""
@@ -100,14 +98,14 @@ class Delivering:
         published and perhaps did not confirm is confirmed."""
         left = self._journal.find_one("unpublished", (self._settings.name, 0, 1))
         self._reached = (self._journal.head + 1 if left is None else left["position"]) - 1
-        self._await_listeners(time.monotonic() + LISTENERS_WAIT)
+        self._await_subscribers(time.monotonic() + SUBSCRIBERS_WAIT)
         self._confirm_again()
 
-    def _await_listeners(self, latest: float) -> None:
+    def _await_subscribers(self, latest: float) -> None:
         if self._stream.is_heard:
-            self._loop.after(AFTER_FIRST_LISTENER, self._release)
+            self._loop.after(AFTER_FIRST_SUBSCRIBER, self._release)
         elif time.monotonic() < latest:
-            self._loop.after(LISTENERS_WAIT / 60, lambda: self._await_listeners(latest))
+            self._loop.after(SUBSCRIBERS_WAIT / 60, lambda: self._await_subscribers(latest))
         else:
             self._release()
 

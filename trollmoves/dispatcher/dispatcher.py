@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from trollmoves.bus import Publisher
+from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.bus.replaying import ReplayPort
 from trollmoves.bus.streaming import Stream
 from trollmoves.config.reading import Configuration
@@ -16,7 +17,7 @@ from trollmoves.config.targets import SubscriberSettings, TargetSettings
 from trollmoves.dispatcher.reading import DispatcherConfiguration, read_dispatcher_config
 from trollmoves.dispatcher.target import Target
 from trollmoves.messages import Message
-from trollmoves.queueing.deliveries import ended, overdue
+from trollmoves.queueing.deliveries import OVERDUE_EVERY, TICK, ended, overdue
 from trollmoves.queueing.hearing import Hearing
 from trollmoves.queueing.results import Results
 from trollmoves.queueing.triggers import triggers_of
@@ -26,13 +27,8 @@ logger = logging.getLogger(__name__)
 
 NAME = "dispatcher"
 WORKERS = 4
-TICK = 1.0
-OVERDUE_EVERY = 60.0
 FORGOTTEN_AFTER = 86400.0
 """Seconds that files wait for a target that is configured no more."""
-SUBSCRIBERS_WAIT = 3.0
-"""Seconds after the start within which those who want to hear of results are expected; the first one ends the waiting."""
-AFTER_FIRST_SUBSCRIBER = 0.25
 
 
 class Dispatcher(Service):

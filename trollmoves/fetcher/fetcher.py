@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from trollmoves.bus import Publisher
+from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.config.fetching import FetchingSettings, PublisherConfig, SubscriberConfig
 from trollmoves.config.reading import Configuration
 from trollmoves.fetcher.fetching import Fetching
 from trollmoves.fetcher.reading import FetchingConfiguration
+from trollmoves.queueing.deliveries import OVERDUE_EVERY, TICK
 from trollmoves.queueing.hearing import Hearing
 from trollmoves.queueing.results import Results
 from trollmoves.service import Service
@@ -19,11 +21,6 @@ from trollmoves.service import Service
 logger = logging.getLogger(__name__)
 
 WORKERS = 8
-TICK = 1.0
-OVERDUE_EVERY = 60.0
-SUBSCRIBERS_WAIT = 3.0
-"""Seconds after the start within which those who want to hear of files are expected; the first one ends the waiting."""
-AFTER_FIRST_SUBSCRIBER = 0.25
 
 
 class Fetcher(Service):

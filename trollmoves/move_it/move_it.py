@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from trollmoves.bus import Publisher
+from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.config.moves import MoveSettings
 from trollmoves.config.reading import Configuration, read_move_config
 from trollmoves.config.reloading import after_reload, changes
@@ -13,6 +14,7 @@ from trollmoves.errors import ConfigurationError
 from trollmoves.move_it.chain import Chain
 from trollmoves.move_it.moving import Moving
 from trollmoves.queueing.beats import Beats
+from trollmoves.queueing.deliveries import OVERDUE_EVERY, TICK
 from trollmoves.queueing.results import Results
 from trollmoves.service import RETRY_START, Service
 
@@ -20,11 +22,6 @@ logger = logging.getLogger(__name__)
 
 NAME = "move_it"
 WORKERS = 4
-TICK = 1.0
-OVERDUE_EVERY = 60.0
-SUBSCRIBERS_WAIT = 3.0
-"""Seconds after the start within which those who want to hear of moved files are expected; the first one ends the waiting."""
-AFTER_FIRST_SUBSCRIBER = 0.25
 
 
 class MoveIt(Service):

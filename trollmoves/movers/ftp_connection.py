@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ftplib  # noqa: S402
-import re
 import socket
 import ssl
 import time
@@ -20,12 +19,12 @@ from typing import Any
 
 from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.credentials import Login
+from trollmoves.uris import CONTROL
 
 LONGEST_REPLY = 2**16
 """Bytes of one reply, all its lines together."""
 PATIENCE = 5.0
 """Seconds to wait for the server's word on why a data connection broke."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class NotContinued(Exception):
@@ -107,7 +106,7 @@ class Connection(ftplib.FTP):
         return self.voidresp()
 
     def putline(self, line: str) -> None:
-        if _CONTROL.search(line):
+        if CONTROL.search(line):
             raise DestinationInvalid("a path (or login) for an FTP server cannot hold control characters")
         try:
             data = line.encode(self.encoding, "surrogateescape")

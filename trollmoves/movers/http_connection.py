@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
-import re
 import socket
 import ssl
 from base64 import b64encode
@@ -36,12 +35,11 @@ from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.credentials import login_for
 from trollmoves.movers.draining import is_readable, unsent_of, wait_while_it_drains
 from trollmoves.movers.http_response import LONGEST_ANSWER, Response
-from trollmoves.uris import Destination
+from trollmoves.uris import CONTROL, Destination
 
 MOST_REDIRECTS = 5
 LAST_WORD = 5.0
 """Seconds to wait for a server's reason when it has stopped to take bytes."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 STATUS: dict[int, type[MoveError]] = {
     401: LoginRefused,
@@ -92,7 +90,7 @@ class Answer:
     def _detail(self) -> str:
         if not self.headers.get("Content-Type", "").startswith(("text/plain", "application/json")):
             return ""
-        return f" ({_CONTROL.sub(' ', self.text[:200]).strip()})"
+        return f" ({CONTROL.sub(' ', self.text[:200]).strip()})"
 
     def _retry_after(self) -> float:
         value = self.headers.get("Retry-After", "").strip()
@@ -205,7 +203,7 @@ class HttpConnection:
         wait_while_it_drains(partial(is_readable, self._http.sock), partial(unsent_of, self._http.sock), self._timeout)
         response = self._http.getresponse()
         text = response.read(LONGEST_ANSWER)
-        answer = Answer(response.status, _CONTROL.sub(" ", response.reason or ""), response.headers,
+        answer = Answer(response.status, CONTROL.sub(" ", response.reason or ""), response.headers,
                         text.decode("utf-8", "replace"))
         if not complete and answer.good:
             raise http.client.HTTPException("the server says it is done before it has all bytes")
@@ -255,8 +253,8 @@ def _headers(destination: Destination, parameters: Mapping[str, Any]) -> dict[st
     if login:
         secrets["Authorization"] = login
     for name, value in secrets.items():
-        if _CONTROL.search(name + value) or not value.isascii():
-            raise DestinationInvalid(f"the value of the header {_CONTROL.sub('?', name)} holds what no header can")
+        if CONTROL.search(name + value) or not value.isascii():
+            raise DestinationInvalid(f"the value of the header {CONTROL.sub('?', name)} holds what no header can")
     if (login or (given and ours)) and destination.scheme == "http" and not _is_private(destination, parameters):
         raise DestinationInvalid(f"http://{destination.host}: everybody on the way could read the credentials: use https, "
                                  "or set allow_plaintext")

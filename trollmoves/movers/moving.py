@@ -28,12 +28,10 @@ from trollmoves.errors import (
 from trollmoves.movers.bandwidth import waited_here
 from trollmoves.movers.base import Abilities, MissingDirectory, Origin, Progress, Receipt, Sent, Session
 from trollmoves.movers.checksums import checksum_of
-from trollmoves.uris import Destination
+from trollmoves.uris import LONGEST_NAME, Destination
 
 logger = logging.getLogger(__name__)
 
-LONGEST_NAME = 255
-"""Bytes of a file name that every common file system takes."""
 RESUME_FROM = 8 * 2**20
 """Bytes; a partial file below this is sent again rather than resumed."""
 

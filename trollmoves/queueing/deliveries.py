@@ -31,6 +31,10 @@ from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
 
+TICK = 1.0
+"""Seconds between two looks for what is to be moved."""
+OVERDUE_EVERY = 60.0
+"""Seconds between two looks for what has waited too long."""
 OVERDUE_AT_ONCE = 500
 REROUTED_AT_ONCE = 200
 TOO_LONG = "it waited for longer than give_up_after"

@@ -22,7 +22,7 @@ from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
-from trollmoves.lifecycle import State
+from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
 from trollmoves.server.beneath import announced_file, keep_removed, remove
 from trollmoves.server.unclaimed import Unclaimed
@@ -35,8 +35,6 @@ EVERY = 1.0
 SOON = 0.1
 AT_ONCE = 200
 AGED = "delete_after"
-CONSUMER_KNOWN = 24 * 3600.0
-"""Seconds a consumer that was served is waited for; `delete_after` is the backstop for files nobody comes for."""
 CONSUMERS_LAST = 0.5
 """Seconds between two looks at who was served lately: one for all files of a round."""
 LOOK_AGAIN = 2.0

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from trollmoves.bus import Publisher
 from trollmoves.bus.addresses import own_address
+from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.bus.streaming import Stream
 from trollmoves.config.reading import Configuration, read_server_config
 from trollmoves.config.reloading import after_reload, changes
@@ -32,9 +33,6 @@ from trollmoves.uris import format_endpoint
 logger = logging.getLogger(__name__)
 
 NAME = "move_it_server"
-BACKLOG_WAIT = 3.0
-"""Seconds after the start within which clients are expected to connect; the first one that does ends the waiting."""
-AFTER_FIRST_SUBSCRIBER = 0.25
 WORKERS = 4
 WORKERS_FAR = 32
 """Moves to other machines mostly wait for those: at 20 ms round trip 32 are 13 times as fast as one (measured, sftp)."""
@@ -224,7 +222,7 @@ class Server(Service):
 
     def _wait_for_subscribers(self, names: list[str]) -> None:
         self._backlog_waits.update(names)
-        self.loop.after(BACKLOG_WAIT, self._announce_backlogs)
+        self.loop.after(SUBSCRIBERS_WAIT, self._announce_backlogs)
 
     def _subscribed(self, topic: str) -> None:
         if self._stream is not None:

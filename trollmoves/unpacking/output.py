@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 
 from trollmoves.unpacking.base import BadArchive, shown
 from trollmoves.unpacking.limits import Budget, Limits
+from trollmoves.uris import LONGEST_NAME
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 PREFIX = ".unpack-"
 """Hidden directories begin so; no member may."""
-LONGEST_NAME = 255
 LATEST = 2**33
 """Seconds; a modification time outside 1970 and this is not set."""
 PIECE = 2**20
