@@ -1,6 +1,6 @@
 """One section of a client: hear -> decide -> ask -> publish. This is the life of a file on one screen.
 
-    Hearing       what providers announce and what was missed      hearing.py (bus/: Listener, CatchUp)
+    Hearing       what providers announce and what was missed      hearing.py, peers.py (bus/: Listener, CatchUp)
     -> deciding   is it news, whom to ask, when again              deciding.py (no I/O)
     -> Asking     ask, many at a time; retry; other providers      asking.py, sending.py, waiting.py, providers.py
     -> Unpacking  where `compression` is set                       unpacking.py

@@ -1,4 +1,4 @@
-"""Hear: what providers announce and what peers say, journaled first; whether it is news is for `deciding`.
+"""Hear: what providers announce and what peers say (peers.py), journaled first; whether it is news is for `deciding`.
 
 Each provider has a listener for what it publishes and a catch-up for what was missed.
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Listener, Loop
@@ -18,8 +17,6 @@ from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import (
     FINISHED,
-    WAITING,
-    Covered,
     Known,
     Notice,
     Verdict,
@@ -31,6 +28,7 @@ from trollmoves.client.deciding import (
 )
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.peers import Peers
 from trollmoves.client.providers import host_part
 from trollmoves.client.upstream_past import UpstreamPast
 from trollmoves.config.places import Provider
@@ -40,7 +38,7 @@ from trollmoves.journal import Journal
 from trollmoves.journal.alarms import GAP, SILENT
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Announcement, Message, identity_of, read_announcement
+from trollmoves.messages import Announcement, Message, read_announcement
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +48,6 @@ PAUSE = 1.0
 """Seconds between two looks whether the journal can be written again."""
 OTHERS_ANNOUNCE = 3.0
 """Seconds for the first of `lease_servers` to announce what another one has announced."""
-PEER_SILENCE = 12.0
-"""Seconds without a word of a peer of our kind, whose beats come every five, after which it is taken for dead."""
-NOTICES_KEPT = 20_000
-NOTICES_VALID = 600.0
-"""Seconds; a peer's notice that came before the announcement it is about counts for this long."""
 
 
 class Relay(Protocol):
@@ -73,19 +66,6 @@ class Relay(Protocol):
         """What to call when the messages at hand are in the journal, which then calls *then*."""
 
 
-class Said(NamedTuple):
-    """A peer's notice about a file."""
-
-    peer: Provider
-    notice: Notice
-    key: str
-    """Of the content; empty when the announcer does not tell."""
-    when: float
-    """Monotonic time."""
-    shared: bool
-    """We share a lease with it: the provider can be asked how it is doing."""
-
-
 class Hearing:
     """The providers of one client chain; belongs to the loop."""
 
@@ -100,12 +80,7 @@ class Hearing:
         self._loop = loop
         self._asking = asking
         self._delay = settings.processing_delay or 0.0
-        self._notices: OrderedDict[str, Said] = OrderedDict()
-        """By identity: what peers said lately."""
-        self._peers: set[Provider] = set()
-        """Those of our peers that are of our kind, and tell every few seconds that they are alive."""
-        self._left_to: dict[Provider, dict[int, str]] = {}
-        """Files that a peer asks for: with their identities, by peer."""
+        self._peers = Peers(self._delay, ledger, asking)
         self._listeners: dict[Provider, Listener] = {}
         self._catch_ups: dict[Provider, CatchUp] = {}
         self._heard: dict[Provider, float] = {}
@@ -229,7 +204,7 @@ class Hearing:
             if live:
                 catch_up.published(message)
             if self._relay is None:
-                self._take_notice(provider, notice, message)
+                self._peers.take_notice(provider, notice, message)
             return
         announcement = read_announcement(message)
         if live:
@@ -309,13 +284,13 @@ class Hearing:
 
     def _first_step(self, file: int, announcement: Announcement, now: float) -> tuple[State, float | None]:
         """The state a new file begins in, and when it is due."""
-        said = self._said_of(announcement)
+        said = self._peers.said_of(announcement)
         if said is not None and said.notice is Notice.HAS:
             return State.COVERED, None
         if said is not None and self._delay:
             wait = after_notice(said.notice, State.ANNOUNCED, self._delay, shared=said.shared)
             assert isinstance(wait, Wait)
-            self._leave_to(said, file, announcement.identity)
+            self._peers.leave_to(said, file, announcement.identity)
             return State.ANNOUNCED, now + wait.seconds
         if not self._delay and not self._asking.providers.is_preferred(announcement.address):
             return State.ANNOUNCED, now + OTHERS_ANNOUNCE
@@ -323,59 +298,10 @@ class Hearing:
             return State.ANNOUNCED, now + self._delay
         return State.REQUESTED, None
 
-    # Notices of peers: hot spares see each other's work.
-
-    def _take_notice(self, peer: Provider, notice: Notice, message: Message) -> None:
-        identity, key = identity_of(message.fields), str(message.extension.get("key", ""))
-        shared = notice is Notice.ASKED and self._shares_lease(peer, message)
-        said = self._notices[identity] = Said(peer, notice, key, time.monotonic(), shared)
-        self._notices.move_to_end(identity)
-        if len(self._notices) > NOTICES_KEPT:
-            self._notices.popitem(last=False)
-        file, known = self._ledger.known(identity)
-        if known is None or (key and known.key and key != known.key):
-            return
-        action = after_notice(notice, known.state, self._delay, shared=shared)
-        if action is None:
-            return
-        now = time.time()
-        self._left_to.get(peer, {}).pop(file, None)
-        if isinstance(action, Covered):
-            self._ledger.step(file, State.COVERED, None, 0, f"{message.sender} has it")
-            self._ledger.forget(identity, file)
-            self._asking.waiting.drop(file)
-        else:
-            self._ledger.step(file, known.state, now + action.seconds, 0, f"{message.sender} asks for it")
-            self._leave_to(said, file, identity)
-
-    def _leave_to(self, said: Said, file: int, identity: str) -> None:
-        if not said.shared and said.peer in self._peers:
-            self._left_to.setdefault(said.peer, {})[file] = identity
-
-    def _shares_lease(self, peer: Provider, message: Message) -> bool:
-        """Whether the provider of what *peer* asks for gives leases, and gives us the same one: we can ask it how that stands."""
-        return (self._delay > 0 and peer in self._peers and isinstance(message.extension.get("epoch"), str)
-                and self._asking.is_sent_to(message))
-
-    def _said_of(self, announcement: Announcement) -> Said | None:
-        said = self._notices.get(announcement.identity)
-        if said is None or time.monotonic() - said.when > NOTICES_VALID:
-            return None
-        return None if said.key and announcement.key and said.key != announcement.key else said
-
     def _check_peers(self) -> None:
-        """What was left to a peer of our kind that has fallen silent need not wait any longer."""
-        if not self._open:
-            return
-        for peer in [peer for peer in self._left_to if time.monotonic() - self._heard.get(peer, 0.0) > PEER_SILENCE]:
-            files = self._left_to.pop(peer)
-            self._ledger.look_up_identities(files.values())
-            for file, identity in files.items():
-                found, known = self._ledger.known(identity)
-                if found == file and known is not None and known.state in WAITING:
-                    self._ledger.step(file, known.state, time.time(), 0, f"{peer} asked for it and has fallen silent")
-            self._asking.commit()
-        self._loop.after(1.0, self._check_peers)
+        if self._open:
+            self._peers.check(self._heard)
+            self._loop.after(1.0, self._check_peers)
 
     # Silence.
 

@@ -1,0 +1,107 @@
+"""Peers: members of a group tell in notices what they ask for and have; by these hot spares see each other's work."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from trollmoves.client.asking import Asking
+from trollmoves.client.deciding import WAITING, Covered, Notice, after_notice
+from trollmoves.client.ledger import Ledger
+from trollmoves.config.places import Provider
+from trollmoves.lifecycle import State
+from trollmoves.messages import Announcement, Message, identity_of
+
+PEER_SILENCE = 12.0
+"""Seconds without a word of a peer of our kind, whose beats come every five, after which it is taken for dead."""
+NOTICES_KEPT = 20_000
+NOTICES_VALID = 600.0
+"""Seconds; a peer's notice that came before the announcement it is about counts for this long."""
+
+
+class Said(NamedTuple):
+    """A peer's notice about a file."""
+
+    peer: Provider
+    notice: Notice
+    key: str
+    """Of the content; empty when the announcer does not tell."""
+    when: float
+    """Monotonic time."""
+    shared: bool
+    """We share a lease with it: the provider can be asked how it is doing."""
+
+
+class Peers:
+    """What the peers of one client chain say, and what is left to them; belongs to the loop."""
+
+    def __init__(self, delay: float, ledger: Ledger, asking: Asking):
+        """*delay* is `processing_delay`; 0 for a primary."""
+        self._delay = delay
+        self._ledger = ledger
+        self._asking = asking
+        self._notices: OrderedDict[str, Said] = OrderedDict()
+        """By identity: what peers said lately."""
+        self._known: set[Provider] = set()
+        """Those of our kind, who tell every few seconds that they are alive."""
+        self._left_to: dict[Provider, dict[int, str]] = {}
+        """Files that a peer asks for: with their identities, by peer."""
+
+    def add(self, peer: Provider) -> None:
+        """*peer* has told that it is of our kind and group."""
+        self._known.add(peer)
+
+    def take_notice(self, peer: Provider, notice: Notice, message: Message) -> None:
+        """*peer* asks for a file, or has it."""
+        identity, key = identity_of(message.fields), str(message.extension.get("key", ""))
+        shared = notice is Notice.ASKED and self._shares_lease(peer, message)
+        said = self._notices[identity] = Said(peer, notice, key, time.monotonic(), shared)
+        self._notices.move_to_end(identity)
+        if len(self._notices) > NOTICES_KEPT:
+            self._notices.popitem(last=False)
+        file, known = self._ledger.known(identity)
+        if known is None or (key and known.key and key != known.key):
+            return
+        action = after_notice(notice, known.state, self._delay, shared=shared)
+        if action is None:
+            return
+        now = time.time()
+        self._left_to.get(peer, {}).pop(file, None)
+        if isinstance(action, Covered):
+            self._ledger.step(file, State.COVERED, None, 0, f"{message.sender} has it")
+            self._ledger.forget(identity, file)
+            self._asking.waiting.drop(file)
+        else:
+            self._ledger.step(file, known.state, now + action.seconds, 0, f"{message.sender} asks for it")
+            self.leave_to(said, file, identity)
+
+    def _shares_lease(self, peer: Provider, message: Message) -> bool:
+        """Whether the provider of what *peer* asks for gives leases, and gives us the same one: we can ask it how that stands."""
+        return (self._delay > 0 and peer in self._known and isinstance(message.extension.get("epoch"), str)
+                and self._asking.is_sent_to(message))
+
+    def said_of(self, announcement: Announcement) -> Said | None:
+        """What a peer said of it before it was announced to us."""
+        said = self._notices.get(announcement.identity)
+        if said is None or time.monotonic() - said.when > NOTICES_VALID:
+            return None
+        return None if said.key and announcement.key and said.key != announcement.key else said
+
+    def leave_to(self, said: Said, file: int, identity: str) -> None:
+        """The peer asks for *file*: we wait, unless it falls silent."""
+        if not said.shared and said.peer in self._known:
+            self._left_to.setdefault(said.peer, {})[file] = identity
+
+    def check(self, heard: Mapping[Provider, float]) -> None:
+        """What was left to a peer of our kind that has fallen silent need not wait any longer. *heard* is when (monotonic) each
+        was heard last."""
+        for peer in [peer for peer in self._left_to if time.monotonic() - heard.get(peer, 0.0) > PEER_SILENCE]:
+            files = self._left_to.pop(peer)
+            self._ledger.look_up_identities(files.values())
+            for file, identity in files.items():
+                found, known = self._ledger.known(identity)
+                if found == file and known is not None and known.state in WAITING:
+                    self._ledger.step(file, known.state, time.time(), 0, f"{peer} asked for it and has fallen silent")
+            self._asking.commit()
