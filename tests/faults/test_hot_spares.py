@@ -10,12 +10,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.faults.checker import rows
 from tests.faults.network import Network
 from tests.faults.pair import Pair
 from tests.faults.test_killing import seeded
+from tests.integration.requesting import ENVELOPE
 from tests.support.eventually import eventually
+from trollmoves.messages import EXTENSION, decode
 
 TAKES_OVER = 25.0
 """Seconds within which the spare publishes what a primary that died leaves."""
@@ -64,6 +67,26 @@ def test_the_spare_takes_over_when_the_primary_dies_at(tmp_path: Path, point: st
         pair.client.start()
         pair.wait_finished()
         pair.check_published()
+
+
+def test_the_spare_publishes_what_a_primary_only_said_it_has(tmp_path: Path) -> None:
+    """It died when its public ack was out and its publication was not."""
+    with Pair(tmp_path, delay=1.0) as pair, zmq.Context() as context, context.socket(zmq.PUB) as primary:
+        primary.bind(f"tcp://127.0.0.1:{pair.client_port}")
+        primary.setsockopt(zmq.LINGER, 0)
+        pair.servers[0].start().wait_for("watches")
+        pair.spare.start().wait_for("listens to")
+
+        def beat() -> bool:
+            said = {"version": 1, "epoch": "e:peer", "head": 0, "since": 0, "started": 1.0, "heads": {}, "group": "recv"}
+            primary.send(ENVELOPE.encode("/heartbeat/move_it_recv", "beat", {"min_interval": 30, EXTENSION: said}))
+            return "has a journal that is new to us" in pair.spare.output() and len(pair.spare.output().split("new to us")) > 2
+        eventually(beat, 20, interval=0.1, message="the spare hears the primary")
+        pair.write("a.bin", b"content")
+        message = decode(eventually(lambda: rows(pair.spare_journal(), "SELECT message FROM files"))[0][0].encode())
+        primary.send(ENVELOPE.encode(message.subject, "push", {**message.fields, "destination": f"file://{pair.destination}/"}))
+        primary.send(ENVELOPE.encode(message.subject, "ack", message.fields))
+        pair.wait_published({"a.bin"}, TAKES_OVER)
 
 
 @pytest.mark.slow

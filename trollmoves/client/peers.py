@@ -55,6 +55,8 @@ class Peers:
 
     def take_notice(self, peer: Provider, notice: Notice, message: Message) -> None:
         """*peer* asks for a file, or has it."""
+        if message.type == "ack" and peer in self._known:
+            return  # one of our kind publishes next, and may die before that: its publication counts
         identity, key = identity_of(message.fields), str(message.extension.get("key", ""))
         shared = notice is Notice.ASKED and self._shares_lease(peer, message)
         said = self._notices[identity] = Said(peer, notice, key, time.monotonic(), shared)
