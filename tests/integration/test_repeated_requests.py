@@ -90,6 +90,69 @@ def commit(scene: Scene, announcement: Message, request: str, fence: int, client
     return dict(decode(reply).extension["results"][0])
 
 
+def told(scene: Scene, announcement: Message, request: str, form: Callable[..., dict[str, Any]] = Scene.push) -> dict[str, Any]:
+    """What is said of a request at once."""
+    reply = ask(scene.network.request_ports[0], ENVELOPE.encode(announcement.subject, "push", form(scene, announcement, request)))
+    assert reply is not None
+    said = decode(reply).extension
+    return dict(said["results"][0] if "results" in said else said)
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
+def test_a_request_that_was_long_on_its_way_undoes_nothing_of_a_newer_one(scene: Scene, restart: bool) -> None:
+    """The client asked again (its journal was lost, or it had asked by another address), and published what it got."""
+    announcement, old, new = scene.announced("a.bin"), new_request(), new_request()
+    scene.outcome(announcement, old)
+    assert scene.outcome(announcement, new).type == "file"
+    assert told(scene, announcement, old)["code"] == "busy", "what is to be done for it is done for the newer one"
+    scene.confirm(announcement, new)
+    eventually(lambda: rows(scene.network.server_journal(), "SELECT state FROM transfers") == [("acknowledged",)])
+    (scene.network.destination / "a.bin").unlink()  # what is published is worked on, and may be gone
+    if restart:
+        scene.server.restart()
+        scene.server.wait_for("watches")
+    for form in (Scene.push, grouped):
+        assert told(scene, announcement, old, form)["state"] == "covered"
+    assert list(scene.network.destination.iterdir()) == []
+    assert rows(scene.network.server_journal(), "SELECT request, state FROM transfers") == [(new, "acknowledged")]
+    assert scene.moves("a.bin") == 1
+
+
+def test_what_is_confirmed_under_an_earlier_id_of_the_same_client_is_confirmed(scene: Scene) -> None:
+    """It published what it was given leave for, and then lost its journal."""
+    announcement, old, new = scene.announced("a.bin"), new_request(), new_request()
+    scene.outcome(announcement, old)
+    scene.outcome(announcement, new)
+    scene.confirm(announcement, "r:somebody else's")
+    assert rows(scene.network.server_journal(), "SELECT state FROM transfers") == [("moved",)]
+    scene.confirm(announcement, old)
+    eventually(lambda: rows(scene.network.server_journal(), "SELECT state FROM transfers") == [("acknowledged",)])
+
+
+def test_a_request_that_a_newer_one_follows_while_bytes_move_takes_nothing_from_it(tmp_path: Path) -> None:
+    with Network(tmp_path, server_options={"bandwidth_per_host": "100k"}) as network:
+        scene = Scene(network, silence=60.0)
+        try:
+            announcement, old, new = scene.announced("a.bin", 400_000), new_request(), new_request()
+            replies: dict[str, Message | None] = {}
+            for request in (old, new):
+                scene.requester.ask(request, announcement.subject, "push", scene.push(announcement, request),
+                                    lambda reply, request=request: replies.update({request: reply}))  # type: ignore[misc]
+            eventually(lambda: (scene.loop.turn(0.05), any(network.destination.iterdir()))[1], message="bytes move")
+            assert told(scene, announcement, old)["code"] == "busy"
+            eventually(lambda: (scene.loop.turn(0.05), new in replies)[1], 20, interval=0.0)
+            reply = replies[new]
+            assert reply is not None
+            assert (reply.type, reply.extension["fence"]) == ("file", 2)
+            assert rows(network.server_journal(), "SELECT request, earlier FROM transfers") == [(new, old)]
+            scene.confirm(announcement, new)
+            eventually(lambda: (scene.loop.turn(0.05), old in replies)[1], 20, interval=0.0)
+            other = replies[old]
+            assert other is not None and other.type == "covered"
+        finally:
+            scene.close()
+
+
 @pytest.mark.slow
 def test_a_lease_that_is_not_renewed_goes_to_the_partner_with_a_higher_fence(scene: Scene) -> None:
     announcement, first, second = scene.announced("a.bin"), new_request(), new_request()

@@ -15,6 +15,8 @@ TTL = 15.0
 """Seconds for which a holder that is not heard of keeps its lease."""
 VALID = TTL / 2
 """Seconds, from the question, within which a holder that was told so may publish."""
+MOST_EARLIER = 16
+"""Earlier requests of one holder that are kept."""
 
 
 @dataclass(slots=True)
@@ -32,12 +34,17 @@ class Lease:
     """The holder was told that it may publish."""
     doubtful: bool = False
     """One who held it before was told so as well, and never confirmed that it did."""
+    earlier: tuple[str, ...] = ()
+    """What the holder asked with before it made `request`: such a message was long on its way, or comes from a process that is
+    gone."""
 
     def claim(self, holder: str, request: str, now: float) -> bool:
         """Somebody asks for the file, or for how it stands: whether it has the lease, which is then renewed."""
         if (holder, request) != (self.holder, self.request):
-            if holder != self.holder and now < self.expires:
+            if now < self.expires and (holder != self.holder or request in self.earlier):
                 return False
+            before = (*self.earlier, self.request) if holder == self.holder else ()
+            self.earlier = tuple(one for one in before if one and one != request)[-MOST_EARLIER:]
             self.holder, self.request = holder, request
             self.fence += 1
             self.doubtful |= self.committed
@@ -52,6 +59,13 @@ class Lease:
         self.committed = True
         self.expires = now + TTL
         return True
+
+    def is_held_by(self, holder: str, request: str) -> bool:
+        return (holder, request) == (self.holder, self.request)
+
+    def is_outdated(self, holder: str, request: str, now: float) -> bool:
+        """Whether *holder* has made a newer request meanwhile, and has the lease for that."""
+        return holder == self.holder and request in self.earlier and now < self.expires
 
     @property
     def durable(self) -> tuple[int, int, int]:
@@ -81,12 +95,13 @@ class Leases:
         lease.expires = now + TTL
         self._leases[name] = lease
 
-    def restored(self, name: str, holder: str, request: str, durable: tuple[int, int, int]) -> Lease:
+    def restored(self, name: str, holder: str, request: str, durable: tuple[int, int, int],
+                 earlier: tuple[str, ...] = ()) -> Lease:
         """The lease as it stands, or as the journal has it."""
         lease = self._leases.get(name)
         if lease is None:
             fence, committed, doubtful = durable
-            lease = Lease(holder, request, self._grace_until, fence, bool(committed), bool(doubtful))
+            lease = Lease(holder, request, self._grace_until, fence, bool(committed), bool(doubtful), earlier)
             self._leases[name] = lease
         return lease
 

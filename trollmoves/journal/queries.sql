@@ -213,6 +213,10 @@ ON CONFLICT (file, transfer) DO UPDATE SET peer = excluded.peer, request = exclu
 UPDATE transfers SET client = ?, request = ?, spare = ?, peer = ?, fence = ?, committed = ?, doubtful = ?
 WHERE file = ? AND transfer = ?;
 
+-- name: note_earlier
+-- What the client of a move asked for it with before (see schema/0008.sql).
+UPDATE transfers SET earlier = ? WHERE file = ? AND transfer = ?;
+
 -- name: transfers_asked
 -- For each [position, request] of a list: all moves of that file for the members of one group.
 SELECT json_extract(asked.value, '$[1]') AS asked, transfers.* FROM json_each(?) AS asked
@@ -255,10 +259,11 @@ SELECT 1 FROM transfers WHERE time > ? AND state IN ('moved', 'acknowledged') LI
 SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'acknowledged');
 
 -- name: delivered_by_requests
--- Files that were delivered for the requests in a list of [position, request].
+-- Files that were delivered for the requests in a list of [position, request], or for later ones of the same client.
 SELECT transfers.file AS file, transfers.transfer AS transfer FROM json_each(?) AS asked
 JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
-JOIN transfers ON transfers.file = announcements.file AND transfers.request = json_extract(asked.value, '$[1]')
+JOIN transfers ON transfers.file = announcements.file AND (transfers.request = json_extract(asked.value, '$[1]')
+    OR instr(' ' || transfers.earlier || ' ', ' ' || json_extract(asked.value, '$[1]') || ' '))
 WHERE transfers.request <> '' AND transfers.state = 'moved';
 
 -- name: delivered_for
@@ -285,9 +290,12 @@ SELECT DISTINCT client, consumer_group FROM transfers
 WHERE chain = ? AND time > ? AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged');
 
 -- name: acknowledge_transfers
-UPDATE transfers SET state = 'acknowledged', time = ?
-WHERE file IN (SELECT value FROM json_each(?)) AND request IN (SELECT json_extract(value, '$[1]') FROM json_each(?))
-  AND state = 'moved';
+-- What `delivered_by_requests` found, by the same list.
+UPDATE transfers SET state = 'acknowledged', time = :now
+WHERE file IN (SELECT value FROM json_each(:files)) AND state = 'moved'
+  AND (request IN (SELECT json_extract(value, '$[1]') FROM json_each(:asked))
+       OR (earlier <> '' AND EXISTS (SELECT 1 FROM json_each(:asked) AS asked
+                                     WHERE instr(' ' || earlier || ' ', ' ' || json_extract(asked.value, '$[1]') || ' '))));
 
 -- name: add_removal
 INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);

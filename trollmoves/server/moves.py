@@ -31,7 +31,7 @@ from trollmoves.server.replies import Replies, shown, verdict
 from trollmoves.server.requests import Waiter
 from trollmoves.server.rights import NotAllowed, Unknown
 from trollmoves.server.shares import Shares
-from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing
+from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing, earlier_requests
 from trollmoves.server.small_moves import Order, SmallMoves
 from trollmoves.server.transfer import Moving, Place, Served, summary
 from trollmoves.workers import Work, Workers
@@ -249,14 +249,14 @@ class Moves:
             detail = shown(error)
             self.refusals.say(moving.push.peer, "%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact,
                               detail, error=None if isinstance(outcome, MoveError) else outcome)
-            more: list[Operation] = [("bound_failures", [(moving.file, moving.file)])]
+            more: list[Operation] = [("bound_failures", [(moving.file, moving.file)]), *_earlier_requests(moving)]
             if isinstance(error, OriginChanged | OriginReplaced):  # what took its place may be announced by now
                 more.append(covered_by_newer([moving.file]))
             self._record(moving, state, now, detail, detail, more, error)
             return
         detail = summary(outcome)
         receipt = orjson.dumps(outcome).decode()
-        more = [*moving.served.removing.schedule(moving.file, outcome), *self._lease_records(moving)]
+        more = [*moving.served.removing.schedule(moving.file, outcome), *self._lease_records(moving), *_earlier_requests(moving)]
         self._record(moving, State.MOVED, now, detail, receipt, more, outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
@@ -325,7 +325,7 @@ class Moves:
         named = moving.served.pushing.names_files
         others = []
         for waiter in waiters:
-            if waiter.consumer.client == lease.holder:
+            if lease.is_held_by(waiter.consumer.client, waiter.request):
                 self.sharing.deliver(waiter, receipts, named, self.sharing.said_of(lease))
             else:
                 others.append(waiter)
@@ -383,3 +383,7 @@ class Moves:
             self.say(waiter, {"request": waiter.request, "state": "moving", "done": moving.done, "total": moving.total})
         else:
             self._reply(waiter.asker, self._replies.pending(waiter.message, waiter.request, moving.done, moving.total))
+
+
+def _earlier_requests(moving: Moving) -> list[Operation]:
+    return earlier_requests(moving.lease, moving.file, moving.push.transfer)

@@ -204,8 +204,8 @@ class Serving:
 
     def _push_group(self, asker: Asker, message: Message) -> None:
         """Many requests for one destination in one message: each an announcement's position and the id of its request. What has
-        another position by now (our journal is new, or has forgotten that announcement) can be found for who asks by its name,
-        as a client does in its second attempt."""
+        another position by now (our journal is new, or has forgotten that announcement) is found for who asks by its name, as
+        clients do in their second attempt."""
         consumer, now, at_once = Consumer.of(asker, message), time.monotonic(), publishes_at_once(message)
         for offset, request in group(message):
             waiter = Waiter(asker, message, now, request, consumer, True, at_once)
@@ -230,6 +230,8 @@ class Serving:
         transfer = transfer_id(row, consumer, destination, request, message, self._journal.epoch)
         running = self._moves.get(transfer)
         if running is not None:
+            if running.lease is not None:
+                self._sharing.refuse_outdated(running.lease, waiter)
             self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
             if consumer.client == running.consumer.client and waiter.asker.address == running.push.peer:
                 self._moves.join(running, waiter)
@@ -242,6 +244,11 @@ class Serving:
         before = _receipts(known)
         if before and not request:  # letter by letter what an upstream client sent before
             return self._replies.delivered(message, "", before, served.pushing.names_files)
+        if known is not None and request in known["earlier"].split() and known["client"] == consumer.client:
+            if known["state"] == State.ACKNOWLEDGED:
+                self._sharing.cover(waiter, row["id"], row["chain"], by_itself=True)
+                return None
+            self._sharing.refuse_outdated(self._sharing.lease_of(transfer, known), waiter)
         if known is not None and before and (known["request"] == request or known["client"] != consumer.client):
             self._share(row, served, waiter, known, before)
             return None
@@ -411,7 +418,7 @@ class Serving:
         line = step_line(State.ACKNOWLEDGED, now, asker.address)
         data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request")}}
         reply = self._envelope.encode(message.subject, "ack", data)
-        records: list[Operation] = [("acknowledge_transfers", [(now, files, asked)]),
+        records: list[Operation] = [("acknowledge_transfers", [{"now": now, "files": files, "asked": asked}]),
                                     ("step_all", [(State.ACKNOWLEDGED, now, line, files)]), ("hurry_removals", [(now, files)])]
         self._journal.write(records, self._confirmed, asker, reply, [row["transfer"] for row in rows])
         return None

@@ -17,6 +17,7 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Asker
 from trollmoves.bus.leases import TTL, VALID, Lease, Leases
+from trollmoves.errors import Busy
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -82,7 +83,12 @@ class Sharing:
         durable = (known["fence"], known["committed"], known["doubtful"])
         if known["state"] not in DELIVERED:
             durable = (known["fence"], 0, known["doubtful"])  # nothing was delivered, so nobody was told to publish
-        return self._leases.restored(transfer, known["client"], known["request"], durable)
+        return self._leases.restored(transfer, known["client"], known["request"], durable, tuple(known["earlier"].split()))
+
+    def refuse_outdated(self, lease: Lease, waiter: Waiter) -> None:
+        """Raise `Busy` for a request whose client has made a newer one meanwhile: it would take the lease from that one."""
+        if lease.is_outdated(waiter.consumer.client, waiter.request, time.monotonic()):
+            raise Busy("a newer request of the same client is under way; ask with a new one", 5.0)
 
     def settle(self, transfer: str, lease: Lease, waiters: Sequence[Waiter],
                written: tuple[int, int, int]) -> tuple[int, int, int] | None:
@@ -90,7 +96,7 @@ class Sharing:
         what is to be written of the lease besides, None for nothing. *written* is what the journal has of it."""
         self._leases.renew(transfer, lease, time.monotonic())
         lease.committed |= bool(waiters) and all(
-            waiter.at_once and waiter.consumer.client == lease.holder for waiter in waiters)
+            waiter.at_once and lease.is_held_by(waiter.consumer.client, waiter.request) for waiter in waiters)
         return None if lease.durable == written else lease.durable
 
     def said_of(self, lease: Lease) -> dict[str, Any]:
@@ -158,7 +164,8 @@ class Sharing:
         peer = waiter.asker.address
         line = step_line("leased", time.time(), peer, detail=f"to be published by {consumer.client}")
         row = (consumer.client, waiter.request, consumer.spare, peer, *lease.durable, shared.file, shared.transfer)
-        self._journal.write([("lease", [row]), ("note", [{"line": line, "id": shared.file}])],
+        self._journal.write([("lease", [row]), *earlier_requests(lease, shared.file, shared.transfer),
+                             ("note", [{"line": line, "id": shared.file}])],
                             self._handed_over, shared, waiter, self.said_of(lease))
 
     def _handed_over(self, shared: Shared, waiter: Waiter, said: dict[str, Any]) -> None:
@@ -189,9 +196,10 @@ class Sharing:
             self.cover(waiter, shared.file, shared.chain)
         self._end(shared)
 
-    def cover(self, waiter: Waiter, file: int, chain: str) -> None:
-        """Another member of the group has published *file*: who waits is done with it, too."""
-        if not waiter.consumer.spare:  # spares are not waited for
+    def cover(self, waiter: Waiter, file: int, chain: str, *, by_itself: bool = False) -> None:
+        """Another member of the group has published *file*, or the same one under a newer request (*by_itself*): who waits is
+        done with it, too."""
+        if not waiter.consumer.spare and not by_itself:  # spares are not waited for
             now = time.time()
             self._journal.write([had_elsewhere(file, chain, waiter.consumer, waiter.asker.address, now),
                                  ("hurry_removals", [(now, orjson.dumps([file]))])])
@@ -248,6 +256,13 @@ class Sharing:
             records.append(("lease", [(lease.holder, request, mine["spare"], mine["peer"], *lease.durable, mine["file"],
                                        mine["transfer"])]))
         return {"request": request, "state": "granted", "valid": VALID, "fence": lease.fence, "maybe_published": lease.doubtful}
+
+
+def earlier_requests(lease: Lease | None, file: int, transfer: str) -> list[Operation]:
+    """What is to be written of requests that newer ones took the place of."""
+    if lease is None or not lease.earlier:
+        return []
+    return [("note_earlier", [(" ".join(lease.earlier), file, transfer)])]
 
 
 def had_elsewhere(file: int, chain: str, consumer: Consumer, address: str, now: float) -> Operation:
