@@ -18,6 +18,7 @@ from tests.faults.pair import Pair
 from tests.faults.test_killing import seeded
 from tests.integration.requesting import ENVELOPE
 from tests.support.eventually import eventually
+from trollmoves.client.hearing import group_sign
 from trollmoves.messages import EXTENSION, decode
 
 TAKES_OVER = 25.0
@@ -78,7 +79,8 @@ def test_the_spare_publishes_what_a_primary_only_said_it_has(tmp_path: Path) -> 
         pair.spare.start().wait_for("listens to")
 
         def beat() -> bool:
-            said = {"version": 1, "epoch": "e:peer", "head": 0, "since": 0, "started": 1.0, "heads": {}, "group": "recv"}
+            said = {"version": 1, "epoch": "e:peer", "head": 0, "since": 0, "started": 1.0, "heads": {},
+                    "group": group_sign("recv")}
             primary.send(ENVELOPE.encode("/heartbeat/move_it_recv", "beat", {"min_interval": 30, EXTENSION: said}))
             return "has a journal that is new to us" in pair.spare.output() and len(pair.spare.output().split("new to us")) > 2
         eventually(beat, 20, interval=0.1, message="the spare hears the primary")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.compatibility.network import ask
+from tests.faults.checker import rows
 from tests.faults.network import Network
 from tests.integration.requesting import ENVELOPE, Scene
 from tests.support.eventually import eventually, never
@@ -160,3 +161,32 @@ def test_an_ack_vouches_for_no_destination_that_cannot(tmp_path: Path, served: d
         never(lambda: not is_there(scene, "blind.bin"), 3.0, message="it goes although nobody could say that it arrived")
         assert (server.root / "blind.bin").exists()
         eventually(lambda: not is_there(scene, "blind.bin"), message="it is too old")
+
+
+def test_a_stranger_takes_nothing_from_a_group_whose_name_it_does_not_know(tmp_path: Path) -> None:
+    """Where strangers may have files anywhere: it says that it is the client, of the group that it would be of by default, asks
+    first, publishes nothing and confirms."""
+    options = {"delete": "true", "remove_delay": "0.5", "allowed_destinations": "any"}
+    with Network(tmp_path, server_options=options, client_options={"group": "recv of a secret name"}) as network:
+        scene = Scene(network)
+        try:
+            network.client.start()
+            network.write("before.bin", b"before")
+            eventually(lambda: not is_there(scene, "before.bin"), message="the client confirms what it publishes")
+            name = rows(network.server_journal(), "SELECT client FROM transfers")[0][0]
+            network.client.stop()
+            announcement, request = scene.announced("a.bin"), new_request()
+            destination = rows(network.server_journal(), "SELECT destination FROM transfers")[0][0]
+            reply = scene.outcome(announcement, request, client=name, group="recv", destination=destination)
+            assert reply.type == "file"
+            scene.confirm(announcement, request)
+            never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes for a stranger's word")
+            network.client.start()
+            eventually(lambda: ("published",) in rows(network.client_journal, "SELECT state FROM files WHERE identity = 'a.bin'"),
+                       message="the group publishes")
+            eventually(lambda: not is_there(scene, "a.bin"), message="it goes when the group has confirmed")
+            recorder = network.recorder
+            assert not [text for text in recorder.texts if "secret name" in text], "the name of a group is told to providers only"
+            assert recorder.beats()
+        finally:
+            scene.close()

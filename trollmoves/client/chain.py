@@ -18,7 +18,7 @@ from trollmoves.bus import Loop, Publisher
 from trollmoves.bus.replaying import ReplayPort
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.asking import Asking
-from trollmoves.client.hearing import Hearing
+from trollmoves.client.hearing import Hearing, group_sign
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import ConfigurationError
@@ -114,4 +114,5 @@ def _new_stream(settings: ClientSettings, journal: Journal, loop: Loop, envelope
     if settings.nameservers is not False:
         publisher.advertise(name, settings.nameserver_hosts)
     logger.info("[%s] publishes on port %d", settings.name, publisher.port)
-    return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, replay_address, {"group": settings.group}, unsent)
+    more = {"group": group_sign(settings.group)}
+    return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, replay_address, more, unsent)

@@ -233,7 +233,8 @@ class ClientSettings(ChainSettings):
     heartbeat_alarm_scale: Annotated[float, BeforeValidator(values.factor)] = option(
         0.0, "connect again after this many intervals without a message; 0 is never")
     processing_delay: OptionalSeconds = option(None, "seconds to leave to the primary; makes this client a hot spare")
-    group: str = option("", "name that a primary and its hot spares share; that of the section if left out")
+    group: str = option("", "name that a primary and its hot spares share, told to providers only: a secret one where "
+                       "strangers may be served; that of the section if left out")
     lease_servers: Annotated[tuple[str, ...], BeforeValidator(places.request_addresses)] = option(
         (), "request addresses (`host:port`) of servers that announce the same files, in the order in which every member of the "
             "group asks them: the first that answers decides who publishes")

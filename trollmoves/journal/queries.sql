@@ -268,7 +268,7 @@ WHERE transfers.request <> '' AND transfers.state = 'moved';
 
 -- name: delivered_for
 -- Whether a consumer, or a spare in its place, has got a file.
-SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR (spare AND consumer_group = ?)) AND state IN ('moved', 'acknowledged');
+SELECT 1 FROM transfers WHERE file = ? AND (client = ? OR spare) AND consumer_group = ? AND state IN ('moved', 'acknowledged');
 
 -- name: confirmations
 -- Who has a file for good: of our clients those that confirmed it, of upstream's those that it was delivered to. Where the

@@ -251,8 +251,9 @@ class Removing:
 
 
 def _stands_for(row: Any, consumer: Any) -> bool:
-    """Whether a confirmation counts for *consumer*: its own, or its spare's."""
-    return bool(row["client"] == consumer["client"] or (row["spare"] and row["consumer_group"] == consumer["consumer_group"]))
+    """Whether a confirmation counts for *consumer*: its own, or its spare's. Anybody may give himself its name; the name of its
+    group may be known to its members alone."""
+    return bool(row["consumer_group"] == consumer["consumer_group"] and (row["client"] == consumer["client"] or row["spare"]))
 
 
 def _is_named(row: Any, name: str) -> bool:
