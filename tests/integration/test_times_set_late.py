@@ -12,8 +12,12 @@ import pytest
 
 from tests.faults.checker import rows
 from tests.faults.network import Network
+from tests.integration.moving import MovingIt, arrives, gone
 from tests.integration.test_dead_letters import command
+from tests.integration.test_move_it import LOGIN
 from tests.support.eventually import eventually, never
+from tests.support.ftp_server import ScriptedFtpServer
+from tests.support.ports import free_port
 
 PAST = 1_600_000_000.0
 SECONDS = 20.0
@@ -98,3 +102,38 @@ def test_newer_content_covers_what_was_given_up(tmp_path: Path, capsys: pytest.C
         status, text = command(capsys, "retry", "late00.bin", *journal)
         assert (status, "has failed" in text) == (1, True)
         eventually(lambda: not rows(network.server_journal(), "SELECT 1 FROM alarms WHERE cleared IS NULL"))
+
+
+@pytest.mark.parametrize("polls", [False, True])
+def test_move_it_moves_what_took_the_place_of_a_file_as_soon_as_that_cannot_be_moved(tmp_path: Path, polls: bool) -> None:
+    """The destination could not be used at first; then the time of the file was set."""
+    port = free_port()
+    arguments = ["--watchdog"] if polls else []
+    with MovingIt(tmp_path, f"destinations = ftp://{LOGIN}@127.0.0.1:{port}/\ndelete = true", *arguments) as moving:
+        moving.start()
+        paths = [moving.write(f"late{number}.dat") for number in range(3)]
+        eventually(lambda: [state for *_, state in moving.states()] == ["failed"] * 3, message="they cannot be moved")
+        for path in paths:
+            os.utime(path, (PAST, PAST))
+        with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
+            for path in paths:
+                arrives(server.root / path.name, path.name.encode() * 100, SECONDS + 40)
+                gone(path)
+            eventually(lambda: sorted(state for *_, state in moving.states()) == ["covered"] * 3 + ["published"] * 3)
+            eventually(lambda: moving.removals() == 0)
+        assert sorted(str(data["uid"]) for data in moving.published()) == [path.name for path in paths]
+        assert rows(moving.journal, "SELECT text FROM alarms WHERE cleared IS NULL") == []
+
+
+def test_move_it_counts_what_was_given_up_no_more_when_newer_content_came(tmp_path: Path) -> None:
+    port = free_port()
+    with MovingIt(tmp_path, f"destinations = ftp://{LOGIN}@127.0.0.1:{port}/") as moving:
+        moving.start()
+        path = moving.write("a.dat", b"before")
+        eventually(lambda: [state for *_, state in moving.states()] == ["failed"])
+        path.unlink()
+        with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
+            eventually(lambda: [state for *_, state in moving.states()] == ["given_up"], message="it is gone")
+            moving.write("a.dat", b"after")
+            arrives(server.root / "a.dat", b"after")
+            eventually(lambda: [state for *_, state in moving.states()] == ["covered", "published"])

@@ -40,7 +40,7 @@ class Chain:
         half would publish concerns nobody."""
         self.settings = settings
         front, store = settings.front, Store(settings.front)
-        who = {"client": client, "group": f"{client}/{journal.secret}", "priority": 0}  # nobody else takes its leases
+        who = {"client": client, "group": f"{client}/{journal.private_name}", "priority": 0}  # nobody else takes its leases
         ledger = Ledger(settings.name, journal)
         pushing = Pushing(settings, (store.root,))
         self._journal = journal

@@ -36,7 +36,7 @@ class Chain:
         pattern = Pattern(settings.origin)
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
         self.removing = Removing(settings, roots, journal, loop, workers)
-        moving.configure(settings, roots, self.removing.settled)
+        moving.configure(settings, roots, self.removing.settled, self._look_again)
         self._origin = Origin(settings.name, journal.alarms)
         intake = Intake(settings, pattern, journal, envelope, moving, self._origin)
         self._unpacking = Unpacking(settings, pattern.directory, intake, journal, loop, workers)
@@ -51,6 +51,10 @@ class Chain:
         self._feeding.start()
         self._feeding.scan()
         self.removing.start()
+
+    def _look_again(self, file: int, path: str) -> bool:
+        """The row *file* of the journal is about another file than *path* means by now. Whether that one will be moved."""
+        return self._journal.find_one("packed_of", (file,)) is None and self._feeding.look_at(path)
 
     def stop_feeding(self) -> None:
         """Take in no more files and begin no more moves."""

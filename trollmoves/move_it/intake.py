@@ -24,6 +24,7 @@ from trollmoves.messages import Envelope, content_key
 from trollmoves.move_it.moving import Moving
 from trollmoves.move_it.removing import WHEN_ALL_HAVE_IT
 from trollmoves.patterns import Pattern
+from trollmoves.server.announcing import covered_by_newer
 from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 
@@ -57,7 +58,8 @@ class Intake:
         newest = {arrival.path: arrival for arrival in arrivals}  # a watcher may say the same twice at once
         fresh = [arrival for arrival in newest.values()
                  if self._is_new(arrival, known) and self.can_announce(arrival.path, say=True)]
-        records = [record for arrival in fresh for record in self._records(arrival, arrival.path)]
+        records = [record for arrival in fresh
+                   for record in self._records(arrival, arrival.path, replaces=os.fsencode(arrival.path) in known)]
         self._write(fresh, records, then)
 
     def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
@@ -113,9 +115,10 @@ class Intake:
         path = os.fsencode(arrival.path)
         return self._unwritten.get(path) != arrival and known.get(path) != (arrival.size, arrival.mtime_ns, arrival.inode)
 
-    def _records(self, arrival: Arrival, named: str, packed: tuple[Any, ...] | None = None) -> list[Operation]:
+    def _records(self, arrival: Arrival, named: str, packed: tuple[Any, ...] | None = None, *,
+                 replaces: bool = False) -> list[Operation]:
         """What to write of *arrival*, with the metadata in the path *named*: a row for each destination, and what is to be
-        removed when all of them have it."""
+        removed when all of them have it. Where it *replaces* other content, that need not be moved any more."""
         name, path = os.path.basename(arrival.path), os.fsencode(arrival.path)
         fields = {**self._settings.info.plain(), **(self._pattern.parse(named) or {}), "uri": named, "uid": name}
         try:
@@ -134,6 +137,8 @@ class Intake:
             records.append(("add_packed", [(row[0], *packed) for row in rows]))
         if self._settings.delete or packed is not None:
             records.append(("add_removal", [(rows[0][0], self._settings.name, WHEN_ALL_HAVE_IT)]))
+        if replaces:
+            records.append(covered_by_newer([rows[0][0]]))
         return records
 
     def _write(self, fresh: Sequence[Arrival], records: Sequence[Operation], then: Then) -> None:

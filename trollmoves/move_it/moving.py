@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -95,9 +96,12 @@ class Moving(Deliveries):
         self._envelope = envelope
         self._publisher = results
 
-    def configure(self, settings: MoveSettings, roots: tuple[str, ...], settled: Callable[[Any], Any]) -> None:
+    def configure(self, settings: MoveSettings, roots: tuple[str, ...], settled: Callable[[Any], Any],
+                  look_again: Callable[[int, str], bool]) -> None:
         """Follow *settings* from now on; what is under way goes on as it was begun. *roots* are the directories above all files
-        that may come. *settled* is told of each row to which something happened."""
+        that may come. *settled* is told of each row to which something happened, *look_again* of one that is about other content
+        than its path means: whether that will be moved."""
+        self._look_again = look_again
         self._settings = settings
         self._roots = roots
         self._settled = settled
@@ -152,7 +156,8 @@ class Moving(Deliveries):
             return super().verdict(flight, error)
         if self._has_newer(flight.row):
             return State.COVERED, None  # the new content goes in its place
-        # The watcher may still tell of new content; without any (a link leads to the file now) nothing else is delivered.
+        # The watcher tells of new content; without any (a link leads to the file now) nothing else is delivered.
+        self._look_again(flight.id, os.fsdecode(flight.row["path"]))
         return super().verdict(flight, TemporaryError(str(error)))
 
     def _has_newer(self, row: Any) -> bool:

@@ -13,7 +13,6 @@ A section that listens is another kind of chain: listening.py.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -76,16 +75,8 @@ class Chain:
             self._look_again(row["id"], os.fsdecode(row["path"]))
 
     def _look_again(self, file: int, path: str) -> bool:
-        """The row *file* of the journal is about another file than *path* means by now. Whether that one will be announced: its
-        time may have been set after it was closed, of which no event tells."""
-        try:
-            status = os.lstat(path)
-        except OSError:
-            return False
-        if not stat.S_ISREG(status.st_mode) or not status.st_size or self._journal.find_one("packed_of", (file,)) is not None:
-            return False
-        self._feeding.look_at(path)
-        return True
+        """The row *file* of the journal is about another file than *path* means by now. Whether that one will be announced."""
+        return self._journal.find_one("packed_of", (file,)) is None and self._feeding.look_at(path, least=1)
 
     def announce_anew(self, rows: list[Any]) -> int:
         """An operator wants those of these files (rows of `files`) that are still there to be announced like new ones."""

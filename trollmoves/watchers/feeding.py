@@ -4,6 +4,8 @@ anew when it cannot see files."""
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -67,9 +69,16 @@ class Feeding:
         if self._backlog:
             self._watcher.scan()
 
-    def look_at(self, path: str) -> None:
-        """Another file than was taken in has the name *path*, of which no event may have told: take it in, at once where this is
-        the first time in a while."""
+    def look_at(self, path: str, *, least: int = 0) -> bool:
+        """Another file than was taken in has the name *path*, of which no event may have told: its time may have been set after
+        it was closed. Take it in, at once where this is the first time in a while. False when there is none of at least so many
+        bytes."""
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return False
+        if not stat.S_ISREG(status.st_mode) or status.st_size < least:
+            return False
         now = time.monotonic()
         while self._looked and next(iter(self._looked.values())) < now - LOOK_EVERY:
             del self._looked[next(iter(self._looked))]
@@ -81,6 +90,7 @@ class Feeding:
             del self._looked[path]
             self._looked[path] = last + LOOK_EVERY
             self._loop.after(last + LOOK_EVERY - now, lambda: self._watcher.look_at(path))
+        return True
 
     def stop(self) -> None:
         """Take in nothing more; may be called twice."""
