@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.faults.network import Network
 from tests.integration.requesting import ENVELOPE, Scene
 from tests.support.eventually import eventually, never
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
+from tests.support.programs import CHECKOUT
 from trollmoves.bus.requesting import new_request
 from trollmoves.messages import EXTENSION, Message, decode
 
@@ -190,3 +193,74 @@ def test_a_stranger_takes_nothing_from_a_group_whose_name_it_does_not_know(tmp_p
             assert recorder.beats()
         finally:
             scene.close()
+
+
+def lose(journal: Path) -> None:
+    """Remove a journal and what belongs to it."""
+    for path in list(journal.parent.glob(f"{journal.name}*")):
+        path.unlink()
+
+
+def origins(network: Network) -> set[str]:
+    return {path.name for path in network.origins[0].iterdir()}
+
+
+def test_what_a_lost_journal_knew_as_delivered_stays_until_an_operator_says_whose_acks_count(tmp_path: Path) -> None:
+    """The new journal does not know to whom it was delivered, and takes nobody's word for it; new files are removed as ever."""
+    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "60"}, killed=True) as network:
+        network.begin(3)
+        before = origins(network)
+        network.stop()
+        lose(network.server_journal())
+        network.server_options |= {"remove_delay": "0.2"}
+        network.write_server_config()
+        network.start()
+        network.servers[0].wait_for("did not deliver to it: the file is kept .to let it be removed, set trusted_acks = 127.0.0.1")
+        network.write_many(3, "after")
+        network.settle()
+        eventually(lambda: origins(network) == before, message="what came later goes")
+        never(lambda: origins(network) != before, 3.0, message="what was delivered before goes")
+        network.server_options |= {"trusted_acks": "127.0.0.1"}
+        mark = network.servers[0].mark()
+        network.write_server_config()
+        network.servers[0].wait_for("reload|watches", since=mark)
+        assert retry_since(network.server_journal()) == 0
+        eventually(lambda: not origins(network), message="they go when the client's word counts and they are announced again")
+
+
+def retry_since(journal: Path) -> int:
+    return subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", "retry", "--since", "1h", "--journal", str(journal)],
+                          cwd=CHECKOUT, timeout=60, stdout=subprocess.DEVNULL).returncode
+
+
+def test_who_was_known_to_a_lost_journal_is_not_waited_for_unless_named(tmp_path: Path) -> None:
+    for delete, waits in (("true", False), ("recv@one recv@two", True)):
+        root = tmp_path / str(waits)
+        root.mkdir()
+        with serving(root, delete) as scene:
+            first = scene.announced("a.bin")
+            for name in ("recv@one/a", "recv@two/b"):
+                delivered(scene, first, name)
+            eventually(lambda: not origins(scene.network), message="both have it")
+            server = scene.network.servers[0]
+            assert server.stop() == 0
+            lose(scene.network.server_journal())
+            server.start()
+            delivered(scene, scene.announced("b.bin"), "recv@one/a")
+            if waits:
+                never(lambda: not origins(scene.network), 3.0, message="it goes before the other one that is named has it")
+            else:
+                eventually(lambda: not origins(scene.network), message="nobody else is known")
+
+
+def test_a_client_that_lost_its_journal_publishes_what_it_had_again_although_the_origins_are_gone(tmp_path: Path) -> None:
+    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "0.2"}, killed=True) as network:
+        network.start()
+        network.write_many(3)
+        network.settle(deletes=True)
+        before = {path: path.stat().st_ino for path in network.destination.iterdir()}
+        network.stop()
+        lose(network.client_journal)
+        network.start()
+        eventually(lambda: network.states(network.client_journal) == {"published": 3}, 30, message="all are published again")
+        assert {path: path.stat().st_ino for path in network.destination.iterdir()} == before
