@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,17 @@ class TestFileMover(DirectoryContract, MoverContract):
         with pytest.raises(DestinationInvalid):
             deliver(place, make(tmp_path / "origin.dat", b"new"), how=how)
         assert place.read("origin.dat") == b"old"
+
+    @pytest.mark.parametrize("overwrite", ["identical", "replace", "never"])
+    @pytest.mark.parametrize("make_special", [os.mkfifo, lambda path: socket.socket(socket.AF_UNIX).bind(str(path))])
+    def test_what_is_no_file_is_not_replaced(self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: str,
+                                             make_special: Callable[[str], None]) -> None:
+        monkeypatch.chdir(tmp_path / "place")  # the path of a socket is short
+        make_special("origin.dat")
+        before = os.lstat("origin.dat")
+        with pytest.raises(DestinationInvalid, match="is a device, a pipe or a socket"):
+            deliver(place, make(tmp_path / "origin.dat", b"new"), how=HOW._replace(overwrite=overwrite))
+        assert os.path.samestat(os.lstat("origin.dat"), before) and os.listdir() == ["origin.dat"]
 
     @pytest.mark.parametrize("prefix", [None, "."])
     def test_what_another_mover_writes_under_the_same_temporary_name_is_not_shown(self, place: Place, tmp_path: Path,

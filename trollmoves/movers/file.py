@@ -124,7 +124,10 @@ class FileSession(Session):
             return None
         except OSError as error:
             raise translated(error, path) from error
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size
+        _refuse_special(path)
+        return None
 
     def is_directory(self, path: str) -> bool:
         return os.path.isdir(path)
@@ -143,6 +146,7 @@ class FileSession(Session):
         try:
             if self._is_of_others(source):
                 raise Busy(f"{target}: somebody else writes a file of this name there as well, also by way of {source}")
+            _refuse_special(target)
             os.rename(source, target)
             self._written.pop(source, None)
             if self._link:
@@ -284,8 +288,18 @@ def _create(path: str) -> int:
     try:
         return os.open(path, CREATE, 0o600)
     except FileExistsError:
+        _refuse_special(path)
         os.unlink(path)
         return os.open(path, CREATE, 0o600)
+
+
+def _refuse_special(path: str) -> None:
+    """Raise `DestinationInvalid` when a device, a pipe or a socket is at *path*: a rename would remove it, /dev/null as well."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            raise DestinationInvalid(f"{path} is a device, a pipe or a socket, which a file does not take the place of; name "
+                                     "another destination")
 
 
 def _linked(origin: Origin, path: str) -> bool:
