@@ -24,8 +24,10 @@ from trollmoves.config.reading import (
 from trollmoves.config.text import read_text
 from trollmoves.config.yaml import load
 from trollmoves.dispatcher.reading import read_dispatcher_config
+from trollmoves.errors import ConfigurationError
 from trollmoves.fetcher.reading import read_fetcher_config, read_s3downloader_config
 
+YAML = (".yaml", ".yml")
 READERS: dict[str, Callable[[Path], Configuration[Any]]] = {
     "server": read_server_config, "client": read_client_config, "mirror": read_mirror_config,
     "dispatcher": read_dispatcher_config, "move": read_move_config, "fetch": read_fetcher_config, "s3": read_s3downloader_config}
@@ -65,10 +67,24 @@ def _check(path: Path, kind: str | None) -> int:
     return say_checked(path, configuration.warnings, configuration.chains, kind=kind)
 
 
+def likely_program(path: Path, read: Callable[[Path], Any]) -> str:
+    """The program that *path* is surely for, which is not the one that reads its files with *read*; else nothing."""
+    try:
+        kind = guess(path)
+        yaml = path.suffix in YAML or _looks_like_yaml(path)
+        options = set() if yaml else {option for section in ini.load(path).sections.values() for option in section}
+    except ConfigurationError:
+        return ""
+    own = next((name for name, reader in READERS.items() if reader is read), "")
+    vague = {"server": not options & {"origin", "listen"} or bool(options & {"destination", "providers", "client_topic"}),
+             "dispatcher": own in ("fetch", "s3")}
+    return "" if kind == own or vague.get(kind, False) else kind
+
+
 def guess(path: Path) -> str:
     """Which program a file is for: dispatchers, fetchers and s3downloaders have YAML; clients have providers, mirrors also a
     request port, cleaners templates, move_it destinations. Raises `ConfigurationError` when it cannot be read."""
-    if path.suffix in (".yaml", ".yml") or _looks_like_yaml(path):
+    if path.suffix in YAML or _looks_like_yaml(path):
         names = load(path)[0]
         return "fetch" if "subscriber_config" in names else "s3" if "subscribe-topic" in names else "dispatcher"
     options = {option for section in ini.load(path).sections.values() for option in section}

@@ -179,7 +179,10 @@ def read_or_explain(read: Callable[[Path], C], path: Path, *, check: bool) -> C:
     *check*, when anything is wrong). Its warnings are all that was warned of."""
     if not check:
         hold_reload()
-    configuration = read(path)
+    try:
+        configuration = read(path)
+    except ConfigurationError as error:
+        raise ConfigurationError([*error.problems, *_mistaken(read, path)]) from error
     chains = configuration.chains.values() if check else ()
     unmovable = [reason for settings in chains for reason in missing_movers(settings)]
     doubts = [f"{path}: {doubt}" for doubt in (*(reason for reason in unmovable if not reason.fatal),
@@ -194,7 +197,7 @@ def read_or_explain(read: Callable[[Path], C], path: Path, *, check: bool) -> C:
         print(f"error: {path}: {reason}", file=sys.stderr)
     wrong = len(configuration.problems) + len(fatal)
     if wrong and (check or not configuration.chains):
-        raise ConfigurationError(f"{path}: {wrong} problem(s), see above")
+        raise ConfigurationError([f"{path}: {wrong} problem(s), see above", *_mistaken(read, path)])
     return configuration
 
 
@@ -206,6 +209,13 @@ def say_checked(path: Path, warnings: Sequence[str], found: Sized | None = None,
              f"{len(warnings)} warning(s), see above" if warnings else "all well")
     print(f"{path}: {', '.join(filter(None, words))}")
     return 0
+
+
+def _mistaken(read: Callable[[Path], C], path: Path) -> list[str]:
+    """That a file, which has mistakes, looks like one for another program, if it does."""
+    from trollmoves.cli.check import likely_program  # which needs us, and the readers of all programs
+    kind = likely_program(path, read)
+    return [f"{path}: looks like a file for another program: trollmoves {kind} {path}"] if kind else []
 
 
 def say(text: str) -> None:

@@ -47,7 +47,8 @@ def journals(options: argparse.Namespace) -> list[Path]:
     if options.config is not None:
         candidates = [default_journal(program, options.config) for program in PROGRAMS]
         found = [path for path in candidates if path.is_file()]
-        where = f"for {options.config}: looked for {' and '.join(map(str, candidates))}"
+        missing = "" if options.config.exists() else f" (there is no file {options.config} either)"
+        where = f"for {options.config}{missing}: looked for {candidates[0]} and the like of {', '.join(PROGRAMS[1:])}"
     else:
         directory = state_directory()
         found = sorted(directory.glob("*.journal")) if directory.is_dir() else []

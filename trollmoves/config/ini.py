@@ -80,9 +80,11 @@ class _Parser(configparser.ConfigParser):
 
     def take_in(self) -> Iterator[tuple[int, str]]:
         """Read all lines; yields number and complaint of each that means nothing, not its text: it may be secret."""
+        outside = [index + 1 for index in self._before_first_header() if self._lines[index].strip()[:1] not in ("", "#", ";")]
+        if outside:
+            more = f", as do {len(outside) - 1} lines more" if len(outside) > 1 else ""
+            yield outside[0], f"stands before the first section{more}; begin one with a line like [name]"
         for index in self._before_first_header():  # configparser would give up at the first of them
-            if self._lines[index].strip() and self._lines[index].strip()[0] not in "#;":
-                yield index + 1, "stands before the first section; begin one with a line like [name]"
             self._lines[index] = "\n"
         try:
             self.read_file(self._counted())

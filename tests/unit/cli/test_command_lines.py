@@ -87,6 +87,19 @@ def test_configurations_that_are_none(program: str, content: str | None, complai
         assert (answer.status, answer.out, answer.err) == (1, "", f"{program}: {complaint}\n")
 
 
+@pytest.mark.parametrize("program, content, name, other", [
+    ("move_it_client.py", SERVER, "x.ini", "server"), ("dispatcher.py", SERVER, "x.ini", "server"),
+    ("move_it_server.py", "[one]\nproviders = h:1\ndestination = /d/\n", "x.ini", "client"),
+    ("move_it_server.py", "target:\n  host: h\n  directory: /d\n", "x.yaml", "dispatcher"),
+    ("move_it_server.py", "[one]\ndestination = /d/\n", "x.ini", ""),
+    ("move_it_server.py", "[one]\nrequest_port = no\n", "x.ini", "")])
+def test_a_file_for_another_program_is_told(program: str, content: str, name: str, other: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    answer = ask(program, name, state=tmp_path)
+    hint = f"{name}: looks like a file for another program: trollmoves {other} {name}"
+    assert answer.status == 1 and (answer.last_line == hint if other else "looks like" not in answer.err)
+
+
 FIVE_MISTAKES = """\
 [one]
 orign = /data/{a}.nc
@@ -190,7 +203,11 @@ def test_questions_without_a_journal(command: list[str], tmp_path: Path) -> None
     assert (answer.status, answer.err) == (1, f"{name}: cannot read the journal x.journal: file is not a database\n")
     answer = ask("trollmoves", *command, "--config", "y.ini", state=tmp_path)
     assert answer.status == 1
-    assert answer.err.startswith(f"{name}: there is no journal for y.ini: looked for {tmp_path}/trollmoves/server-y-")
+    looked_for = f"looked for {tmp_path}/trollmoves/server-y-"
+    assert answer.err.startswith(f"{name}: there is no journal for y.ini (there is no file y.ini either): {looked_for}")
+    (tmp_path / "y.ini").touch()
+    answer = ask("trollmoves", *command, "--config", "y.ini", state=tmp_path)
+    assert answer.status == 1 and answer.err.startswith(f"{name}: there is no journal for y.ini: {looked_for}")
 
 
 def test_a_journal_that_is_missing_hides_no_other(tmp_path: Path) -> None:

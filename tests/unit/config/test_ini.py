@@ -50,7 +50,8 @@ def test_lines_that_mean_nothing_are_all_reported_and_never_shown(write: Write) 
     (b"", "has no sections"),
     (b"# only a comment\n", "has no sections"),
     (b"[DEFAULT]\nx = 1\n", "has no sections"),
-    (b"x = 1\n", ":1: stands before the first section"),
+    (b"x = 1\n", ":1: stands before the first section; begin"),
+    (b"\nx:\n# fine\n  y: 1\n  z: 2\n", ":2: stands before the first section, as do 2 lines more; begin"),
     (b"[a]\nx = 1\ny = \xff\n", ":3: byte 0xff is not UTF-8 text"),
 ])
 def test_files_that_are_no_configuration(tmp_path: Path, data: bytes, expected: str) -> None:
