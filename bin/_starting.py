@@ -22,4 +22,6 @@ def start(module: str) -> None:
             os.execv(python, [str(python), *sys.argv])  # noqa: S606 - the very same program, no shell
         name = Path(sys.argv[0]).name
         sys.exit(f"{name}: {error}. Run bin/demo once, which makes .venv with all that is needed, or: pip install {ROOT}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(program.main())

@@ -101,6 +101,7 @@ def test_what_an_operator_dismisses_is_no_alarm_any_more(tmp_path: Path, capsys:
         assert "2 file(s) dismissed" in command(capsys, "dismiss", "--all", *journal)[1]
         eventually(lambda: command(capsys, "status", *journal)[0] == 0, message="the alarm is over")
         assert "0 file(s) given up" in command(capsys, "failed", *journal)[1]
+        assert "0 file(s) given up: nothing about a b (`trollmoves trace`" in command(capsys, "failed", "a b", *journal)[1]
         network.client.restart()
         network.client.wait_for("listens to", since=network.client.mark() - 1)
         assert command(capsys, "status", *journal)[0] == 0

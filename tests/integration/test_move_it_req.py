@@ -240,6 +240,7 @@ def test_again_and_again(tmp_path: Path) -> None:
     (["--ping", "--spam", "0"], "argument --spam: '0' is not a number of seconds, more than 0 and at most 86400"),
     (["cancel", "host:9094"], "argument --cancel: 'host:9094' is not the id of a request; write it first, then the address: "
      "r:... host:port (`trollmoves status` shows the ids of long moves)"),
+    (["info", "host:9094"], "argument --info: 'host:9094' is an address; write the topic first (/ for all), then the address"),
     (["replay", "--since", "soon"],
      "argument --since: 'soon' is not a time from 0 seconds to 3650 days; write seconds, or a unit as in 30m, 12h, 7d"),
 ])

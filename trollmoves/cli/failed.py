@@ -41,6 +41,8 @@ def _run(options: argparse.Namespace, places: list[Path]) -> int:
         print(_as_text(letter))
     more = f"; {len(found) - SHOWN} more are not shown, --json shows all" if len(found) > SHOWN else ""
     given_up = sum(letter["state"] == "given_up" for letter in found)
+    if options.uid and not found:
+        more = f": nothing about {', '.join(options.uid)} (`trollmoves trace` shows what happened to a file)"
     waiting = f", {len(found) - given_up} tried again" if options.waiting else ""
     print(f"{given_up} file(s) given up{waiting}{more}")
     return 0

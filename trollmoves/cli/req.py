@@ -34,7 +34,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         epilog="The question may also be written as the first word, without dashes: move_it_req.py ping host:9094")
     question = parser.add_mutually_exclusive_group(required=True)
     question.add_argument("--ping", action="store_true", help="is it there?")
-    question.add_argument("--info", metavar="TOPIC", help="what did it announce under this topic?")
+    question.add_argument("--info", metavar="TOPIC", type=_topic, help="what did it announce under this topic?")
     question.add_argument("--replay", action="store_true", help="what would it tell a client that has missed everything?")
     question.add_argument("--status", metavar="REQUEST", type=_request, help="how does the request with this id (r:...) stand?")
     question.add_argument("--cancel", metavar="REQUEST", type=_request,
@@ -51,6 +51,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("server", nargs="?", type=_server, default=DEFAULT_SERVER,
                         help=f"host:port of its requests (default: {DEFAULT_SERVER})")
     return parser.parse_args(words)
+
+
+def _topic(text: str) -> str:
+    try:
+        _server(text)
+    except argparse.ArgumentTypeError:
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is an address; write the topic first (/ for all), then the address")
 
 
 def _request(text: str) -> str:

@@ -42,8 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"trollmoves: there is no command {words[0]!r}{_near(words[0])}\n\n{usage()}", file=sys.stderr)
         return 2
-    program = importlib.import_module(COMMANDS[words[0]][0])
-    return int(program.main(words[1:]))
+    try:
+        program = importlib.import_module(COMMANDS[words[0]][0])
+        return int(program.main(words[1:]))
+    except KeyboardInterrupt:  # as soon as that: the program itself knows what to do
+        return 130
 
 
 def usage() -> str:

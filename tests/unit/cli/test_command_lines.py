@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import CHECKOUT
+from tests.support.programs import CHECKOUT, clean_environment
 from tests.unit.cli.asking import ask, bound_by_permissions
 from trollmoves import __version__
 from trollmoves.cli.umbrella import COMMANDS
@@ -328,3 +328,24 @@ def test_a_starter_without_libraries_says_what_to_do(name: str, tmp_path: Path) 
                           cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"{name}: No module named 'trollmoves'. Run bin/demo once")
+
+
+INTERRUPTED = """\
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "trollmoves.cli.check":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["trollmoves", "check", "x.ini"]
+from trollmoves.cli.umbrella import main
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_while_a_program_is_loaded_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, cwd=tmp_path,
+                          env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
