@@ -162,4 +162,8 @@ def _port_range() -> tuple[int, int]:
 def _reason(error: zmq.ZMQError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "another program listens there (choose another port, or stop it)"
+    if error.errno == errno.EACCES:
+        return "this user may not (choose a port from 1024 on)"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "that is no address of this machine (listen_address)"
     return str(error)

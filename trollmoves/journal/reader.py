@@ -40,6 +40,9 @@ class Reader:
         except sqlite3.Error as error:
             who = f"; run this as {_owner(path)}, whose it is" if getattr(error, "sqlite_errorname", "") in NOT_OURS else ""
             raise JournalError(f"cannot read the journal {path}: {error}{who}") from error
+        if version == 0:  # that of nothing at all; ours begin with 1
+            self._connection.close()
+            raise JournalError(f"there is no journal in {path}: it is empty, or another program's")
         self._hint = ""
         if version != (newest := len(schema_scripts())):
             which = "an earlier release: start its program once with this one" if version < newest else "a later release"

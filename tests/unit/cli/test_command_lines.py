@@ -201,6 +201,9 @@ def test_questions_without_a_journal(command: list[str], tmp_path: Path) -> None
     (tmp_path / "x.journal").write_text("this is no journal\n")
     answer = ask("trollmoves", *command, "--journal", "x.journal", state=tmp_path)
     assert (answer.status, answer.err) == (1, f"{name}: cannot read the journal x.journal: file is not a database\n")
+    (tmp_path / "x.journal").write_bytes(b"")
+    answer = ask("trollmoves", *command, "--journal", "x.journal", state=tmp_path)
+    assert (answer.status, answer.err) == (1, f"{name}: there is no journal in x.journal: it is empty, or another program's\n")
     answer = ask("trollmoves", *command, "--config", "y.ini", state=tmp_path)
     assert answer.status == 1
     looked_for = f"looked for {tmp_path}/trollmoves/server-y-"

@@ -93,6 +93,21 @@ def test_a_port_for_announcements_that_is_taken(tmp_path: Path) -> None:
                                 "(choose another port, or stop it)")
 
 
+def test_an_address_for_announcements_that_is_of_another_machine(tmp_path: Path) -> None:
+    config = write_config(tmp_path, free_port())
+    config.write_text(config.read_text().replace("listen_address = 127.0.0.1", "listen_address = 192.0.2.77"))
+    answer = ask("move_it_server.py", "-p", "0", config, state=tmp_path)
+    assert answer.status == 1 and answer.last_line.endswith(": that is no address of this machine (listen_address)")
+
+
+def test_a_port_that_only_root_may_have(tmp_path: Path) -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+        pytest.skip("everybody may have every port here")
+    nobody = [] if os.geteuid() else ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"]
+    answer = ask("move_it_server.py", "-p", "80", write_config(tmp_path, free_port()), state=tmp_path, prefix=nobody)
+    assert answer.status == 1 and answer.last_line.endswith(": this user may not (choose a port from 1024 on)")
+
+
 def test_a_request_port_that_is_taken_is_waited_for(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free_port()))
