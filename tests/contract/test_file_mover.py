@@ -27,7 +27,7 @@ from tests.contract.movers import (
 )
 from tests.support.programs import CHECKOUT, clean_environment
 from tests.support.unavailable import need_program
-from trollmoves.errors import Busy, DestinationInvalid
+from trollmoves.errors import Busy, DestinationInvalid, MoveError
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.file import FileMover, FileSession
 from trollmoves.movers.moving import How, temporary_name
@@ -180,6 +180,17 @@ class TestFileMover(DirectoryContract, MoverContract):
         deliver(place, make(tmp_path / "origin.dat", content_of(LARGE)), "final.dat")
         assert victim.read_bytes() == b"untouched"
         assert place.read("final.dat") == content_of(LARGE)
+
+    def test_a_place_where_no_directory_can_be_made_is_an_error(self, place: Place) -> None:
+        """Of /proc the system says that what is above is missing, though it is there."""
+        with session_of(place) as session, pytest.raises(MoveError, match="No such file or directory"):
+            session.make_directories("/proc/nowhere/a/b")
+
+    def test_directories_may_be_deep(self, place: Place, tmp_path: Path) -> None:
+        with session_of(place) as session:
+            session.make_directories(f"{tmp_path}/deep" + "/d" * 1500)
+        assert (tmp_path / ("deep" + "/d" * 1500)).is_dir()
+        subprocess.run(["rm", "-r", tmp_path / "deep"], check=True, timeout=60)  # pytest cannot
 
     def test_another_file_system_works(self, place: Place, tmp_path: Path) -> None:
         other = Path("/dev/shm")  # noqa: S108

@@ -71,7 +71,7 @@ class Subscribers:
             logger.warning("%s has subscribed to more than %d bytes of topics on port %d and is cut off (%d so far)", peer[0],
                            self._most, self._port, self._cut)
         try:
-            with socket.socket(fileno=os.dup(descriptor)) as held:
+            with _held(descriptor) as held:
                 if held.getpeername()[:2] == peer:
                     held.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -89,8 +89,18 @@ def _peer_of(descriptor: int) -> tuple[str, int] | None:
     if descriptor < 0:
         return None
     try:
-        with socket.socket(fileno=os.dup(descriptor)) as held:
+        with _held(descriptor) as held:
             host, port = held.getpeername()[:2]
     except (OSError, ValueError):
         return None
     return str(host), int(port)
+
+
+def _held(descriptor: int) -> socket.socket:
+    """Another descriptor of a connection. Raises `OSError` when it is none (any more): its number may be a file's by now."""
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise

@@ -183,17 +183,27 @@ class FileSession(Session):
             raise translated(error, path) from error
 
     def _make(self, path: str) -> None:
+        """Make *path* at once where only it is missing; else look upwards for what is there and come down again. (Without
+        recursion: who asks chooses how deep it is. And each is tried once: there are places, such as /proc, where nothing can be
+        made and mkdir says that what is above is missing.)"""
+        try:
+            self._make_one(path)
+            return
+        except FileNotFoundError:
+            missing = [path]
+        above = os.path.dirname(path)
+        while not os.path.lexists(above) and above != os.path.dirname(above):
+            missing.append(above)
+            above = os.path.dirname(above)
+        for directory in reversed(missing):
+            self._make_one(directory)
+
+    def _make_one(self, path: str) -> None:
         try:
             os.mkdir(path, self._directory_mode)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise
-            return
-        except FileNotFoundError:
-            if os.path.dirname(path) == path:
-                raise
-            self._make(os.path.dirname(path))
-            self._make(path)
             return
         if self._exact_directory_mode is not None:
             os.chmod(path, self._exact_directory_mode)

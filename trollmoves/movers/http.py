@@ -220,19 +220,17 @@ class HttpSession(Session):
             answer.refuse(f"{self._http.name}{path}")
 
     def make_directories(self, path: str) -> None:
-        self._made = path.rstrip("/") + "/"
-        self._make(self._made)
-
-    def _make(self, path: str, parent_made: bool = False) -> None:
-        answer = self._http.ask("MKCOL", path)
-        if answer.good or answer.status == 405:  # made, or there already
-            return
-        parent = posixpath.dirname(path.rstrip("/")).rstrip("/") + "/"
-        if answer.status in (404, 409) and parent != path and not parent_made:
-            self._make(parent)
-            self._make(path, parent_made=True)
-        elif not self.is_directory(path):
-            answer.refuse(f"{self._http.name}{path}")
+        path = self._made = path.rstrip("/") + "/"
+        missing, answer = [path], self._http.ask("MKCOL", path)
+        while answer.status in (404, 409) and _above(path) != path:
+            path = _above(path)
+            missing.append(path)
+            answer = self._http.ask("MKCOL", path)
+        for directory in reversed(missing):
+            if directory != path:
+                answer = self._http.ask("MKCOL", directory)
+            if not (answer.good or answer.status == 405 or self.is_directory(directory)):  # 405: there already
+                answer.refuse(f"{self._http.name}{directory}")
 
     def is_alive(self) -> bool:
         return self._http.alive
@@ -293,7 +291,12 @@ def _offer_of(connection: HttpConnection, path: str, wanted: object) -> Offer:
             answer.refuse(connection.name)
         if answer.status not in GONE or path == "/":
             return Offer(answer, wanted)
-        path = posixpath.dirname(path.rstrip("/")).rstrip("/") + "/"
+        path = _above(path)
+
+
+def _above(path: str) -> str:
+    """The directory above the directory *path*; both end in a slash."""
+    return posixpath.dirname(path.rstrip("/")).rstrip("/") + "/"
 
 
 class HttpMover(Mover):

@@ -204,12 +204,16 @@ class SftpSession(Session):
             self._raise(reply, path)
 
     def make_directories(self, path: str) -> None:
-        reply = self._make_directory(path)
-        if reply.status == protocol.NO_SUCH_FILE and posixpath.dirname(path) != path:
-            self.make_directories(posixpath.dirname(path))
+        missing, reply = [path], self._make_directory(path)
+        while reply.status == protocol.NO_SUCH_FILE and posixpath.dirname(path) != path:
+            path = posixpath.dirname(path)
+            missing.append(path)
             reply = self._make_directory(path)
-        if reply.status != protocol.OK and not self.is_directory(path):
-            self._raise(reply, path)
+        for directory in reversed(missing):
+            if directory != path:
+                reply = self._make_directory(directory)
+            if reply.status != protocol.OK and not self.is_directory(directory):
+                self._raise(reply, directory)
 
     def _make_directory(self, path: str) -> Reply:
         name = protocol.path_bytes(path)
