@@ -29,6 +29,14 @@ def local(root: Path, name: str = "here", more: str = "", item: str = "") -> str
 """
 
 
+def test_a_failure_on_this_machine_says_so(tmp_path: Path) -> None:
+    with Dispatching(tmp_path, local(tmp_path)) as dispatching:
+        dispatching.program.start()
+        dispatching.source.wait_for_subscriber()
+        dispatching.source.publish({"uid": "none", "uri": f"{tmp_path}/none", "sensor": "viirs"})
+        dispatching.program.wait_for(rf"could not dispatch {tmp_path}/none to this machine: .*given up")
+
+
 def test_a_file_goes_where_its_message_says(tmp_path: Path) -> None:
     target = local(tmp_path, more="  filepattern: '{platform_name}_{start_time:%Y%m%d%H%M}_{product}.nc'\n"
                                   "  aliases: {product: {green_snow: gs}}",

@@ -253,7 +253,7 @@ class Deliveries(ABC):
             state, line = State.PUBLISHED, line + step_line(State.PUBLISHED, now, detail="nobody is told")
         records.append(("step_due", [(state, now, flight.attempt, None, line, flight.id)]))
         if flight.queue.succeeded():
-            logger.info("[%s] %s can be used again", self.name, flight.place)
+            logger.info("[%s] %s can be used again", self.name, _named(flight.place))
             records.append(("close_circuit", [(self.name, flight.place)]))
             records.append(("hurry_files", [(now, self.name, flight.place, now)]))
         logger.info("[%s] %s %s to %s", self.name, self.verbs[1], flight.delivery.shown, receipt.uri)
@@ -273,11 +273,11 @@ class Deliveries(ABC):
         text = hide_password(str(error))
         line = step_line(state, now, flight.place, flight.attempt, text)
         if state is State.COVERED:
-            logger.info("[%s] %s need not go to %s: %s", self.name, flight.delivery.shown, flight.place, text)
+            logger.info("[%s] %s need not go to %s: %s", self.name, flight.delivery.shown, _named(flight.place), text)
         else:
             self._say_failed(flight, text, final=wait is None)
         if flight.queue.failed(error):
-            logger.warning("[%s] %s is left alone for a while", self.name, flight.place or "this machine")
+            logger.warning("[%s] %s is left alone for a while", self.name, _named(flight.place))
         circuit = (self.name, flight.place, flight.queue.failures, now, now, text)
         opened: list[Operation] = [("open_circuit", [circuit])] if flight.queue.is_probing else []
         receipt_state = State.GIVEN_UP if wait is None else State.FAILED
@@ -287,8 +287,8 @@ class Deliveries(ABC):
             self._forget, flight)
 
     def _say_failed(self, flight: Flight, text: str, *, final: bool) -> None:
-        logger.error("[%s] could not %s %s to %s: %s%s", self.name, self.verbs[0], flight.delivery.shown, flight.place, text,
-                     " (given up)" if final else f" (attempt {flight.attempt}, to be tried again)")
+        logger.error("[%s] could not %s %s to %s: %s%s", self.name, self.verbs[0], flight.delivery.shown, _named(flight.place),
+                     text, " (given up)" if final else f" (attempt {flight.attempt}, to be tried again)")
         if final or flight.attempt == 1:
             self.tell_failure(flight, text, final=final)
 
@@ -332,7 +332,7 @@ def overdue(journal: Journal, chain: str, seconds: float) -> list[Any]:
         rows = journal.find("overdue_files", (chain, place["provider"], before, OVERDUE_AT_ONCE))
         if rows:
             logger.error("[%s] %d files for %s are given up: it could not be used for too long", chain, len(rows),
-                         place["provider"] or "this machine")
+                         _named(place["provider"]))
         found += rows
     return found
 
@@ -342,3 +342,8 @@ def ended(rows: Iterable[Any], why: str, state: State = State.GIVEN_UP) -> list[
     now = time.time()
     return [("step_due", [(state, now, row["attempt"], None, step_line(state, now, "", row["attempt"], why), row["id"])
                           for row in rows])]
+
+
+def _named(place: str) -> str:
+    """A host, for the log."""
+    return "this machine" if place in ("", "file://") else place
