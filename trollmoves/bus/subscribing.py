@@ -85,10 +85,7 @@ class Subscribing:
         self._where: Whereabouts | None = None
         """Of the name server."""
         if self._nameserver is not None:
-            self._where = Whereabouts(loop.names, self._nameserver[0], self._ask_if_unasked)
-            if follow:
-                self._news = Listener(loop, self._nameserver[0], get_configured_address_port(), ("/address",), self._told)
-            self._ask()
+            self._begin_asking(self._nameserver[0], follow)
 
     @property
     def publishers(self) -> frozenset[tuple[str, int]]:
@@ -231,6 +228,12 @@ class Subscribing:
         """It is known now where the name server is."""
         if not self._asked:
             self._ask()
+
+    def _begin_asking(self, host: str, follow: bool) -> None:
+        self._where = Whereabouts(self._loop.names, host, self._ask_if_unasked)
+        if follow:
+            self._news = Listener(self._loop, host, get_configured_address_port(), ("/address",), self._told)
+        self._ask()
 
     def _ask(self) -> None:
         """Ask the name server for all it knows, now and again."""
