@@ -107,6 +107,15 @@ def test_what_an_operator_dismisses_is_no_alarm_any_more(tmp_path: Path, capsys:
         assert command(capsys, "status", *journal)[0] == 0
 
 
+def test_a_file_in_the_place_of_a_directory_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Network(tmp_path, client_options={"destination": f"file://{tmp_path}/taken/"}) as network:
+        (tmp_path / "taken").touch()
+        network.start()
+        network.write_many(1)
+        said = f"cannot make {tmp_path}/taken/: {tmp_path}/taken is there, and is no directory"
+        eventually(lambda: said in command(capsys, "failed", "--waiting", "--journal", network.client_journal)[1])
+
+
 def test_alarms_and_their_end_are_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = Network(tmp_path, client_options={"destination": f"file://{tmp_path}/destination/{{colour}}/"})
     with network, zmq.Context() as context, context.socket(zmq.SUB) as socket:

@@ -72,7 +72,7 @@ class Sending:
 
     def _directory_made(self, flight: Flight, directory: str, outcome: Any) -> None:
         if isinstance(outcome, Exception):
-            self._failed(flight, "dest_unreachable", False, f"cannot make {directory}: {outcome}")
+            self._failed(flight, "dest_unreachable", False, f"cannot make {directory}: {_why(outcome)}")
             return
         self._directories[directory] = None
         if len(self._directories) > DIRECTORIES_KEPT:
@@ -141,3 +141,10 @@ def push_data(addressing: Addressing, who: Mapping[str, Any], flight: Flight, pl
     if announcement.epoch:
         data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **who}
     return data
+
+
+def _why(error: Exception) -> str:
+    """Why a directory cannot be made, in words."""
+    if isinstance(error, FileExistsError):
+        return f"{error.filename} is there, and is no directory"
+    return getattr(error, "strerror", None) or str(error)
