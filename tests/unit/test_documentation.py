@@ -17,7 +17,7 @@ from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 from tests.support.programs import CHECKOUT, Program
 from tests.unit.cli.asking import STARTERS, ask
-from trollmoves.cli.check import guess
+from trollmoves.cli.guessing import guess
 from trollmoves.cli.umbrella import COMMANDS
 from trollmoves.config.documenting import MODELS, PARAMETERS, with_tables
 

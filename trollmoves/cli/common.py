@@ -213,7 +213,7 @@ def say_checked(path: Path, warnings: Sequence[str], found: Sized | None = None,
 
 def _mistaken(read: Callable[[Path], C], path: Path) -> list[str]:
     """That a file, which has mistakes, looks like one for another program, if it does."""
-    from trollmoves.cli.check import likely_program  # which needs us, and the readers of all programs
+    from trollmoves.cli.guessing import likely_program  # which loads the readers of all programs
     kind = likely_program(path, read)
     return [f"{path}: looks like a file for another program: trollmoves {kind} {path}"] if kind else []
 

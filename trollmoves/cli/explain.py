@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trollmoves.cli.check import guess
 from trollmoves.cli.common import read_or_explain, run_program
+from trollmoves.cli.guessing import guess
 from trollmoves.client import explaining as client
 from trollmoves.config.reading import (
     Configuration,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from trollmoves.cli.check import guess
 from trollmoves.cli.common import run_program, seconds, whole_number
+from trollmoves.cli.guessing import guess
 from trollmoves.errors import ConfigurationError, TrollmovesError
 from trollmoves.faults.borrowing import Borrowed
 from trollmoves.faults.breaking import SmallDisk
