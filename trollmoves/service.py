@@ -24,6 +24,7 @@ from trollmoves.bus import Loop
 from trollmoves.bus.sockets import end_context, message_version
 from trollmoves.config.reading import Configuration
 from trollmoves.config.reloading import ConfigWatch
+from trollmoves.config.settings import ChainSettings
 from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesError
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import OF_A_SECTION, Alarm
@@ -137,9 +138,14 @@ class Service:
     def _look_up(self, run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
         self.workers.submit([Work("names", LOOK_UPS, lambda _: run(), done, far=True)])
 
+    def settings_of(self, chain: str) -> ChainSettings | None:
+        """Those of *chain*; None while it does not run."""
+        raise NotImplementedError
+
     def limits_of(self, chain: str) -> tuple[float, int]:
         """How long (seconds) and how many finished files the journal keeps for *chain*."""
-        raise NotImplementedError
+        settings = self.settings_of(chain) or ChainSettings(name=chain)
+        return settings.retention, settings.retention_entries
 
     # The life of the process.
 

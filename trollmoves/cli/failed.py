@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trollmoves.cli.ordering import add_chain_argument, check_chain, found_files
-from trollmoves.cli.places import add_journal_arguments, on_journals
+from trollmoves.cli.places import add_journal_arguments, local_time, on_journals
 from trollmoves.journal import Reader
 from trollmoves.journal.reader import last_failure
 from trollmoves.uris import printable
@@ -62,10 +61,6 @@ def _letter(path: Path, row: Any) -> dict[str, Any]:
 
 def _as_text(letter: dict[str, Any]) -> str:
     tries = f"{letter['attempts']} tries" if letter["attempts"] != 1 else "1 try"
-    again = f", again at {_clock(letter['next_try'])}" if letter["next_try"] else ""
-    return (f"[{letter['chain']}] {printable(letter['uid'])} ({letter['state']} {_clock(letter['time'])} after {tries}, "
-            f"known since {_clock(letter['since'])}{again})\n    {printable(letter['why'])}")
-
-
-def _clock(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+    again = f", again at {local_time(letter['next_try'])}" if letter["next_try"] else ""
+    return (f"[{letter['chain']}] {printable(letter['uid'])} ({letter['state']} {local_time(letter['time'])} after {tries}, "
+            f"known since {local_time(letter['since'])}{again})\n    {printable(letter['why'])}")

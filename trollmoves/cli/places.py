@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,3 +76,8 @@ def is_running(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def local_time(when: float) -> str:
+    """A time since 1970 as the clock on the wall shows it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trollmoves.cli.places import add_journal_arguments, is_running, on_journals
+from trollmoves.cli.places import add_journal_arguments, is_running, local_time, on_journals
 from trollmoves.journal import Reader
 from trollmoves.journal.reader import last_failure
 from trollmoves.lifecycle import ORDER
@@ -116,8 +116,8 @@ def _as_text(report: dict[str, Any]) -> str:
         lines += _chain_lines(name, chain)
     for host in report["hosts_left_alone"] if report["running"] else ():
         section = f" [{host['chain']}]" if host["chain"] else ""
-        lines.append(f"  host{section} {host['host'] or 'this machine'} is left alone since {_clock(host['since'])}: it failed "
-                     f"{host['failures']} times in a row, and is probed; {host['error']}")
+        lines.append(f"  host{section} {host['host'] or 'this machine'} is left alone since {local_time(host['since'])}: it "
+                     f"failed {host['failures']} times in a row, and is probed; {host['error']}")
     lines += [_alarm_line(alarm) for alarm in report["alarms"][-ALARMS_SHOWN:]]
     if len(report["alarms"]) > ALARMS_SHOWN:
         lines.append(f"  and {len(report['alarms']) - ALARMS_SHOWN} earlier alarms; --json shows all")
@@ -141,21 +141,17 @@ def _chain_lines(name: str, chain: dict[str, Any]) -> list[str]:
         lines.append(f"      skipped         {chain['skipped']} messages about files that are none of this section's")
     if chain["last_error"]:
         error = chain["last_error"]
-        lines.append(f"      last error      {_clock(error['time'])} {error['uid']} ({error['state']}): {error['text']}")
+        lines.append(f"      last error      {local_time(error['time'])} {error['uid']} ({error['state']}): {error['text']}")
     return lines
 
 
 def _alarm_line(alarm: dict[str, Any]) -> str:
     section = f" [{alarm['chain']}]" if alarm["chain"] else ""
-    often = f" ({alarm['count']} times, the last one at {_clock(alarm['latest'])})" if alarm["count"] > 1 else ""
-    return f"  ALARM {alarm['id']} {_clock(alarm['time'])}{section} {alarm['text']}{often}"
+    often = f" ({alarm['count']} times, the last one at {local_time(alarm['latest'])})" if alarm["count"] > 1 else ""
+    return f"  ALARM {alarm['id']} {local_time(alarm['time'])}{section} {alarm['text']}{often}"
 
 
 def _age(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _clock(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))

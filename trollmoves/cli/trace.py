@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trollmoves.cli.places import add_journal_arguments, on_journals
+from trollmoves.cli.places import add_journal_arguments, local_time, on_journals
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
 from trollmoves.uris import printable
@@ -71,4 +70,4 @@ def _as_text(found: dict[str, Any]) -> str:
 
 
 def _clock(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)) + f".{int(when % 1 * 1000):03d}"
+    return local_time(when) + f".{int(when % 1 * 1000):03d}"

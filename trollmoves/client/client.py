@@ -93,8 +93,6 @@ class Client(Service):
         for name in list(self._chains):
             self._chains.pop(name).stop()
 
-    def limits_of(self, chain: str) -> tuple[float, int]:
+    def settings_of(self, chain: str) -> ClientSettings | None:
         running = self._chains.get(chain)
-        if running is None:
-            return 7 * 86400.0, 200_000
-        return running.settings.retention, running.settings.retention_entries
+        return None if running is None else running.settings

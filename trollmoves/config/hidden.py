@@ -8,6 +8,8 @@ from typing import Any, NoReturn, Self
 from trollmoves.uris import hide_password
 
 HIDDEN = "***"
+SHOWN = 80
+"""Characters of a value in a problem."""
 _SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token", "key", "credential", "login")
 _FILE_ENDINGS = ("file", "filename", "path", "directory")
 
@@ -16,6 +18,13 @@ def is_secret(name: str) -> bool:
     """Whether the value of an option of this name is a secret (the name of a key file is none)."""
     lowered = name.lower()
     return any(word in lowered for word in _SECRET_WORDS) and not lowered.endswith(_FILE_ENDINGS)
+
+
+def shown(option: str, value: Any) -> str:
+    """A value as the beginning of a problem; nothing when it may hold credentials."""
+    if not isinstance(value, str) or is_secret(option) or "@" in value or "://" in value:
+        return ""
+    return f"{value if len(value) <= SHOWN else value[:SHOWN] + '...'!r} "
 
 
 class Secret:

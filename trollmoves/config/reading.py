@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from trollmoves.config import ini
 from trollmoves.config.expectations import fields_in
-from trollmoves.config.hidden import is_secret
+from trollmoves.config.hidden import shown
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.config.moves import MoveSettings
 from trollmoves.config.places import is_one_file
@@ -26,7 +26,6 @@ from trollmoves.movers.registry import known_parameters
 from trollmoves.patterns import Pattern
 
 S = TypeVar("S", bound=ChainSettings)
-_SHOWN = 80
 _ALWAYS = ("uid", "uri", "request_address")
 """Fields that every announcement has."""
 _NUMBERS = (
@@ -136,16 +135,9 @@ def _settings(section: _Section, model: type[S], values: dict[str, Any]) -> S | 
         for detail in error.errors(include_url=False, include_input=False):
             if detail["type"] != "missing":
                 option = str(detail["loc"][0])
-                text = _shown(option, given.get(option)) + detail["msg"].removeprefix("Value error, ")
+                text = shown(option, given.get(option)) + detail["msg"].removeprefix("Value error, ")
                 section.problem(section.written.get(option, option), text)
         return None
-
-
-def _shown(option: str, value: Any) -> str:
-    """A value as the beginning of a problem; nothing when it may hold credentials."""
-    if not isinstance(value, str) or is_secret(option) or "@" in value or "://" in value:
-        return ""
-    return f"{value if len(value) <= _SHOWN else value[:_SHOWN] + '...'!r} "
 
 
 def _mirror_section(section: _Section) -> dict[str, Any]:

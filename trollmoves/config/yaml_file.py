@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from trollmoves.config.hidden import is_secret
+from trollmoves.config.hidden import shown
 from trollmoves.config.text import Problem, in_order, near
 from trollmoves.config.yaml import Path, load
 
 M = TypeVar("M", bound=BaseModel)
-_SHOWN = 80
 
 
 class YamlFile:
@@ -73,10 +72,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(plain, value))
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def shown(option: str, value: Any) -> str:
-    """A value as the beginning of a problem; nothing when it may hold credentials."""
-    if not isinstance(value, str) or is_secret(option) or "@" in value or "://" in value:
-        return ""
-    return f"{value if len(value) <= _SHOWN else value[:_SHOWN] + '...'!r} "

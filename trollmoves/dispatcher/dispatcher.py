@@ -198,8 +198,6 @@ class Dispatcher(Service):
             self._replays.close()
             self._replays = None
 
-    def limits_of(self, chain: str) -> tuple[float, int]:
+    def settings_of(self, chain: str) -> TargetSettings | None:
         running = self._targets.get(chain)
-        if running is None:
-            return 7 * 86400.0, 200_000
-        return running.settings.retention, running.settings.retention_entries
+        return None if running is None else running.settings

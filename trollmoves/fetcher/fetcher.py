@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from trollmoves.bus import Publisher
 from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
@@ -126,6 +126,5 @@ class Fetcher(Service):
             self._publisher.close()
             self._publisher = None
 
-    def limits_of(self, chain: str) -> tuple[float, int]:
-        settings: Any = self._fetching.settings if self._fetching is not None else None
-        return (settings.retention, settings.retention_entries) if settings is not None else (7 * 86400.0, 200_000)
+    def settings_of(self, chain: str) -> FetchingSettings | None:
+        return self._fetching.settings if self._fetching is not None else None

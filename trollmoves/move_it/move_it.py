@@ -156,8 +156,6 @@ class MoveIt(Service):
             self._publisher.close()
             self._publisher = None
 
-    def limits_of(self, chain: str) -> tuple[float, int]:
+    def settings_of(self, chain: str) -> MoveSettings | None:
         running = self._chains.get(chain)
-        if running is None:
-            return 7 * 86400.0, 200_000
-        return running.settings.retention, running.settings.retention_entries
+        return None if running is None else running.settings

@@ -322,8 +322,6 @@ class Server(Service):
             self._stream = None
         self._small.close()
 
-    def limits_of(self, chain: str) -> tuple[float, int]:
-        running: Any = self._chains.get(chain)
-        if running is None:
-            return 7 * 86400.0, 200_000
-        return running.settings.retention, running.settings.retention_entries
+    def settings_of(self, chain: str) -> ServerSettings | None:
+        running = self._chains.get(chain)
+        return None if running is None else running.settings
