@@ -24,6 +24,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # cannot be a port tells it from a path with an `@` in it.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:@\[]*+:(?!\d{0,5}(?:[/?#]|$))(?:(?!://)[^\s@])*+@)")
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
+_REPEATED = re.compile(r"/(?:\.?/)+")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 
 
@@ -68,6 +69,12 @@ class Destination:
         """Scheme, host, port and path: all that says where, nothing that says who. Of a query, in which some have their keys,
         only that there is one."""
         return self._text(with_user=False)
+
+    @property
+    def place(self) -> str:
+        """The same with one spelling of the path: equal for destinations that are one place."""
+        path = one_spelling(self.path)
+        return self.exact if path == self.path else self.with_path(path).exact
 
     @property
     def with_credentials(self) -> str:
@@ -229,6 +236,11 @@ def host_of(uri: str) -> tuple[str, str]:
     place = authority.rpartition("@")[2]
     host = place[1:place.index("]")] if place.startswith("[") and "]" in place else place.partition(":")[0]
     return scheme, host
+
+
+def one_spelling(path: str) -> str:
+    """*path* without `//` and `/./`, which mean the same. (What leads elsewhere, `..` and links, is left as it is.)"""
+    return _REPEATED.sub("/", path)
 
 
 def is_address(host: str) -> bool:

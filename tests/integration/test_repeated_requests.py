@@ -82,6 +82,16 @@ def test_a_partner_gets_the_same_delivery_and_waits_for_its_publication(scene: S
     assert scene.moves("a.bin") == 1
 
 
+def test_a_partner_that_spells_the_destination_otherwise_shares_the_delivery(scene: Scene) -> None:
+    announcement, first, second = scene.announced("a.bin"), new_request(), new_request()
+    scene.outcome(announcement, first)
+    scene.confirm(announcement, first)
+    there = f"file://localhost/{scene.network.destination}/./"
+    covered = scene.outcome(announcement, second, client="partner", destination=there)
+    assert covered.type == "covered"
+    assert len(rows(scene.network.server_journal(), "SELECT 1 FROM transfers WHERE destination <> ''")) == 1
+
+
 def commit(scene: Scene, announcement: Message, request: str, fence: int, client: str = "me") -> dict[str, Any]:
     said = {"request": new_request(), "client": client, "group": "us", "epoch": announcement.extension["epoch"],
             "commits": [[announcement.extension["offset"], request, fence]]}

@@ -19,7 +19,11 @@ OTHER = "/other"
 def more(network: Network, **options: str) -> str:
     """Another section, of the same origin."""
     port = str(network.request_ports[0])
-    return section("other", {"origin": f"{network.origins[0]}/{{uid}}.bin", "topic": OTHER, "request_address": "127.0.0.1",
+    real, link = network.origins[0], network.root / "link"
+    if not link.is_symlink():
+        link.symlink_to(network.root)
+    origin = {"one": real, "link": link / real.name, "slashes": f"{network.root}//./{real.name}"}[options.pop("spelling", "one")]
+    return section("other", {"origin": f"{origin}/{{uid}}.bin", "topic": OTHER, "request_address": "127.0.0.1",
                              "request_port": port, "listen_address": "127.0.0.1", **options})
 
 
@@ -47,7 +51,13 @@ def make_known(scene: Scene) -> None:
     delivered(scene, announced(scene, "first.bin", OTHER), "other@two/b")
 
 
-def test_what_another_section_has_to_deliver_stays(scene: Scene) -> None:
+@pytest.mark.parametrize("spelling", ["one", "link", "slashes"])
+def test_what_another_section_has_to_deliver_stays(scene: Scene, spelling: str) -> None:
+    """Also where it comes to the same directory by another name."""
+    if spelling != "one":
+        mark = scene.server.mark()
+        scene.network.write_server_config(more=more(scene.network, spelling=spelling))
+        scene.server.wait_for("announces under /other" if spelling == "link" else "reloading", since=mark)
     make_known(scene)
     delivered(scene, announced(scene, "a.bin", TOPIC), "recv@one/a")
     never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the other section has it")

@@ -187,3 +187,10 @@ def test_endpoints_raise_nothing_but_value_errors(text: object) -> None:
     except ValueError:
         return
     assert host and 0 < port < 65536
+
+
+@pytest.mark.parametrize(("text", "place"), [
+    ("sftp://me@host:22//data/./in//", "sftp://host:22/data/in/"), ("/data//in/.hidden/", "/data/in/.hidden/"),
+    ("/data/in..//a./", "/data/in../a./"), ("s3://bucket/a/./b", "s3://bucket/a/b"), ("file:///a/.//./b/", "/a/b/")])
+def test_one_place_has_one_spelling(text: str, place: str) -> None:
+    assert parse_destination(text).place.removeprefix("file://") == place

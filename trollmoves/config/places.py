@@ -17,6 +17,7 @@ from trollmoves.uris import (
     format_endpoint,
     hide_password,
     is_address,
+    one_spelling,
     parse_destination,
     parse_endpoint,
     shown_uri,
@@ -156,9 +157,10 @@ def _reason(error: Exception, text: str) -> str:
 
 
 def origin(value: Any) -> Any:
-    """An absolute path with trollsift fields."""
+    """An absolute path with trollsift fields, in one spelling."""
     if not isinstance(value, str):
         return value
+    value = one_spelling(value)
     if not value.startswith("/"):
         raise ValueError("is not an absolute path; begin it with /")
     try:

@@ -340,6 +340,10 @@ DELETE FROM removals WHERE file = ?;
 -- The rows of the same content of the same origin: one for each destination.
 SELECT * FROM files WHERE identity = ? AND chain = ? AND path = ? AND inode = ? AND size = ? AND mtime_ns = ?;
 
+-- name: same_origin
+-- The same by whatever name of its directory: links and doubled slashes lead to one file.
+SELECT * FROM files WHERE identity = ? AND chain = ? AND inode = ? AND size = ? AND mtime_ns = ?;
+
 -- name: newer_content
 -- Whether other content came to the path of a file after it.
 SELECT 1 FROM files WHERE identity = ? AND chain = ? AND path = ? AND id > ? AND (inode, size, mtime_ns) <> (?, ?, ?) LIMIT 1;

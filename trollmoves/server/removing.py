@@ -146,12 +146,12 @@ class Removing:
         return self._who not in ("all", "first") or bool(self._consumers())
 
     def awaits(self, origin: Any) -> bool:
-        """Whether *origin* (path and content in a row of the journal) was announced here as well, and somebody has not confirmed
+        """Whether *origin* (name and content in a row of the journal) was announced here as well, and somebody has not confirmed
         it; of content that was announced several times any confirmation counts. What the journal keeps only to know it by nobody
         comes for."""
         name = os.path.basename(os.fsdecode(origin["path"]))
-        content = origin["path"], origin["inode"], origin["size"], origin["mtime_ns"]
-        rows = [row for row in self._journal.find("siblings", (name, self._chain, *content))
+        content = origin["inode"], origin["size"], origin["mtime_ns"]
+        rows = [row for row in self._journal.find("same_origin", (name, self._chain, *content))
                 if row["state"] != State.COVERED and row["steps"]]
         confirmed = [one for row in rows for one in self._journal.find("confirmations", (row["id"],))]
         return bool(rows) and not (confirmed and self._suffices(confirmed))

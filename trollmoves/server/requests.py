@@ -103,7 +103,7 @@ def transfer_id(row: Any, consumer: Consumer, destination: Destination, request:
     """What makes two requests the same: content, consumer and destination; for upstream clients, which repeat a request letter by
     letter, the letters. With the *epoch* of our journal, as temporary names are made of it: another server may send the same file
     to the same place at the same time."""
-    parts = [epoch, str(row["id"]), row["key"], consumer.group or consumer.client, destination.exact, destination.user or ""]
+    parts = [epoch, str(row["id"]), row["key"], consumer.group or consumer.client, destination.place, destination.user or ""]
     if not request:
         parts.append(hashlib.sha256(message.raw).hexdigest())
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:32]

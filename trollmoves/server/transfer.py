@@ -109,7 +109,7 @@ class Moving:
 
     def __post_init__(self) -> None:
         member = self.push.members[0]
-        self.place = self.push.destination.exact, member.relative, os.path.basename(member.file.path)
+        self.place = self.push.destination.place, member.relative, os.path.basename(member.file.path)
 
     @property
     def is_here(self) -> bool:
