@@ -20,7 +20,7 @@ text the second. Adapters translate the exceptions of their libraries into these
         |   +-- VerificationFailed  what arrived is not what was sent
         |   +-- Busy                over a limit; ask again after `retry_after`
         |   +-- PositionUnknown     a position in a journal stands for nothing in this one; what is named may be found
-    |   +-- OriginReplaced      another file has taken its place, and is about to be announced
+        |   +-- OriginReplaced      another file has taken its place, and is about to be announced
         |   +-- PerhapsElsewhere    whether a message speaks of this machine is not known (defined in `watchers.messages`)
         +-- PermanentError          trying again changes nothing until somebody acts
         |   +-- OriginGone          the file is no longer there

@@ -316,3 +316,15 @@ def test_a_mutant_that_does_not_look_at_the_time_is_noticed() -> None:
 
 def test_a_mutant_that_never_asks_for_what_it_missed_is_noticed() -> None:
     assert sum(lost(history(seed, NO_REPLAY)) for seed in range(20)) > 0
+
+
+def test_an_older_request_of_the_holder_has_the_lease_only_when_nobody_is_heard_of_the_newer_one() -> None:
+    lease = Lease("me", "r:old", TTL)
+    assert lease.claim("me", "r:new", 1.0) and (lease.fence, lease.earlier) == (2, ("r:old",))
+    assert lease.is_outdated("me", "r:old", 2.0) and not lease.claim("me", "r:old", 2.0)
+    assert not lease.is_outdated("partner", "r:old", 2.0) and not lease.claim("partner", "r:old", 2.0)
+    assert lease.is_held_by("me", "r:new") and lease.fence == 2
+    late = lease.expires + 1.0
+    assert not lease.is_outdated("me", "r:old", late) and lease.claim("me", "r:old", late)
+    assert (lease.request, lease.earlier, lease.fence) == ("r:old", ("r:new",), 3)
+    assert lease.claim("partner", "r:other", late + TTL + 1.0) and lease.earlier == ()
