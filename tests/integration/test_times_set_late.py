@@ -62,6 +62,19 @@ def test_all_arrive_soon_and_nothing_is_given_up(tmp_path: Path, capsys: pytest.
             assert command(capsys, "status", "--journal", path)[0] == 0
 
 
+def test_a_file_that_is_touched_after_it_was_announced_arrives(tmp_path: Path) -> None:
+    """Its time is that of the moment, as if it were still being written: what was refused is announced after `settle`."""
+    with Network(tmp_path, server_options={"settle": "1"}) as network:
+        network.servers[0].start().wait_for("watches")
+        network.write("late00.bin", b"content")
+        eventually(lambda: announced(network, 0))
+        (network.origins[0] / "late00.bin").touch()
+        network.client.start()
+        network.settle(SECONDS)
+        eventually(lambda: not lost(network), SECONDS, message="the refused one is covered")
+        assert announced(network, 0) == 2
+
+
 def test_what_was_not_refused_is_not_announced_again(tmp_path: Path) -> None:
     with Network(tmp_path) as network:
         network.begin(1)
