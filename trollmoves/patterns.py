@@ -36,7 +36,7 @@ _ESCAPED = re.compile(r"\\.", re.DOTALL)
 _PIECES = re.compile(r"\[.[^]]*\]|.", re.DOTALL)
 _BRACKETED = re.compile(r"\[([*?[])\]")
 _ABOUT_BRACES = re.compile("[{}]")
-_BRACES = "a brace has no partner; write a field as {name}, and a brace that is none as {{ or }}"
+_BRACES = "has a brace without partner; write a field as {name}, and a brace that is none as {{ or }}"
 
 
 def is_temporary_name(name: str) -> bool:

@@ -157,7 +157,8 @@ def test_hostile_names_do_not_stall(text: str, name: str) -> None:
 
 @pytest.mark.parametrize("text, problem", [
     ("/d/{a.__class__}", "reaches into"), ("/d/{a[0]}", "reaches into"), ("/d/{}", "needs a name"), ("/d/{0}", "needs a name"),
-    ("/d/{a", "no partner"), ("/d/a}", "no partner"), ("/d/{a:{b}}", "within its format"), ("/d/{a:{b.c}}", "within its format"),
+    ("/d/{a", "without partner"), ("/d/a}", "without partner"),
+    ("/d/{a:{b}}", "within its format"), ("/d/{a:{b.c}}", "within its format"),
     ("/d/{a:>99999999s}", "wider"), ("/d/{a:5000s}", "wider"),
     ("/d/{a:%>9999999}", "wider"), ("/d/{a:9999999%}", "wider"), ("/d/{a:.9999999%}", "wider"), ("/d/{a:%Y>9999999}", "wider"),
     ("/d/{a!q}", "conversion"),

@@ -45,8 +45,7 @@ def _destinations(value: Any) -> Any:
         return value
     if len(words) > MOST:
         raise ValueError(f"has more than {MOST} destinations; use several sections")
-    for word in words:
-        _check(word.reveal() if isinstance(word, HiddenUri) else word)
+    places.check_each([word.reveal() if isinstance(word, HiddenUri) else word for word in words], _check)
     return tuple(dict.fromkeys(word if isinstance(word, HiddenUri) else HiddenUri(word) for word in words))
 
 

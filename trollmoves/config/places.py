@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,7 +183,23 @@ def directory(value: Any) -> Any:
 def allowed_destinations(value: Any) -> Any:
     """Patterns of destinations: `sftp://user@host:22/data/**`, or an absolute path; or `any`."""
     found = words_or_any(value)
-    for place in found if isinstance(found, tuple) and found != ("any",) else ():
-        if _checked_destination(place).password is not None:
-            raise ValueError("holds a password; a destination is matched without it, so leave it out")
+    if isinstance(found, tuple) and found != ("any",):
+        check_each(found, _check_allowed)
     return found
+
+
+def _check_allowed(place: str) -> None:
+    if _checked_destination(place).password is not None:
+        raise ValueError("holds a password; a destination is matched without it, so leave it out")
+
+
+def check_each(words: Sequence[str], check: Callable[[str], object]) -> None:
+    """Raise one `ValueError` about all of *words* that do not pass *check*; it says by their numbers which these are."""
+    wrong = []
+    for number, word in enumerate(words, 1):
+        try:
+            check(word)
+        except ValueError as error:
+            wrong.append(f"number {number} {error}" if len(words) > 1 else str(error))
+    if wrong:
+        raise ValueError("; ".join(wrong))
