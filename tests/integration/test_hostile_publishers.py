@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from tests.faults.checker import rows
 from tests.faults.network import TOPIC, Network
 from tests.integration.hostile import text
 from tests.support.eventually import eventually
@@ -192,3 +193,18 @@ def test_metadata_cannot_lead_a_destination_astray(tmp_path: Path, stranger: Str
                 assert ".." not in path.split("/") and f"{tmp_path}/destination/" in path, path
         assert network.client.running
         assert not (tmp_path / "outside").exists() and not (tmp_path.parent / "outside").exists()
+
+
+def test_addresses_that_nobody_answers_at_keep_no_room_from_real_providers(tmp_path: Path, stranger: Stranger) -> None:
+    network = network_with(stranger, tmp_path)
+    with network:
+        network.start()
+        still_serves(network, "before.bin")
+        for number in range(2000):
+            stranger.publisher.send(stranger.announcement(uid=f"{number}.bin", address=f"127.0.{number % 200}.9:{1 + number}"))
+        strange = "SELECT count(*) FROM files WHERE provider LIKE '127.0.%.9:%'"
+        eventually(lambda: rows(network.client_journal, strange) == [(2000,)], message="they are heard")
+        still_serves(network, "after.bin")
+        (steps,), = rows(network.client_journal, "SELECT steps FROM files WHERE identity = 'after.bin'")
+        announced, requested = (json.loads(line) for line in steps.splitlines()[:2])
+        assert (requested[0], requested[1]) == ("requested", announced[1]), f"it waited before it was asked for: {steps}"

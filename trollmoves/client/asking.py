@@ -307,6 +307,7 @@ class Asking:
     def _deliver(self, flight: Flight, reply: Message) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("[%s] moved %s: from %s", self._settings.name, flight.identity, flight.source.provider)
+        self.providers.delivered(flight.source.provider)
         self._hurry_others(flight.source.provider)
         if self.providers.rank(flight.source.provider):
             flight.maybe_published = True  # the others of the group may have asked the first one, which we cannot reach

@@ -23,6 +23,9 @@ class Providers:
         self._order = order
         self._in_flight: Counter[str] = Counter()
         """By provider: how many of its files were asked for and not answered yet."""
+        self._proven: dict[str, None] = {}
+        """Those that delivered something, as many as are asked at a time, the latest ones last. They need not wait for others that
+        an announcement names and nobody has heard of."""
         self._resting: dict[str, float] = {}
         """Providers that did not answer, and until when (monotonic) nothing is asked of them."""
         self._open = True
@@ -45,9 +48,16 @@ class Providers:
         """How many files more *provider* may be asked for; 0 while it does not answer."""
         if not self._open or self.is_resting(provider):
             return 0
-        if len(self._in_flight) >= MOST_PROVIDERS and provider not in self._in_flight:
+        if len(self._in_flight) >= MOST_PROVIDERS and provider not in self._in_flight and provider not in self._proven:
             return 0
         return self._most - self._in_flight[provider]
+
+    def delivered(self, provider: str) -> None:
+        """*provider* delivered something."""
+        self._proven.pop(provider, None)
+        self._proven[provider] = None
+        if len(self._proven) > MOST_PROVIDERS:
+            del self._proven[next(iter(self._proven))]
 
     # Those that do not answer.
 
