@@ -23,8 +23,12 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Also a password that holds a slash, `?` or `#` and is not quoted: then it stands where no credentials can be, and only what
 # cannot be a port tells it from a path with an `@` in it.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:@\[]*+:(?!\d{0,5}(?:[/?#]|$))(?:(?!://)[^\s@])*+@)")
-_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _REPEATED = re.compile(r"/(?:\.?/)+")
+_ONE_LOGIN = re.compile(r"(?<=://).*@", re.DOTALL)
+"""In what cannot be read, all that may belong to a login: passwords of other clients stand there as they are."""
+_QUOTED = re.compile(r"%(?=[0-9A-Fa-f]{2})|[/?#\s\x00-\x1f\x7f]")
+"""What has to be quoted in a password, and no more: upstream's servers take what stands there as it is."""
+_QUOTED_IN_USER = re.compile(rf"{_QUOTED.pattern}|:")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 
 
@@ -91,9 +95,9 @@ class Destination:
             return self.path
         login = ""
         if with_user and self.user is not None:
-            login = quote(self.user, safe="")
+            login = _QUOTED_IN_USER.sub(_quoted, self.user)
             if with_password and self.password is not None:
-                login += ":" + quote(self.password, safe="")
+                login += ":" + _QUOTED.sub(_quoted, self.password)
             login += "@"
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port is not None else ""
@@ -126,6 +130,10 @@ class Destination:
         return self
 
 
+def _quoted(found: re.Match[str]) -> str:
+    return quote(found[0], safe="")
+
+
 def parse_destination(text: object) -> Destination:
     """Read a destination. Raises `DestinationInvalid` with what is wrong; the text of the error never holds credentials."""
     if not isinstance(text, str):
@@ -136,7 +144,7 @@ def parse_destination(text: object) -> Destination:
 
 @lru_cache(maxsize=256)
 def _parsed_destination(text: str) -> Destination:
-    shown = shown_uri(text)
+    shown = hide_login(text)
     if not text or CONTROL.search(text):
         raise DestinationInvalid(f"destination {shown!r} is empty or holds control characters")
     scheme, authority, path = _split(text)
@@ -197,9 +205,9 @@ def hide_password(text: str) -> str:
     return _CREDENTIALS.sub("***@", text)
 
 
-def shown_uri(text: str) -> str:
-    """A single uri as an error may name it: as `hide_password`, also where white space stands in the credentials."""
-    return hide_password(_BLANK.sub("_", text) if "@" in text and "://" in text else text)
+def hide_login(uri: str) -> str:
+    """The same for what is one uri, or was meant to be: all that may belong to its login is hidden, whatever is in a password."""
+    return _ONE_LOGIN.sub("***@", uri)
 
 
 def printable(text: str) -> str:

@@ -79,12 +79,13 @@ class ScriptedFtpServer:
 
     host = HOST
 
-    def __init__(self, folder: Path, script: FtpScript | None = None, *, tls: bool = False, port: int = 0):
+    def __init__(self, folder: Path, script: FtpScript | None = None, *, tls: bool = False, port: int = 0,
+                 password: str = "a secret:word"):
         from pyftpdlib.ioloop import IOLoop
         from pyftpdlib.servers import FTPServer
 
         self.root = new_folder(folder / "files")
-        self.user, self.password = "reader", "a secret:word"
+        self.user, self.password = "reader", password
         self.script = script or FtpScript()
         self.port = port or free_port()
         self.authority = make_certificate(folder).certificate if tls else None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,24 @@ def test_what_was_parsed_is_written_as_it_came(rest: str) -> None:
     except DestinationInvalid:
         return
     assert parse_destination(place.with_credentials) == place
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",))), st.text(st.characters(exclude_categories=("Cs",))))
+def test_a_login_survives_being_written(user: str, password: str) -> None:
+    place = replace(parse_destination("sftp://host:22/in/"), user=user, password=password)
+    assert parse_destination(place.with_credentials) == place
+
+
+def test_an_upstream_server_gets_the_password_as_it_is() -> None:
+    place = parse_destination("ftp://host:21/in/").with_login("me:p@$$:w&rd+!%=é")
+    assert urlsplit(place.with_credentials).password == "p@$$:w&rd+!%=é"
+
+
+@pytest.mark.parametrize("text", ["ftp://me:geheim 7q@h:x/in/", "ftp://me:geheim/7q@h/in/", "ftp://me:geheim#7q@h:x/in"])
+def test_a_password_as_upstream_writes_it_is_in_no_error(text: str) -> None:
+    with pytest.raises(DestinationInvalid) as caught:
+        parse_destination(text)
+    assert "geheim" not in str(caught.value) and "7q" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text, clean, exact, shown", [

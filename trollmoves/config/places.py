@@ -16,12 +16,12 @@ from trollmoves.uris import (
     LOCAL_SOCKET,
     Destination,
     format_endpoint,
+    hide_login,
     hide_password,
     is_address,
     one_spelling,
     parse_destination,
     parse_endpoint,
-    shown_uri,
 )
 
 LONGEST_SOCKET = 107
@@ -152,9 +152,8 @@ def _checked_destination(text: str) -> Destination:
 
 def _reason(error: Exception, text: str) -> str:
     """What an error says after naming *text*, which is left out: it may hold a password where nobody looks for one."""
-    said = str(error)
-    behind = [said.partition(repr(shown))[2].lstrip(": ") for shown in (shown_uri(text), hide_password(text))]
-    return next(filter(None, behind), "is malformed")
+    parts = (str(error).partition(repr(shown))[2] for shown in (hide_login(text), hide_password(text)))
+    return next((part.lstrip(": ") for part in parts if part), "is malformed")
 
 
 def origin(value: Any) -> Any:
