@@ -83,6 +83,7 @@ def test_an_option_with_nothing_behind_it_is_not_given(write: Write) -> None:
     ("listen = a\nrequest_port = 9", "heard_topics", ("/a",)),
     ("listen = /a\nrequest_port = 9\ntopics = /b", "heard_topics", ("/b",)),
     ("addresses = tcp://192.0.2.1:9 h:10", "addresses", (("192.0.2.1", 9), ("h", 10))),
+    ("addresses = ipc:///run/out h:10", "addresses", (("ipc:///run/out", 0), ("h", 10))),
     ("nameserver = off", "nameserver", False),
     ("addr_listener = False", "addr_listener", False),
     ("translate = False", "translate", False),
