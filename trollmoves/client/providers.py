@@ -24,8 +24,8 @@ class Providers:
         self._in_flight: Counter[str] = Counter()
         """By provider: how many of its files were asked for and not answered yet."""
         self._proven: dict[str, None] = {}
-        """Those that delivered something, as many as are asked at a time, the latest ones last. They need not wait for others that
-        an announcement names and nobody has heard of."""
+        """Those that delivered something, as many as are asked at a time, the latest ones last. They need not wait for others
+        that an announcement names and nobody has heard of."""
         self._resting: dict[str, float] = {}
         """Providers that did not answer, and until when (monotonic) nothing is asked of them."""
         self._open = True
