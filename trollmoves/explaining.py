@@ -64,7 +64,7 @@ def read_samples(text: str) -> list[Sample]:
         if path.is_file() and path.stat().st_size <= LARGEST:
             with path.open("rb") as file:
                 if file.read(len(MAGIC)) == MAGIC.encode():
-                    return _recorded([MAGIC.encode() + file.readline(), *file])
+                    return _recorded((MAGIC.encode() + file.read()).splitlines())
     return [Sample(os.path.abspath(path))]
 
 
