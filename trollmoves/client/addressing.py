@@ -91,7 +91,8 @@ class Addressing:
         if not self._is_file(destination, name):
             destination = _as_directory(destination)
         asked = _asked(destination)
-        return Place(destination, asked.with_login(self._login).with_credentials, asked.exact, self._local_directory(destination))
+        noticed = replace(asked, user=None, password=None).with_credentials  # the whole of it but for these
+        return Place(destination, asked.with_login(self._login).with_credentials, noticed, self._local_directory(destination))
 
     def _is_file(self, destination: Destination, name: str) -> bool:
         """Whether *destination* is the place of the file *name*. Not where upstream's client makes a directory of it, and its
@@ -172,7 +173,7 @@ class Addressing:
         if self._were_here.get(place.host, False) if here is None else here:
             return path
         user = self._login.partition(":")[0] if self._login else None
-        return str(Destination(place.scheme, place.host, place.port, path, user, None, place.query))
+        return Destination(place.scheme, place.host, place.port, path, user, None, place.query).with_credentials  # no password
 
     def _replaced(self, data: dict[str, Any]) -> dict[str, Any]:
         """Metadata replacement: an option named like a key maps its values, or stands in their place."""
