@@ -76,8 +76,6 @@ class Journal:
             _migrate(connection, path)
             _check_role(connection, path, role)
             self.epoch = _meta(connection, "epoch", "e:" + secrets.token_hex(8))
-            self.private_name = _meta(connection, "private name", secrets.token_hex(16))
-            """What nobody knows but who has this journal, and whoever is told."""
             self.unclean_boot = _went_down_uncleanly(connection)
             """The machine lost power, or something like it, since the journal was last used."""
             self._next_file = 1 + int(connection.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()[0])

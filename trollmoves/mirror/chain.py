@@ -15,7 +15,7 @@ from __future__ import annotations
 from trollmoves.bus import Loop
 from trollmoves.bus.streaming import Stream, Unheard
 from trollmoves.client.asking import Asking
-from trollmoves.client.hearing import Hearing, group_sign
+from trollmoves.client.hearing import Hearing
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal
@@ -40,8 +40,7 @@ class Chain:
         half would publish concerns nobody."""
         self.settings = settings
         front, store = settings.front, Store(settings.front)
-        group = group_sign(f"{client}/{journal.private_name}")  # nobody else takes its leases
-        who = {"client": client, "group": group, "priority": 0}
+        who = {"client": client, "group": client, "priority": 0}
         ledger = Ledger(settings.name, journal)
         pushing = Pushing(settings, (store.root,))
         self._journal = journal
