@@ -130,7 +130,7 @@ def test_move_it_moves_what_took_the_place_of_a_file_as_soon_as_that_cannot_be_m
             os.utime(path, (PAST, PAST))
         with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
             for path in paths:
-                arrives(server.root / path.name, path.name.encode() * 100, SECONDS + 40)
+                arrives(server.root / path.name, path.name.encode() * 100, 120)
                 gone(path)
             eventually(lambda: sorted(state for *_, state in moving.states()) == ["covered"] * 3 + ["published"] * 3)
             eventually(lambda: moving.removals() == 0)
