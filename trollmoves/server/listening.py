@@ -50,7 +50,13 @@ class ListenChain:
         return f"listens to {', '.join(self.settings.heard_topics)} and announces under {self.settings.topic}"
 
     def start(self) -> None:
-        self._loop.call(self._journal.write, [], self._relaying.take_up)
+        self._loop.call(self._journal.write, [], self._begin)  # after what an earlier chain of this name recorded
+
+    def _begin(self) -> None:
+        """Take up what was heard before, and only then hear more: what a publisher is asked for again has to be known."""
+        if self._relaying.stopped:
+            return
+        self._relaying.take_up()
         settings = self.settings
         hearing = self._relaying.hearing
         hearing.subscribing = listen(

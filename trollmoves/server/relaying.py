@@ -89,11 +89,12 @@ class Relaying:
         """Messages that wait for another look."""
         self._more = False
         """There may be more in the journal than are held."""
-        self._stopped = False
+        self.stopped = False
+        """Nothing more is heard, begun or announced."""
 
     def stop(self) -> None:
         """Hear, begin and announce nothing more: whoever takes up the journal does."""
-        self._stopped = True
+        self.stopped = True
         self.hearing.close()
 
     @property
@@ -119,7 +120,7 @@ class Relaying:
         """Begin with what the journal has, as long as there is room."""
         room = MOST_HELD - len(self._held)
         self._more = room <= 0
-        if self._stopped or self._more:
+        if self.stopped or self._more:
             return
         rows = self._journal.find("seen_since", (self._chain, self._newest, room))
         self._more = len(rows) == room
@@ -143,12 +144,12 @@ class Relaying:
 
     def _look(self, message: Message, _: Sessions) -> Looked | None:
         """In a worker."""
-        return None if self._stopped else self._opening.look(message)
+        return None if self.stopped else self._opening.look(message)
 
     # It was looked at.
 
     def _looked(self, item: Item, outcome: Any) -> None:
-        if self._stopped or outcome is None:
+        if self.stopped or outcome is None:
             return
         item.attempt += 1
         try:
@@ -226,7 +227,7 @@ class Relaying:
         self._loop.after(wait, lambda: self._again(item))
 
     def _again(self, item: Item) -> None:
-        if not self._stopped:
+        if not self.stopped:
             self._waiting -= 1
             self._held.add(item.file)
             self._submit([item])
