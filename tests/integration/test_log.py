@@ -1,7 +1,8 @@
-"""What the page on operating says of the log: a line for every move, and for nothing else."""
+"""What the pages say of the log."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.support.programs import CHECKOUT, Program
 
 
 def test_a_line_for_every_move(tmp_path: Path) -> None:
+    """And for nothing else."""
     first, more = re.findall(r"```yaml\n(.*?)```", (CHECKOUT / "docs/operating.md").read_text(), re.S)
     settings = yaml.safe_load(first) | yaml.safe_load(more)
     port, requests, published = free_ports(3)
@@ -37,3 +39,16 @@ def test_a_line_for_every_move(tmp_path: Path) -> None:
     [at_server], [at_client] = debug_lines("server"), debug_lines("client")
     assert f"moved {tmp_path}/in/a.dat: " in at_server and f"{tmp_path}/out/a.dat 1 bytes" in at_server
     assert at_client.endswith(f"[two] moved a.dat: from 127.0.0.1:{requests}")
+
+
+def test_a_server_that_runs_as_root_says_what_that_means(tmp_path: Path) -> None:
+    """Who is on its machine needs no leave for paths there (docs/destinations.md)."""
+    port, requests = free_ports(2)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "server.ini").write_text(f"[one]\norigin = {tmp_path}/in/{{name}}.dat\ntopic = /t\nrequest_port = {requests}\n"
+                                         "request_address = 127.0.0.1\nlisten_address = 127.0.0.1\n")
+    server = Program.ours("server", "-p", str(port), "--journal", tmp_path / "server.journal", tmp_path / "server.ini",
+                          log=tmp_path / "server.log")
+    with server.start():
+        server.wait_for("watches")
+    assert ("WARNING" in server.output() and "running as root" in server.output()) == (os.geteuid() == 0)

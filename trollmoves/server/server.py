@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ from trollmoves.uris import format_endpoint
 logger = logging.getLogger(__name__)
 
 NAME = "move_it_server"
+AS_ROOT = ("running as root: whoever may use this machine can have announced files written anywhere on it, in place of what is "
+           "there; run it as a user of its own (docs/destinations.md)")
 WORKERS = 4
 WORKERS_FAR = 32
 """Moves to other machines mostly wait for those: at 20 ms round trip 32 are 13 times as fast as one (measured, sftp)."""
@@ -127,6 +130,8 @@ class Server(Service):
         address = next((settings.listen_address for settings in chains.values()), "*")
         publisher = self._publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
         logger.info("publishing on port %d", publisher.port)
+        if os.geteuid() == 0 and any(settings.request_port is not None for settings in chains.values()):
+            logger.warning(AS_ROOT)
         self._stream = Stream(self._name, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher,
                               self._request_address)
         self.loop.every(self._check_interval, self._check_health)
