@@ -62,5 +62,6 @@ def arrive_and_are_published(server: Server, client: Client, root: Path, directo
     assert {name: (root / name).read_bytes() for name in wanted} == wanted
     for message in record.of("client", "file"):
         assert message.fields["uri"] == f"{directory}{message.fields['uid']}"
+    assert "went wrong" not in server.program.output()
     for program in (server, client):
         assert program.make is Make.UPSTREAM or PASSWORD not in program.program.output()
