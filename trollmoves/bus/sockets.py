@@ -84,12 +84,17 @@ def _explaining_keys() -> Iterator[None]:
                                  f"set POSTTROLL_BACKEND to {' or '.join(BACKENDS)}")
     try:
         yield
-    except KeyError as error:
-        name = str(error.args[0])
+    except zmq.ZMQError:
+        raise
+    except Exception as error:
+        missing = error if isinstance(error, KeyError) else error.__context__  # newer releases raise an error of their own
+        if not isinstance(missing, KeyError):
+            if not isinstance(error, OSError | ValueError):
+                raise
+            raise ConfigurationError(f"a key for posttroll's backend {backend} cannot be read: {error}") from error
+        name = str(missing.args[0])
         raise ConfigurationError(f"posttroll's backend {backend} needs the setting {name}: set POSTTROLL_{name.upper()} in the "
                                  "environment; `posttroll-generate-keys` makes keys") from error
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"a key for posttroll's backend {backend} cannot be read: {error}") from error
 
 
 def send_frames(socket: Socket, *frames: bytes) -> None:
