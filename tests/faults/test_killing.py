@@ -68,6 +68,10 @@ def kill_loop(network: Network, *, kills: int, files: int, seconds: float, delet
                     program.start()
         began = time.monotonic()
         network.settle(90, deletes=deletes)
+        for spare in network.root.glob("spare*.journal"):  # one that was killed last hears late of what others have published
+            eventually(lambda spare=spare: network.ledger.latest().keys() <= {
+                name for (name,) in rows(spare, "SELECT identity FROM files")}, 60, message=f"{spare.name} has all files")
+        network.settle(90, deletes=deletes)
         for program in victims:
             assert program.running, f"{program.name} ended by itself\n{program.output()[-3000:]}"
         sampler.stop()
