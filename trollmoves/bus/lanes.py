@@ -41,6 +41,8 @@ class Lane:
     """Monotonic time after which no answer is expected any more."""
     asked: float
     timeout: float
+    in_turn: bool
+    """No other one like this is under way."""
 
 
 class Lanes:
@@ -53,28 +55,36 @@ class Lanes:
         self._most = most
         self._queue: deque[tuple[bytes, Answered, float, float]] = deque()
         """Requests, how long they may take, and when (monotonic) they came."""
+        self._in_turn: deque[tuple[bytes, Answered, float, float]] = deque()
+        """Those that are sent one after the other."""
         self._where = Whereabouts(loop.names, host, self._fill)
         self._lanes: list[Lane] = []
         self._pinging: tuple[Socket, float] | None = None
 
     def __len__(self) -> int:
-        return len(self._queue) + len(self._lanes)
+        return len(self._queue) + len(self._in_turn) + len(self._lanes)
 
-    def ask(self, subject: str, kind: str, data: Mapping[str, Any], answered: Answered, timeout: float) -> None:
+    def ask(self, subject: str, kind: str, data: Mapping[str, Any], answered: Answered, timeout: float, *,
+            in_turn: bool = False) -> None:
         """Send a request when a lane is free. It is given up *timeout* seconds after it was sent if the server is dead by then,
-        and after ten minutes in any case."""
-        self._queue.append((self._envelope.encode(subject, kind, data), answered, timeout, time.monotonic()))
+        and after ten minutes in any case. Those that are *in_turn* are sent one after the other."""
+        waiting = self._in_turn if in_turn else self._queue
+        waiting.append((self._envelope.encode(subject, kind, data), answered, timeout, time.monotonic()))
         self._fill()
 
     def _fill(self) -> None:
-        while self._queue and len(self._lanes) < self._most and self._where.address is not None:
-            raw, answered, timeout, _ = self._queue.popleft()
+        while len(self._lanes) < self._most and self._where.address is not None:
+            in_turn = bool(self._in_turn) and not any(lane.in_turn for lane in self._lanes)
+            waiting = self._in_turn if in_turn else self._queue
+            if not waiting:
+                return
+            raw, answered, timeout, _ = waiting.popleft()
             now = time.monotonic()
             socket = connected_or_none(self._where.address, self._place[1])
             if socket is None:
                 self._loop.call(answered, None)
                 continue
-            lane = Lane(socket, answered, now + max(timeout, LONGEST_LEGACY), now, timeout)
+            lane = Lane(socket, answered, now + max(timeout, LONGEST_LEGACY), now, timeout, in_turn)
             self._lanes.append(lane)
             self._loop.register(socket, partial(self._read, lane))
             socket.send_multipart((b"", raw))
@@ -101,12 +111,17 @@ class Lanes:
     def sweep(self) -> None:
         """Ping while something is late; give up what is later than a living server may be."""
         now = time.monotonic()
-        while self._where.address is None and self._queue and now - self._queue[0][3] > self._queue[0][2]:
-            self._queue.popleft()[1](None)  # nobody knows where that server is
+        for waiting in (self._queue, self._in_turn):
+            while self._where.address is None and waiting and now - waiting[0][3] > waiting[0][2]:
+                waiting.popleft()[1](None)  # nobody knows where that server is
         late = [lane for lane in self._lanes if now - lane.asked > lane.timeout]
         if not late:
             return self._end_ping()
         dead = self._ping_failed(now)
+        if dead:  # those that are sent one by one need not find that out one by one
+            waiting, self._in_turn = self._in_turn, deque()
+            for _, answered, *_ in waiting:
+                answered(None)
         for lane in late:
             if dead or now > lane.given_up:
                 self._finish(lane, None)
@@ -142,3 +157,4 @@ class Lanes:
             close(lane.socket)
         self._lanes.clear()
         self._queue.clear()
+        self._in_turn.clear()

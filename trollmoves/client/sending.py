@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -22,7 +22,8 @@ GROUPED = 200
 """Requests in one message."""
 DIRECTORIES_KEPT = 1000
 CONNECTED = ("ftp", "ftps", "scp", "sftp", "ssh")
-"""Schemes for which upstream's server keeps connections."""
+"""Schemes for which upstream's server keeps a connection to the host. All requests that come meanwhile use it, without a lock,
+and then answer each other, or send each other's files: it is asked for one file after the other, as upstream's client does."""
 DELIVERED = ("file", "dataset", "collection")
 """Types of a reply that says that files are at their destination."""
 
@@ -51,14 +52,11 @@ class Sending:
         """Local directories that were made."""
         self._groups: dict[tuple[str, int, str, str], list[Flight]] = {}
         """Requests of this turn of the loop, by provider and destination."""
-        self._turns: dict[tuple[str, int], deque[Flight]] = {}
-        """Requests to upstream's servers that are answered one after the other, by provider; the first is under way."""
         self._open = True
 
     def close(self) -> None:
         """Send nothing more."""
         self._open = False
-        self._turns.clear()
 
     def send(self, flight: Flight) -> None:
         """Work out the destination, have its local directory made if that was not done yet, then ask."""
@@ -69,7 +67,7 @@ class Sending:
             return
         directory = place.directory
         if directory is None or directory in self._directories:
-            self._ask_in_turn(flight)
+            self._ask(flight)
             return
         self._workers.submit([Work(("local directory", directory), 1,
                                    lambda _: make_open_directory(directory, self._settings.directory_mode),
@@ -82,34 +80,7 @@ class Sending:
         self._directories[directory] = None
         if len(self._directories) > DIRECTORIES_KEPT:
             self._directories.popitem(last=False)
-        self._ask_in_turn(flight)
-
-    def _ask_in_turn(self, flight: Flight) -> None:
-        """Ask. Upstream's server has all requests that come meanwhile use one connection to a host, without a lock, and then they
-        answer each other, or send each other's files: it is asked for one file after the other, as upstream's client does."""
-        assert flight.place is not None
-        announcement = flight.source.announcement
-        if not announcement.epoch and flight.place.destination.scheme in CONNECTED:
-            turns = self._turns.setdefault((announcement.host, announcement.port), deque())
-            turns.append(flight)
-            if len(turns) > 1:
-                return
         self._ask(flight)
-
-    def _upstream_answered(self, flight: Flight, reply: Message | None) -> None:
-        place = flight.asked_for[:2]
-        turns = self._turns.get(place, deque())
-        waiting = turns and turns[0] is flight
-        if waiting:
-            turns.popleft()
-        if waiting and turns and reply is not None:
-            self._loop.call(self._ask, turns[0])
-        elif waiting:
-            del self._turns[place]
-        self._answered(flight, reply)
-        if waiting and reply is None:  # nobody is there: the others need not find that out one by one
-            for other in turns:
-                self._answered(other, None)
 
     def _ask(self, flight: Flight) -> None:
         """Tell peers, then ask the provider."""
@@ -134,8 +105,9 @@ class Sending:
             self._requesters.ours(*place).ask(flight.request, subject, "push", data, partial(self._answered, flight),
                                               progress=partial(self._progress, flight))
         else:
-            self._requesters.upstream(*place).ask(subject, "push", data, partial(self._upstream_answered, flight),
-                                                  self._settings.transfer_req_timeout)
+            self._requesters.upstream(*place).ask(subject, "push", data, partial(self._answered, flight),
+                                                  self._settings.transfer_req_timeout,
+                                                  in_turn=flight.place.destination.scheme in CONNECTED)
         crashing.point("client.asked")
 
     def _group(self, flight: Flight) -> None:
