@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any
 import zmq
 
 from tests.faults.checker import rows, tree
+from tests.faults.network import TOPIC
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.programs import Program
@@ -158,3 +160,47 @@ def _from_status(pid: int, name: str) -> int:
 
 def _all_text(directories: Iterable[Path]) -> str:
     return "".join(path.read_bytes().decode("latin-1") for top in directories for path in top.rglob("*") if path.is_file())
+
+
+class Stranger:
+    """Publishes anything on one port, and answers requests on another one as it likes."""
+
+    def __init__(self) -> None:
+        self.port, self.request_port = free_port(), free_port()
+        self.asked: list[bytes] = []
+        self.answer = b""
+        self._context = zmq.Context()
+        self.publisher = self._context.socket(zmq.PUB)
+        self.publisher.setsockopt(zmq.LINGER, 0)
+        self.publisher.setsockopt(zmq.SNDHWM, 0)
+        self.publisher.bind(f"tcp://127.0.0.1:{self.port}")
+        self._ending = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        router = self._context.socket(zmq.ROUTER)
+        router.setsockopt(zmq.LINGER, 0)
+        router.bind(f"tcp://127.0.0.1:{self.request_port}")
+        while not self._ending:
+            if router.poll(50):
+                identity, _, raw = router.recv_multipart()
+                self.asked.append(raw)
+                request = json.loads(raw.split(b" ", 6)[6]).get("trollmoves", {}).get("request", "")
+                router.send_multipart([identity, b"", self.answer.replace(b"@request@", str(request).encode())])
+        router.close()
+
+    def announcement(self, more: str = "", *, uid: object = "x.bin", address: str | None = None, **extension: object) -> bytes:
+        """An announcement in good form, but for *more*, which is put into its JSON as it is."""
+        where = address or f"127.0.0.1:{self.request_port}"
+        data = {"uid": uid, "uri": "/x/x.bin", "request_address": where}
+        if extension:
+            data["trollmoves"] = {"version": 1, "address": where, "epoch": "e:1", "offset": 1, "previous": 0, "key": "k:1",
+                                  "size": 3, **extension}
+        return text("file", json.dumps(data)[:-1] + more + "}", subject=TOPIC)
+
+    def close(self) -> None:
+        self._ending = True
+        self._thread.join(10)
+        self.publisher.close()
+        self._context.term()

@@ -5,63 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import zmq
 
 from tests.faults.checker import rows
 from tests.faults.network import TOPIC, Network
-from tests.integration.hostile import text
+from tests.integration.hostile import Stranger, text
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-
-
-class Stranger:
-    """Publishes anything on one port, and answers requests on another one as it likes."""
-
-    def __init__(self) -> None:
-        self.port, self.request_port = free_port(), free_port()
-        self.asked: list[bytes] = []
-        self.answer = b""
-        self._context = zmq.Context()
-        self.publisher = self._context.socket(zmq.PUB)
-        self.publisher.setsockopt(zmq.LINGER, 0)
-        self.publisher.setsockopt(zmq.SNDHWM, 0)
-        self.publisher.bind(f"tcp://127.0.0.1:{self.port}")
-        self._ending = False
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        router = self._context.socket(zmq.ROUTER)
-        router.setsockopt(zmq.LINGER, 0)
-        router.bind(f"tcp://127.0.0.1:{self.request_port}")
-        while not self._ending:
-            if router.poll(50):
-                identity, _, raw = router.recv_multipart()
-                self.asked.append(raw)
-                request = json.loads(raw.split(b" ", 6)[6]).get("trollmoves", {}).get("request", "")
-                router.send_multipart([identity, b"", self.answer.replace(b"@request@", str(request).encode())])
-        router.close()
-
-    def announcement(self, more: str = "", *, uid: object = "x.bin", address: str | None = None, **extension: object) -> bytes:
-        """An announcement in good form, but for *more*, which is put into its JSON as it is."""
-        where = address or f"127.0.0.1:{self.request_port}"
-        data = {"uid": uid, "uri": "/x/x.bin", "request_address": where}
-        if extension:
-            data["trollmoves"] = {"version": 1, "address": where, "epoch": "e:1", "offset": 1, "previous": 0, "key": "k:1",
-                                  "size": 3, **extension}
-        return text("file", json.dumps(data)[:-1] + more + "}", subject=TOPIC)
-
-    def close(self) -> None:
-        self._ending = True
-        self._thread.join(10)
-        self.publisher.close()
-        self._context.term()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,8 @@ import pytest
 import zmq
 
 from tests.faults.checker import rows
-from tests.integration.hostile import text
+from tests.integration.hostile import Stranger, text
 from tests.support.eventually import eventually
-from tests.support.ports import free_ports
 from tests.support.programs import Program
 
 FILES = 8
@@ -22,19 +20,13 @@ SLOW = 0.1
 """Seconds until a request is answered."""
 
 
-class Upstream:
+class Upstream(Stranger):
     """Announces files as upstream does, and answers requests late, or never; notes how many there were at a time."""
 
     def __init__(self, *, answers: bool):
-        self.port, self.request_port = free_ports(2)
-        self.most = self.asked = 0
+        self.most = 0
         self._answers = answers
-        self._context = zmq.Context()
-        self._publisher = self._context.socket(zmq.PUB)
-        self._publisher.bind(f"tcp://127.0.0.1:{self.port}")
-        self._ending = False
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        super().__init__()
 
     def _serve(self) -> None:
         router = self._context.socket(zmq.ROUTER)
@@ -44,7 +36,7 @@ class Upstream:
         while not self._ending:
             if router.poll(10):
                 waiting.append((time.monotonic() + SLOW, router.recv_multipart()))
-                self.asked += 1
+                self.asked.append(waiting[-1][1][-1])
                 self.most = max(self.most, len(waiting))
             while self._answers and waiting and waiting[0][0] <= time.monotonic():
                 identity, _, raw = waiting.pop(0)[1]
@@ -56,13 +48,7 @@ class Upstream:
     def announce(self) -> None:
         for number in range(FILES):
             data = {"uid": f"{number}.bin", "uri": f"/x/{number}.bin", "request_address": f"127.0.0.1:{self.request_port}"}
-            self._publisher.send(text("file", json.dumps(data), subject="/t"))
-
-    def close(self) -> None:
-        self._ending = True
-        self._thread.join(10)
-        self._publisher.close(0)
-        self._context.term()
+            self.publisher.send(text("file", json.dumps(data), subject="/t"))
 
 
 @pytest.fixture
@@ -101,7 +87,7 @@ def test_files_for_another_host_are_asked_for_one_after_the_other(upstream: Upst
     """Upstream's server has them share a connection without a lock."""
     with client(upstream, tmp_path, destination).start():
         eventually(lambda: all_are(upstream, tmp_path, "published"), 60, interval=0.2, message="all are published")
-    assert upstream.asked == FILES and (upstream.most == 1) == one_by_one
+    assert len(upstream.asked) == FILES and (upstream.most == 1) == one_by_one
 
 
 @pytest.mark.parametrize("answers", [False])
