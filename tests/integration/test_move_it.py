@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.checker import rows
 from tests.integration.moving import MovingIt, arrives, gone
 from tests.support.eventually import eventually, never
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
 from tests.support.ports import free_port
 from tests.support.programs import Program
 from tests.support.ssh_server import SshServer
+from trollmoves.journal.ordering import place_order
 
 LOGIN = "reader:a%20secret%3Aword"
 
@@ -103,6 +105,35 @@ def test_an_original_stays_when_a_destination_refuses_it(tmp_path: Path) -> None
         assert moving.program.stop() == 0
         moving.start()
         never(lambda: not path.exists(), 1.0)
+
+
+def test_an_original_stays_when_it_got_nowhere_though_an_operator_has_dismissed_it(tmp_path: Path) -> None:
+    """What was dismissed for one destination goes when another one has it."""
+    (tmp_path / "file").write_text("is in the way")
+    refusing = f"destinations = {tmp_path}/file/below/"
+    with MovingIt(tmp_path, f"{refusing}\ndelete = true") as moving:
+        moving.start()
+        path = moving.write("a.dat")
+        eventually(lambda: [state for _, _, state in moving.states()] == ["given_up"])
+        place_order(moving.journal, "dismiss", "", [row[0] for row in rows(moving.journal, "SELECT id FROM files")])
+        eventually(lambda: [state for _, _, state in moving.states()] == ["covered"])
+        assert moving.program.stop() == 0
+        moving.start()
+        never(lambda: not path.exists(), 2.0)
+        assert moving.program.stop() == 0
+        moving.write_config(f"{refusing} {tmp_path}/one/\ndelete = true")
+        moving.start()
+        other = moving.write("b.dat")
+        eventually(lambda: ("b.dat", "given_up") in [(name, state) for name, _, state in moving.states()])
+        arrives(tmp_path / "one" / "b.dat", content := other.read_bytes())
+        place_order(moving.journal, "dismiss", "", [row[0] for row in rows(
+            moving.journal, "SELECT id FROM files WHERE state = 'given_up'")])
+        eventually(lambda: "given_up" not in [state for _, _, state in moving.states()])
+        assert moving.program.stop() == 0
+        moving.start()
+        gone(other)
+        assert (tmp_path / "one" / "b.dat").read_bytes() == content
+        assert path.exists()
 
 
 def test_empty_files_are_moved(tmp_path: Path) -> None:

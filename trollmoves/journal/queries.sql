@@ -349,13 +349,15 @@ SELECT * FROM files WHERE identity = ? AND chain = ? AND inode = ? AND size = ? 
 SELECT 1 FROM files WHERE identity = ? AND chain = ? AND path = ? AND id > ? AND (inode, size, mtime_ns) <> (?, ?, ?) LIMIT 1;
 
 -- name: release_removals
--- Origins that are at all their destinations by now, each of which, where that is asked for, could say what arrived; what waits
--- for that is `due` in the far future.
-UPDATE removals SET due = ? WHERE chain = ? AND NOT EXISTS (
-    SELECT 1 FROM files AS one JOIN files AS other ON other.identity = one.identity AND other.chain = one.chain
+-- Origins that are at all their destinations by now, each of which, where the origin goes, could say what arrived; of what goes one
+-- must have it at least: others may have been dismissed. What waits for that is `due` in the far future.
+UPDATE removals SET due = :now WHERE chain = :chain AND (
+    SELECT min(other.state IN ('publishing', 'published', 'covered')
+               AND NOT (:deletes AND other.id IN (SELECT file FROM transfers WHERE {unverified})))
+           AND (NOT :deletes OR max(other.state IN ('publishing', 'published')))
+    FROM files AS one JOIN files AS other ON other.identity = one.identity AND other.chain = one.chain
         AND other.path = one.path AND other.inode = one.inode AND other.size = one.size AND other.mtime_ns = one.mtime_ns
-    WHERE one.id = removals.file AND (other.state NOT IN ('publishing', 'published', 'covered') OR (? AND other.id IN (
-        SELECT file FROM transfers WHERE {unverified}))));
+    WHERE one.id = removals.file);
 
 -- name: hasten_removals
 -- The same for the files in a list.

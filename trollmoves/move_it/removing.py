@@ -1,5 +1,6 @@
 """Remove what is at all its destinations: the original with `delete`, and always the copy it was unpacked to. With `delete` both
-stay when a destination could not even tell the size of what arrived. What was unpacked goes with the last of its members.
+stay when a destination could not even tell the size of what arrived, and when none has it because all were dismissed. What was
+unpacked goes with the last of its members.
 
 What is to be removed stands in the journal from the first moment on, for a time that never comes; when the last destination has
 the file, that time becomes now. Only the very file that was moved is removed, never another one of its name.
@@ -32,7 +33,9 @@ AT_ONCE = 200
 RETRY = 60.0
 """Seconds between two tries of a removal that failed."""
 EVERY = 5.0
-GOT_IT = (State.PUBLISHING, State.PUBLISHED, State.COVERED)
+DELIVERED = frozenset((State.PUBLISHING, State.PUBLISHED))
+SETTLED = DELIVERED | {State.COVERED}
+"""Covered is also what an operator dismissed: an original goes only when somebody has it."""
 
 
 class Removing:
@@ -56,7 +59,8 @@ class Removing:
     def start(self) -> None:
         """Take up what an earlier process left."""
         self._open = True
-        self._journal.write([("release_removals", [(time.time(), self._chain, self._deletes)])], self._remove_due)
+        released = {"now": time.time(), "chain": self._chain, "deletes": self._deletes}
+        self._journal.write([("release_removals", [released])], self._remove_due)
         self._loop.after(EVERY, self._again)
 
     def stop(self) -> None:
@@ -65,7 +69,8 @@ class Removing:
     def settled(self, row: Any) -> None:
         """Something happened to *row*: perhaps it was the last destination that had to have the file."""
         rows = self._siblings(row)
-        if all(sibling["state"] in GOT_IT for sibling in rows):
+        states = {sibling["state"] for sibling in rows}
+        if states <= SETTLED and (states & DELIVERED or not self._deletes):
             files = orjson.dumps([sibling["id"] for sibling in rows]).decode()
             if self._deletes and self._journal.find_one("any_unverified", (files,)) is not None:
                 logger.warning("%s stays: a destination does not say what arrived there", os.fsdecode(row["path"]))
