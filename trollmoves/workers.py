@@ -49,8 +49,10 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 class Workers:
     """Threads that do `Work`."""
 
-    def __init__(self, tell: Callable[[list[Call]], Any], died: Callable[[BaseException], Any], most: int):
+    def __init__(self, tell: Callable[[list[Call]], Any], died: Callable[[BaseException], Any], most: int,
+                 new_sessions: Callable[[], Sessions] = Sessions):
         """*tell* gets the calls to make in the loop; *most* is the number of threads (but see `SPARE` and `most_far`)."""
+        self._new_sessions = new_sessions
         self._tell = tell
         self._died = died
         self.most = most
@@ -139,7 +141,7 @@ class Workers:
         return left + sum(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
-        sessions = Sessions()
+        sessions = self._new_sessions()
         try:
             while pieces := self._take(sessions):
                 calls = []
@@ -149,6 +151,7 @@ class Workers:
                 self._release(pieces)
                 self._tell(calls)
                 del pieces, piece, calls  # nothing is held on to while there is nothing to do
+                sessions.close_idle()
         except BaseException as error:  # a thread that dies ends the process
             self._died(error)
         finally:
@@ -161,16 +164,25 @@ class Workers:
     def _take(self, sessions: Sessions) -> list[Work]:
         """The next pieces for one host; empty when the thread shall end."""
         idle_until = time.monotonic() + IDLE
+        while (pieces := self._wait_for_pieces(idle_until)) is None:
+            sessions.close_idle()  # not under the lock: a server that hangs may take its time, and the loop wants to queue work
+        return pieces
+
+    def _wait_for_pieces(self, idle_until: float) -> list[Work] | None:
+        """The same; None when there are none after a moment."""
         with self._condition:
             self._starting.discard(threading.current_thread())
-            while (host := self._next_host()) is None:
+            host = self._next_host()
+            if host is None:
                 left = idle_until - time.monotonic()
                 if not self._open or left <= 0:
                     return []
                 self._idle += 1
                 self._condition.wait(min(left, 1.0))
                 self._idle -= 1
-                sessions.close_idle()
+                host = self._next_host()
+            if host is None:
+                return None
             del self._ready[host]
             return self._taken(host)
 

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from trollmoves.movers.base import Session, SessionSettings
+from trollmoves.movers.file import FileMover, FileSession
+from trollmoves.movers.sessions import Sessions
+from trollmoves.uris import Destination
 from trollmoves.workers import SPARE, Work, Workers
 
 
@@ -145,3 +149,34 @@ def test_stopping_says_what_was_not_done() -> None:
     eventually(lambda: pool.workers.waiting == 2, message="one taken")
     assert pool.workers.stop(0.1) == 3
     go.set()
+
+
+class SlowToLeave(FileSession):
+    """Says goodbye to a server that hangs."""
+
+    leaving, go = threading.Event(), threading.Event()
+
+    def close(self) -> None:
+        self.leaving.set()
+        assert self.go.wait(20)
+
+
+class SlowMover(FileMover):
+    def open(self, destination: Destination, settings: SessionSettings) -> Session:
+        return SlowToLeave(settings)
+
+
+def test_nobody_waits_for_a_session_that_is_slow_to_close() -> None:
+    done: list[Any] = []
+    workers = Workers(lambda calls: [function(*arguments) for function, arguments in calls], done.append, 4,
+                      lambda: Sessions(mover_for=lambda scheme: SlowMover()))
+    settings = SessionSettings(connection_uptime=0.0)
+    try:
+        workers.submit([Work("a", 1, lambda sessions: sessions.get(Destination("file", "", None, "/"), settings), done.append)])
+        eventually(SlowToLeave.leaving.is_set, message="the session was idle")
+        workers.submit([Work("b", 1, lambda _: "b", done.append)])
+        eventually(lambda: "b" in done, message="work for another host")
+        assert not SlowToLeave.go.is_set()
+    finally:
+        SlowToLeave.go.set()
+        workers.stop(5.0)
