@@ -11,7 +11,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+
+from trollmoves.journal.reader import Reader
 
 if TYPE_CHECKING:
     from trollmoves.journal.journal import Journal
@@ -40,8 +43,8 @@ class Cleaning:
     """Removes announcements and finished files that are older than the retention, or more than it allows."""
 
     def __init__(self, journal: Journal, clock: Clock, limits_of: Callable[[str], tuple[float, int]], in_worker: InWorker):
-        """*limits_of* tells the retention of a chain: seconds, and number of files. Origins are looked at by *in_worker*: a
-        network file system may take its time."""
+        """*limits_of* tells the retention of a chain: seconds, and number of files. The journal and origins are looked at by
+        *in_worker*: a large journal, or a network file system, may take its time."""
         self._journal = journal
         self._clock = clock
         self._limits_of = limits_of
@@ -51,35 +54,47 @@ class Cleaning:
         self._clock.after(EVERY, self._again)
 
     def _again(self) -> None:
-        if not self._journal.full:
-            self._journal.write(self._journal.alarms.forget())
-        chains = [] if self._journal.full else [row["chain"] for row in self._journal.find("chains")]
+        if self._journal.full or self._journal.times_to_move:
+            self._clean([], EVERY)
+            return
+        self._journal.write(self._journal.alarms.forget())
+        self._in_worker(self._chains, self._found)
+
+    def _found(self, chains: Sequence[str] | Exception) -> None:
+        if isinstance(chains, Exception):
+            logger.error("the journal cannot be cleaned: %r", chains)
+            chains = []
         self._clean(chains, EVERY)
 
     def _clean(self, chains: Sequence[str], again: float) -> None:
-        """Clean one chain after the other; each is continued when its origins were looked at."""
-        if not chains:
+        """Clean one chain after the other; each is continued when it was looked at."""
+        if not chains or self._journal.times_to_move:
             self._clock.after(again, self._again)
             return
-        portion = self._portion(chains[0])
+        chain, leaps = chains[0], self._journal.leaps
 
-        def looked(there: Any) -> None:
-            if isinstance(there, Exception):
-                logger.error("[%s] cannot be cleaned: %r", chains[0], there)
-            else:
+        def looked(found: Any) -> None:
+            portion, there = ([], set()) if isinstance(found, Exception) else found
+            if isinstance(found, Exception):
+                logger.error("[%s] cannot be cleaned: %r", chain, found)
+            elif leaps == self._journal.leaps:  # else it may only have seemed to be old
                 self._forget(portion, there)
             self._clean(chains[1:], SOON if len(portion) >= AT_ONCE else again)
 
-        if portion:
-            self._in_worker(lambda: {row["id"] for row in portion if _is_there(row)}, looked)
-        else:
-            looked(set())
+        self._in_worker(partial(self._look, chain, *self._limits_of(chain), time.time()), looked)
 
-    def _portion(self, chain: str) -> list[Any]:
-        seconds, count = self._limits_of(chain)
-        now = time.time()
-        expired = self._journal.find("expired_files", (chain, now - seconds, chain, count, AT_ONCE))
-        return expired or self._journal.find("kept_files", (chain, now, AT_ONCE))
+    # In a worker: whole tables are gone through.
+
+    def _chains(self) -> list[str]:
+        with Reader(self._journal.path) as reader:
+            return [row["chain"] for row in reader.find("chains")]
+
+    def _look(self, chain: str, seconds: float, count: int, now: float) -> tuple[list[Any], set[int]]:
+        """What is expired, or is to be looked at again; and the files of it that are still at their origin."""
+        with Reader(self._journal.path) as reader:
+            portion = (reader.find("expired_files", (chain, now - seconds, chain, count, AT_ONCE))
+                       or reader.find("kept_files", (chain, now, AT_ONCE)))
+        return portion, {row["id"] for row in portion if _is_there(row)}
 
     def _forget(self, portion: list[Any], there: set[int]) -> None:
         if not portion:

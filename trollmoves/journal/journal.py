@@ -94,6 +94,8 @@ class Journal:
         self._patient_until = 0.0
         self.times_to_move = 0
         """The clock was set so often, and the times in the journal are not moved yet: compare none of them with the clock."""
+        self.leaps = 0
+        """How often the clock was set since the start."""
         self._writer = Writer(lambda: _connect(path), call_all, died)
         _extend_log(path)
         self._writer.start()

@@ -38,6 +38,7 @@ class Leaps:
             logger.warning("the clock was set %s by %.0f s: all that waits is moved with it", "forward" if leap > 0 else "back",
                            abs(leap))
             self._journal.times_to_move += 1
+            self._journal.leaps += 1
             moved = ("move_files", "move_removals", "move_copies", "move_transfers", "move_confirmed")
             self._journal.write([(statement, [{"leap": leap}]) for statement in moved], self._moved)
             self._tell(leap)

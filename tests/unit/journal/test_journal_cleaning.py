@@ -169,6 +169,26 @@ def test_positions_do_not_repeat_after_everything_was_forgotten(journal: Journal
     again.close()
 
 
+def test_nothing_is_forgotten_for_a_clock_that_was_set_as_long_as_the_times_are_those_of_before(journal: Journal) -> None:
+    add(journal, None, age=2 * DAY, state="published")
+    journal.times_to_move = 1
+    clean(journal)
+    assert count(journal, "files") == 1
+    journal.times_to_move = 0
+
+    def set_meanwhile(run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
+        found = run()
+        journal.leaps += 1
+        done(found)
+    timers = Timers()
+    Cleaning(journal, timers, lambda chain: (DAY, 1000), set_meanwhile).start()
+    timers.run()
+    committed(journal)
+    assert count(journal, "files") == 1
+    clean(journal)
+    assert count(journal, "files") == 0
+
+
 def test_a_long_history_loses_its_older_half_at_a_line(journal: Journal) -> None:
     file = add(journal, None, age=0, state="announced")
     for number in range(800):
