@@ -29,6 +29,8 @@ LANES = 8
 """Requests in flight to one upstream server."""
 LONGEST_LEGACY = 600.0
 """Seconds an upstream server that still answers pings may take for one move."""
+PATIENCE = 15.0
+"""Seconds without an answer to a ping after which a server counts as dead."""
 
 
 @dataclass(slots=True)
@@ -48,11 +50,13 @@ class Lane:
 class Lanes:
     """Requests to one upstream server; belongs to the loop."""
 
-    def __init__(self, loop: Loop, envelope: Envelope, host: str, port: int, most: int = LANES):
+    def __init__(self, loop: Loop, envelope: Envelope, host: str, port: int, most: int = LANES,
+                 patience: float = PATIENCE):
         self._loop = loop
         self._envelope = envelope
         self._place = host, port
         self._most = most
+        self._patience = patience
         self._queue: deque[tuple[bytes, Answered, float, float]] = deque()
         """Requests, how long they may take, and when (monotonic) they came."""
         self._in_turn: deque[tuple[bytes, Answered, float, float]] = deque()
@@ -118,9 +122,11 @@ class Lanes:
         if not late:
             return self._end_ping()
         dead = self._ping_failed(now)
-        if dead:  # those that are sent one by one need not find that out one by one
-            waiting, self._in_turn = self._in_turn, deque()
-            for _, answered, *_ in waiting:
+        if dead:  # what waits need not find that out one by one, nor become ever more
+            queued = [*self._queue, *self._in_turn]
+            self._queue.clear()
+            self._in_turn.clear()
+            for _, answered, *_ in queued:
                 answered(None)
         for lane in late:
             if dead or now > lane.given_up:
@@ -134,7 +140,7 @@ class Lanes:
                 socket.send_multipart((b"", self._envelope.encode("/ping", "ping")))
                 self._pinging = socket, now
             return False
-        return now - self._pinging[1] > 3 * 5.0
+        return now - self._pinging[1] > self._patience
 
     def _ponged(self, socket: Socket) -> None:
         try:
