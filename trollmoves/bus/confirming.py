@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from itertools import islice
 
 from trollmoves import crashing
 from trollmoves.bus.loop import Loop
@@ -41,6 +42,10 @@ class Confirming:
         self._closed = False
         self.settled = 0
         """How many were confirmed."""
+
+    def __len__(self) -> int:
+        """How many are to be confirmed."""
+        return sum(map(len, (*self._waiting.values(), *self._said.values())))
 
     def add(self, place: Place, position: int, request: str, published: float) -> None:
         """What was delivered for *request* is published, since a time."""
@@ -91,5 +96,6 @@ class Confirming:
             self.settled += len(said)
             return
         if not self._closed:
-            self._waiting[place] = said | self._waiting.get(place, {})
+            waiting = self._waiting.setdefault(place, {})
+            waiting.update(islice(said.items(), max(0, MOST_KEPT - len(waiting))))
             self._send_soon(place, AGAIN)

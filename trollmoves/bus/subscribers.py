@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 MOST_LETTERS = 256 * 1024
 """Bytes of subscriptions of one address, all its connections together: some thousands of topics."""
 MOST_ADDRESSES = 1000
-"""Beyond it those that have gone are forgotten."""
+MOST_CONNECTIONS = 1000
+"""Of one address. Beyond either those that have gone are forgotten."""
 
 Connection = tuple[int, tuple[str, int]]
 """Descriptor of a connection, and where it leads: descriptors are used again."""
@@ -47,6 +48,10 @@ class Subscribers:
         self._addresses: dict[str, Address] = {}
         self._cut = 0
 
+    def __len__(self) -> int:
+        """How many connections are remembered."""
+        return sum(len(address.connections) for address in self._addresses.values())
+
     def count(self, frame: zmq.Frame) -> None:
         """Take note of a subscription, or of one that was ended; cut off who has too many."""
         descriptor = descriptor_of(frame)
@@ -57,7 +62,7 @@ class Subscribers:
         connection = descriptor, peer
         change = len(frame) if frame.bytes[:1] == b"\x01" else -len(frame)
         address.connections[connection] = max(0, address.connections.get(connection, 0) + change)
-        if sum(address.connections.values()) > self._most:
+        if len(address.connections) > MOST_CONNECTIONS or sum(address.connections.values()) > self._most:
             address.forget_closed()
             if sum(address.connections.values()) > self._most:
                 self._cut_off(connection)

@@ -67,10 +67,10 @@ class Peers:
         if known is None or (key and known.key and key != known.key):
             return
         action = after_notice(notice, known.state, self._delay, shared=shared)
+        self._left_to.get(peer, {}).pop(file, None)
         if action is None:
             return
         now = time.time()
-        self._left_to.get(peer, {}).pop(file, None)
         if isinstance(action, Covered):
             self._ledger.step(file, State.COVERED, None, 0, f"{message.sender} has it")
             self._ledger.forget(identity, file)
