@@ -18,13 +18,13 @@ from trollmoves.attention.origins import Origin
 from trollmoves.config.moves import MoveSettings
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.covering import covered_by_newer
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Envelope, content_key
 from trollmoves.move_it.moving import Moving
 from trollmoves.move_it.removing import WHEN_ALL_HAVE_IT
 from trollmoves.patterns import Pattern
-from trollmoves.server.announcing import covered_by_newer
 from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 

@@ -16,6 +16,7 @@ from trollmoves.attention.origins import Origin
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.covering import covered_by_newer
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import content_key
@@ -188,14 +189,6 @@ def _records(fresh: Sequence[Fresh]) -> list[Operation]:
     replacing = [item.file for item in fresh if item.replaces]
     return [("add_file", [item.file_row for item in fresh]), ("add_announcement", [item.announcement_row for item in fresh]),
             *([covered_by_newer(replacing)] if replacing else [])]
-
-
-def covered_by_newer(files: Sequence[int]) -> Operation:
-    """The record that what was announced under the names of these rows of the journal, and could not be had, is nobody's loss
-    where newer content has been announced since."""
-    now = time.time()
-    line = step_line(State.COVERED, now, detail="newer content of its name was announced")
-    return "cover_by_newer", [{"id": file, "now": now, "line": line} for file in files]
 
 
 def _still(row: Any) -> Arrival | None:

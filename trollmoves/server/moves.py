@@ -21,10 +21,10 @@ from trollmoves.bus.leases import Lease
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone, OriginReplaced
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.covering import covered_by_newer
 from trollmoves.lifecycle import State
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
-from trollmoves.server.announcing import covered_by_newer
 from trollmoves.server.pushing import Member, Push
 from trollmoves.server.refusals import Refusals
 from trollmoves.server.replies import Replies, shown, verdict
