@@ -56,8 +56,8 @@ class MirrorSettings(ServerSettings, ClientSettings):  # type: ignore[misc]  # w
     ELSEWHERE: ClassVar[frozenset[str]] = frozenset((
         "listen", "topics", "services", "addresses", "nameserver", "addr_listener", "timeout", "translate", "unpack", "info",
         "compression", "prog", "working_directory", "watch_interval", "settle", "reconcile",
-        "origin_inotify_base_dir_skip_levels", "processing_delay", "group", "xritdecompressor", "block_size", "nameservers",
-        "replay_port"))
+        "origin_inotify_base_dir_skip_levels", "processing_delay", "group", "lease_servers", "xritdecompressor", "block_size",
+        "nameservers", "replay_port"))
 
     @classmethod
     def missing(cls, given: Collection[str]) -> Iterator[tuple[str, str]]:
