@@ -256,7 +256,8 @@ class Moves:
             return
         detail = summary(outcome)
         receipt = orjson.dumps(outcome).decode()
-        more = [*moving.served.removing.schedule(moving.file, outcome), *self._lease_records(moving), *_earlier_requests(moving)]
+        more = [*moving.served.removing.schedule(moving.file, moving.consumer, outcome), *self._lease_records(moving),
+                *_earlier_requests(moving)]
         self._record(moving, State.MOVED, now, detail, receipt, more, outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)

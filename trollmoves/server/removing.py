@@ -25,6 +25,7 @@ from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
 from trollmoves.server.beneath import announced_file, keep_removed, remove
+from trollmoves.server.requests import Consumer
 from trollmoves.server.unclaimed import Unclaimed
 from trollmoves.uris import is_address
 
@@ -35,13 +36,21 @@ EVERY = 1.0
 SOON = 0.1
 AT_ONCE = 200
 AGED = "delete_after"
-CONSUMERS_LAST = 0.5
-"""Seconds between two looks at who was served lately: one for all files of a round."""
+CONSUMERS_LAST = 30.0
+"""Seconds between two looks at who was served lately, for which all deliveries in the journal are gone through; who is served
+meanwhile is known at once."""
+AGED_LOOKS = 100
+"""Looks, in the time of `delete_after`, at what has come to that age: all files in the journal are gone through."""
+AGED_LAST = 60.0
+"""Seconds between two of them, at most."""
 LOOK_AGAIN = 2.0
 """Seconds between two looks at a file that somebody has not confirmed, at least; a confirmation hurries it."""
 RETRY = 60.0
 """Seconds between two tries of a removal that failed; never hotter."""
 HOSTS_TOLD = 100
+
+Key = tuple[str, str]
+"""Names a consumer: client and group."""
 
 
 class Removing:
@@ -55,8 +64,12 @@ class Removing:
         self._chain = settings.name
         self._delay = settings.remove_delay
         self._who = "all" if settings.delete is None else settings.delete
-        self._known: tuple[float, list[Any]] = (-math.inf, [])
-        """The consumers that are waited for, and when that was looked up."""
+        self._known: set[Key] = set()
+        """The consumers that are waited for."""
+        self._served: set[Key] = set()
+        """Those that were served since the journal was looked into for that: it may not have said so yet."""
+        self._looked = self._looked_for_aged = -math.inf
+        """When (monotonic) it was looked into for consumers, and for aged files."""
         self._after = settings.delete_after
         self._deletes = settings.delete is not None
         self._unpacks = settings.compression is not None
@@ -77,11 +90,13 @@ class Removing:
         if self._enabled or self._after is not None:
             loop.after(EVERY, self._again)
 
-    def schedule(self, file: int, receipts: Sequence[Receipt] = ()) -> list[Operation]:
-        """The records to write when a consumer has *file*, by *receipts* where we delivered it: it is to be removed after the
+    def schedule(self, file: int, consumer: Consumer, receipts: Sequence[Receipt] = ()) -> list[Operation]:
+        """The records to write when *consumer* has *file*, by *receipts* where we delivered it: it is to be removed after the
         delay, unless its destination could not say what arrived."""
         if not self._enabled:
             return []
+        if consumer.group and not consumer.spare:
+            self._served.add((consumer.client, consumer.group))
         blind = next((receipt for receipt in receipts if receipt.verified == "none"), None)
         if blind is not None:
             self._tell_kept(urlsplit(blind.uri).netloc)
@@ -171,17 +186,24 @@ class Removing:
             return all(any(_stands_for(row, consumer) for row in confirmed) for consumer in self._consumers())
         return all(any(_is_named(row, name) for row in confirmed) for name in self._who)
 
-    def _consumers(self) -> list[Any]:
+    def _consumers(self) -> set[Key]:
         """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""
-        if time.monotonic() - self._known[0] > CONSUMERS_LAST:
-            self._known = time.monotonic(), self._journal.find("consumers", (self._chain, time.time() - CONSUMER_KNOWN))
-        return self._known[1]
+        now = time.monotonic()
+        if now - self._looked > CONSUMERS_LAST:
+            rows = self._journal.find("consumers", (self._chain, time.time() - CONSUMER_KNOWN))
+            self._looked, self._known = now, {(row["client"], row["consumer_group"]) for row in rows} | self._served
+            self._served = set()
+        return self._known | self._served
 
     def _remove_aged(self, now: float) -> None:
         """`delete_after`: the backstop against a consumer that never comes back."""
-        if self._after is not None:
-            for row in self._aged(now - self._after):
-                self._remove(row, now, AGED)
+        if self._after is None or time.monotonic() - self._looked_for_aged < min(AGED_LAST, self._after / AGED_LOOKS):
+            return
+        found = self._aged(now - self._after)
+        if len(found) < AT_ONCE:  # else there may be more
+            self._looked_for_aged = time.monotonic()
+        for row in found:
+            self._remove(row, now, AGED)
 
     def _aged(self, before: float) -> list[Any]:
         return self._journal.find("aged_files", (self._chain, before, AT_ONCE))
@@ -250,10 +272,11 @@ class Removing:
                 self._remove_file(row)
 
 
-def _stands_for(row: Any, consumer: Any) -> bool:
+def _stands_for(row: Any, consumer: Key) -> bool:
     """Whether a confirmation counts for *consumer*: its own, or its spare's. Anybody may give himself its name; the name of its
     group may be known to its members alone."""
-    return bool(row["consumer_group"] == consumer["consumer_group"] and (row["client"] == consumer["client"] or row["spare"]))
+    client, group = consumer
+    return bool(row["consumer_group"] == group and (row["client"] == client or row["spare"]))
 
 
 def _is_named(row: Any, name: str) -> bool:

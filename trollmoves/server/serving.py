@@ -389,7 +389,7 @@ class Serving:
     def _counts(self, row: Any, served: Served, consumer: Consumer, peer: str) -> list[Operation]:
         """What to write of an ack of somebody who may give one."""
         now = time.time()
-        records = [had_elsewhere(row["id"], row["chain"], consumer, peer, now), *served.removing.schedule(row["id"])]
+        records = [had_elsewhere(row["id"], row["chain"], consumer, peer, now), *served.removing.schedule(row["id"], consumer)]
         if row["state"] != State.ACKNOWLEDGED:
             line = step_line(State.ACKNOWLEDGED, now, peer)
             records.append(("step", [(State.ACKNOWLEDGED, now, row["attempt"], line, row["id"])]))

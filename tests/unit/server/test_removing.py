@@ -1,16 +1,24 @@
-"""What a file was unpacked from is removed with the last of those that came out of it."""
+"""What a file was unpacked from is removed with the last of those that came out of it; who is waited for, and how often the whole
+journal is gone through for that."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.eventually import eventually, never
 from tests.support.unpacked import UnpackedScene
+from trollmoves.bus import Loop
 from trollmoves.config.reading import read_server_config
+from trollmoves.journal import Journal
 from trollmoves.server.removing import Removing
+from trollmoves.server.requests import Consumer
 
 LONG_AGO = 7200.0
 
@@ -63,3 +71,83 @@ def test_an_archive_stays_while_one_of_its_members_has_not_been_delivered(scene:
     assert scene.packed.exists()
     scene.confirm(files[2])
     scene.wait_gone("third", "p.tar")
+
+
+class Asked(Journal):
+    """Counts what it is asked."""
+
+    def __init__(self, path: Path, loop: Loop):
+        self.asked = Counter[str]()
+        super().__init__(path, loop.call_all, loop.fail)
+
+    def find(self, query: str, parameters: Any = ()) -> list[Any]:
+        self.asked[query] += 1
+        return super().find(query, parameters)
+
+
+class Consumed:
+    """A chain that removes what all known consumers have confirmed, and what is ten minutes old."""
+
+    def __init__(self, root: Path):
+        self.origin = root / "origin"
+        self.origin.mkdir()
+        config = root / "server.ini"
+        config.write_text(f"[s]\norigin = {self.origin}/{{name}}\ntopic = /a\nrequest_port = 9999\ndelete = true\n"
+                          "remove_delay = 0\ndelete_after = 10 m\n")
+        self.loop = Loop()
+        self.journal = Asked(root / "journal", self.loop)
+        self.removing = Removing(read_server_config(config).chains["s"], (str(self.origin),), self.journal, self.loop)
+
+    def file(self, name: str, age: float = 0.0) -> int:
+        path, row, came = self.origin / name, self.journal.new_file(), time.time() - age
+        path.write_text(name)
+        found = path.stat()
+        self.journal.write([("add_file", [(row, "s", name, name, "announced", came, "", None, found.st_size, os.fsencode(path),
+                                           found.st_dev, found.st_ino, found.st_mtime_ns, None, None, None, 0, came)])])
+        return row
+
+    def delivered(self, file: int, *clients: str, state: str = "acknowledged") -> None:
+        """They have it, and (unless it is only *moved*) have confirmed it."""
+        for client in clients:
+            scheduled = self.removing.schedule(file, Consumer(client, client, spare=False))
+            self.journal.write([("put_transfer", [(file, client, "s", client, client, False, "p", "r", "file:///x", state,
+                                                   time.time() - 1, 1, "[]")]), *scheduled])
+
+    def turn(self, name: str) -> bool:
+        """Whether it is there."""
+        self.loop.turn(0.05)
+        return (self.origin / name).exists()
+
+    def close(self) -> None:
+        self.removing.stop()
+        self.journal.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def consumed(tmp_path: Path) -> Iterator[Consumed]:
+    found = Consumed(tmp_path)
+    yield found
+    found.close()
+
+
+def test_a_consumer_is_waited_for_from_its_first_delivery_on(consumed: Consumed) -> None:
+    first, second, third = (consumed.file(name) for name in ("first", "second", "third"))
+    consumed.delivered(first, "one")
+    eventually(lambda: not consumed.turn("first"), interval=0.0)
+    consumed.delivered(second, "two", state="moved")
+    consumed.delivered(third, "one")
+    never(lambda: not consumed.turn("third"), 2.5, interval=0.0)
+    consumed.delivered(third, "two")
+    eventually(lambda: not consumed.turn("third"), interval=0.0)
+    assert consumed.turn("second")
+
+
+def test_the_whole_journal_is_gone_through_now_and_then_only(consumed: Consumed) -> None:
+    consumed.file("old", age=3600)
+    eventually(lambda: not consumed.turn("old"), interval=0.0)
+    for name in ("a", "b", "c"):
+        consumed.delivered(consumed.file(name), "one")
+        eventually(lambda name=name: not consumed.turn(name), interval=0.0)  # type: ignore[misc]
+    assert consumed.journal.asked["due_removals"] >= 4
+    assert (consumed.journal.asked["consumers"], consumed.journal.asked["aged_files"]) == (1, 1)
