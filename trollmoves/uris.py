@@ -248,7 +248,7 @@ def host_of(uri: str) -> tuple[str, str]:
 
 def one_spelling(path: str) -> str:
     """*path* without `//` and `/./`, which mean the same. (What leads elsewhere, `..` and links, is left as it is.)"""
-    return _REPEATED.sub("/", path)
+    return _REPEATED.sub("/", path) if "//" in path or "/./" in path else path  # done twice for every file
 
 
 def is_address(host: str) -> bool:

@@ -290,12 +290,9 @@ SELECT DISTINCT client, consumer_group FROM transfers
 WHERE chain = ? AND time > ? AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged');
 
 -- name: acknowledge_transfers
--- What `delivered_by_requests` found, by the same list.
+-- What `delivered_by_requests` found: a list of [file, transfer].
 UPDATE transfers SET state = 'acknowledged', time = :now
-WHERE file IN (SELECT value FROM json_each(:files)) AND state = 'moved'
-  AND (request IN (SELECT json_extract(value, '$[1]') FROM json_each(:asked))
-       OR (earlier <> '' AND EXISTS (SELECT 1 FROM json_each(:asked) AS asked
-                                     WHERE instr(' ' || earlier || ' ', ' ' || json_extract(asked.value, '$[1]') || ' '))));
+WHERE (file, transfer) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:found)) AND state = 'moved';
 
 -- name: add_removal
 INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);

@@ -414,11 +414,11 @@ class Serving:
         crashing.point("server.acknowledged")
         asked = orjson.dumps([pair for pair in message.extension["requests"][:MOST_CONFIRMED] if is_confirmation(pair)])
         rows = self._journal.find("delivered_by_requests", (asked,))
-        files = orjson.dumps([row["file"] for row in rows])
+        files, found = orjson.dumps([row["file"] for row in rows]), orjson.dumps([tuple(row) for row in rows])
         line = step_line(State.ACKNOWLEDGED, now, asker.address)
         data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request")}}
         reply = self._envelope.encode(message.subject, "ack", data)
-        records: list[Operation] = [("acknowledge_transfers", [{"now": now, "files": files, "asked": asked}]),
+        records: list[Operation] = [("acknowledge_transfers", [{"now": now, "found": found}]),
                                     ("step_all", [(State.ACKNOWLEDGED, now, line, files)]), ("hurry_removals", [(now, files)])]
         self._journal.write(records, self._confirmed, asker, reply, [row["transfer"] for row in rows])
         return None
