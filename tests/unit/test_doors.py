@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -79,3 +81,18 @@ def test_fetching(tmp_path: Path) -> None:
         fetch_from_message(message, tmp_path, allowed_protocols=("sftp",))
     with pytest.raises(MalformedMessage):
         fetch_from_message(Message("/a", "file", {"uid": "a"}), tmp_path)
+
+
+def test_two_threads_fetch_the_same_file_to_the_same_place(tmp_path: Path) -> None:
+    """Slow enough to be at it at the same time: what one has half written is not what the other puts in place."""
+    content, source = bytes(range(256)) * 2**13, tmp_path / "a.dat"
+    source.write_bytes(content)
+    message, begin = Message("/a", "file", {"uri": str(source), "uid": source.name}), threading.Barrier(2)
+
+    def fetch() -> Path:
+        begin.wait(20)
+        return fetch_from_message(message, tmp_path / "out", bandwidth="4M")
+    with ThreadPoolExecutor(2) as threads:
+        places = {future.result(30) for future in [threads.submit(fetch) for _ in range(2)]}
+    assert places == {tmp_path / "out" / "a.dat"}
+    assert [path.read_bytes() == content for path in (tmp_path / "out").iterdir()] == [True]

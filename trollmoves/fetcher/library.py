@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -19,4 +20,5 @@ def fetch_from_message(message: Any, destination: str | os.PathLike[str], **opti
     place = plan.place(message.data)
     plan.rights.check(place)
     path = plan.path(message.data, place)
-    return Path(fetch(plan.opener, receiving, place, path, f"{os.getpid():016x}").uri)
+    # A temporary name of its own: other threads, and processes of other machines, may fetch the same file to the same place.
+    return Path(fetch(plan.opener, receiving, place, path, secrets.token_hex(8)).uri)
