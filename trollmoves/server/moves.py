@@ -78,7 +78,13 @@ class Moves:
         self._ended_more: list[Operation] = []
         self._said: dict[bytes, tuple[Asker, str, list[dict[str, Any]]]] = {}
         """By asker: answers to grouped requests that go out together."""
+        self._open = True
         loop.after(1.0, self._every_second)
+
+    def close(self) -> None:
+        """Nobody asks here any more; what is queued or running is still done and journaled."""
+        self._open = False
+        self.refusals.close()
 
     def __len__(self) -> int:
         """How many are queued or running."""
@@ -377,7 +383,8 @@ class Moves:
         if records:
             self._journal.write(records)
         self.sharing.tick()
-        self._loop.after(1.0, self._every_second)
+        if self._open or self._moving:
+            self._loop.after(1.0, self._every_second)
 
     def _tell_pending(self, moving: Moving, waiter: Waiter) -> None:
         if waiter.grouped:

@@ -23,8 +23,14 @@ class Refusals:
     """Belongs to the loop."""
 
     def __init__(self, loop: Loop):
+        self._loop = loop
+        self._open = True
         self._counts: Counter[str] = Counter()
-        loop.every(PERIOD, self._sum_up)
+        loop.after(PERIOD, self._sum_up)
+
+    def close(self) -> None:
+        """Nothing more is summed up."""
+        self._open = False
 
     def say(self, address: str, text: str, *arguments: Any, error: Exception | None = None) -> None:
         """Log a warning about a request of *address*, unless there were too many; with the traceback of *error*, if given."""
@@ -41,3 +47,5 @@ class Refusals:
             if count > SAID:
                 logger.warning("%d requests of %s were refused or failed in the last minute", count, address)
         self._counts.clear()
+        if self._open:
+            self._loop.after(PERIOD, self._sum_up)

@@ -106,6 +106,7 @@ class Serving:
     def close(self) -> None:
         for chain in list(self.chains):
             self.remove(chain)
+        self._moves.close()
         self._replier.close()
 
     # Requests come in.

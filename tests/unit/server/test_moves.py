@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.eventually import eventually
 from trollmoves.bus import Asker, Loop
 from trollmoves.config.reading import read_server_config
 from trollmoves.errors import Cancelled
@@ -110,3 +113,24 @@ def test_who_asks_for_what_was_cancelled_and_has_ended_may_ask_again(bench: Benc
     told = {reply.extension["request"]: (reply.extension["code"], reply.extension["permanent"]) for reply in bench.told}
     assert told == {"r:first": ("cancelled", True), "r:second": ("busy", False)}
     assert not len(bench.moves)
+
+
+def test_nothing_is_left_of_a_port_that_was_closed(bench: Bench) -> None:
+    """A reload may give a section another port, again and again; a move that runs meanwhile is still journaled."""
+    bench.start(asks("r:first"))
+    bench.moves.close()
+
+    def is_noted() -> bool:
+        moving = bench.moves.of_request("r:first")
+        return moving is not None and moving.noted
+
+    def turned(check: Callable[[], object]) -> object:
+        bench.loop.turn(0.05)
+        return check()
+    eventually(lambda: turned(is_noted), interval=0.0, message="it takes more than a second")
+    bench.workers.work.pop().done(Cancelled("ended"))
+    bench.loop.turn(0.0)
+    bench.write()
+    left = weakref.ref(bench.moves)
+    del bench.moves
+    eventually(lambda: turned(lambda: gc.collect() >= 0 and left() is None), interval=0.0, message="nobody holds on to it")
