@@ -13,6 +13,8 @@ from tests.faults.checker import rows
 from tests.faults.network import Network
 from tests.faults.test_killing import seeded
 from tests.support.eventually import eventually
+from tests.support.ftp_server import ScriptedFtpServer
+from trollmoves.cli.umbrella import main
 from trollmoves.faults.breaking import wait_until_ready
 
 
@@ -49,6 +51,29 @@ def test_what_another_provider_delivered_is_recognised_when_it_is_announced_agai
         network.settle()
         assert network.client.stop() == 0
         assert publications(network) == 11
+
+
+def test_a_provider_that_may_deliver_later_is_asked_again_when_another_one_never_will(tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp") as ftp, Network(tmp_path, servers=2, killed=True, client_options={
+            "destination": f"ftp://127.0.0.1:{ftp.port}/", "login": f"{ftp.user}:{ftp.password}"}) as network:
+        network.client_options["lease_servers"] = " ".join(f"127.0.0.1:{port}" for port in network.request_ports)  # asked first
+        network.write_client_config()
+        network.server_options["allow_inline_credentials"] = "false"
+        network.write_server_config(0)
+        for number, server in enumerate(network.servers):
+            server.start()
+            network.write("f.bin", b"content", number)
+            eventually(lambda number=number: rows(network.server_journal(number), "SELECT 1 FROM files"), message="announced")  # type: ignore[misc]
+        (network.origins[1] / "f.bin").unlink()
+        network.client.start()
+        network.client.wait_for("is gone .again in")  # the one refuses credentials, the other one has the file no more
+        assert network.states(network.client_journal) == {"failed": 1}
+        mark = network.servers[0].mark()
+        network.server_options["allow_inline_credentials"] = "true"
+        network.write_server_config(0)
+        network.servers[0].wait_for("reloading", since=mark)
+        assert main(["retry", "--all", "--journal", str(network.client_journal)]) == 0
+        eventually(lambda: (ftp.root / "f.bin").exists(), message="it is delivered")
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.requesting import new_requests
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing, Place
-from trollmoves.client.deciding import EXPIRES_AFTER, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
+from trollmoves.client.deciding import EXPIRES_AFTER, MENDABLE, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
@@ -226,6 +226,9 @@ class Asking:
     def ask(self, flight: Flight, source: Source) -> None:
         """Note a request: it is sent when the journal has it."""
         source = self.providers.first_of(flight, source)
+        before = flight.sources.get(flight.source.provider, flight.source)
+        if source.provider != before.provider:  # the row of the file names the one that is asked only
+            self._ledger.add("add_source", (flight.id, before.provider, before.announcement.message.raw.decode()))
         self._mark_asked(flight, source)
         now = time.time()
         line = step_line(State.REQUESTED, now, source.provider, flight.attempt)
@@ -354,7 +357,8 @@ class Asking:
             self._lay_down(flight, error_of(code, detail))
             return
         untried = [provider for provider in flight.sources if provider not in flight.tried]
-        action = after_failure(code=code, permanent=permanent, untried=untried, age=now - flight.created,
+        flight.hopeful = flight.hopeful or not permanent or code in MENDABLE
+        action = after_failure(code=code, permanent=permanent, hopeful=flight.hopeful, untried=untried, age=now - flight.created,
                                lifetime=flight.source.announcement.lifetime(flight.created) or EXPIRES_AFTER,
                                backoff=wait_before(flight.attempt), retry_after=_seconds(retry_after))
         logger.warning("[%s] %s from %s: %s (%s)", self._settings.name, flight.identity, flight.source.provider, detail,

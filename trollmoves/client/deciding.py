@@ -134,12 +134,13 @@ def after_notice(notice: Notice, state: State, delay: float, *, shared: bool = F
     return Wait(delay) if shared else Wait(max(PEER_PATIENCE, 3 * delay))
 
 
-def after_failure(*, code: str, permanent: bool, untried: list[str], age: float, backoff: float,
+def after_failure(*, code: str, permanent: bool, untried: list[str], age: float, backoff: float, hopeful: bool = False,
                   retry_after: float | None = None, lifetime: float = EXPIRES_AFTER) -> Ask | Wait | GiveUp:
     """What to do when a provider could not deliver.
 
     *untried* are providers not asked in this round, *age* the seconds since the file was first heard of, *lifetime* those for
-    which it is worth trying, *backoff* the seconds that would be waited for this number of attempts.
+    which it is worth trying, *backoff* the seconds that would be waited for this number of attempts. *hopeful*: one of those that
+    were asked may be able to deliver it later.
     """
     if code == CANCELLED:
         return GiveUp()
@@ -148,7 +149,7 @@ def after_failure(*, code: str, permanent: bool, untried: list[str], age: float,
     if age > lifetime:
         return GiveUp()
     if permanent:
-        return Wait(max(backoff, MENDABLE_WAIT)) if code in MENDABLE else GiveUp()
+        return Wait(max(backoff, MENDABLE_WAIT)) if hopeful or code in MENDABLE else GiveUp()
     if retry_after and code in OF_A_HOST:
         backoff = min(backoff, PROBED_WAIT)
     return Wait(max(backoff, retry_after or 0.0))

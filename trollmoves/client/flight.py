@@ -34,6 +34,8 @@ class Flight:
     sources: dict[str, Source] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
     """Providers asked in this round."""
+    hopeful: bool = False
+    """One of them may be able to deliver it later."""
     attempt: int = 0
     request: str = ""
     place: Place | None = None

@@ -163,6 +163,9 @@ def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expect
     *(({"code": code, "permanent": True}, Wait(MENDABLE_WAIT)) for code in sorted(MENDABLE)),
     *(({"code": code, "permanent": True, "backoff": 200.0}, Wait(200.0)) for code in sorted(MENDABLE)),
     *(({"code": code, "permanent": True, "age": EXPIRES_AFTER + 1}, GiveUp()) for code in sorted(MENDABLE)),
+    ({"code": "gone", "permanent": True, "hopeful": True, "backoff": 40.0}, Wait(40.0)),  # another provider is only down
+    ({"code": "gone", "permanent": True, "hopeful": True, "age": EXPIRES_AFTER + 1}, GiveUp()),
+    ({"code": "cancelled", "permanent": True, "hopeful": True}, GiveUp()),
     *(({"code": code, "permanent": True}, GiveUp()) for code in ("gone", "changed", "not_announced", "bad_request")),
 ])
 def test_what_follows_a_failure(event: dict[str, object], action: object) -> None:
