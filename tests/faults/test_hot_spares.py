@@ -240,6 +240,35 @@ def test_of_several_servers_one_decides_who_publishes(tmp_path: Path) -> None:
         assert len(published()) - len(unmarked()) <= of_the_second, "marked is only what the first one did not decide"
 
 
+class EachItsServer(Network):
+    """The primary has the files of one server, the spare those of another one: who is heard first is an accident elsewhere."""
+
+    def write_client_config(self, more: str = "") -> None:
+        super().write_client_config(more)
+        first, second = self._server_addresses().split()
+        for config, other in ((self.client_config, second), (self.root / "spare0.ini", first)):
+            config.write_text(config.read_text().replace(other, ""))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_spare_knows_what_the_primary_has_from_another_server(tmp_path: Path, first: int) -> None:
+    """Without `lease_servers`. The times of the files differ from server to server, and by these a content is known."""
+    with EachItsServer(tmp_path, servers=2, spares=1) as network:
+        network.start()
+        for program in (network.client, network.spares[0]):
+            program.wait_for("listens to")
+        names = [f"f{number:02}.bin" for number in range(20)]
+        for name in names:
+            data = os.urandom(2000)
+            for server in (first, 1 - first):
+                network.write(name, data, server)
+        journals = (network.client_journal, network.spare_journal())
+        eventually(lambda: all(rows(path, "SELECT count(*) FROM files WHERE state IN ('published', 'covered')") == [(len(names),)]
+                               for path in journals), 60, message="both members have finished")
+        assert network.states(network.spare_journal()) == {"covered": len(names)}
+        assert sorted(str(data["uid"]) for data in network.recorder.files()) == names
+
+
 def test_what_the_first_server_did_not_decide_is_marked(tmp_path: Path) -> None:
     """Equals, of which one may have reached the first server when the other could not."""
     with TwoServers(tmp_path, servers=2, spares=1) as network:

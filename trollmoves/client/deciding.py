@@ -55,7 +55,8 @@ class Known(NamedTuple):
 
 def judge(known: Known | None, announcement: Announcement) -> Verdict:
     """Compare an announcement with what is known of its identity."""
-    if known is None or known.state == State.GIVEN_UP or not _same_content(known, announcement):
+    if known is None or known.state == State.GIVEN_UP or not is_same_content(
+            known, announcement.key, announcement.address, announcement.size):
         return Verdict.NEW
     again = known.provider == announcement.address
     if known.state in FINISHED:  # a provider whose journal is new does not know that we have it
@@ -72,12 +73,15 @@ def is_overtaken(versions: Iterable[Known], announcement: Announcement) -> bool:
                and known.offset >= announcement.offset and known.state != State.GIVEN_UP for known in versions)
 
 
-def _same_content(known: Known, announcement: Announcement) -> bool:
-    """Equal keys are equal content. One provider that gives a new key has a new file; another provider's file of the same name
-    and size is taken for a copy. Where nothing is told of the content, the name decides."""
-    if not known.key or not announcement.key or known.key == announcement.key:
+def is_same_content(known: Known, key: str, provider: str, size: int | None) -> bool:
+    """Whether what *provider* has under that *key* is what is *known*.
+
+    Equal keys are equal content. One provider that gives a new key has a new file; another provider's file of the same name and
+    size is taken for a copy. Where nothing is told of the content, the name decides.
+    """
+    if not known.key or not key or known.key == key:
         return True
-    return known.provider != announcement.address and known.size == announcement.size
+    return bool(provider) and known.provider != provider and known.size == size
 
 
 class Notice(Enum):

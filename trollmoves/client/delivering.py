@@ -195,8 +195,9 @@ class Delivering:
         self.committing.release(flight.request)
         position, previous = self._journal.new_position(subject)
         self._unsent[flight.id] = position
+        announcement = flight.source.announcement
         data[EXTENSION] = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
-                           "publication": publication_id(flight), "key": flight.source.announcement.key}
+                           "publication": publication_id(flight), "key": announcement.key, "size": announcement.size}
         if flight.maybe_published:
             data[EXTENSION]["redelivered"] = True
         raw = self._envelope.encode(subject, kind, data)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from trollmoves.client.asking import Asking
-from trollmoves.client.deciding import WAITING, Covered, Notice, after_notice
+from trollmoves.client.deciding import WAITING, Covered, Known, Notice, after_notice, is_same_content
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
 from trollmoves.lifecycle import State
@@ -28,6 +28,9 @@ class Said(NamedTuple):
     notice: Notice
     key: str
     """Of the content; empty when the announcer does not tell."""
+    provider: str
+    """From whom the peer has it, or asks for it."""
+    size: int | None
     when: float
     """Monotonic time."""
     shared: bool
@@ -57,16 +60,17 @@ class Peers:
         """*peer* asks for a file, or has it."""
         if message.type == "ack" and peer in self._known:
             return  # one of our kind publishes next, and may die before that: its publication counts
-        identity, key = identity_of(message.fields), str(message.extension.get("key", ""))
+        identity = identity_of(message.fields)
         shared = notice is Notice.ASKED and self._shares_lease(peer, message)
-        said = self._notices[identity] = Said(peer, notice, key, time.monotonic(), shared)
+        said = self._notices[identity] = _said(peer, notice, message, shared)
         self._notices.move_to_end(identity)
         if len(self._notices) > NOTICES_KEPT:
             self._notices.popitem(last=False)
         file, known = self._ledger.known(identity)
-        if known is None or (key and known.key and key != known.key):
+        if known is None or not is_same_content(known, said.key, said.provider, said.size):
             return
-        action = after_notice(notice, known.state, self._delay, shared=shared)
+        said = self._of_provider(said, known.provider)
+        action = after_notice(notice, known.state, self._delay, shared=said.shared)
         self._left_to.get(peer, {}).pop(file, None)
         if action is None:
             return
@@ -89,7 +93,12 @@ class Peers:
         said = self._notices.get(announcement.identity)
         if said is None or time.monotonic() - said.when > NOTICES_VALID:
             return None
-        return None if said.key and announcement.key and said.key != announcement.key else said
+        known = Known(State.ANNOUNCED, announcement.key, announcement.size, announcement.address)
+        return self._of_provider(said, known.provider) if is_same_content(known, said.key, said.provider, said.size) else None
+
+    def _of_provider(self, said: Said, provider: str) -> Said:
+        """What was *said*, for one who has the file announced by *provider*: another one knows nothing of the lease."""
+        return said._replace(shared=said.shared and self._asking.providers.decide_alike(said.provider, provider))
 
     def leave_to(self, said: Said, file: int, identity: str) -> None:
         """The peer asks for *file*: we wait, unless it falls silent."""
@@ -107,3 +116,10 @@ class Peers:
                 if found == file and known is not None and known.state in WAITING:
                     self._ledger.step(file, known.state, time.time(), 0, f"{peer} asked for it and has fallen silent")
             self._asking.commit()
+
+
+def _said(peer: Provider, notice: Notice, message: Message, shared: bool) -> Said:
+    fields, extension = message.fields, message.extension
+    size = extension.get("size")
+    return Said(peer, notice, str(extension.get("key", "")), str(fields.get("request_address") or fields.get("origin") or ""),
+                size if type(size) is int else None, time.monotonic(), shared)

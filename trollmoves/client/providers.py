@@ -90,6 +90,10 @@ class Providers:
         others = (other for name, other in flight.sources.items() if name not in flight.tried and not self.is_resting(name))
         return min((source, *others), key=lambda one: self.rank(one.provider))
 
+    def decide_alike(self, one: str, other: str) -> bool:
+        """Whether all members of the group have the same server decide about what these two providers announce."""
+        return one == other or bool(self._order)
+
     def rank(self, provider: str) -> int:
         """The place of *provider* among `lease_servers`."""
         return self._order.index(provider) if provider in self._order else len(self._order)

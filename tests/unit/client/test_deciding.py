@@ -20,6 +20,7 @@ from trollmoves.client.deciding import (
     after_failure,
     after_notice,
     is_overtaken,
+    is_same_content,
     judge,
     read_notice,
 )
@@ -49,6 +50,13 @@ def known(state: State, key: str = "k:1", size: int | None = 10, provider: str =
 
 FINISHED_STATES = (State.PUBLISHING, State.PUBLISHED, State.COVERED)
 UNDER_WAY = (State.ANNOUNCED, State.REQUESTED, State.MOVED, State.FAILED)
+
+
+@pytest.mark.parametrize("key, provider, size, same", [
+    ("k:1", HERE, 10, True), ("k:1", "", None, True), ("", "", None, True), ("k:2", HERE, 10, False), ("k:2", THERE, 10, True),
+    ("k:2", THERE, 11, False), ("k:2", THERE, None, False), ("k:2", "", 10, False)])
+def test_what_a_peer_speaks_of(key: str, provider: str, size: int | None, same: bool) -> None:
+    assert is_same_content(known(State.ANNOUNCED), key, provider, size) is same
 
 
 @pytest.mark.parametrize("before, comes, verdict", [
