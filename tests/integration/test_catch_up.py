@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.asking_again import within
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.replaying import Replaying, ReplayPort
 from trollmoves.journal import Journal
@@ -280,3 +281,22 @@ def test_a_window_of_time_is_asked_for_again_on_purpose(loop: Loop, publishing: 
     turning(loop, lambda: len(follower.uids) == 5)
     assert follower.uids == ["f601", "f602", "f603", "f604", "f604"]
     follower.close()
+
+
+def test_what_a_section_does_not_hear_it_does_not_ask_for_again(loop: Loop, publishing: Publishing) -> None:
+    """An order for one topic goes to all sections of a client."""
+    follower, cursors = begin(loop, publishing)
+    follower.hear(*publishing.publish(1), *publishing.publish(2, "/b"), publishing.beat())
+    follower.uids.clear()
+    follower.catch_up.again(time.time() - 3600, ["/b"])
+    follower.catch_up.again(time.time() - 3600, ["/b", "/"])
+    turning(loop, lambda: follower.uids)
+    assert follower.uids == ["f1"]
+    follower.close()
+
+
+@pytest.mark.parametrize("topics, heard, both", [
+    ([], ["/a"], ["/a"]), (["/"], ["/a"], ["/a"]), (["/a/b"], ["/a"], ["/a/b"]), (["/b"], ["/a"], []), (["/b"], [""], ["/b"]),
+    (["/a", "/a/b"], ["/a/b", "/c"], ["/a/b"]), (["/ab"], ["/a"], ["/ab"])])
+def test_topics_within_others(topics: list[str], heard: list[str], both: list[str]) -> None:
+    assert within(topics, heard) == both

@@ -52,6 +52,12 @@ class AskingAgain:
         logger.info("%s: all that was asked for again is here", self._name)
 
 
+def within(topics: Sequence[str], heard: Sequence[str]) -> list[str]:
+    """What is both under *topics* (none: everything) and under those that are *heard*. All are beginnings of subjects."""
+    pairs = [(topic, own) for topic in topics or [""] for own in heard]
+    return list(dict.fromkeys(max(topic, own, key=len) for topic, own in pairs if topic.startswith(own) or own.startswith(topic)))
+
+
 def is_position(value: Any) -> TypeGuard[int]:
     """Whether a peer said a position."""
     return type(value) is int and 0 <= value <= LARGEST_WHOLE

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trollmoves.bus.asking_again import RETRY, AskingAgain, decoded, is_position, stamp
+from trollmoves.bus.asking_again import RETRY, AskingAgain, decoded, is_position, stamp, within
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.requesters import Requesters
 from trollmoves.bus.requesting import new_request
@@ -231,16 +231,19 @@ class CatchUp:
                 f"{time_of}: those files may be missing here; `trollmoves retry --since` there announces anew what it still has")
 
     def again(self, newer_than: float, topics: Sequence[str]) -> None:
-        """Ask for all that was published since a time (epoch seconds) under *topics*, or all topics, whether it came or not; when
-        it is known where."""
-        self._again = newer_than, list(topics)
+        """Ask for all that was published since a time (epoch seconds) under *topics*, or all that are heard, whether it came or
+        not; when it is known where. What is not heard is not asked for either."""
+        wanted = within(topics, self._topics)
+        if not wanted:
+            return
+        self._again = newer_than, wanted
         if self._address is not None and self._epoch:
             self._begin_again()
 
     def _begin_again(self) -> None:
         assert self._again is not None
         (newer_than, topics), self._again = self._again, None
-        self._asking_again.begin(newer_than, topics or self._topics)
+        self._asking_again.begin(newer_than, topics)
 
     def _page_done(self, epoch: str, to: int, more: bool) -> None:
         self._asking = False
