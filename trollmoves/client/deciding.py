@@ -129,11 +129,9 @@ class GiveUp:
 def after_notice(notice: Notice, state: State, delay: float, *, shared: bool = False) -> Covered | Wait | None:
     """What a peer's notice means for a file in *state*; *delay* is our `processing_delay` (0 for a primary). With a *shared*
     lease the provider knows how the peer is doing, and is asked soon."""
-    if state not in WAITING:
-        return None
-    if notice is Notice.HAS:
+    if notice is Notice.HAS and (state in WAITING or state is State.GIVEN_UP):
         return Covered()
-    if not delay:
+    if not delay or state not in WAITING:
         return None
     return Wait(delay) if shared else Wait(max(PEER_PATIENCE, 3 * delay))
 

@@ -58,3 +58,41 @@ def test_a_copy_that_cannot_be_kept_is_told_and_changes_nothing(older: Path) -> 
         upgrade(older)
     with closing(sqlite3.connect(older)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(schema_scripts()) - 1,)
+
+
+FIRST_DAY = """
+DROP INDEX files_waiting;
+CREATE INDEX files_waiting ON files (chain, due) WHERE due IS NOT NULL;
+CREATE INDEX announcements_of_file ON announcements (file);
+DROP TABLE transfers;
+CREATE TABLE transfers (
+    transfer TEXT PRIMARY KEY, file INTEGER NOT NULL, chain TEXT NOT NULL, client TEXT NOT NULL, consumer_group TEXT NOT NULL,
+    spare INTEGER NOT NULL, peer TEXT NOT NULL, request TEXT NOT NULL, destination TEXT NOT NULL, state TEXT NOT NULL,
+    time REAL NOT NULL, attempt INTEGER NOT NULL, receipt TEXT) STRICT, WITHOUT ROWID;
+CREATE INDEX transfers_of_file ON transfers (file);
+CREATE INDEX transfers_of_request ON transfers (request) WHERE request <> '';
+INSERT INTO transfers VALUES ('t', 1, 'one', 'c', 'g', 0, 'p', 'r:1', 'file:///d/', 'moved', 5.0, 1, '[]');
+PRAGMA user_version = 1;
+"""
+"""What was different when schema 1 was written down first."""
+
+
+def shape_of(path: Path) -> set[tuple[object, ...]]:
+    """Tables, their columns and keys, and indexes."""
+    with closing(sqlite3.connect(path)) as connection:
+        made = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql > ''").fetchall()
+        columns = {(table, *column[1:]) for kind, table, _ in made if kind == "table"
+                   for column in connection.execute(f"PRAGMA table_info({table})")}
+        return columns | {(name, sql) for kind, name, sql in made if kind == "index"}
+
+
+def test_a_journal_of_the_first_day_becomes_one_of_today(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(schema_scripts()[0] + FIRST_DAY)
+    upgrade(path)
+    upgrade(tmp_path / "new.sqlite")
+    assert shape_of(path) == shape_of(tmp_path / "new.sqlite")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT file, transfer, state, receipt, earlier FROM transfers").fetchall() \
+            == [(1, "t", "moved", "[]", "")]
