@@ -118,7 +118,8 @@ class Delivering:
         """Send what waits in the journal, page by page; when nothing does any more, deliveries are published at once."""
         if self._closed:
             return
-        if len(self._leaving) + self._asked >= PAGE and time.monotonic() < self._next_page:
+        asked = self._asked if time.monotonic() < self._next_page else 0
+        if len(self._leaving) + asked >= PAGE:
             self._loop.after(TURN, self._publish_held)
             return
         rows = self._journal.find("unpublished", (self._settings.name, self._reached, PAGE))
