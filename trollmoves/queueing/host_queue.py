@@ -18,7 +18,7 @@ from trollmoves.errors import (
     Stalled,
     Unreachable,
 )
-from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY
+from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY, HostLeftAlone
 from trollmoves.movers.retrying import LONGEST, wait_before
 
 OF_THE_HOST = (Unreachable, ConnectionLost, Stalled, DestinationFull, LoginRefused, MissingLibrary)
@@ -80,6 +80,8 @@ class HostQueue:
     def _pause(self, error: MoveError) -> float:
         if isinstance(error, UNTIL_SOMEBODY_ACTS):
             return LONGEST
+        if isinstance(error, HostLeftAlone):
+            return error.retry_after  # it was not even tried, and will be then
         return PROBE_EVERY if self.failures >= OPENS_AFTER else wait_before(self.failures)
 
     @property

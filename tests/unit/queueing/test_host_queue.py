@@ -15,7 +15,7 @@ from trollmoves.errors import (
     TemporaryError,
     Unreachable,
 )
-from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY
+from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY, HostLeftAlone
 from trollmoves.movers.retrying import LONGEST
 from trollmoves.queueing.host_queue import HostQueue, wait_after
 
@@ -62,6 +62,21 @@ def test_the_pause_grows() -> None:
     assert queue.room == 1
     queue.change(1, is_local=True)  # somebody changed the configuration
     assert queue.room == 64
+
+
+@pytest.mark.parametrize("before", [0, OPENS_AFTER])
+def test_a_host_that_is_left_alone_because_of_others_is_tried_when_that_ends(before: int) -> None:
+    """Its circuit counts every move, also of other sections, and so opens before ours."""
+    clock = Clock()
+    queue = HostQueue(1, is_local=False, clock=clock)
+    for _ in range(before):
+        assert queue.failed(Unreachable("no"))
+        clock.advance(PROBE_EVERY)
+    assert queue.failed(HostLeftAlone("no", 7.0))
+    clock.advance(6.9)
+    assert queue.room == 0
+    clock.advance(0.2)
+    assert queue.room == 1
 
 
 def test_a_host_that_failed_often_is_probed_every_half_minute() -> None:
