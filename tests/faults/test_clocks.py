@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.faults.checker import rows
 from tests.faults.network import Network
 from tests.faults.test_disks_and_stops import small_disk
 from tests.support.eventually import eventually, never
+from tests.support.programs import Program
 from tests.support.unavailable import unavailable
 
 __all__ = ["small_disk"]  # a fixture
@@ -25,6 +27,8 @@ class FalseClock:
         libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
         if not libraries:
             unavailable("libfaketime is not installed (Debian: apt install faketime)")
+        self.programs: list[Program] = []
+        """Who was given it."""
         self._file = root / "clock"
         self.set(0)
         self.environment = {"LD_PRELOAD": str(libraries[0]), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1",
@@ -37,16 +41,29 @@ class FalseClock:
         fresh.write_text(f"{seconds:+d}")
         os.rename(fresh, self._file)
 
+    def forget(self) -> None:
+        """Remove what programs that were killed left in memory for those they start."""
+        for pid in (pid for program in self.programs for pid in program.pids):
+            for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+                Path("/dev/shm", name).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Iterator[FalseClock]:
+    clock = FalseClock(tmp_path)
+    yield clock
+    clock.forget()
+
 
 def clocked(network: Network, clock: FalseClock) -> None:
+    clock.programs += network.programs
     for program in network.programs:
         program.environment.update(clock.environment)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("leap", [2 * HOUR, 3 * DAY, -HOUR, -DAY])
-def test_nothing_is_removed_early_and_all_goes_on_when_the_clock_is_set(tmp_path: Path, leap: int) -> None:
-    clock = FalseClock(tmp_path)
+def test_nothing_is_removed_early_and_all_goes_on_when_the_clock_is_set(tmp_path: Path, clock: FalseClock, leap: int) -> None:
     options = {"delete": "true", "remove_delay": "1", "delete_after": "1h"}
     with Network(tmp_path, server_options=options, killed=True) as network:
         clocked(network, clock)
@@ -68,8 +85,8 @@ def test_nothing_is_removed_early_and_all_goes_on_when_the_clock_is_set(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("leap", [2 * DAY, -DAY])
-def test_what_waits_to_be_tried_again_is_neither_given_up_nor_put_off(tmp_path: Path, small_disk: Path, leap: int) -> None:
-    clock = FalseClock(tmp_path)
+def test_what_waits_to_be_tried_again_is_neither_given_up_nor_put_off(tmp_path: Path, clock: FalseClock, small_disk: Path,
+                                                                      leap: int) -> None:
     with Network(tmp_path, destination=small_disk, killed=True) as network:
         clocked(network, clock)
         network.begin()

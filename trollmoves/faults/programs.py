@@ -52,6 +52,8 @@ class Program:
         self.log = log
         self.name = name or Path(self.argv[0]).name
         self.environment = clean_environment(environment)
+        self.pids: list[int] = []
+        """Of all its processes, that of the last start at the end."""
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -67,6 +69,7 @@ class Program:
         """Start it; returns at once."""
         assert not self.running, f"{self.name} runs already"
         self._process = _spawner().submit(self._spawn).result()
+        self.pids.append(self._process.pid)
         return self
 
     def _spawn(self) -> subprocess.Popen[bytes]:
