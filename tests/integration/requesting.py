@@ -69,6 +69,7 @@ class Scene:
         self.server = network.servers[0].start()
         self.server.wait_for("watches")
         self.recorder = Recorder(network.publish_ports[0])
+        eventually(lambda: self.recorder.texts, message="the server is heard")  # what it announces before that is not
         self.dropping = Dropping(network.request_ports[0])
         self.dropping.__enter__()
         self.loop = Loop()

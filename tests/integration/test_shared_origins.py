@@ -33,6 +33,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         network.write_server_config(more=more(network))
         scene = Scene(network)
         try:
+            scene.server.wait_for("announces under /other")  # or a test that changes it would take that line for its own
             yield scene
         finally:
             scene.close()
