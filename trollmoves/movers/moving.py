@@ -88,12 +88,12 @@ def hurried(progress: Progress, size: int, how: How, clock: Callable[[], float] 
     return watched
 
 
-def final_place(origin: Origin, destination: Destination, session: Session) -> Destination:
-    """The exact place of the file: a destination that ends in `/`, or is an existing directory, gets the name of the origin."""
+def final_place(name: str, destination: Destination, session: Session) -> Destination:
+    """The exact place of a file: a destination that ends in `/`, or is an existing directory, gets the *name* of the origin."""
     if destination.path.endswith("/") or not destination.path:
-        return destination.for_name(origin.name)
+        return destination.for_name(name)
     if session.is_directory(destination.path):
-        return destination.with_path(f"{destination.path}/{origin.name}")
+        return destination.with_path(f"{destination.path}/{name}")
     return destination
 
 
@@ -149,13 +149,13 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
            progress: Progress) -> Steps:
     started = time.monotonic()
     abilities = session.abilities(abilities)
-    place = final_place(origin, destination, session)
+    place = final_place(origin.name, destination, session)
     is_free = place.is_local and not _is_other(origin, place.path)
     present = None if is_free else _already_there(origin, place.path, session, abilities, how)
     if present is not None and not (place.is_local and _may_be_origin(origin, place.path, how)):
         yield from _make_last(place.path, abilities, how)  # whoever put it there may have died before
         return Receipt(place.exact, origin.size, present, "sum", seconds=time.monotonic() - started, copied=False)
-    direct = how.inplace or (abilities.atomic_put and not abilities.rename)
+    direct = _is_direct(abilities, how)
     if not (direct or abilities.rename):
         raise DestinationInvalid(f"{place} cannot rename files: set inplace to write to the final name")
     temporary = place.path if direct else temporary_name(place.path, how.transfer, how.temporary_prefix)
@@ -170,6 +170,18 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
             _clean_up(temporary, origin, session, abilities, how, error)
         raise
     return Receipt(place.exact, sent.size, sent.checksum, sent.verified, seconds=time.monotonic() - started)
+
+
+def remove_unfinished(name: str, destination: Destination, session: Session, abilities: Abilities, how: How) -> None:
+    """Remove what an attempt at this move has left that was killed: its origin, called *name*, is there no more, so that no other
+    attempt will finish it. Raises as the session does."""
+    if not _is_direct(session.abilities(abilities), how):
+        session.remove(temporary_name(final_place(name, destination, session).path, how.transfer, how.temporary_prefix))
+
+
+def _is_direct(abilities: Abilities, how: How) -> bool:
+    """Whether the final name is written to."""
+    return how.inplace or (abilities.atomic_put and not abilities.rename)
 
 
 def _is_other(origin: Origin, path: str) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from trollmoves.config.sessions import session_settings
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import DestinationInvalid
+from trollmoves.errors import DestinationInvalid, MoveError, OriginChanged, OriginGone
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
 from trollmoves.movers.file import SMALL
-from trollmoves.movers.moving import How, move
+from trollmoves.movers.moving import How, move, remove_unfinished
 from trollmoves.movers.registry import mover_for
-from trollmoves.movers.sessions import Sessions, at_backup
+from trollmoves.movers.sessions import Kept, Sessions, at_backup
 from trollmoves.server.beneath import Announced, opened
 from trollmoves.server.rights import Rights
 from trollmoves.uris import Destination
@@ -103,10 +104,21 @@ class Pushing:
 
     def _push_one(self, push: Push, member: Member, place: Destination, backups: list[Destination], sessions: Sessions,
                   progress: Callable[[int], None]) -> Receipt:
-        with opened(self._roots, member.file) as origin:
-            how = self._how(push)
-            with _guarded(place), sessions.lent(place, self._session, backups) as kept:
+        how = self._how(push)
+        try:
+            with opened(self._roots, member.file) as origin, self._lent(place, backups, sessions) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
+        except (OriginGone, OriginChanged):
+            # An earlier attempt may have been killed: nobody else removes what it has left.
+            with suppress(MoveError), self._lent(place, backups, sessions) as kept:
+                name = os.path.basename(member.file.path)
+                remove_unfinished(name, kept.at(place), kept.session, kept.mover.abilities, how)
+            raise
+
+    @contextmanager
+    def _lent(self, place: Destination, backups: list[Destination], sessions: Sessions) -> Iterator[Kept]:
+        with _guarded(place), sessions.lent(place, self._session, backups) as kept:
+            yield kept
 
 
 def _placed(push: Push, destination: Destination) -> list[tuple[Member, Destination]]:

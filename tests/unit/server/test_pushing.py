@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from trollmoves.config.reading import read_server_config
-from trollmoves.errors import Denied
-from trollmoves.server.pushing import Push, Pushing
+from trollmoves.errors import Denied, OriginChanged, OriginGone
+from trollmoves.movers.moving import temporary_name
+from trollmoves.movers.sessions import Sessions
+from trollmoves.server.beneath import Announced
+from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.uris import parse_destination
 
 STRANGER = "192.0.2.7"
@@ -35,3 +38,21 @@ def test_the_name_of_a_backup_target_is_looked_up_once_and_the_address_kept(tmp_
 def test_a_backup_target_needs_the_rights_of_a_destination(tmp_path: Path) -> None:
     with pytest.raises(Denied, match=r"allowed_destinations = sftp://192\.0\.2\.8/in/\*"):
         pushing(tmp_path).check(push(f"sftp://{STRANGER}/in/", (STRANGER, "192.0.2.8"), STRANGER))
+
+
+@pytest.mark.parametrize("becomes", [None, b"other content"])
+def test_what_a_killed_attempt_left_goes_when_the_origin_is_there_no_more(tmp_path: Path, becomes: bytes | None) -> None:
+    origin, place = tmp_path / "a.dat", tmp_path / "in"
+    origin.write_bytes(b"content")
+    place.mkdir()
+    status = origin.stat()
+    announced = Announced(str(origin), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    asked = push(f"file://localhost{place}/", (), "127.0.0.1")._replace(members=(Member(announced, None),))
+    left = place / temporary_name("a.dat", asked.transfer)
+    left.write_bytes(b"cont")
+    origin.unlink()
+    if becomes is not None:
+        origin.write_bytes(becomes)
+    with pytest.raises(OriginGone if becomes is None else OriginChanged):
+        pushing(tmp_path).push(asked, Sessions(), lambda done: None)
+    assert list(place.iterdir()) == []
