@@ -256,7 +256,7 @@ class Moves:
             self.refusals.say(moving.push.peer, "%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact,
                               detail, error=None if isinstance(outcome, MoveError) else outcome)
             more: list[Operation] = [("bound_failures", [(moving.file, moving.file)]), *_earlier_requests(moving)]
-            if isinstance(error, OriginChanged | OriginReplaced):  # what took its place may be announced by now
+            if isinstance(error, OriginGone | OriginChanged | OriginReplaced):  # what took its place may be announced by now
                 more.append(covered_by_newer([moving.file]))
             self._record(moving, state, now, detail, detail, more, error)
             return

@@ -14,8 +14,9 @@ import pytest
 from tests.support.eventually import eventually
 from trollmoves.bus import Asker, Loop
 from trollmoves.config.reading import read_server_config
-from trollmoves.errors import Cancelled
+from trollmoves.errors import Cancelled, MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal
+from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Envelope, Message, decode
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.moves import Moves
@@ -134,3 +135,23 @@ def test_nothing_is_left_of_a_port_that_was_closed(bench: Bench) -> None:
     left = weakref.ref(bench.moves)
     del bench.moves
     eventually(lambda: turned(lambda: gc.collect() >= 0 and left() is None), interval=0.0, message="nobody holds on to it")
+
+
+@pytest.mark.parametrize("error", [OriginGone("gone"), OriginChanged("changed")])
+@pytest.mark.parametrize("announced", [1, 2])
+def test_what_cannot_be_had_any_more_is_nobodys_loss_once_newer_content_was_announced(
+        bench: Bench, error: MoveError, announced: int) -> None:
+    path = bench.file["path"]
+    rows = [(file, "one", "a", f"k:{file}", State.ANNOUNCED, 1.0, "", None, 1000, path, 0, 0, file, None, None, None, 0, 1.0)
+            for file in range(1, announced + 1)]
+    bench.journal.write([("add_file", rows)])
+    bench.start(asks("r:first"))
+    bench.workers.work[0].done(error)
+    bench.loop.turn(0.0)
+
+    def told() -> bool:
+        bench.write()
+        return bool(bench.told)
+    eventually(told, message="who asked is told")
+    found = bench.journal.find_one("file", (1,))
+    assert found is not None and found["state"] == (State.GIVEN_UP if announced == 1 else State.COVERED)
