@@ -17,6 +17,7 @@ import struct
 import sys
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -59,7 +60,7 @@ def main() -> None:
     crashing.ends_parent()
     logging.disable()  # what fails is tried again by the server, which tells why
     gc.freeze()
-    with socket.socket(fileno=0) as pipe:
+    with suppress(ConnectionError), socket.socket(fileno=0) as pipe:  # a server that was killed may leave answers unread
         _write(pipe, [])
         together = FRAMES_TOGETHER
         while (orders := _read(pipe)) is not None:

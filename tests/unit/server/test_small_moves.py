@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -184,3 +186,13 @@ def test_it_ends_with_the_server(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGSTOP)  # so that it does not see the end of the pipe
         server.kill()
     eventually(lambda: not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text(), 10)
+
+
+def test_it_ends_without_a_word_when_the_server_left_its_answers_unread() -> None:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "trollmoves.server.small_mover", str(os.getpid())]
+    with theirs, subprocess.Popen(command, stdin=theirs.fileno(), stderr=subprocess.PIPE) as mover:
+        with ours:
+            assert select.select([ours], [], [], 60)[0], "it says that it is ready"
+        theirs.close()
+        assert (mover.communicate(timeout=60)[1], mover.returncode) == (b"", 0)
