@@ -178,6 +178,44 @@ def test_a_file_held_open_arrives_when_it_is_closed(seen: Seen, data: Path, star
     assert [arrival.size for arrival in seen.arrivals if arrival.path.endswith("slow.nc")] == [8]
 
 
+def test_a_file_that_is_written_again_at_once_arrives_when_that_is_done(seen: Seen, data: Path, start: Start, way: str) -> None:
+    if way == "polling":
+        pytest.skip("only the kernel knows that a file is open")
+    start(data / "x_{n}.nc", settle=0.05)
+    seen.open.clear()
+    (data / "x_first.nc").write_bytes(b"content")
+    assert seen.is_held_up.wait(30)
+    path = data / "x_again.nc"
+    path.write_bytes(b"before")
+    with path.open("wb", buffering=0) as again:
+        again.write(b"half")
+        seen.open.set()
+        settled = [data / f"x_{number}.nc" for number in range(3)]
+        for marker in settled:
+            marker.hardlink_to(elsewhere(data, f"other{marker.name}"))
+            seen.await_paths(marker)
+        again.write(b" and half")
+    seen.await_paths(path)
+    assert [arrival.size for arrival in seen.arrivals if arrival.path == str(path)] == [13]
+
+
+def test_a_file_that_was_begun_before_the_start_and_is_written_slowly(seen: Seen, data: Path, start: Start, way: str) -> None:
+    if way == "polling":
+        pytest.skip("only the kernel knows that a file is open")
+    with (data / "x_slow.nc").open("wb", buffering=0) as slow:
+        slow.write(b"half")
+        watcher = start(data / "x_{n}.nc", settle=0.05)
+        watcher.scan()
+        for number in range(3):  # each of these settles, and is found again by the next scan
+            (data / f"x_{number}.nc").hardlink_to(elsewhere(data, f"other{number}"))
+            seen.await_paths(data / f"x_{number}.nc")
+            watcher.scan()
+        assert "x_slow.nc" not in seen.names()
+        slow.write(b"half")
+    seen.await_paths(data / "x_slow.nc")
+    assert {arrival.size for arrival in seen.arrivals if arrival.path.endswith("slow.nc")} == {8}
+
+
 def test_a_growing_file_arrives_when_it_has_stopped_growing(seen: Seen, data: Path, start: Start) -> None:
     start(data / "x_{n}.nc", settle=1.5)
     largest_gap, last = 0.0, time.monotonic()

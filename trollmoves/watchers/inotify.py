@@ -1,4 +1,4 @@
-"""Watching with the kernel's help: a file is complete when it was closed after writing, or moved in.
+"""Watching with the kernel's help: a file is complete when it was closed after writing, or moved in, and nobody writes to it.
 
 The kernel reports a directory, not a tree, and only from the moment it is asked. So a new directory is first watched and then
 scanned; what a scan finds may still be in writing and waits for its close event or for `settle` seconds without a change. When
@@ -41,6 +41,7 @@ from trollmoves.watchers.watches import (
     Directory,
     Watches,
 )
+from trollmoves.watchers.writing import status_at_rest
 
 logger = logging.getLogger(__name__)
 
@@ -119,10 +120,18 @@ class InotifyEngine:
         for path in complete:
             self._settling.discard(path)
             if status := self._file_status(path):
-                self._outbox.add(path, status)
+                self._closed(path, status)
         for path in created:
             if status := self._file_status(path):
                 self._settling.add(path, status, will_close=True)
+
+    def _closed(self, path: str, status: os.stat_result) -> None:
+        """Take what was closed or moved in, unless it is open for writing again: then it will be closed once more."""
+        at_rest = status_at_rest(path, status)
+        if at_rest is None:
+            self._settling.add(path, status, will_close=True)
+        else:
+            self._outbox.add(path, at_rest)
 
     def _file_status(self, path: str) -> os.stat_result | None:
         """The status of what may be a file; None for nothing, and for a link."""
@@ -227,7 +236,7 @@ class InotifyEngine:
         status = status_of(path)
         if status is None or (directory.is_old and self._beginning.precedes(status)):
             return
-        if self._settling.is_needed(path, status):
+        if self._settling.is_needed(path, status) or self._settling.is_written_slowly(path, status):
             self._settling.add(path, status, will_close=False)
         else:
             self._outbox.add(path, status)

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from trollmoves.watchers.scanning import Outbox, Pace, status_of
+from trollmoves.watchers.writing import status_at_rest
 
 
 @dataclass(slots=True)
@@ -26,11 +27,17 @@ class Settling:
 
     def __init__(self, outbox: Outbox, pace: Pace):
         self._outbox, self._pace = outbox, pace
+        self._longest = pace.reconcile or float("inf")
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
 
     def is_needed(self, path: str, status: os.stat_result) -> bool:
         """Whether a file that was come across may be in writing: it waits already, or changed a short while ago or in future."""
         return path in self._waiting or time.time() - max(status.st_mtime, status.st_ctime) < self._pace.settle
+
+    def is_written_slowly(self, path: str, status: os.stat_result) -> bool:
+        """Whether a file that has not changed for a while is open for writing. Not for ever: who keeps it open may be done."""
+        unchanged = time.time() - max(status.st_mtime, status.st_ctime)
+        return unchanged < self._longest and status_at_rest(path, status) is None
 
     def holds(self, path: str) -> bool:
         """Whether it waits."""
@@ -66,17 +73,20 @@ class Settling:
                 continue
             if _signature(status) != waiting.signature:
                 self._waiting[path] = _Waiting(now + self._pace.settle, now, _signature(status), waiting.will_close)
-            elif self._is_in_writing(status, waiting, now):
+            elif self._is_in_writing(path, status, waiting, now):
                 waiting.due = now + self._pace.settle
                 self._waiting[path] = waiting
             else:
                 self._outbox.add(path, status)
 
-    def _is_in_writing(self, status: os.stat_result, waiting: _Waiting, now: float) -> bool:
-        """Whether to wait on for a close event: not for a link, which changes ctime only and is never closed; not for ever."""
-        if not waiting.will_close or status.st_nlink > 1 or status.st_ctime_ns > status.st_mtime_ns:
+    def _is_in_writing(self, path: str, status: os.stat_result, waiting: _Waiting, now: float) -> bool:
+        """Whether to wait on: for a close event, but not of a link, which changes ctime only and is never closed; and while it is
+        known to be open for writing. Not for ever."""
+        if now - waiting.since >= self._longest:
             return False
-        return now - waiting.since < (self._pace.reconcile or float("inf"))
+        if waiting.will_close and status.st_nlink == 1 and status.st_ctime_ns <= status.st_mtime_ns:
+            return True
+        return status_at_rest(path, status) is None
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:
