@@ -528,3 +528,25 @@ def test_the_history_of_a_file_does_not_grow_without_end(victim: Victim) -> None
         for _ in range(3000):
             assert peer.receive(20)
     assert int(str(rows(victim.journal, "SELECT max(length(steps)) FROM files")[0][0])) < 100_000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_server_of_roots_writes_for_no_other_user_of_its_machine(victim: Victim) -> None:
+    """Root's own clients need no leave, as before."""
+    request = text("push", {"uri": gold(victim), "uid": "gold.bin", "destination": f"file://localhost{victim.root}/cron/gold"})
+    login = request.replace(b"file://localhost", b"sftp://root@127.0.0.1")
+    os.seteuid(65534)
+    try:
+        with Peer(victim.port) as peer:
+            for asked in (request, login):
+                reply = decode(peer.ask(asked).encode())
+                assert reply.type == "err"
+                assert "whose user is not root" in str(reply.data)
+                assert "add to section [loot] of the server allowed_destinations = " in str(reply.data)
+    finally:
+        os.seteuid(0)
+    assert not (victim.root / "cron").exists()
+    with Peer(victim.port) as peer:
+        reply = decode(peer.ask(request).encode())
+        assert reply.type == "file", reply.data
+    assert (victim.root / "cron/gold").read_bytes() == b"gold" * 1000

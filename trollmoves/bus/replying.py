@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import zmq
 
 from trollmoves.bus.loop import Loop
+from trollmoves.bus.owners import Owners
 from trollmoves.bus.sockets import NOW, bound, close, descriptor_of, send_frames
 from trollmoves.bus.unread import Unread, acknowledged
 from trollmoves.errors import MalformedMessage
@@ -41,6 +43,12 @@ class Asker:
     """IP address of the peer."""
     descriptor: int = -1
     """Of its connection, as long as that lasts; -1 when it is not known. Only good for asking how much the peer has not read."""
+    stranger: bool | None = False
+    """We are root, and the peer is no process of root's on this machine; None when that is not certain."""
+
+    def is_like(self, address: str, stranger: bool | None) -> bool:
+        """Whether it has the rights of one with that *address*, which was a *stranger* or not."""
+        return self.address == address and self.stranger is stranger
 
 
 class Replier:
@@ -58,6 +66,9 @@ class Replier:
         # A reply that cannot be queued is dropped (its connection is gone, or its reader stopped reading): nobody else waits.
         self._socket, self.port = bound(zmq.ROUTER, address, port, {zmq.MAXMSGSIZE: largest, zmq.RCVHWM: MOST_WAITING})
         loop.register(self._socket, self._read)
+        self._owners = Owners(self._socket, self.port) if os.geteuid() == 0 else None
+        if self._owners is not None:
+            loop.register(self._owners.events, self._read)
 
     def reply(self, asker: Asker, raw: bytes) -> None:
         """Send the reply to *asker*; dropped when the connection is gone, or when it is large and the peer does not read."""
@@ -80,10 +91,14 @@ class Replier:
 
     def _read(self) -> None:
         requests, room = [], REQUESTS_PER_TURN
+        if self._owners is not None:
+            self._owners.note()
         while room > 0:
             try:
                 request = self._receive()
             except zmq.Again:
+                if self._owners is not None:
+                    self._owners.drained()
                 break
             room -= 1 if request is None else WEIGHTS.get(request[1].type, 1) + len(request[1].raw) // LARGE_REQUEST
             if request is not None:
@@ -93,7 +108,11 @@ class Replier:
 
     def _receive(self) -> tuple[Asker, Message] | None:
         frames = self._socket.recv_multipart(NOW, copy=False)
-        asker = Asker(frames[0].bytes, _address_of(frames[-1]), descriptor_of(frames[-1]))
+        address, descriptor = _address_of(frames[-1]), descriptor_of(frames[-1])
+        asker = Asker(frames[0].bytes, address, descriptor)
+        if self._owners is not None:
+            ours = self._owners.is_ours(descriptor, address, asker.identity)
+            asker = replace(asker, stranger=None if ours is None else not ours)
         size = sum(len(frame) for frame in frames)
         if len(frames) != 3 or len(frames[1]) or size > self._largest + 1024:
             self._refuse(asker, "unknown", f"{len(frames)} frames of {size} bytes")
@@ -112,6 +131,9 @@ class Replier:
 
     def close(self, linger: int = 1000) -> None:
         self._loop.unregister(self._socket)
+        if self._owners is not None:
+            self._loop.unregister(self._owners.events)
+            self._owners.close()
         close(self._socket, linger)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import socket as tcp
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -111,6 +113,16 @@ def descriptor_of(frame: zmq.Frame) -> int:
         return int(frame.get(zmq.SRCFD))
     except (zmq.ZMQError, ValueError, TypeError):
         return -1
+
+
+def held(descriptor: int) -> tcp.socket:
+    """Another descriptor of a connection. Raises `OSError` when it is none (any more): its number may be a file's by now."""
+    copy = os.dup(descriptor)
+    try:
+        return tcp.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def close(socket: Socket, linger: int = 0) -> None:

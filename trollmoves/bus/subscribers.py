@@ -7,13 +7,12 @@ that subscribes to more than anybody needs is cut off.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from dataclasses import dataclass, field
 
 import zmq
 
-from trollmoves.bus.sockets import descriptor_of
+from trollmoves.bus.sockets import descriptor_of, held
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +75,9 @@ class Subscribers:
             logger.warning("%s has subscribed to more than %d bytes of topics on port %d and is cut off (%d so far)", peer[0],
                            self._most, self._port, self._cut)
         try:
-            with _held(descriptor) as held:
-                if held.getpeername()[:2] == peer:
-                    held.shutdown(socket.SHUT_RDWR)
+            with held(descriptor) as copy:
+                if copy.getpeername()[:2] == peer:
+                    copy.shutdown(socket.SHUT_RDWR)
         except OSError:
             return  # it went by itself
 
@@ -94,18 +93,8 @@ def _peer_of(descriptor: int) -> tuple[str, int] | None:
     if descriptor < 0:
         return None
     try:
-        with _held(descriptor) as held:
-            host, port = held.getpeername()[:2]
+        with held(descriptor) as copy:
+            host, port = copy.getpeername()[:2]
     except (OSError, ValueError):
         return None
     return str(host), int(port)
-
-
-def _held(descriptor: int) -> socket.socket:
-    """Another descriptor of a connection. Raises `OSError` when it is none (any more): its number may be a file's by now."""
-    copy = os.dup(descriptor)
-    try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        raise

@@ -122,7 +122,7 @@ class Moves:
 
     def admit(self, push: Push, served: Served, waiter: Waiter, then: Callable[[], Any]) -> None:
         """Call *then* when it is found that who waits may have files where *push* sends them; else tell it."""
-        asked = push._replace(peer=waiter.asker.address)
+        asked = push._replace(peer=waiter.asker.address, stranger=waiter.asker.stranger)
 
         def checked(outcome: Any) -> None:
             try:

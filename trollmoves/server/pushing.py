@@ -42,6 +42,8 @@ class Push(NamedTuple):
     backups: tuple[str, ...]
     peer: str
     attempt: int
+    stranger: bool | None = False
+    """Its peer, if on this machine, may not have what only root may; None when that is not certain."""
 
 
 class Pushing:
@@ -79,8 +81,9 @@ class Pushing:
     def check(self, push: Push) -> tuple[Destination, list[Destination]]:
         """Where the files of *push* go, and its backup targets, if its peer may have them there. Raises `Denied`. Belongs into a
         worker."""
-        destination = self.rights.check(push.destination, push.peer)
-        return destination, [self.rights.check(at_backup(destination, backup), push.peer) for backup in push.backups]
+        who = push.peer, push.stranger
+        destination = self.rights.check(push.destination, *who)
+        return destination, [self.rights.check(at_backup(destination, backup), *who) for backup in push.backups]
 
     def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
         """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
@@ -90,7 +93,7 @@ class Pushing:
 
     def plain(self, push: Push) -> tuple[Any, ...] | None:
         """*push* in plain values, for the process of small moves; None when its rights have to be looked at first."""
-        destination = self.rights.known(push.destination, push.peer)
+        destination = self.rights.known(push.destination, push.peer, push.stranger)
         if destination is None or push.backups:
             return None
         members = [(tuple(member.file), (place.scheme, place.host, place.port, place.path))

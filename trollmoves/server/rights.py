@@ -2,6 +2,8 @@
 
 An unauthenticated peer may have announced files pushed to itself: to a remote destination whose host is the peer's own address,
 or to a local path when the peer is this machine. Everything else stands in `allowed_destinations` of the section.
+
+A server of root's could write anywhere, and log in to its own machine as anybody; so that is for root's processes only.
 """
 
 from __future__ import annotations
@@ -38,43 +40,47 @@ class Rights:
         self._any = ANY in allowed
         self._allowed = [parse_destination(pattern) for pattern in allowed if pattern != ANY]
         self._inline_credentials = inline_credentials
-        self._lately: dict[tuple[Destination, str], tuple[Destination, float]] = {}
+        self._lately: dict[tuple[Destination, str, bool | None], tuple[Destination, float]] = {}
 
-    def check(self, destination: Destination, peer: str) -> Destination:
+    def check(self, destination: Destination, peer: str, stranger: bool | None = False) -> Destination:
         """The destination to use, its path without `//` and `/./`. Raises `NotAllowed`, naming the option to set, and
-        `Unknown`.
+        `Unknown`. A *stranger* is, if on this machine, another user than root, who we are.
 
         May ask a name server, so it belongs into a worker. What was allowed counts for a few seconds.
         """
-        known = self.known(destination, peer)
+        known = self.known(destination, peer, stranger)
         if known is not None:
             return known
         now = time.monotonic()
-        allowed = self._examine(destination, peer)
+        allowed = self._examine(destination, peer, stranger)
         if len(self._lately) >= MOST_KEPT:
             self._lately.clear()
         if len(destination.path) <= CACHED:
-            self._lately[destination, peer] = allowed, now
+            self._lately[destination, peer, stranger] = allowed, now
         return allowed
 
-    def known(self, destination: Destination, peer: str) -> Destination | None:
+    def known(self, destination: Destination, peer: str, stranger: bool | None = False) -> Destination | None:
         """What `check` found a few seconds ago, if it did; asks nobody."""
-        allowed, since = self._lately.get((destination, peer), (None, 0.0))
+        allowed, since = self._lately.get((destination, peer, stranger), (None, 0.0))
         return allowed if time.monotonic() - since < KEEP else None
 
-    def _examine(self, destination: Destination, peer: str) -> Destination:
+    def _examine(self, destination: Destination, peer: str, stranger: bool | None) -> Destination:
         place = destination.with_path(_normal(destination.path))
         if destination.password is not None and not self._inline_credentials:
             raise NotAllowed(f"{place.exact}: credentials in requests are refused here (allow_inline_credentials = false)")
         if self._any or any(_matches(place, pattern) for pattern in self._allowed):
             return place
-        if place.is_local and is_own_address(peer):
+        refused = stranger is not False and is_own_address(peer)
+        if place.is_local and is_own_address(peer) and not refused:
             return place
-        if not place.is_local and place.scheme != "s3":
+        if not place.is_local and place.scheme != "s3" and not (refused and place.password is None):
             pinned = _pinned_to_peer(place, peer)
             if pinned is not None:
                 return pinned
-        raise NotAllowed(f"{place.exact} is not allowed for {peer}: to allow it, add to section [{self._section}] of the server "
+        if refused and stranger is None:
+            raise Unknown(f"{place.exact}: which user of this machine asks for it cannot be told in this moment")
+        why = f"{peer}, whose user is not root as this server's is" if refused else peer
+        raise NotAllowed(f"{place.exact} is not allowed for {why}: to allow it, add to section [{self._section}] of the server "
                          f"allowed_destinations = {_suggestion(place)}")
 
 

@@ -234,7 +234,7 @@ class Serving:
             if running.lease is not None:
                 self._sharing.refuse_outdated(running.lease, waiter)
             self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
-            if consumer.client == running.consumer.client and waiter.asker.address == running.push.peer:
+            if consumer.client == running.consumer.client and waiter.asker.is_like(running.push.peer, running.push.stranger):
                 self._moves.join(running, waiter)
             else:  # what it may have is found out in a worker, and the move may be over by then
                 self._moves.admit(running.push, served, waiter, lambda: self._join(row, served, waiter, transfer))
@@ -256,7 +256,8 @@ class Serving:
         self._moves.refuse_when_busy(served.settings, waiter.asker.address)
         self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
         attempt = 1 if known is None else known["attempt"] + 1
-        push = Push(transfer, served.members(message, row), destination, backups(message), waiter.asker.address, attempt)
+        push = Push(transfer, served.members(message, row), destination, backups(message), waiter.asker.address, attempt,
+                    waiter.asker.stranger)
         lease = self._sharing.begin(transfer, waiter, known)
         written = UNCONTESTED if known is None else (known["fence"], known["committed"], known["doubtful"])
         moving = Moving(push, row["id"], served, row["size"] or 0, message, request, waiter.grouped, consumer, before, lease,
@@ -276,7 +277,7 @@ class Serving:
             self._sharing.join(Shared(row["id"], row["chain"], transfer, named, receipts, lease), waiter)
             return
         destination = parse_destination(waiter.message.fields.get("destination"))
-        push = Push(transfer, (), destination, backups(waiter.message), waiter.asker.address, 1)
+        push = Push(transfer, (), destination, backups(waiter.message), waiter.asker.address, 1, waiter.asker.stranger)
         self._moves.admit(push, served, waiter, lambda: self._join(row, served, waiter, transfer))
 
     def _join(self, row: Any, served: Served, waiter: Waiter, transfer: str) -> None:

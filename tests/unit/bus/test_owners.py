@@ -1,0 +1,154 @@
+"""A server of root's knows whose process on its machine asks, whatever hangs up and whatever takes its place."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from tests.support.eventually import eventually
+from trollmoves.bus import Loop
+from trollmoves.bus.owners import owner_in_table, owner_of
+from trollmoves.bus.replying import Asker, Replier
+from trollmoves.messages import Envelope, Message
+
+NOBODY = 65534
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+READY = b"\x05READY" + b"\x0bSocket-Type" + (6).to_bytes(4, "big") + b"DEALER"
+ME = Envelope("me@here")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+class Station:
+    """Who asks at a port of ours."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.asked: list[tuple[Asker, Message]] = []
+        self.replier = Replier(self.loop, 0, ME, self.asked.extend, address="127.0.0.1")
+
+    def hears(self, count: int) -> list[tuple[str, bool | None]]:
+        """What the first *count* requests said, and whether a stranger sent them."""
+        def all_there() -> bool:
+            self.loop.turn(0.05)
+            return len(self.asked) >= count
+        eventually(all_there, interval=0.0)
+        return [(message.subject, asker.stranger) for asker, message in self.asked]
+
+    def connection(self, user: int, family: int = socket.AF_INET) -> socket.socket:
+        os.seteuid(user)
+        try:
+            made = socket.socket(family)
+        finally:
+            os.seteuid(0)
+        made.settimeout(10)
+        made.connect(("127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1", self.replier.port))
+        return made
+
+
+@pytest.fixture
+def station() -> Iterator[Station]:
+    made = Station()
+    yield made
+    made.replier.close(0)
+    made.loop.close()
+
+
+def introduce(made: socket.socket) -> None:
+    made.sendall(GREETING)
+    greeting = b""
+    while len(greeting) < len(GREETING):
+        greeting += made.recv(len(GREETING) - len(greeting))
+    made.sendall(b"\x04" + bytes([len(READY)]) + READY)
+    assert made.recv(1000)
+
+
+def say(made: socket.socket, subject: str) -> None:
+    raw = ME.encode(subject, "ping")
+    made.sendall(b"\x01\x00" + b"\x00" + bytes([len(raw)]) + raw)
+
+
+@as_root
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_roots_processes_are_told_from_others(station: Station, family: int) -> None:
+    with closing(station.connection(0, family)) as ours, closing(station.connection(NOBODY, family)) as other:
+        for made, subject in ((ours, "/root"), (other, "/nobody")):
+            introduce(made)
+            say(made, subject)
+        assert sorted(station.hears(2)) == [("/nobody", True), ("/root", False)]
+
+
+@as_root
+def test_who_hangs_up_is_not_taken_for_root_who_comes_next(station: Station) -> None:
+    """Its request is read when its descriptor is that of the next connection."""
+    before = station.connection(NOBODY)
+    introduce(before)
+    say(before, "/nobody")
+    with closing(before):
+        settled = descriptors()
+    eventually(lambda: descriptors() < settled)
+    with closing(station.connection(0)) as ours:
+        introduce(ours)
+        say(ours, "/root")
+        time.sleep(0.2)  # both wait
+        heard = station.hears(2)
+        assert heard == [("/nobody", None), ("/root", None)], "either may have said either"
+        assert station.asked[0][0].descriptor == station.asked[1][0].descriptor, "the descriptor was used again"
+        say(ours, "/root/again")
+        assert station.hears(3)[2] == ("/root/again", False), "when all from before is read it is root's alone"
+
+
+@as_root
+def test_root_that_comes_after_somebody_who_was_heard_is_known_at_once(station: Station) -> None:
+    """Both with one descriptor: connections have names of their own, which tell them apart once one was heard."""
+    with closing(station.connection(NOBODY)) as before:
+        introduce(before)
+        say(before, "/nobody")
+        assert station.hears(1) == [("/nobody", True)]
+        say(before, "/nobody/last")
+        settled = descriptors()
+    eventually(lambda: descriptors() < settled)
+    with closing(station.connection(0)) as ours:
+        introduce(ours)
+        say(ours, "/root")
+        time.sleep(0.2)
+        assert sorted(station.hears(3))[1][1] is not False
+        assert ("/root", False) in station.hears(3)
+    assert len({asker.descriptor for asker, _ in station.asked}) == 1
+
+
+@as_root
+def test_root_that_asks_over_one_connection_after_the_other_is_no_stranger(station: Station) -> None:
+    """As upstream's clients do: also when the descriptor is used again before anything is read."""
+    for count in range(1, 6):
+        with closing(station.connection(0)) as ours:
+            introduce(ours)
+            say(ours, f"/{count}")
+            time.sleep(0.05)  # what began, what ended and what was said wait together
+            assert station.hears(count)[-1] == (f"/{count}", False)
+    assert len({asker.descriptor for asker, _ in station.asked}) == 1
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def connected(family: int, address: str) -> Iterator[tuple[socket.socket, socket.socket]]:
+    with (socket.create_server((address, 0), family=family) as listening,
+          socket.create_connection(listening.getsockname()[:2]) as one, listening.accept()[0] as other):
+        yield one, other
+
+
+@pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_the_kernel_and_its_table_say_the_same(family: int, address: str) -> None:
+    with connected(family, address) as (one, other):
+        for look in (owner_of, owner_in_table):
+            assert look(family, other.getpeername(), other.getsockname()) == os.geteuid()
+        one.close()
+        for look in (owner_of, owner_in_table):
+            assert look(family, other.getpeername(), other.getsockname()) is None, "what nobody holds is not root's"
