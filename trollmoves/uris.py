@@ -24,7 +24,10 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # cannot be a port tells it from a path with an `@` in it.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:@\[]*+:(?!\d{0,5}(?:[/?#]|$))(?:(?!://)[^\s@])*+@)")
 _REPEATED = re.compile(r"/(?:\.?/)+")
-_ONE_LOGIN = re.compile(r"(?<=://).*@", re.DOTALL)
+_WITH_LOGIN = re.compile(r"""(?<![^\s'"`])[^\s'"`]+@(?=[\w\[])""")
+"""A word up to its last `@`; and where in it a login begins as scp has it, `user:password@host:path`."""
+_LOGIN = re.compile(r"(?<![^=(\[{<,;|])[^/:@=(\[{<,;|]++:(?!//)")
+_ONE_LOGIN = re.compile(r"(?:(?<=://)|^(?=[^/:@]*:(?!//))).*@", re.DOTALL)
 """In what cannot be read, all that may belong to a login: passwords of other clients stand there as they are."""
 _QUOTED = re.compile(r"%(?=[0-9A-Fa-f]{2})|[/?#\s\x00-\x1f\x7f]")
 """What has to be quoted in a password, and no more: upstream's servers take what stands there as it is."""
@@ -201,8 +204,13 @@ def check_relative(path: str) -> None:
 
 
 def hide_password(text: str) -> str:
-    """*text* with the credentials of every uri in it replaced by `***`."""
-    return _CREDENTIALS.sub("***@", text)
+    """*text* with the credentials of every uri in it, and of every `user:password@host`, replaced by `***`."""
+    return _WITH_LOGIN.sub(_without_login, _CREDENTIALS.sub("***@", text)) if "@" in text else text
+
+
+def _without_login(found: re.Match[str]) -> str:
+    login = _LOGIN.search(found[0])
+    return found[0] if login is None else found[0][:login.start()] + "***@"
 
 
 def hide_login(uri: str) -> str:

@@ -534,7 +534,7 @@ def test_the_history_of_a_file_does_not_grow_without_end(victim: Victim) -> None
 def test_a_server_of_roots_writes_for_no_other_user_of_its_machine(victim: Victim) -> None:
     """Root's own clients need no leave, as before."""
     request = text("push", {"uri": gold(victim), "uid": "gold.bin", "destination": f"file://localhost{victim.root}/cron/gold"})
-    login = request.replace(b"file://localhost", b"sftp://root@127.0.0.1")
+    login = request.replace(b"file://localhost", b"sftp://admin@127.0.0.1")
     os.seteuid(65534)
     try:
         with Peer(victim.port) as peer:

@@ -122,6 +122,11 @@ def test_a_password_is_never_shown(beginning: str) -> None:
     ("ftp://h:21/a@b or http://[::1]:80/a@b", "ftp://h:21/a@b or http://[::1]:80/a@b"),
     ("ftp://h/a:b@c", "ftp://h/a:b@c"),
     ("tcp://h:9010 hears tcp://a:b/c@d", "tcp://h:9010 hears tcp://***@d"),
+    ("me:secret@h:/in/x", "***@h:/in/x"),
+    ("to me:se/c@ret@h:/in/x, 'you:secret@h'", "to ***@h:/in/x, '***@h'"),
+    ('{"uid":"a:b","to":"me:secret@h:/x"}', '{"uid":"a:b","to":"***@h:/x"}'),
+    ("target=me:secret@[::1]:/x", "target=***@[::1]:/x"),
+    ("h:9010 me@h 12:30 a@b:c", "h:9010 me@h 12:30 a@b:c"),
 ])
 def test_hide_password(text: str, hidden: str) -> None:
     assert hide_password(text) == hidden
@@ -129,14 +134,16 @@ def test_hide_password(text: str, hidden: str) -> None:
 
 @pytest.mark.parametrize("login", ["me:se/cret", "me:se?cret", "me:se#cret", "me:se cret", "me:se\ncret", "me:se\tcret/",
                                    "me: /secret"])
-def test_an_error_about_a_destination_does_not_hold_its_password(login: str) -> None:
+@pytest.mark.parametrize("scheme", ["sftp://", ""])
+def test_an_error_about_a_destination_does_not_hold_its_password(login: str, scheme: str) -> None:
     with pytest.raises(DestinationInvalid) as caught:
-        parse_destination(f"sftp://{login}@ho%st/in/")
-    assert "cret" not in str(caught.value) and "ho%st/in/" in str(caught.value)
+        parse_destination(f"{scheme}{login}@ho%st:/in/")
+    assert "cret" not in str(caught.value) and "ho%st:/in/" in str(caught.value)
 
 
 def test_looking_for_passwords_takes_no_longer_for_strange_text() -> None:
-    for text in ("://:a" * 100_000, "://a:" + "b" * 500_000, "://a:b/" * 100_000):
+    for text in ("://:a" * 100_000 + " @", "://a:" + "b" * 500_000 + " @", "://a:b/" * 100_000 + " @",
+                 "=a:" * 300_000 + "@", "a:" * 500_000 + " @", "a" * 1_000_000 + "@", "=" * 1_000_000, "a@" * 100_000 + "@"):
         assert hide_password(text) == text
 
 

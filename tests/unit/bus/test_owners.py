@@ -76,10 +76,10 @@ def say(made: socket.socket, subject: str) -> None:
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_roots_processes_are_told_from_others(station: Station, family: int) -> None:
     with closing(station.connection(0, family)) as ours, closing(station.connection(NOBODY, family)) as other:
-        for made, subject in ((ours, "/root"), (other, "/nobody")):
+        for made, subject in ((ours, "/roots"), (other, "/nobody")):
             introduce(made)
             say(made, subject)
-        assert sorted(station.hears(2)) == [("/nobody", True), ("/root", False)]
+        assert sorted(station.hears(2)) == [("/nobody", True), ("/roots", False)]
 
 
 @as_root
@@ -93,13 +93,13 @@ def test_who_hangs_up_is_not_taken_for_root_who_comes_next(station: Station) -> 
     eventually(lambda: descriptors() < settled)
     with closing(station.connection(0)) as ours:
         introduce(ours)
-        say(ours, "/root")
+        say(ours, "/roots")
         time.sleep(0.2)  # both wait
         heard = station.hears(2)
-        assert heard == [("/nobody", None), ("/root", None)], "either may have said either"
+        assert heard == [("/nobody", None), ("/roots", None)], "either may have said either"
         assert station.asked[0][0].descriptor == station.asked[1][0].descriptor, "the descriptor was used again"
-        say(ours, "/root/again")
-        assert station.hears(3)[2] == ("/root/again", False), "when all from before is read it is root's alone"
+        say(ours, "/roots/again")
+        assert station.hears(3)[2] == ("/roots/again", False), "when all from before is read it is root's alone"
 
 
 @as_root
@@ -114,10 +114,10 @@ def test_root_that_comes_after_somebody_who_was_heard_is_known_at_once(station: 
     eventually(lambda: descriptors() < settled)
     with closing(station.connection(0)) as ours:
         introduce(ours)
-        say(ours, "/root")
+        say(ours, "/roots")
         time.sleep(0.2)
         assert sorted(station.hears(3))[1][1] is not False
-        assert ("/root", False) in station.hears(3)
+        assert ("/roots", False) in station.hears(3)
     assert len({asker.descriptor for asker, _ in station.asked}) == 1
 
 
