@@ -1,6 +1,6 @@
 """How much the subscribers of a publisher subscribe to.
 
-ZeroMQ keeps a node in memory for each letter of each subscription, and has no limit of its own: so a connection of an address
+ZeroMQ keeps a node in memory for each letter of each subscription, and has no limit of its own: so a connection of a host
 that subscribes to more than anybody needs is cut off.
 """
 
@@ -12,26 +12,35 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from trollmoves.bus.addresses import is_own_address
 from trollmoves.bus.sockets import descriptor_of, held
 
 logger = logging.getLogger(__name__)
 
 MOST_LETTERS = 256 * 1024
-"""Bytes of subscriptions of one address, all its connections together: some thousands of topics."""
-MOST_ADDRESSES = 1000
+"""Bytes of subscriptions of one host, all its connections together: some thousands of topics."""
+MOST_IN_ALL = 2**20
+"""Bytes of subscriptions of all hosts: each takes some 50 bytes of memory. Beyond it those go that have most."""
+LEFT = 0.75
+"""What share of that stays then, so that it does not happen with each further subscription."""
+MOST_HOSTS = 1000
 MOST_CONNECTIONS = 1000
-"""Of one address. Beyond either those that have gone are forgotten."""
+"""Of one host. Beyond either those that have gone are forgotten."""
 
 Connection = tuple[int, tuple[str, int]]
 """Descriptor of a connection, and where it leads: descriptors are used again."""
 
 
 @dataclass(slots=True)
-class Address:
-    """What one address has subscribed to."""
+class Host:
+    """What one host has subscribed to."""
 
     connections: dict[Connection, int] = field(default_factory=dict)
     """Bytes of the subscriptions of each."""
+
+    @property
+    def letters(self) -> int:
+        return sum(self.connections.values())
 
     def forget_closed(self) -> None:
         for connection in [known for known in self.connections if _peer_of(known[0]) != known[1]]:
@@ -41,15 +50,19 @@ class Address:
 class Subscribers:
     """Belongs to the loop."""
 
-    def __init__(self, port: int, most: int = MOST_LETTERS):
+    def __init__(self, port: int, most: int = MOST_LETTERS, most_in_all: int = MOST_IN_ALL):
         self._port = port
         self._most = most
-        self._addresses: dict[str, Address] = {}
+        self._most_in_all = most_in_all
+        self._hosts: dict[str, Host] = {}
+        self._letters = 0
+        """Of all of them; of connections that have gone, too, until they are forgotten."""
+        self._most_hosts = MOST_HOSTS
         self._cut = 0
 
     def __len__(self) -> int:
         """How many connections are remembered."""
-        return sum(len(address.connections) for address in self._addresses.values())
+        return sum(len(host.connections) for host in self._hosts.values())
 
     def count(self, frame: zmq.Frame) -> None:
         """Take note of a subscription, or of one that was ended; cut off who has too many."""
@@ -57,23 +70,30 @@ class Subscribers:
         peer = _peer_of(descriptor)
         if peer is None:  # the connection is gone, and its subscriptions with it
             return
-        address = self._addresses.setdefault(peer[0], Address())
+        host = self._hosts.setdefault(_host_at(peer[0]), Host())
         connection = descriptor, peer
-        change = len(frame) if frame.bytes[:1] == b"\x01" else -len(frame)
-        address.connections[connection] = max(0, address.connections.get(connection, 0) + change)
-        if len(address.connections) > MOST_CONNECTIONS or sum(address.connections.values()) > self._most:
-            address.forget_closed()
-            if sum(address.connections.values()) > self._most:
-                self._cut_off(connection)
-        if len(self._addresses) > MOST_ADDRESSES:
+        before = host.connections.get(connection, 0)
+        after = max(0, before + (len(frame) if frame.bytes[:1] == b"\x01" else -len(frame)))
+        host.connections[connection] = after
+        self._letters += after - before
+        if len(host.connections) > MOST_CONNECTIONS or host.letters > self._most:
+            host.forget_closed()
+            if host.letters > self._most:
+                self._cut_off_greatest(host)
+        if self._letters > self._most_in_all or len(self._hosts) > self._most_hosts:
             self._forget_closed()
+            if self._letters > self._most_in_all:
+                while self._letters > LEFT * self._most_in_all:
+                    self._cut_off_greatest(max(self._hosts.values(), key=lambda known: known.letters))
 
-    def _cut_off(self, connection: Connection) -> None:
-        descriptor, peer = connection
+    def _cut_off_greatest(self, host: Host) -> None:
+        """End the connection of *host* that has most."""
+        descriptor, peer = connection = max(host.connections, key=host.connections.__getitem__)
+        self._letters -= host.connections.pop(connection)
         self._cut += 1
         if self._cut in (1, 10, 100) or self._cut % 1000 == 0:
-            logger.warning("%s has subscribed to more than %d bytes of topics on port %d and is cut off (%d so far)", peer[0],
-                           self._most, self._port, self._cut)
+            logger.warning("%s has subscribed to more than the %d bytes of topics that a host may on port %d, or the %d that all "
+                           "may, and is cut off (%d so far)", peer[0], self._most, self._port, self._most_in_all, self._cut)
         try:
             with held(descriptor) as copy:
                 if copy.getpeername()[:2] == peer:
@@ -82,10 +102,20 @@ class Subscribers:
             return  # it went by itself
 
     def _forget_closed(self) -> None:
-        for name, address in list(self._addresses.items()):
-            address.forget_closed()
-            if not address.connections:
-                del self._addresses[name]
+        for name, host in list(self._hosts.items()):
+            host.forget_closed()
+            if not host.connections:
+                del self._hosts[name]
+        self._letters = sum(host.letters for host in self._hosts.values())
+        self._most_hosts = max(MOST_HOSTS, 2 * len(self._hosts))
+
+
+def _host_at(address: str) -> str:
+    """What counts as one host: whoever is on this machine may use all its addresses, and another one's are as good as endless
+    with IPv6."""
+    if is_own_address(address):
+        return ""
+    return ":".join(address.split(":")[:4]) if ":" in address and "." not in address else address
 
 
 def _peer_of(descriptor: int) -> tuple[str, int] | None:
