@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +30,7 @@ from tests.contract.movers import (
 )
 from tests.support.programs import CHECKOUT, clean_environment
 from tests.support.unavailable import need_program
-from trollmoves.errors import Busy, DestinationInvalid, MoveError
+from trollmoves.errors import Busy, Denied, DestinationInvalid, MoveError
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.file import FileMover, FileSession
 from trollmoves.movers.moving import How, temporary_name
@@ -38,6 +41,74 @@ def place(tmp_path: Path) -> Place:
     root = tmp_path / "place"
     root.mkdir()
     return LocalPlace(FileMover(), f"file://{root}/", SessionSettings(), root)
+
+
+class TestCarefulFileMover(DirectoryContract, MoverContract):
+    """For those who may do less than we (a server of root's, and clients that are not)."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Place:
+        root = tmp_path / "place"
+        root.mkdir()
+        return LocalPlace(FileMover(), f"file://{root}/", SessionSettings(follow_links=False), root)
+
+    def test_a_link_of_ours_leads_on(self, place: Place, tmp_path: Path) -> None:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "place/data").symlink_to("../disk")
+        deliver(place, make(tmp_path / "origin.dat", b"1"), uri=place.uri + "data/new/")
+        assert (tmp_path / "disk/new/origin.dat").read_bytes() == b"1"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+    @pytest.mark.parametrize("below", ["link/", "link/new/", "link/final.dat", "link"])
+    def test_a_link_of_another_user_leads_nowhere(self, place: Place, tmp_path: Path, below: str) -> None:
+        (tmp_path / "outside").mkdir()
+        link = tmp_path / "place/link"
+        link.symlink_to(tmp_path / "outside")
+        os.lchown(link, 65534, 65534)
+        origin = make(tmp_path / "origin.dat", b"1")
+        if below == "link":
+            deliver(place, origin, uri=place.uri + below)
+            assert link.read_bytes() == b"1" and not link.is_symlink(), "a file takes its place"
+        else:
+            with pytest.raises(Denied, match="link is a link that another user has made"):
+                deliver(place, origin, uri=place.uri + below)
+        assert not os.listdir(tmp_path / "outside")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+    def test_a_link_that_comes_in_between_leads_nowhere(self, place: Place, tmp_path: Path) -> None:
+        """Somebody changes a directory for a link and back all the time."""
+        (tmp_path / "outside").mkdir()
+        inside, link = tmp_path / "place/inside", tmp_path / "place/link"
+        inside.mkdir()
+        link.symlink_to(tmp_path / "outside")
+        os.lchown(link, 65534, 65534)
+        ended = threading.Event()
+
+        def change() -> None:
+            for number in itertools.count():
+                aside = tmp_path / "place" / f"aside-{number}"
+                for one, other in ((inside, aside), (link, inside), (inside, link), (aside, inside)):
+                    with suppress(OSError):  # the directory is made anew meanwhile
+                        one.rename(other)
+                if ended.is_set():
+                    return
+        changing = threading.Thread(target=change)
+        changing.start()
+        outcomes = set()
+        try:
+            for number in range(5000):
+                if number >= 200 and len(outcomes) == 2:
+                    break
+                try:
+                    deliver(place, make(tmp_path / f"{number}.dat", b"1"), uri=place.uri + "inside/")
+                    outcomes.add("there")
+                except MoveError:
+                    outcomes.add("refused")
+        finally:
+            ended.set()
+            changing.join()
+        assert not os.listdir(tmp_path / "outside")
+        assert outcomes == {"there", "refused"}
 
 
 class TestFileMover(DirectoryContract, MoverContract):

@@ -530,21 +530,50 @@ def test_the_history_of_a_file_does_not_grow_without_end(victim: Victim) -> None
     assert int(str(rows(victim.journal, "SELECT max(length(steps)) FROM files")[0][0])) < 100_000
 
 
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Connections that are made meanwhile are another user's."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_server_of_roots_follows_no_link_of_who_may_have_files_in_a_directory(tmp_path: Path) -> None:
+    allowed = tmp_path / "shared"
+    with victim_and_peer(tmp_path, allowed_destinations=f"{allowed}/*") as (victim, _):
+        allowed.mkdir()
+        (allowed / "link").symlink_to(victim.outside)
+        os.lchown(allowed / "link", 65534, 65534)
+        (allowed / "gold.bin").symlink_to(victim.outside)
+        os.lchown(allowed / "gold.bin", 65534, 65534)
+        with as_nobody():
+            peer = Peer(victim.port)
+            answer = peer.ask(victim.push(gold(victim), f"{allowed}/link/gold.bin"))
+        with peer:
+            reply = decode(answer.encode())
+            assert reply.type == "err" and "link is a link that another user has made" in str(reply.data), reply
+            for directory in ("", "new/"):
+                reply = decode(peer.ask(victim.push(gold(victim), f"{allowed}/{directory}")).encode())
+                assert reply.type == "file", reply
+                assert (allowed / directory / "gold.bin").read_bytes() == b"gold" * 1000
+        assert sorted(os.listdir(victim.outside)) == ["gold.bin", "secret.bin"]
+        assert (victim.outside / "gold.bin").read_bytes() == b"not the announced one"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_server_of_roots_writes_for_no_other_user_of_its_machine(victim: Victim) -> None:
     """Root's own clients need no leave, as before."""
     request = text("push", {"uri": gold(victim), "uid": "gold.bin", "destination": f"file://localhost{victim.root}/cron/gold"})
     login = request.replace(b"file://localhost", b"sftp://admin@127.0.0.1")
-    os.seteuid(65534)
-    try:
-        with Peer(victim.port) as peer:
-            for asked in (request, login):
-                reply = decode(peer.ask(asked).encode())
-                assert reply.type == "err"
-                assert "whose user is not root" in str(reply.data)
-                assert "add to section [loot] of the server allowed_destinations = " in str(reply.data)
-    finally:
-        os.seteuid(0)
+    with as_nobody(), Peer(victim.port) as peer:
+        for asked in (request, login):
+            reply = decode(peer.ask(asked).encode())
+            assert reply.type == "err"
+            assert "whose user is not root" in str(reply.data)
+            assert "add to section [loot] of the server allowed_destinations = " in str(reply.data)
     assert not (victim.root / "cron").exists()
     with Peer(victim.port) as peer:
         reply = decode(peer.ask(request).encode())

@@ -139,6 +139,8 @@ class SessionSettings:
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The section's `connection_parameters`, as upstream names them; `Mover.parameters` are those a mover reads."""
     bandwidth: Bandwidth = field(default_factory=Bandwidth, compare=False, repr=False)
+    follow_links: bool = True
+    """Whether links in directories of this machine are followed also when another user has made them."""
     section: str = ""
     """By which `bandwidth` knows the limit."""
 

@@ -47,6 +47,9 @@ CANNOT_BEGIN = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ESPIPE, errno.EOP
 """What it answers where it is not known, and for a directory: that begins with fsync."""
 CANNOT_SYNC = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL)
 """What a directory answers in which nobody has made anything that could be lost."""
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+"""A pipe that takes the place of a file is not waited for."""
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 ERRORS: dict[int, type[MoveError]] = {
@@ -134,7 +137,7 @@ class FileSession(Session):
 
     def checksum(self, path: str) -> str | None:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, READ)
         except OSError as error:
             raise translated(error, path) from error
         try:
@@ -206,11 +209,15 @@ class FileSession(Session):
                 raise
             return
         if self._exact_directory_mode is not None:
-            os.chmod(path, self._exact_directory_mode)
+            made = os.open(path, DIRECTORY)  # not what somebody puts in its place, which a link could lead to
+            try:
+                os.fchmod(made, self._exact_directory_mode)
+            finally:
+                os.close(made)
 
     def sync(self, path: str) -> None:
         try:
-            self._synced(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            self._synced(path, os.open(path, READ))
         except OSError as error:
             raise translated(error, path) from error
 
@@ -221,7 +228,7 @@ class FileSession(Session):
         descriptors: dict[str, int] = {}
         for path in found:
             try:
-                descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptors[path] = os.open(path, READ)
             except OSError as error:
                 found[path] = translated(error, path)
         refused = {path: _start_writing_back(descriptor) for path, descriptor in descriptors.items()}
@@ -266,7 +273,7 @@ class FileSession(Session):
 
 
 def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, READ)
     try:
         os.fsync(descriptor)
     finally:
@@ -393,4 +400,7 @@ class FileMover(Mover):
     parameters = FILE
 
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
-        return FileSession(settings)
+        if settings.follow_links:
+            return FileSession(settings)
+        from trollmoves.movers.careful import CarefulSession  # which is one of ours with more care
+        return CarefulSession(settings)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from trollmoves.config.sessions import session_settings
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import DestinationInvalid, MoveError, OriginChanged, OriginGone
-from trollmoves.movers.base import Receipt
+from trollmoves.movers.base import Receipt, SessionSettings
 from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
 from trollmoves.movers.file import SMALL
 from trollmoves.movers.moving import How, move, remove_unfinished
@@ -60,6 +61,7 @@ class Pushing:
         """Whether replies have the name of the file in a destination that is a directory: upstream's do with temporary names."""
         self._sync = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.removes)
         self._session = session_settings(settings, parameters, link=settings.link)
+        self._careful_session = replace(self._session, follow_links=False)
         self._file_session = (self._session.directory_mode, settings.file_mode, settings.checksum, settings.link)
 
     def limit(self, destination: Destination) -> int:
@@ -92,9 +94,10 @@ class Pushing:
                 for member, place in _placed(push, destination)]
 
     def plain(self, push: Push) -> tuple[Any, ...] | None:
-        """*push* in plain values, for the process of small moves; None when its rights have to be looked at first."""
+        """*push* in plain values, for the process of small moves; None when its rights have to be looked at first, or it takes
+        more care."""
         destination = self.rights.known(push.destination, push.peer, push.stranger)
-        if destination is None or push.backups:
+        if destination is None or push.backups or push.stranger is not False:
             return None
         members = [(tuple(member.file), (place.scheme, place.host, place.port, place.path))
                    for member, place in _placed(push, destination)]
@@ -108,20 +111,22 @@ class Pushing:
     def _push_one(self, push: Push, member: Member, place: Destination, backups: list[Destination], sessions: Sessions,
                   progress: Callable[[int], None]) -> Receipt:
         how = self._how(push)
+        settings = self._session if push.stranger is False else self._careful_session
         try:
-            with opened(self._roots, member.file) as origin, self._lent(place, backups, sessions) as kept:
+            with opened(self._roots, member.file) as origin, _lent(place, settings, backups, sessions) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
         except (OriginGone, OriginChanged):
             # An earlier attempt may have been killed: nobody else removes what it has left.
-            with suppress(MoveError), self._lent(place, backups, sessions) as kept:
+            with suppress(MoveError), _lent(place, settings, backups, sessions) as kept:
                 name = os.path.basename(member.file.path)
                 remove_unfinished(name, kept.at(place), kept.session, kept.mover.abilities, how)
             raise
 
-    @contextmanager
-    def _lent(self, place: Destination, backups: list[Destination], sessions: Sessions) -> Iterator[Kept]:
-        with _guarded(place), sessions.lent(place, self._session, backups) as kept:
-            yield kept
+
+@contextmanager
+def _lent(place: Destination, settings: SessionSettings, backups: list[Destination], sessions: Sessions) -> Iterator[Kept]:
+    with _guarded(place), sessions.lent(place, settings, backups) as kept:
+        yield kept
 
 
 def _placed(push: Push, destination: Destination) -> list[tuple[Member, Destination]]:
