@@ -1,6 +1,6 @@
 """YAML syntax to a mapping with line numbers, without YAML's traps.
 
-A key given twice is a problem, not a silent loss. `on:` and `no:` are keys of that name, not booleans. `0755` has to be quoted,
+A key given twice is warned of, and the last counts, as for other readers of YAML. `on:` and `no:` are keys of that name, not booleans. `0755` has to be quoted,
 because readers disagree about it. Dates and times of day stay text. Objects of programs are not made.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -23,6 +23,15 @@ LARGEST = 100_000
 _TAG = "tag:yaml.org,2002:"
 _OCTAL = "!octal"
 _ALLOWED = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null", "map", "seq"))
+
+
+class Loaded(NamedTuple):
+    """What a file says."""
+
+    values: dict[str, Any]
+    lines: dict[Path, int]
+    """On which line each value's key stands."""
+    warnings: tuple[Problem, ...]
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,8 +51,8 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
-def load(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[Path, int]]:
-    """What a file says, and on which line each value's key stands. Raises `ConfigurationError` with every problem found."""
+def load(path: str | os.PathLike[str]) -> Loaded:
+    """Read a file. Raises `ConfigurationError` with every problem found."""
     shown = os.fspath(path)
     loader = _Loader(_checked_characters(shown, read_text(path)))
     try:
@@ -55,7 +64,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[Path, int]]
         problems = list(walk.look_at(root, ()))
         if problems:
             raise ConfigurationError([str(problem) for problem in in_order(problems)])
-        return loader.construct_document(root), walk.lines
+        return Loaded(loader.construct_document(root), walk.lines, in_order(walk.warnings))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigurationError(str(Problem(shown, mark.line + 1 if mark else 0, error.problem or "is no YAML"))) from None
@@ -74,10 +83,11 @@ def _checked_characters(path: str, text: str) -> str:
 
 
 class _Walk:
-    """A look at every node before anything is made of it: notes the lines, yields the problems."""
+    """A look at every node before anything is made of it: notes the lines and what is to be warned of, yields the problems."""
 
     def __init__(self, path: str, loader: _Loader):
         self.lines: dict[Path, int] = {}
+        self.warnings: list[Problem] = []
         self._path = path
         self._loader = loader
         self._left = LARGEST
@@ -115,13 +125,19 @@ class _Walk:
             name = self._loader.construct_object(key)
             line = key.start_mark.line + 1
             if name in first:
-                yield self._problem(key, (*at, name), f"is written twice, first on line {first[name]}; keep one")
+                text = f"is written twice, first on line {first[name]}; the last counts, keep one"
+                self.warnings.append(self._problem(key, (*at, name), text))
+                self._forget((*at, name))
             first.setdefault(name, line)
             self.lines.setdefault((*at, name), line)
             yield from self.look_at(value, (*at, name))
         for value in merged:  # last, because what stands in the mapping itself goes before
             for item in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 yield from self.look_at(item, at)
+
+    def _forget(self, at: Path) -> None:
+        """What stood there has been replaced."""
+        self.lines = {place: line for place, line in self.lines.items() if place[:len(at)] != at}
 
     def _can_be_made(self, node: yaml.Node) -> bool:
         try:

@@ -20,9 +20,9 @@ class YamlFile:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
-        self.values, self._lines = load(path)
+        self.values, self._lines, warnings = load(path)
         self._problems: list[Problem] = []
-        self._warnings: list[Problem] = []
+        self._warnings = list(warnings)
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -16,10 +16,20 @@ def problems(path: Path) -> list[str]:
 
 
 def test_values_and_lines(write: Write) -> None:
-    values, lines = load(write("a: 1\nb:\n  - x: yes\n    on: no\n  - {c: null, d: 1.5}\n# note\n5: text\n"))
+    values, lines, warnings = load(write("a: 1\nb:\n  - x: yes\n    on: no\n  - {c: null, d: 1.5}\n# note\n5: text\n"))
     assert values == {"a": 1, "b": [{"x": True, "on": False}, {"c": None, "d": 1.5}], 5: "text"}
     assert lines == {("a",): 1, ("b",): 2, ("b", 0): 3, ("b", 0, "x"): 3, ("b", 0, "on"): 4,
                      ("b", 1): 5, ("b", 1, "c"): 5, ("b", 1, "d"): 5, (5,): 7}
+    assert warnings == ()
+
+
+def test_of_a_key_written_twice_the_last_counts_with_a_warning(write: Write) -> None:
+    path = write("a:\n  c: {d: 1, e: 1}\n  c: {d: 2}\nb: 1\na:\n  c: 3\n")
+    values, lines, warnings = load(path)
+    assert values == {"a": {"c": 3}, "b": 1}
+    assert lines == {("a",): 5, ("a", "c"): 6, ("b",): 4}
+    assert list(map(str, warnings)) == [f"{path}:3: a.c: is written twice, first on line 2; the last counts, keep one",
+                                        f"{path}:5: a: is written twice, first on line 1; the last counts, keep one"]
 
 
 @pytest.mark.parametrize("text, value", [
@@ -40,8 +50,6 @@ def test_keys_that_look_like_booleans_are_text(write: Write) -> None:
 def test_all_problems_at_once(write: Write) -> None:
     path = write("a: 1\nb:\n  c: 1\n  c: 2\na: 0755\nd: !!python/object:os.system x\n? [e]\n: 1\n")
     assert problems(path) == [
-        ":4: b.c: is written twice, first on line 3; keep one",
-        ":5: a: is written twice, first on line 1; keep one",
         ":5: a: may mean an octal number; write it in quotes for text, or leave the leading 0 out",
         ":6: d: has the tag tag:yaml.org,2002:python/object:os.system, which is not allowed here",
         ":7: has a key that is no plain word"]
@@ -73,7 +81,7 @@ def test_an_avalanche_of_aliases_is_stopped(write: Write) -> None:
 
 
 def test_merged_mappings_give_way_to_what_is_written(write: Write) -> None:
-    values, lines = load(write("base: &base\n  a: 1\n  b: 2\nx:\n  <<: *base\n  b: 3\ny:\n  <<: [*base, {c: 4}]\n"))
+    values, lines, _ = load(write("base: &base\n  a: 1\n  b: 2\nx:\n  <<: *base\n  b: 3\ny:\n  <<: [*base, {c: 4}]\n"))
     assert values["x"] == {"a": 1, "b": 3}
     assert values["y"] == {"a": 1, "b": 2, "c": 4}
     assert (lines["x", "b"], lines["x", "a"], lines["y", "c"]) == (6, 2, 8)

@@ -43,6 +43,13 @@ def test_the_least_there_can_be(tmp_path: Path) -> None:
     assert "geheim" not in repr(found) + str(target) + target.model_dump_json()
 
 
+def test_of_an_option_written_twice_the_last_counts_as_upstream(tmp_path: Path) -> None:
+    found = read(tmp_path, TARGET + "      directory: /one\n      directory: /two\n")
+    assert found.problems == () and found.chains["target"].dispatch_configs[0].directory == "/two"
+    assert found.warnings == (f"{tmp_path}/x.yaml:8: target.dispatch_configs.0.directory: is written twice, first on line 7; "
+                              "the last counts, keep one",)
+
+
 def test_what_an_item_says_goes_before_what_the_target_says(tmp_path: Path) -> None:
     found = read(tmp_path, """
 posttroll_subscriber:
@@ -146,7 +153,7 @@ def test_warnings(more: str, warning: str, tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    for text in ("", "- a\n", "a: [\n", "a: 1\na: 2\n"):
+    for text in ("", "- a\n", "a: [\n"):
         with pytest.raises(ConfigurationError):
             read(tmp_path, text)
     assert "has no target" in read(tmp_path, "posttroll_subscriber: {}\n").problems[0]
