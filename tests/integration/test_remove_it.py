@@ -179,7 +179,8 @@ def test_the_example(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("words", "status", "complaint"), [
     (["missing.ini"], 1, "remove_it.py: missing.ini: cannot be read: No such file or directory"),
     (["-c", "won", "remove_it.ini"], 1, "remove_it.py: remove_it.ini: there is no section [won] that can be used"),
-    (["--mail", "remove_it.ini"], 1, "remove_it.py: remove_it.ini: --mail needs mailhost and to in [DEFAULT]"),
+    (["--check-config", "--mail", "remove_it.ini"], 1,
+     "error: remove_it.ini: --mail needs mailhost and to in [DEFAULT]; nothing is mailed"),
     (["-l", "nowhere/x.log", "remove_it.ini"], 1, "remove_it.py: nowhere/x.log: cannot log there: No such file or directory"),
     (["--check-config", "bad.ini"], 1, "remove_it.py: bad.ini: 1 problem(s), see above"),
     (["bad.ini"], 1, "remove_it.py: bad.ini: 1 problem(s), see above"),
@@ -198,6 +199,16 @@ def test_a_section_with_a_mistake_leaves_the_others_alone(tmp_path: Path) -> Non
     answer = ask("remove_it.py", "-l", tmp_path / "x.log", "-v", path, state=tmp_path)
     assert answer.status == 1 and "[two] days: is missing" in answer.err and not file.exists()
     assert f"Removed {file}" in (tmp_path / "x.log").read_text()
+
+
+@pytest.mark.parametrize(("words", "complaint"), [
+    (["-c", "two", "-c", "one"], "there is no section [two] that can be used"),
+    (["--mail"], "--mail needs mailhost and to in [DEFAULT]; nothing is mailed"),
+])
+def test_a_wrong_word_is_told_of_and_the_rest_goes_as_upstream(words: list[str], complaint: str, tmp_path: Path) -> None:
+    path, file = config(tmp_path, tmp_path / "data"), old(tmp_path / "data" / "a")
+    answer = ask("remove_it.py", *words, path, state=tmp_path)
+    assert answer == Answer(1, "", f"error: {path}: {complaint}\n") and not file.exists()
 
 
 def test_check(tmp_path: Path) -> None:

@@ -49,18 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     configuration = read_cleaner_or_explain(options.configuration_file, check=options.check_config)
-    sections = _chosen(configuration, options.config_item)
-    if options.check_config:
-        return say_checked(options.configuration_file, configuration.warnings, sections)
+    sections, wrong = _chosen(configuration, options.config_item)
     if options.mail and configuration.mail is None:
-        raise ConfigurationError(f"{options.configuration_file}: --mail needs mailhost and to in [DEFAULT]")
+        wrong.append(f"{options.configuration_file}: --mail needs mailhost and to in [DEFAULT]; nothing is mailed")
+    for text in wrong:  # which is no reason to let the disk fill up
+        print(f"error: {text}", file=sys.stderr)
+    if options.check_config:
+        return 1 if wrong else say_checked(options.configuration_file, configuration.warnings, sections)
     with _logging(options, configuration) as mail:
         try:
             failures = _clean(options, configuration, sections)
         except TrollmovesError as error:
             logger.error("nothing more is removed: %s", error)
             failures = 1
-    return 1 if failures or configuration.problems or (mail is not None and mail.failed) else 0
+    return 1 if failures or wrong or configuration.problems or (mail is not None and mail.failed) else 0
 
 
 def read_cleaner_or_explain(path: Path, *, check: bool) -> CleanerConfiguration:
@@ -76,12 +78,14 @@ def read_cleaner_or_explain(path: Path, *, check: bool) -> CleanerConfiguration:
     return configuration
 
 
-def _chosen(configuration: CleanerConfiguration, names: Sequence[str]) -> list[Section]:
-    for name in names:
-        if name not in configuration.sections:
-            raise ConfigurationError(f"{configuration.path}: there is no section [{name}] that can be used"
-                                     f"{near(name, configuration.sections)}")
-    return [section for name, section in configuration.sections.items() if not names or name in names]
+def _chosen(configuration: CleanerConfiguration, names: Sequence[str]) -> tuple[list[Section], list[str]]:
+    """The sections to clean, and a complaint about each of *names* that is none. Raises `ConfigurationError` when none is left."""
+    wrong = [f"{configuration.path}: there is no section [{name}] that can be used{near(name, configuration.sections)}"
+             for name in names if name not in configuration.sections]
+    chosen = [section for name, section in configuration.sections.items() if not names or name in names]
+    if wrong and not chosen:
+        raise ConfigurationError(wrong)
+    return chosen, wrong
 
 
 @contextlib.contextmanager
