@@ -21,15 +21,13 @@ from trollmoves.config.settings import ChainSettings, ClientSettings, ServerSett
 from trollmoves.config.text import Problem, in_order, near
 from trollmoves.config.values import is_false
 from trollmoves.errors import ConfigurationError
-from trollmoves.movers.parameters import IDLE, NAMES
+from trollmoves.movers.parameters import IDLE, NAMES, NO_NUMBER, no_numbers
 from trollmoves.movers.registry import known_parameters
 from trollmoves.patterns import Pattern
 
 S = TypeVar("S", bound=ChainSettings)
 _ALWAYS = ("uid", "uri", "request_address")
 """Fields that every announcement has."""
-_NUMBERS = (
-    "connection_uptime", "ssh_connection_timeout", "num_ssh_retries", "scpclient_timeout_seconds", "s3_multipart_chunksize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +212,9 @@ def _move_deprecated(section: _Section, values: dict[str, Any]) -> None:
 def _check_parameters(section: _Section, values: Mapping[str, Any]) -> None:
     parts = values.get("connection_parameters")
     parameters = parts if isinstance(parts, dict) else {}
-    for name in _NUMBERS:
-        if name in parameters and not re.fullmatch(r"\d{1,15}(\.\d+)?", str(parameters[name]), re.ASCII):
-            written = name if name in section.entries else f"connection_parameters__{name}"
-            section.problem(written, "is not a number from 0; write for example 30")
+    for name in no_numbers(parameters):
+        written = name if name in section.entries else f"connection_parameters__{name}"
+        section.problem(written, NO_NUMBER)
     _check_names(section, parameters)
 
 

@@ -16,7 +16,7 @@ from trollmoves.config.yaml_file import YamlFile, plain
 from trollmoves.dispatcher.conditions import read_conditions, suspicious
 from trollmoves.dispatcher.destinations import read_aliases
 from trollmoves.errors import TrollmovesError
-from trollmoves.movers.parameters import IDLE
+from trollmoves.movers.parameters import IDLE, NO_NUMBER, no_numbers
 from trollmoves.movers.registry import known_parameters
 from trollmoves.uris import host_of, local_path
 
@@ -157,10 +157,13 @@ class _File(YamlFile):
         def read(value: Any) -> Any:
             if not isinstance(value, dict):
                 raise ValueError("is no mapping; write for example `connection_parameters: {connection_uptime: 60}`")
+            given = {name: one for name, one in value.items() if one is not None}
             if "connection_parameters" not in silent:
-                for name, text in _idle(value):
+                for name in no_numbers(given):
+                    self.problem((*at, "connection_parameters", name), NO_NUMBER)
+                for name, text in _idle(given):
                     self.warn((*at, "connection_parameters", name), text)
-            return value
+            return given
         return read
 
 

@@ -6,7 +6,10 @@ A mover of another project lists its own in `Mover.parameters`, in the same way.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +130,13 @@ NAMES = frozenset(parameter.name for table in (COMMON, *BUILT_IN.values()) for p
 
 IDLE = {parameter.name: parameter.meaning for table in BUILT_IN.values() for parameter in table if not parameter.used}
 """Names that are taken and change nothing, and why."""
+
+_NUMBERS = (
+    "connection_uptime", "ssh_connection_timeout", "num_ssh_retries", "scpclient_timeout_seconds", "s3_multipart_chunksize")
+NO_NUMBER = "is not a number from 0; write for example 30"
+
+
+def no_numbers(parameters: Mapping[str, Any]) -> list[str]:
+    """Names in *parameters* that need a number and have none."""
+    return [name for name in _NUMBERS
+            if name in parameters and not re.fullmatch(r"\d{1,15}(\.\d+)?", str(parameters[name]), re.ASCII)]

@@ -50,6 +50,15 @@ def test_of_an_option_written_twice_the_last_counts_as_upstream(tmp_path: Path) 
                               "the last counts, keep one",)
 
 
+def test_connection_parameters_that_have_no_value_are_not_given_and_numbers_are_numbers(tmp_path: Path) -> None:
+    text = TARGET + "  connection_parameters: {connection_uptime: null, num_ssh_retries: '5', ssh_connection_timeout: 5.5}\n"
+    found = read(tmp_path, text + text.replace("target:", "other:").replace("null", "soon"))
+    assert found.problems == (
+        f"{tmp_path}/x.yaml:14: [other] connection_parameters.connection_uptime: is not a number from 0; write for example 30",)
+    assert found.broken == {"other"}
+    assert dict(found.chains["target"].connection_parameters) == {"num_ssh_retries": "5", "ssh_connection_timeout": 5.5}
+
+
 def test_what_an_item_says_goes_before_what_the_target_says(tmp_path: Path) -> None:
     found = read(tmp_path, """
 posttroll_subscriber:
