@@ -27,7 +27,7 @@ def session_settings(attrs: Mapping[str, Any], *, link: bool = False) -> Session
     return SessionSettings(
         connect_timeout=_seconds(attrs, "connect_timeout", _DEFAULTS["connect_timeout"]),
         stall_timeout=_seconds(attrs, "stall_timeout", _DEFAULTS["stall_timeout"]),
-        connection_uptime=_seconds(attrs, "connection_uptime", "30"),
+        connection_uptime=_seconds(attrs, "connection_uptime", "30", zero=True),
         directory_mode=0o777 if (mode := _mode(attrs, "directory_mode")) is None else mode,
         file_mode=file_mode, checksum=_word(attrs, "checksum", "auto", "always", "never"),
         parameters=parameters | ({"link": True} if link and file_mode is None else {}))
@@ -74,13 +74,13 @@ def _word(attrs: Mapping[str, Any], name: str, *known: str) -> str:
     return word
 
 
-def _seconds(attrs: Mapping[str, Any], name: str, default: str) -> float:
+def _seconds(attrs: Mapping[str, Any], name: str, default: str, *, zero: bool = False) -> float:
     try:
         seconds = float(attrs.get(name, default))
     except (TypeError, ValueError):
         seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise DestinationInvalid(f"{name} must be a number of seconds, more than 0")
+    if not 0 <= seconds < math.inf or (seconds == 0 and not zero):
+        raise DestinationInvalid(f"{name} must be a number of seconds, {'0 or more' if zero else 'more than 0'}")
     return seconds
 
 

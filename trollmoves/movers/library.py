@@ -143,6 +143,8 @@ class Mover:
                 known.close()
                 known = None
             connection = known or mover_for(place.scheme).open(place, settings)
+            if not settings.connection_uptime:  # a timer would close what the caller has just got
+                return connection
             closing = CTimer(settings.connection_uptime, self._close_idle, (key,))
             closing.daemon = True
             closing.start()

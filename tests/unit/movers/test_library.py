@@ -234,6 +234,17 @@ def test_a_connection_serves_the_next_calls_and_is_closed_when_idle(origin: Path
         assert logins(server) == 2
 
 
+def test_a_connection_may_serve_one_call_only(origin: Path, tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp") as server:
+        for number in range(2):
+            move_it(origin, f"{uri_of(server)}/{number}.dat", {"connection_uptime": "0"})
+        assert files(server.root) == {"0.dat", "1.dat"} and logins(server) == 2
+        mover, asked = FtpMover("/a", f"{uri_of(server)}/in/", {"connection_uptime": 0}), ("127.0.0.1", server.port, server.user)
+        got = mover.get_connection(*asked)
+        assert mover.is_connected(got) and asked not in FtpMover.active_connections
+        mover.delete_connection(got)
+
+
 def test_threads_do_not_share_a_connection(origin: Path, tmp_path: Path) -> None:
     with ScriptedFtpServer(tmp_path / "ftp") as server:
         together = threading.Barrier(4)
