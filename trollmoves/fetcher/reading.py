@@ -42,6 +42,7 @@ def read_fetcher_config(path: str | os.PathLike[str]) -> FetchingConfiguration:
     """Read a file of pytroll-fetcher. Raises `ConfigurationError` when it is unreadable or is no mapping."""
     file = YamlFile(path)
     subscriber = _part(file, "subscriber_config", SubscriberConfig, SubscriberConfig.IDLE)
+    _split_address(file.values.get("publisher_config"))
     publisher = _part(file, "publisher_config", PublisherConfig, PublisherConfig.IDLE)
     if "subscriber_config" not in file.values:
         file.problem(("subscriber_config",), "is missing; write for example subscriber_config: {topics: [/s3]}")
@@ -86,6 +87,15 @@ def _part(file: YamlFile, name: str, model: type[M], idle: Mapping[str, str]) ->
         file.problem((name, option), f"is no option here{near(str(option), model.model_fields)}")
     values = {option: plain(value) for option, value in given.items() if option in model.model_fields and value is not None}
     return file.made(model, values, (name,))
+
+
+def _split_address(publisher: Any) -> None:
+    """posttroll takes `address: tcp://host:port`, which goes before `port`."""
+    address = publisher.get("address") if isinstance(publisher, dict) else None
+    if isinstance(address, str) and address.startswith("tcp://"):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        if host and port.isdecimal():
+            publisher.update(address=host, port=port)
 
 
 def _settings(file: YamlFile, model: type[FetchingSettings], name: str, values: Mapping[str, Any]) -> FetchingSettings | None:

@@ -41,6 +41,14 @@ def test_a_fetcher(tmp_path: Path) -> None:
         "[subscriber_config] addr_listener: is accepted and"]
 
 
+@pytest.mark.parametrize("written, address, port", [
+    ("tcp://*:9014", "*", 9014), ("tcp://127.0.0.1:9014, port: 1", "127.0.0.1", 9014), ("'tcp://[::1]:0'", "::1", 0),
+    ("127.0.0.1, port: 9014", "127.0.0.1", 9014)])
+def test_a_publisher_is_placed_in_posttrolls_words(written: str, address: str, port: int, tmp_path: Path) -> None:
+    read = fetcher(tmp_path, FETCHER.replace("name: mine", f"name: mine, address: {written}"))
+    assert read.problems == () and (read.publisher.address, read.publisher.port) == (address, port)
+
+
 def test_an_s3downloader(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(S3)
     read = read_s3downloader_config(tmp_path / "s.yaml")
