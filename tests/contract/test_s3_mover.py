@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import itertools
+import json
 import logging
 import os
 import re
@@ -499,6 +500,15 @@ class TestParameters:
         (tmp_path / "credentials").write_text("[archive]\naws_access_key_id = ours\naws_secret_access_key = planted\n")
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
         settings = place.with_parameters(key=None, secret=None, profile="archive")
+        deliver(place, make(tmp_path / "origin.dat", b"1"), settings=settings)
+        assert self.signer(front) == "ours"
+
+    def test_the_configuration_of_fsspec_is_used(self, place: S3Place, front: Front, tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+        said = {"key": "ours", "secret": "planted", "endpoint_url": place.settings.parameters["endpoint_url"]}
+        (tmp_path / "s3.json").write_text(json.dumps({"s3": said}))
+        monkeypatch.setenv("FSSPEC_CONFIG_DIR", str(tmp_path))
+        settings = place.with_parameters(key=None, secret=None, endpoint_url=None)
         deliver(place, make(tmp_path / "origin.dat", b"1"), settings=settings)
         assert self.signer(front) == "ours"
 

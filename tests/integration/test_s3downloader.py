@@ -98,6 +98,18 @@ def test_without_a_bucket_the_uri_says_where(tmp_path: Path, server: MotoServer)
         arrives(downloading.into / "b.nc", CONTENT)
 
 
+def test_how_to_log_in_may_stand_in_the_configuration_of_fsspec(tmp_path: Path, server: MotoServer,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"KEY": server.access_key, "SECRET": server.secret_key, "ENDPOINT_URL": server.url}.items():
+        monkeypatch.setenv(f"FSSPEC_S3_{name}", value)
+    with Downloading(tmp_path, server, "bucket: data") as downloading:
+        config = tmp_path / "s3downloader.yaml"
+        config.write_text(config.read_text().partition("  key:")[0].replace("s3_kwargs:\n", "bucket: data\n"))
+        downloading.start()
+        downloading.announce({"uri": "s3://data/a.nc", "uid": "a.nc"})
+        arrives(downloading.into / "a.nc", CONTENT)
+
+
 def test_an_object_that_is_not_there_is_said_and_the_next_one_comes(tmp_path: Path, server: MotoServer) -> None:
     with Downloading(tmp_path, server, "bucket: data") as downloading:
         downloading.start()

@@ -79,7 +79,7 @@ def read_cleaner_or_explain(path: Path, *, check: bool) -> CleanerConfiguration:
 
 
 def _chosen(configuration: CleanerConfiguration, names: Sequence[str]) -> tuple[list[Section], list[str]]:
-    """The sections to clean, and a complaint about each of *names* that is none. Raises `ConfigurationError` when none is left."""
+    """The sections to clean, and a complaint for each of *names* that is none. Raises `ConfigurationError` when none is left."""
     wrong = [f"{configuration.path}: there is no section [{name}] that can be used{near(name, configuration.sections)}"
              for name in names if name not in configuration.sections]
     chosen = [section for name, section in configuration.sections.items() if not names or name in names]

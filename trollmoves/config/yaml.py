@@ -1,7 +1,8 @@
 """YAML syntax to a mapping with line numbers, without YAML's traps.
 
-A key given twice is warned of, and the last counts, as for other readers of YAML. `on:` and `no:` are keys of that name, not booleans. `0755` has to be quoted,
-because readers disagree about it. Dates and times of day stay text. Objects of programs are not made.
+A key given twice is warned of, and the last counts, as for other readers of YAML. `on:` and `no:` are keys of that name, not
+booleans. `0755` has to be quoted, because readers disagree about it. Dates and times of day stay text. Objects of programs are
+not made.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from trollmoves.errors import (
 from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets, origin_of
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ends import opened as opened_file
+from trollmoves.movers.s3_usual import with_usual
 from trollmoves.uris import Destination, is_hidden
 
 INSTALL = "install trollmoves[fetch]"
@@ -217,7 +218,7 @@ class Opener:
     def _s3(self, place: Place, whole: bool) -> Iterator[Opened]:
         client_of = importlib.import_module("trollmoves.movers.s3_client").S3Client
         bucket, _, name = place.path.partition("/")
-        arguments = self._arguments(place)
+        arguments = with_usual(self._arguments(place))
         settings = SessionSettings(connect_timeout=self._settings.connect_timeout, stall_timeout=self._settings.stall_timeout,
                                    checksum="never", parameters=arguments)
         key = f"s3 {bucket} {sorted(arguments.items(), key=str)!r}"

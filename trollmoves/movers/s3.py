@@ -30,7 +30,7 @@ import os
 import re
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,6 +46,7 @@ from trollmoves.movers.base import Abilities, Mover, Origin, Progress, Sent, Ses
 from trollmoves.movers.parameters import S3
 from trollmoves.movers.s3_body import Body, Part, Tally, in_base64
 from trollmoves.movers.s3_client import NotThere, S3Client, flag, number
+from trollmoves.movers.s3_usual import with_usual
 from trollmoves.uris import Destination
 
 logger = logging.getLogger(__name__)
@@ -343,4 +344,6 @@ class S3Mover(Mover):
 
     def open(self, destination: Destination, settings: SessionSettings) -> Session:
         """Raises `DestinationInvalid` for a bucket that is not there too."""
+        has_login = destination.user is not None and destination.password is not None
+        settings = replace(settings, parameters=with_usual(settings.parameters, has_login=has_login))
         return S3Session(S3Client(destination, settings), settings)
