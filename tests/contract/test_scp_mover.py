@@ -57,6 +57,11 @@ class TestScpMover(NetworkContract):
         with open_session(place, with_parameters(place, scp_protocol="legacy")) as session:
             assert isinstance(session, ShellSession)
 
+    def test_its_own_option_for_the_key_goes_before_that_of_sftp(self, place: LocalPlace, server: SshServer) -> None:
+        other = str(server.folder / "other_key")
+        named = with_parameters(place, ssh_key_filename=str(server.client_key), ssh_private_key_file=other)
+        open_session(place, named).close()
+
     def test_the_attempts_are_counted_as_upstream_does(self, place: LocalPlace) -> None:
         uri, _ = place.at("127.0.0.1", free_port())
         with pytest.raises(Unreachable, match="Failed to ssh connect after 2 attempts"):

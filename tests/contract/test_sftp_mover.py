@@ -134,10 +134,10 @@ class TestSftpMover(DirectoryContract, NetworkContract):
         key = make(tmp_path / "key", server.client_key.read_bytes())
         key.chmod(0o600)
         run_tool("ssh-keygen", "-p", "-P", "", "-N", "sesame-open", "-f", key)
-        open_session(place, with_parameters(place, ssh_key_filename=str(key), passphrase="sesame-open")).close()
+        open_session(place, with_parameters(place, ssh_private_key_file=str(key), passphrase="sesame-open")).close()
         for wrong in ({}, {"passphrase": "sesame-shut"}):
             with pytest.raises(LoginRefused) as caught:
-                open_session(place, with_parameters(place, ssh_key_filename=str(key), **wrong))
+                open_session(place, with_parameters(place, ssh_private_key_file=str(key), **wrong))
             assert "sesame" not in str(caught.value)
 
     def test_the_agent_is_asked(self, place: LocalPlace, server: SshServer, tmp_path: Path,
@@ -155,6 +155,31 @@ class TestSftpMover(DirectoryContract, NetworkContract):
                 open_session(place, with_parameters(place, ssh_private_key_file=None))
         finally:
             os.kill(int(said.split("SSH_AGENT_PID=")[1].split(";")[0]), 15)
+
+    def test_keys_of_the_user_are_tried_after_the_named_one(self, place: LocalPlace, server: SshServer, tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        named = [str(server.folder / "other_key"), f"{server.folder}/other_key.pub", str(make(tmp_path / "no key", b"x"))]
+        for key in named:
+            with pytest.raises(LoginRefused):
+                open_session(place, with_parameters(place, ssh_private_key_file=key))
+        (tmp_path / ".ssh").mkdir()
+        usual = make(tmp_path / ".ssh" / "id_ed25519", server.client_key.read_bytes())
+        usual.chmod(0o600)
+        for key in named:
+            open_session(place, with_parameters(place, ssh_private_key_file=key)).close()
+
+    def test_of_a_public_key_the_private_one_is_taken(self, place: LocalPlace, server: SshServer) -> None:
+        open_session(place, with_parameters(place, ssh_private_key_file=f"{server.client_key}.pub")).close()
+
+    def test_the_option_of_the_other_mover_counts_where_it_helps(self, place: LocalPlace, server: SshServer,
+                                                                 tmp_path: Path) -> None:
+        right, wrong = str(server.client_key), str(tmp_path / "missing_key")
+        open_session(place, with_parameters(place, ssh_private_key_file=right, ssh_key_filename=wrong)).close()
+        open_session(place, with_parameters(place, ssh_private_key_file=None, ssh_key_filename=right)).close()
+        with pytest.raises(LoginRefused, match="login refused"):
+            open_session(place, with_parameters(place, ssh_private_key_file=None, ssh_key_filename=wrong))
 
     def test_a_key_that_cannot_be_read_is_said(self, place: LocalPlace, tmp_path: Path) -> None:
         with pytest.raises(LoginRefused, match="missing_key"):

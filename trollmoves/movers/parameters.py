@@ -79,8 +79,8 @@ HTTP = (
 )
 
 _SSH = (
-    Parameter("ssh_key_filename", "", "a private key (or a list); without it the agent's keys and those in `~/.ssh`"),
-    Parameter("ssh_private_key_file", "", "another name of `ssh_key_filename`"),
+    Parameter("ssh_key_filename", "", "a private key (or a list); without it, or if refused, the agent's and those in `~/.ssh`"),
+    Parameter("ssh_private_key_file", "", "the same; where both are given scp takes `ssh_key_filename`, and sftp this one"),
     Parameter("passphrase", "", "of an encrypted key; without it the agent is asked for that key"),
     Parameter("username", "", "where the uri has none; without it the name of who runs the process"),
     Parameter("password", "", "where the uri has none"),

@@ -7,6 +7,7 @@ connection. Sessions may belong to any threads. After a fork the child starts wi
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shlex
@@ -25,6 +26,8 @@ from trollmoves.movers.sftp_channel import SftpChannel
 from trollmoves.movers.sftp_protocol import ProtocolBroken
 from trollmoves.movers.ssh_login import SshLogin
 from trollmoves.movers.ssh_transport import Connector
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -249,15 +252,41 @@ def _why_not_trusted(login: SshLogin) -> str:
 
 
 async def _connect_once(login: SshLogin, want_sftp: bool) -> SharedConnection:
-    ssh = await asyncssh.connect(
-        login.host, login.port, tunnel=Connector(login.connect_to), username=login.user, password=login.password, config=None,
-        known_hosts=_known_hosts(login), encryption_algs=CIPHERS, compression_algs=["none"], keepalive_interval=15,
-        keepalive_count_max=4, **_key_options(login))
+    ssh = await _logged_in(login)
     try:
         return SharedConnection(ssh, await open_sftp(ssh) if want_sftp else None)
     except BaseException:
         ssh.abort()
         raise
+
+
+async def _logged_in(login: SshLogin) -> Any:
+    """With the keys that are named, or else, as upstream, with those that are there anyhow."""
+    named = _key_options(login)
+    try:
+        return await _connected(login, password=login.password, **named)
+    except (asyncssh.PermissionDenied, ValueError) as error:
+        if not login.keys or not _has_usual_keys():
+            raise
+        with suppress(asyncssh.PermissionDenied, ValueError):
+            ssh = await _connected(login)
+            logger.warning("%s: the key named is of no use (%s); another one of this user's was taken", login, error)
+            return ssh
+        raise
+
+
+async def _connected(login: SshLogin, **options: Any) -> Any:
+    return await asyncssh.connect(
+        login.host, login.port, tunnel=Connector(login.connect_to), username=login.user, config=None,
+        known_hosts=_known_hosts(login), encryption_algs=CIPHERS, compression_algs=["none"], keepalive_interval=15,
+        keepalive_count_max=4, **options)
+
+
+def _has_usual_keys() -> bool:
+    """Whether there may be keys that nobody named: those of the agent and of `~/.ssh`."""
+    with suppress(RuntimeError):  # there is no home
+        return bool(os.environ.get("SSH_AUTH_SOCK")) or any(Path("~/.ssh").expanduser().glob("id_*"))
+    return False
 
 
 def _key_options(login: SshLogin) -> dict[str, Any]:
@@ -269,7 +298,8 @@ def _key_options(login: SshLogin) -> dict[str, Any]:
     options: dict[str, Any] = {"client_keys": list(login.keys), "passphrase": login.passphrase,
                                "ignore_encrypted": not login.passphrase}
     public = [f"{key}.pub" for key in login.keys if os.access(f"{key}.pub", os.R_OK)]
-    # The agent may hold a key that is encrypted here; it is asked for these keys and no others.
+    # The agent may hold a key that is encrypted here; it is asked for these keys first. With all of its keys before this one a
+    # server may lose its patience.
     return options | ({"agent_identities": public} if public else {"agent_path": None})
 
 

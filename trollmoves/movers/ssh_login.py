@@ -44,7 +44,6 @@ class SshLogin:
 def login_of(destination: Destination, settings: SessionSettings, attempts: int = 1) -> SshLogin:
     """Who logs in where. Raises `DestinationInvalid` naming the parameter that cannot be read."""
     parameters = settings.parameters
-    keys = paths(parameters, "ssh_key_filename") or paths(parameters, "ssh_private_key_file")
     if not destination.host:
         raise DestinationInvalid(f"{destination} names no host")
     return SshLogin(
@@ -53,12 +52,25 @@ def login_of(destination: Destination, settings: SessionSettings, attempts: int 
         port=destination.port or 22,
         user=destination.user or str(parameters.get("username") or getpass.getuser()),
         password=destination.password or _text(parameters, "password"),
-        keys=keys,
+        keys=_keys(parameters, destination.scheme),
         passphrase=_text(parameters, "passphrase"),
         known_hosts=paths(parameters, "known_hosts") or tuple(os.path.expanduser(path) for path in KNOWN_HOSTS),
         timeout=number(parameters, "ssh_connection_timeout", settings.connect_timeout),
         attempts=max(1, int(number(parameters, "num_ssh_retries", attempts))),
     )
+
+
+def _keys(parameters: Mapping[str, Any], scheme: str) -> tuple[str, ...]:
+    """The keys named. Upstream's scp knows one of the options and its sftp the other; here the other counts where it helps."""
+    names = ("ssh_key_filename", "ssh_private_key_file")
+    own, other = (paths(parameters, name) for name in (names if scheme == "scp" else reversed(names)))
+    return tuple(map(_private, own or (key for key in other if os.access(key, os.R_OK))))
+
+
+def _private(key: str) -> str:
+    """The private key that belongs to a public one."""
+    private = key.removesuffix(".pub")
+    return private if os.access(private, os.R_OK) else key
 
 
 def number(parameters: Mapping[str, Any], name: str, default: float) -> float:

@@ -12,7 +12,7 @@ from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.s3_usual import with_usual
 
 FILES = {
-    "a.json": '{"s3": {"key": "a", "secret": "b", "client_kwargs": {"endpoint_url": "http://a", "region_name": "x"}}, "ssh": {"key": 1}}',
+    "a.json": '{"s3": {"key": "a", "secret": "b", "client_kwargs": {"endpoint_url": "http://a", "region_name": "x"}}, "ssh": {}}',
     "b.ini": "[s3]\nkey = c\nuse_ssl = false\n[s3a]\nanon = no\n",
     "c.yaml": "no: [",
     "d.json": "{}"}
