@@ -132,4 +132,6 @@ def _path_matches(path: str, pattern: str) -> bool:
 def _suggestion(place: Destination) -> str:
     """What would allow it; a destination is matched without its query."""
     directory = place.path.rpartition("/")[0] + "/"
+    if place.is_local and directory == "/":  # `/*` is all of this machine's disk
+        return replace(place, query="").exact
     return replace(place, path=directory, query="").exact + "*"

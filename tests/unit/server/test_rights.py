@@ -65,6 +65,17 @@ def test_a_refusal_names_the_option_and_its_value() -> None:
         Rights("one", (), True).check(parse_destination("sftp://u:secret@host/in/x"), STRANGER)
 
 
+def test_the_whole_disk_is_not_what_to_allow() -> None:
+    """As a container's client asks for a directory that it shares with the server."""
+    with pytest.raises(Denied, match="allowed_destinations = file://other/target$"):
+        Rights("one", (), True).check(parse_destination("file://other/target"), "192.0.2.9")
+    allowed = Rights("one", ("file://other/target",), True)
+    for path in ("/target", "/target/", "/target/deep/"):
+        allowed.check(parse_destination(f"file://other{path}"), "192.0.2.9")
+    with pytest.raises(Denied):
+        allowed.check(parse_destination("file://other/etc/"), "192.0.2.9")
+
+
 def test_a_refusal_shows_no_query() -> None:
     with pytest.raises(Denied, match=r"http://host/x\?\*\*\* is not allowed.*allowed_destinations = http://host/\*$"):
         Rights("one", (), True).check(parse_destination("http://host/x?key=secret"), STRANGER)
