@@ -158,6 +158,22 @@ def test_without_a_port_nothing_is_published(tmp_path: Path) -> None:
         assert dispatching.program.stop() == 0 and dispatching.recorder.texts == []
 
 
+def test_the_file_may_say_where_results_are_published(tmp_path: Path) -> None:
+    with Dispatching(tmp_path, "", publishing=False) as dispatching:
+        dispatching.write_config(f"""
+            posttroll_publisher: {{port: {dispatching.publish_port}, nameservers: false}}
+            here:
+              host: ""
+              directory: {tmp_path}/out
+              publish_topic: /out
+              dispatch_configs: [{{topics: [/level2/viirs]}}]
+            """)
+        dispatching.start()
+        origin = dispatching.announce("a.dat")
+        arrives(tmp_path / "out" / "a.dat", origin)
+        eventually(lambda: [subject for subject, _ in dispatching.published()] == ["/out"], message="it is published")
+
+
 def test_over_the_network(tmp_path: Path) -> None:
     with SshServer(tmp_path / "ssh") as ssh, ScriptedFtpServer(tmp_path / "ftp") as ftp:
         password = ftp.password.replace(" ", "%20").replace(":", "%3A")

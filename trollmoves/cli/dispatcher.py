@@ -16,6 +16,7 @@ from trollmoves.cli.common import (
     set_up_logging,
     whole_number,
 )
+from trollmoves.config.fetching import PublisherConfig
 from trollmoves.dispatcher.explaining import explain_sample
 from trollmoves.dispatcher.reading import read_dispatcher_config
 from trollmoves.uris import printable
@@ -53,12 +54,21 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     set_up_logging(options.log_config, options.log)
     from trollmoves.dispatcher.dispatcher import Dispatcher  # after the cheap checks: a wrong option answers at once
-    hosts = options.publish_nameserver
     dispatcher = Dispatcher(options.config_file, options.journal or default_journal("dispatcher", options.config_file),
-                            options.publish_port, False if hosts and hosts[0].lower() == "false" else hosts, options.replay_port)
+                            *_publishing(options, configuration.publisher), options.replay_port)
     dispatcher.run(configuration)
     say("Thank you for using pytroll/dispatcher. See you soon on pytroll.org!")
     return 0
+
+
+def _publishing(options: argparse.Namespace, said: PublisherConfig | None) -> tuple[int | None, Sequence[str] | bool | None]:
+    """Port and name servers: those of the command line, else those of the file."""
+    port, hosts = options.publish_port, options.publish_nameserver
+    if hosts and hosts[0].lower() == "false":
+        hosts = False
+    if said is None:
+        return port, hosts
+    return said.port if port is None else port, said.nameservers if hosts is None else hosts
 
 
 if __name__ == "__main__":

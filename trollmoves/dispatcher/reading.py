@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trollmoves.config.fetching import PublisherConfig
 from trollmoves.config.places import is_one_file
 from trollmoves.config.reading import Configuration
 from trollmoves.config.targets import ItemSettings, SubscriberSettings, TargetSettings, root_of
@@ -21,15 +22,19 @@ from trollmoves.movers.registry import known_parameters
 from trollmoves.uris import host_of, local_path
 
 SUBSCRIBER = "posttroll_subscriber"
+PUBLISHER = "posttroll_publisher"
+PUBLISHER_OPTIONS = ("port", "nameservers")
 MISPLACED = {"nameserver": "nameserver", "addresses": "subscribe_addresses", "services": "subscribe_services"}
 """What upstream's description has at the top of a file, where it reads as a target without anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherConfiguration(Configuration[TargetSettings]):
-    """What a readable file says; without any target when what it says of the subscription is wrong."""
+    """What a readable file says; without any target when what it says of the subscription or of publishing is wrong."""
 
     subscriber: SubscriberSettings = SubscriberSettings()
+    publisher: PublisherConfig | None = None
+    """Where results are published, unless the command line says so; None where the file does not say it."""
 
 
 def read_dispatcher_config(path: str | os.PathLike[str]) -> DispatcherConfiguration:
@@ -42,33 +47,44 @@ class _File(YamlFile):
 
     def configuration(self) -> DispatcherConfiguration:
         subscriber = self._subscriber()
-        names = [name for name in self.values if name != SUBSCRIBER]
+        publisher = self._publisher() if PUBLISHER in self.values else None
+        good_so_far = self.count == 0
+        names = [name for name in self.values if name not in (SUBSCRIBER, PUBLISHER)]
         if not names:
             self.problem((), "has no target; write a name and below it host, directory and dispatch_configs")
         targets = {str(name): self._target(name) for name in names}
         broken = frozenset(name for name, target in targets.items() if target is None)
         good = {name: target for name, target in targets.items() if target is not None}
-        if subscriber is None:
+        if not good_so_far:
             broken, good = frozenset(targets), {}
-        return DispatcherConfiguration(self.path, good, self.problems, self.warnings, broken, subscriber or SubscriberSettings())
+        return DispatcherConfiguration(self.path, good, self.problems, self.warnings, broken, subscriber or SubscriberSettings(),
+                                       publisher)
 
-    # The subscription.
+    # The subscription, and the publisher.
 
     def _subscriber(self) -> SubscriberSettings | None:
-        given = self.values.get(SUBSCRIBER, {})
-        if given is None or not isinstance(given, dict):
-            self.problem((SUBSCRIBER,), "is no mapping; write for example nameserver: localhost below it")
-            return None
-        known = SubscriberSettings.model_fields
-        values = {name: value for name, value in given.items() if value is not None}
-        for name in [name for name in values if name not in known]:
-            self.problem((SUBSCRIBER, name), f"is no option of a subscription{near(str(name), known)}")
-            return None
-        made = self.made(SubscriberSettings, {name: plain(value) for name, value in values.items()}, (SUBSCRIBER,))
+        values = self._posttroll(SUBSCRIBER, SubscriberSettings.model_fields, "a subscription", "nameserver: localhost")
+        made = None if values is None else self.made(SubscriberSettings, values, (SUBSCRIBER,))
         if made is not None and made.nameserver is False and not made.subscribe_addresses:
             self.problem((SUBSCRIBER, "nameserver"), "is false without subscribe_addresses: there is nobody to listen to")
             return None
         return made
+
+    def _publisher(self) -> PublisherConfig | None:
+        values = self._posttroll(PUBLISHER, PUBLISHER_OPTIONS, "a publisher", "port: 9012")
+        return None if values is None else self.made(PublisherConfig, values, (PUBLISHER,))
+
+    def _posttroll(self, key: str, known: Collection[str], what: str, example: str) -> dict[str, Any] | None:
+        """What stands below *key*; None after saying what is wrong with it."""
+        given = self.values.get(key, {})
+        if not isinstance(given, dict):
+            self.problem((key,), f"is no mapping; write for example {example} below it")
+            return None
+        values = {name: plain(value) for name, value in given.items() if value is not None}
+        for name in [name for name in values if name not in known]:
+            self.problem((key, name), f"is no option of {what}{near(str(name), known)}")
+            return None
+        return values
 
     # A target.
 

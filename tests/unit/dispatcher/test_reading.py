@@ -146,6 +146,26 @@ def test_nothing_runs_without_a_good_subscription(text: str, complaint: str, tmp
     assert len(found.problems) == 1 and complaint in found.problems[0]
 
 
+@pytest.mark.parametrize("text, port, nameservers", [
+    ("{port: 9012}", 9012, None), ("{nameservers: [a, b]}", 0, ("a", "b")), ("{port: 0, nameservers: false}", 0, False),
+    ("{}", 0, None)])
+def test_a_publisher(text: str, port: int, nameservers: object, tmp_path: Path) -> None:
+    found = read(tmp_path, f"posttroll_publisher: {text}\n{TARGET}")
+    assert found.problems == () and found.chains and found.publisher is not None
+    assert (found.publisher.port, found.publisher.nameservers) == (port, nameservers)
+    assert read(tmp_path, TARGET).publisher is None
+
+
+@pytest.mark.parametrize("text, complaint", [
+    ("5", "is no mapping; write for example port: 9012"), ("", "is no mapping"),
+    ("{port: x}", "port: 'x' is not a whole number from 0"),
+    ("{nameserver: a}", "nameserver: is no option of a publisher (did you mean 'nameservers'?)")])
+def test_nothing_runs_without_a_good_publisher(text: str, complaint: str, tmp_path: Path) -> None:
+    found = read(tmp_path, f"posttroll_publisher: {text}\n{TARGET}")
+    assert found.chains == {} and found.broken == {"target"}
+    assert len(found.problems) == 1 and complaint in found.problems[0]
+
+
 @pytest.mark.parametrize("more, warning", [
     ("  colour: red", "7: [target] colour: is no option here and is ignored"),
     ("  fillepattern: x", "(did you mean 'filepattern'?)"), ("  listen_address: x", "listen_address: is no option here"),
