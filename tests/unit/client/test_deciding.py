@@ -118,11 +118,13 @@ def test_notices_of_peers(kind: str, data: dict[str, object], notice: Notice | N
     (Notice.HAS, State.ANNOUNCED, 0, Covered()),
     (Notice.HAS, State.ANNOUNCED, 5, Covered()),
     (Notice.HAS, State.FAILED, 5, Covered()),
+    (Notice.HAS, State.GIVEN_UP, 0, Covered()),  # nobody lacks it any more
+    (Notice.ASKED, State.GIVEN_UP, 5, None),
     (Notice.ASKED, State.ANNOUNCED, 5, Wait(PEER_PATIENCE)),
     (Notice.ASKED, State.FAILED, 100, Wait(300)),
     (Notice.ASKED, State.ANNOUNCED, 0, None),  # a primary does not wait for a spare
     *((notice, state, delay, None) for notice in Notice for delay in (0, 5)
-      for state in (State.REQUESTED, State.MOVED, State.PUBLISHING, State.PUBLISHED, State.COVERED, State.GIVEN_UP)),
+      for state in (State.REQUESTED, State.MOVED, State.PUBLISHING, State.PUBLISHED, State.COVERED)),
 ])
 def test_what_a_notice_means(notice: Notice, state: State, delay: float, action: object) -> None:
     assert after_notice(notice, state, delay) == action
