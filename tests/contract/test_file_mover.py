@@ -32,7 +32,8 @@ from tests.support.programs import CHECKOUT, clean_environment
 from tests.support.unavailable import need_program
 from trollmoves.errors import Busy, Denied, DestinationInvalid, MoveError
 from trollmoves.movers.base import SessionSettings
-from trollmoves.movers.file import FileMover, FileSession
+from trollmoves.movers.file import FileMover
+from trollmoves.movers.file_session import FileSession
 from trollmoves.movers.moving import How, temporary_name
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from trollmoves import crashing
 from trollmoves.errors import ConnectionLost, Denied, DestinationInvalid
 from trollmoves.movers.base import MissingDirectory, Receipt, SessionSettings
-from trollmoves.movers.file import CREATE, FileSession, translated
+from trollmoves.movers.file_session import CREATE, FileSession, translated
 from trollmoves.movers.moving import temporary_name
 
 PIECE = 2**20

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 from trollmoves.errors import Denied, MoveError
 from trollmoves.movers.base import Origin, Progress, Sent
-from trollmoves.movers.file import FileSession, translated
+from trollmoves.movers.file_session import FileSession, translated
 
 MOST_LINKS = 40
 _REACH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

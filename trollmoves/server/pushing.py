@@ -14,7 +14,7 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import DestinationInvalid, MoveError, OriginChanged, OriginGone
 from trollmoves.movers.base import Receipt, SessionSettings
 from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
-from trollmoves.movers.file import SMALL
+from trollmoves.movers.file_session import SMALL
 from trollmoves.movers.moving import How, move, remove_unfinished
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Kept, Sessions, at_backup

@@ -26,7 +26,8 @@ import orjson
 from trollmoves import crashing
 from trollmoves.errors import MoveError
 from trollmoves.movers.base import SessionSettings
-from trollmoves.movers.file import FileMover, FileSession
+from trollmoves.movers.file import FileMover
+from trollmoves.movers.file_session import FileSession
 from trollmoves.movers.moving import How, moving
 from trollmoves.server.beneath import Announced, opened
 from trollmoves.uris import Destination
