@@ -28,6 +28,9 @@ Make = Callable[[int, str], None]
 class CarefulSession(FileSession):
     """As its base, in directories that were reached without links of others."""
 
+    _syncing = ""
+    """What is synced by the path of an open directory."""
+
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
         with _reached(path) as there:
             try:
@@ -80,7 +83,11 @@ class CarefulSession(FileSession):
 
     def sync(self, path: str) -> None:
         with _reached(path) as there:
+            self._syncing = path
             super().sync(there)
+
+    def _sync_above(self, path: str, status: os.stat_result) -> None:
+        super()._sync_above(self._syncing, status)  # above the open directory is nothing but /proc
 
     def sync_together(self, paths: Iterable[str]) -> dict[str, MoveError | None]:
         found: dict[str, MoveError | None] = {}
