@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.faults.checker import payload_of
 from tests.faults.network import Recorder
@@ -18,6 +19,7 @@ from tests.support.mirrors import PATIENCE, TOPIC, Nodes, arrived, gone
 from tests.support.namespaces import Edge
 from tests.support.ports import free_port
 from tests.support.programs import CHECKOUT, Program
+from trollmoves.messages import Envelope
 
 
 @pytest.fixture
@@ -205,6 +207,31 @@ def test_new_content_under_an_old_name_is_passed_on(nodes: Nodes) -> None:
     for content in (b"first", b"second one", b"third"):
         server.put("one.dat", content)
         eventually(lambda content=content: (client.files / "one.dat").read_bytes() == content, PATIENCE, message="it arrives")
+
+
+def test_old_content_that_is_heard_after_newer_one_is_not_announced(nodes: Nodes) -> None:
+    """What was missed is heard after what is new; clients would take it for newer, and could not have it."""
+    port, address = free_port(), f"127.0.0.1:{free_port()}"
+    mirror = nodes.mirror("mirror", [f"127.0.0.1:{port}"]).start()
+
+    def announces(name: str, offset: int, directory: str = "/data") -> bytes:
+        said = {"version": 1, "epoch": "e:1", "offset": offset, "previous": 0, "key": f"k:{offset}", "address": address}
+        data = {"uid": name, "uri": f"{directory}/{name}", "request_address": address, "trollmoves": said}
+        return Envelope("u@h").encode(TOPIC, "file", data)
+
+    def heard(name: str) -> bool:
+        for message in messages:
+            publisher.send(message)
+        return name in mirror.states()
+
+    with zmq.Context() as context, context.socket(zmq.PUB) as publisher:
+        publisher.bind(f"tcp://127.0.0.1:{port}")
+        messages = [announces("one.dat", 5)]
+        eventually(lambda: heard("one.dat"), PATIENCE, message="the newer content is heard")
+        messages = [announces("one.dat", 4), announces("one.dat", 3, "/other"), announces("two.dat", 6)]
+        eventually(lambda: heard("two.dat"), PATIENCE, message="another file is heard")
+    keys = [key for key, in mirror.find("SELECT key FROM files ORDER BY key")]
+    assert keys == ["k:3", "k:5", "k:6"], "what was in another directory is another file"
 
 
 def test_for_a_stranger_nothing_is_fetched(nodes: Nodes) -> None:

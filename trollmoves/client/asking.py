@@ -234,10 +234,7 @@ class Asking:
         line = step_line(State.REQUESTED, now, source.provider, flight.attempt)
         self._ledger.add("ask", (now, flight.attempt, flight.request, source.provider, source.announcement.key,
                                  source.announcement.message.raw.decode(), line, flight.id))
-        announcement = source.announcement
-        known = Known(State.REQUESTED, announcement.key, announcement.size, source.provider, announcement.epoch,
-                      announcement.offset)
-        self._ledger.remember(flight.identity, flight.id, known)
+        self._ledger.remember(flight.identity, flight.id, Known.of(State.REQUESTED, source.announcement))
         self._to_send.append(flight)
 
     def not_delivered(self, flight: Flight, code: str, permanent: bool, detail: str) -> None:
@@ -411,9 +408,9 @@ class Asking:
         flight = self.waiting.flight_of(row)
         flight.request = row["request"]
         self._take_off(flight, flight.source)
-        announcement = flight.source.announcement
-        self._ledger.remember(flight.identity, flight.id, Known(
-            State.REQUESTED, row["key"], row["size"], row["provider"], announcement.epoch, announcement.offset))
+        known = Known.of(State.REQUESTED, flight.source.announcement)
+        self._ledger.remember(flight.identity, flight.id, known._replace(
+            key=row["key"], size=row["size"], provider=row["provider"]))
         return flight
 
     def _take_up_delivered(self, flight: Flight) -> None:

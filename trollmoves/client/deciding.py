@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from trollmoves.lifecycle import State
-from trollmoves.messages import Announcement, Message
+from trollmoves.messages import Announcement, Message, uris_of
 
 FINISHED = frozenset((State.PUBLISHING, State.PUBLISHED, State.COVERED))
 WAITING = frozenset((State.ANNOUNCED, State.FAILED))
@@ -51,6 +51,14 @@ class Known(NamedTuple):
     epoch: str = ""
     offset: int = 0
     """Epoch and position of its announcement there; nothing of upstream's."""
+    uris: tuple[str, ...] = ()
+    """Where it was announced to be."""
+
+    @classmethod
+    def of(cls, state: State, announcement: Announcement) -> Known:
+        """What is known of a file that came to *state* as it was announced."""
+        return cls(state, announcement.key, announcement.size, announcement.address, announcement.epoch, announcement.offset,
+                   uris_of(announcement.message.fields))
 
 
 def judge(known: Known | None, announcement: Announcement) -> Verdict:
@@ -71,6 +79,13 @@ def is_overtaken(versions: Iterable[Known], announcement: Announcement) -> bool:
     """
     return any(known.key == announcement.key and known.provider == announcement.address and known.epoch == announcement.epoch
                and known.offset >= announcement.offset and known.state != State.GIVEN_UP for known in versions)
+
+
+def is_replaced(versions: Iterable[Known], announcement: Announcement) -> bool:
+    """Whether other content was announced later in the same place, so that this one cannot be had any more."""
+    uris = uris_of(announcement.message.fields)
+    return any(known.uris == uris and known.key != announcement.key and known.provider == announcement.address
+               and known.epoch == announcement.epoch and known.offset > announcement.offset for known in versions)
 
 
 def is_same_content(known: Known, key: str, provider: str, size: int | None) -> bool:

@@ -24,6 +24,7 @@ from trollmoves.client.deciding import (
     Wait,
     after_notice,
     is_overtaken,
+    is_replaced,
     judge,
     read_notice,
 )
@@ -261,8 +262,11 @@ class Hearing:
 
     def _is_old_news(self, file: int, known: Known, announcement: Announcement) -> bool:
         """Whether what differs from the newest that is known is but older; else what was given up of it is no loss any more."""
-        if announcement.epoch and is_overtaken(self._ledger.versions(announcement.identity).values(), announcement):
-            return True
+        if announcement.epoch:
+            versions = self._ledger.versions(announcement.identity).values()
+            # What a mirror announces later its clients take for newer.
+            if is_overtaken(versions, announcement) or (self._relay is not None and is_replaced(versions, announcement)):
+                return True
         if known.state == State.GIVEN_UP:
             self._ledger.step(file, State.COVERED, None, 0, "announced anew")
         return False
@@ -280,8 +284,7 @@ class Hearing:
         self._ledger.add("add_file", (
             flight.id, flight.chain, flight.identity, announcement.key, state, now, steps, due, announcement.size, None, None,
             None, None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now))
-        self._ledger.remember(flight.identity, flight.id, Known(
-            state, announcement.key, announcement.size, source.provider, announcement.epoch, announcement.offset))
+        self._ledger.remember(flight.identity, flight.id, Known.of(state, announcement))
 
     def _first_step(self, file: int, announcement: Announcement, now: float) -> tuple[State, float | None]:
         """The state a new file begins in, and when it is due."""

@@ -12,7 +12,7 @@ from trollmoves.client.deciding import WAITING, Known
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Message, decode, identity_of
+from trollmoves.messages import Message, decode, identity_of, uris_of
 
 
 class Ledger:
@@ -114,6 +114,7 @@ class Ledger:
 
 def _known(row: Any) -> Known:
     """What a row of the journal says, with the position of its announcement."""
-    said = decode(row["message"].encode()).extension if row["message"] else {}
+    message = decode(row["message"].encode()) if row["message"] else None
+    said, uris = (message.extension, uris_of(message.fields)) if message is not None else ({}, ())
     epoch, offset = said.get("epoch", ""), said.get("offset", 0)
-    return Known(State(row["state"]), row["key"], row["size"], row["provider"], epoch, offset)
+    return Known(State(row["state"]), row["key"], row["size"], row["provider"], epoch, offset, uris)

@@ -122,8 +122,7 @@ class Relaying:
         self._ledger.add("add_file", row)
         if record is not None:
             self._ledger.add("add_announcement", record)
-        self._ledger.remember(announcement.identity, file, Known(
-            state, announcement.key, announcement.size, source.provider, announcement.epoch, announcement.offset))
+        self._ledger.remember(announcement.identity, file, Known.of(state, announcement))
         self._depths[file] = len(via(message))
         self._noted.append(fresh)
 

@@ -20,6 +20,7 @@ from trollmoves.client.deciding import (
     after_failure,
     after_notice,
     is_overtaken,
+    is_replaced,
     is_same_content,
     judge,
     read_notice,
@@ -154,6 +155,19 @@ NEWER = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 9)
 ])
 def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expected: bool) -> None:
     assert is_overtaken(versions, announcement()) is expected
+
+
+@pytest.mark.parametrize("known, expected", [
+    (NEWER._replace(uris=("/data/a.dat",)), True),
+    (NEWER._replace(uris=("/data/a.dat",), state=State.GIVEN_UP), True),
+    (NEWER._replace(uris=("/other/b.dat",)), False),  # two files of one name
+    (NEWER._replace(uris=("/data/a.dat",), offset=6), False),
+    (NEWER._replace(uris=("/data/a.dat",), epoch="e:0"), False),
+    (NEWER._replace(uris=("/data/a.dat",), provider=THERE), False),
+    (NEWER._replace(uris=("/data/a.dat",), key="k:1"), False),  # the same content, announced again
+])
+def test_content_is_replaced_by_what_was_announced_later_in_its_place(known: Known, expected: bool) -> None:
+    assert is_replaced([known], announcement()) is expected
 
 
 @pytest.mark.parametrize("event, action", [
