@@ -31,6 +31,7 @@ from trollmoves.errors import (
     MissingLibrary,
     OriginChanged,
     Stalled,
+    TemporaryError,
 )
 from trollmoves.unpacking import (
     BadArchive,
@@ -782,10 +783,18 @@ def test_limits_on_programs(tmp_path: Path, into: Path, packed_segment: Path) ->
     if (tmp_path / "pid").exists():
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text()), 0)
-    with pytest.raises(BadArchive, match="SIGXCPU|SIGKILL"):
+    with pytest.raises(BadArchive, match="SIGXCPU"):
         xrit(packed_segment, into, cpu_seconds=1, program=program(tmp_path, "while :; do :; done"))
     with pytest.raises(BadArchive, match="MemoryError"):
         xrit(packed_segment, into, memory=2**28, program=program(tmp_path, "b = bytearray(2**30)", sys.executable))
+    assert not state_of(into)
+
+
+@pytest.mark.parametrize("number", ["KILL", "TERM", "INT", "HUP"])
+def test_a_program_that_somebody_ended_says_nothing_of_the_file(tmp_path: Path, into: Path, packed_segment: Path,
+                                                                number: str) -> None:
+    with pytest.raises(TemporaryError, match=f"SIG{number}"):
+        xrit(packed_segment, into, program=program(tmp_path, f"kill -{number} $$"))
     assert not state_of(into)
 
 

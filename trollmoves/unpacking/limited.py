@@ -14,10 +14,10 @@ import sys
 OPEN_FILES = 64
 
 
-def _limit(kind: int, value: int) -> None:
+def _limit(kind: int, value: int, more: int = 0) -> None:
     hard = resource.getrlimit(kind)[1]
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
+    soft, most = (limit if hard == resource.RLIM_INFINITY else min(limit, hard) for limit in (value, value + more))
+    resource.setrlimit(kind, (soft, most))
 
 
 def main(words: list[str]) -> None:
@@ -28,7 +28,7 @@ def main(words: list[str]) -> None:
         signal.signal(ignored, signal.SIG_DFL)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _limit(resource.RLIMIT_CPU, cpu)
+    _limit(resource.RLIMIT_CPU, cpu, 1)  # by SIGXCPU first: SIGKILL may be anybody's
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_FSIZE, file_size)
     signal.alarm(seconds)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from trollmoves.errors import DestinationFull, Stalled
+from trollmoves.errors import DestinationFull, Stalled, TemporaryError
 from trollmoves.unpacking.base import BadArchive, Options
 
 LIMITED = str(Path(__file__).with_name("limited.py"))
@@ -21,6 +21,8 @@ KEPT = ("PATH", "LD_LIBRARY_PATH")
 LAST_WORDS = 300
 SMALLEST_FREE = 2**20
 """Bytes; a program that failed with less than this on the disk failed for that."""
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that say nothing of the packed file; our own limits end a program by others."""
 AFTER_TIMEOUT = 5
 """Seconds after which the alarm ends a program that we did not end, because we are gone."""
 
@@ -28,7 +30,8 @@ AFTER_TIMEOUT = 5
 def run_limited(words: Sequence[str], directory: str, options: Options, file_size: int) -> None:
     """Run the program *words* in *directory* until it ends well.
 
-    Raises `BadArchive` when it does not, `Stalled` after `options.timeout` seconds, `DestinationFull` when the disk is full.
+    Raises `BadArchive` when it does not, `Stalled` after `options.timeout` seconds, `DestinationFull` when the disk is full,
+    `TemporaryError` when somebody else ended it.
     """
     limits = [options.cpu_seconds, options.memory, file_size, math.ceil(options.timeout) + AFTER_TIMEOUT]
     argv = [sys.executable, "-I", "-S", LIMITED, *map(str, limits), *words]
@@ -53,11 +56,13 @@ def _wait(process: subprocess.Popen[bytes], name: str, timeout: float) -> int:
             process.wait()
 
 
-def _failure(name: str, status: int, output: int, directory: str) -> BadArchive | DestinationFull:
+def _failure(name: str, status: int, output: int, directory: str) -> BadArchive | TemporaryError:
     disk = os.statvfs(directory)
     if disk.f_bavail * disk.f_frsize < SMALLEST_FREE:
         return DestinationFull(f"{name}: failed on a full disk")
     end = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+    if -status in FROM_OUTSIDE:
+        return TemporaryError(f"{name} was ended by {end}: somebody stopped it, or the machine had no memory left")
     return BadArchive(f"{name} ended with {end}{_last_words(output)}")
 
 
