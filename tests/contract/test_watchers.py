@@ -22,6 +22,7 @@ from trollmoves.errors import ConfigurationError
 from trollmoves.patterns import Pattern
 from trollmoves.watchers.base import Arrival
 from trollmoves.watchers.directory import DirectoryWatcher, watch
+from trollmoves.watchers.writing import is_elsewhere
 
 INTERVAL = 0.1
 LINUX = sys.platform == "linux"
@@ -214,6 +215,14 @@ def test_a_file_that_was_begun_before_the_start_and_is_written_slowly(seen: Seen
         slow.write(b"half")
     seen.await_paths(data / "x_slow.nc")
     assert {arrival.size for arrival in seen.arrivals if arrival.path.endswith("slow.nc")} == {8}
+
+
+@pytest.mark.parametrize("kind, elsewhere", [
+    ("ext4", False), ("tmpfs", False), ("nfs4", True), ("cifs", True), ("fuse.sshfs", True)])
+def test_network_file_systems_are_known_by_their_type(kind: str, elsewhere: bool) -> None:
+    mounts = f"24 27 0:6 / /dev rw - nfs dev rw\n31 27 0:42 / /a\\040b rw,relatime shared:1 master:2 - {kind} what rw\n"
+    assert is_elsewhere(os.makedev(0, 42), mounts) == elsewhere
+    assert not is_elsewhere(os.makedev(0, 43), mounts)
 
 
 def test_a_growing_file_arrives_when_it_has_stopped_growing(seen: Seen, data: Path, start: Start) -> None:

@@ -2,7 +2,8 @@
 one that has not changed for a while may be written slowly.
 
 The kernel grants a lease for reading (fcntl(2), F_SETLEASE) only where nobody has. It does so for owners of a file and for who
-has CAP_LEASE, and not on every file system: of other files nobody knows.
+has CAP_LEASE, and not on every file system: of other files nobody knows. Some network file systems refuse as if a file were being
+written, so there that says nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import fcntl
 import os
 import signal
 import stat
+from functools import lru_cache
+from pathlib import Path
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ELSEWHERE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "gfs", "ocfs", "lustre", "gpfs", "beegfs", "vboxsf", "vmhgfs")
+"""Beginnings of the types of file systems that others may write to, or whose leases are made elsewhere."""
 
 
 def status_at_rest(path: str, status: os.stat_result) -> os.stat_result | None:
@@ -31,6 +36,22 @@ def status_at_rest(path: str, status: os.stat_result) -> os.stat_result | None:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         return os.fstat(descriptor)
     except OSError as error:
-        return None if error.errno == errno.EAGAIN else status
+        return None if error.errno == errno.EAGAIN and not _is_elsewhere(status.st_dev) else status
     finally:
         os.close(descriptor)
+
+
+@lru_cache(maxsize=100)
+def _is_elsewhere(device: int) -> bool:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return False
+    return is_elsewhere(device, mounts)
+
+
+def is_elsewhere(device: int, mounts: str) -> bool:
+    """Whether a file system is not this machine's alone, as far as its type in *mounts* (proc_pid_mountinfo(5)) tells."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    found = [line.split() for line in mounts.splitlines()]
+    return any(words[2] == number and words[words.index("-") + 1].startswith(_ELSEWHERE) for words in found)
