@@ -117,6 +117,7 @@ def test_an_original_stays_when_it_got_nowhere_though_an_operator_has_dismissed_
         eventually(lambda: [state for _, _, state in moving.states()] == ["given_up"])
         place_order(moving.journal, "dismiss", "", [row[0] for row in rows(moving.journal, "SELECT id FROM files")])
         eventually(lambda: [state for _, _, state in moving.states()] == ["covered"])
+        assert rows(moving.journal, "SELECT * FROM removals") == [], "remove_it may take it when it is old"
         assert moving.program.stop() == 0
         moving.start()
         never(lambda: not path.exists(), 2.0)

@@ -77,7 +77,9 @@ class Orders:
     def _dismiss(self, chain: str, said: list[int]) -> list[Operation]:
         now = time.time()
         line = step_line("covered", now, "", 0, "dismissed by an operator")
-        return [("dismiss", [{"id": int(file), "now": now, "line": line}]) for file in said]
+        files = [int(file) for file in said]
+        return [("dismiss", [{"id": file, "now": now, "line": line} for file in files]),
+                ("leave_origin", [{"id": file} for file in files])]
 
     def _dismiss_alarm(self, chain: str, said: list[int]) -> list[Operation]:
         for row in self._journal.find("alarms_among", (orjson.dumps(said),)):

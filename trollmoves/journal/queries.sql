@@ -9,6 +9,11 @@ CASE WHEN length(steps) < 32768 THEN steps ELSE substr(steps, 16384 + instr(subs
 -- Of a move: the destination could not say what arrived.
 receipt LIKE '%"verified":"none"%'
 
+-- part: same_content
+-- The rows `one` and `other` are about the same content of the same origin.
+other.identity = one.identity AND other.chain = one.chain AND other.path = one.path AND other.inode = one.inode
+    AND other.size = one.size AND other.mtime_ns = one.mtime_ns
+
 -- part: unfinished
 -- Somebody has to go on with the file. What we announced (it has no provider) waits for others, not for us.
 (state IN ('seen', 'requested', 'moving', 'publishing', 'failed') OR (state IN ('announced', 'moved') AND provider IS NOT NULL))
@@ -352,9 +357,14 @@ UPDATE removals SET due = :now WHERE chain = :chain AND (
     SELECT min(other.state IN ('publishing', 'published', 'covered')
                AND NOT (:deletes AND other.id IN (SELECT file FROM transfers WHERE {unverified})))
            AND (NOT :deletes OR max(other.state IN ('publishing', 'published')))
-    FROM files AS one JOIN files AS other ON other.identity = one.identity AND other.chain = one.chain
-        AND other.path = one.path AND other.inode = one.inode AND other.size = one.size AND other.mtime_ns = one.mtime_ns
+    FROM files AS one JOIN files AS other ON {same_content}
     WHERE one.id = removals.file);
+
+-- name: leave_origin
+-- Of a file that is covered for all its destinations nothing is awaited any more, and its origin is not ours to remove; a copy is.
+DELETE FROM removals WHERE due >= 1e12 AND NOT EXISTS (SELECT 1 FROM packed WHERE packed.file = removals.file)
+  AND file IN (SELECT other.id FROM files AS one JOIN files AS other ON {same_content} WHERE one.id = :id)
+  AND NOT EXISTS (SELECT 1 FROM files AS one JOIN files AS other ON {same_content} WHERE one.id = :id AND other.state <> 'covered');
 
 -- name: hasten_removals
 -- The same for the files in a list.
