@@ -39,6 +39,8 @@ AGED = "delete_after"
 CONSUMERS_LAST = 30.0
 """Seconds between two looks at who was served lately, for which all deliveries in the journal are gone through; who is served
 meanwhile is known at once."""
+MOST_SERVED = 1000
+"""Names of consumers that are kept until the next look; anybody may give himself ever new ones."""
 AGED_LOOKS = 100
 """Looks, in the time of `delete_after`, at what has come to that age: all files in the journal are gone through."""
 AGED_LAST = 60.0
@@ -97,6 +99,9 @@ class Removing:
             return []
         if consumer.group and not consumer.spare:
             self._served.add((consumer.client, consumer.group))
+            if len(self._served) > MOST_SERVED:
+                self._looked = -math.inf
+                self._consumers()
         blind = next((receipt for receipt in receipts if receipt.verified == "none"), None)
         if blind is not None:
             self._tell_kept(urlsplit(blind.uri).netloc)
