@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from trollmoves.bus.asking_again import RETRY, AskingAgain, decoded, is_position, stamp, within
 from trollmoves.bus.loop import Loop
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 PAGE_TIMEOUT = 30.0
 """Seconds after which a page that did not come is asked for again."""
 SUBJECTS_KEPT = 10_000
+LONGEST = 500
+"""Characters of an epoch, and of the subject of beats, which the journal keeps; ours have some twenty."""
 
 Page = Callable[[list[Message], str, int, Callable[[], Any]], Any]
 """Gets the messages of a page, the epoch and the cursor behind it, and what to call when both are journaled."""
@@ -101,7 +103,7 @@ class CatchUp:
 
     def announced(self, announcement: Announcement) -> None:
         """An announcement came by itself."""
-        if not announcement.epoch:
+        if not announcement.epoch or not _can_be_kept(announcement.epoch):
             return
         self._address = announcement.host, announcement.port
         if announcement.epoch != self._epoch:
@@ -127,7 +129,7 @@ class CatchUp:
         """A heartbeat of the provider came."""
         said = message.extension
         epoch, head, since = said.get("epoch"), said.get("head"), said.get("since")
-        if not isinstance(epoch, str) or not is_position(head) or not is_position(since):
+        if not _can_be_kept(epoch) or not _can_be_kept(message.subject) or not is_position(head) or not is_position(since):
             return
         self._told, self.stream = epoch, message.subject
         self._note_start(said)
@@ -213,7 +215,7 @@ class CatchUp:
         self._asking = False
         said = reply.extension if reply is not None and reply.type == "replay" else {}
         epoch, to, raws = said.get("epoch"), said.get("to"), said.get("messages")
-        if not isinstance(epoch, str) or not is_position(to) or not isinstance(raws, list):
+        if not _can_be_kept(epoch) or not is_position(to) or not isinstance(raws, list):
             logger.warning("%s did not answer the question for what was missed; asking again", self._provider)
             self._loop.after(RETRY, self._ask)
             return
@@ -267,3 +269,8 @@ class CatchUp:
 
     def close(self) -> None:
         self._closed = True
+
+
+def _can_be_kept(name: Any) -> TypeGuard[str]:
+    """Whether it is a name, and not so long that somebody wants to fill our disk with it."""
+    return isinstance(name, str) and len(name) <= LONGEST

@@ -156,6 +156,12 @@ def test_what_is_published_later_than_what_came_after_it_is_asked_for_until_it_c
     assert following.asks(12)["since"] == 10
 
 
+def test_no_name_is_kept_that_would_fill_the_disk(following: Following) -> None:
+    following.beat(0, 0, "e:another")
+    following.beat(0, 0, "e:" + "x" * 10_000)
+    assert following.cursors == [("e:another", 0)]
+
+
 @pytest.mark.parametrize("head", [0, 20])
 def test_only_the_first_questions_of_a_new_client_leave_out_what_is_old(provider: Provider, head: int) -> None:
     """The clock of the publisher may be so far behind that all it publishes looks old here."""
