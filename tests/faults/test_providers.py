@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.faults.network import Network
 from tests.faults.test_killing import seeded
 from tests.support.eventually import eventually
 from tests.support.ftp_server import ScriptedFtpServer
+from trollmoves.cli.status import status
 from trollmoves.cli.umbrella import main
 from trollmoves.faults.breaking import wait_until_ready
 
@@ -53,6 +55,25 @@ def test_what_another_provider_delivered_is_recognised_when_it_is_announced_agai
         assert publications(network) == 11
 
 
+def test_what_another_server_delivered_waits_for_nobody_in_the_status(tmp_path: Path) -> None:
+    with Network(tmp_path, servers=2) as network:
+        network.start()
+        for number in range(10):
+            for where in range(2):
+                network.write(f"f{number:05}.bin", b"%d" % number * 1000, where)
+        journals = [network.server_journal(number) for number in range(2)]
+
+        def chains() -> list[dict[str, Any]]:
+            return [status(path)["chains"]["send"] for path in journals if status(path)["chains"]]
+        eventually(lambda: sum(chain["counts"].get("acknowledged", 0) + chain["had_elsewhere"] for chain in chains()) == 20,
+                   message="each file is delivered by one of them")
+        assert sum(chain["had_elsewhere"] for chain in chains()) == 10
+        assert [chain["oldest_waiting"] for chain in chains()] == [None, None]
+        network.client.stop()
+        network.write("for nobody.bin", b"new")
+        eventually(lambda: chains()[0]["oldest_waiting"], message="it waits")
+
+
 def test_a_provider_that_may_deliver_later_is_asked_again_when_another_one_never_will(tmp_path: Path) -> None:
     with ScriptedFtpServer(tmp_path / "ftp") as ftp, Network(tmp_path, servers=2, killed=True, client_options={
             "destination": f"ftp://127.0.0.1:{ftp.port}/", "login": f"{ftp.user}:{ftp.password}"}) as network:
@@ -60,10 +81,11 @@ def test_a_provider_that_may_deliver_later_is_asked_again_when_another_one_never
         network.write_client_config()
         network.server_options["allow_inline_credentials"] = "false"
         network.write_server_config(0)
-        for number, server in enumerate(network.servers):
-            server.start()
+        for number, program in enumerate(network.servers):
+            program.start()
             network.write("f.bin", b"content", number)
-            eventually(lambda number=number: rows(network.server_journal(number), "SELECT 1 FROM files"), message="announced")  # type: ignore[misc]
+            eventually(lambda number=number: rows(network.server_journal(number), "SELECT 1 FROM files"),  # type: ignore[misc]
+                       message="announced")
         (network.origins[1] / "f.bin").unlink()
         network.client.start()
         network.client.wait_for("is gone .again in")  # the one refuses credentials, the other one has the file no more

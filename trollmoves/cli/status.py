@@ -48,7 +48,9 @@ def status(path: Path) -> dict[str, Any]:
         for row in reader.find("counts"):
             counts.setdefault(row["chain"], {})[row["state"]] = row["count"]
         gone = reader.not_configured(counts)
-        chains = {chain: {"configured": chain not in gone, **_chain(reader, chain, found, now)}
+        elsewhere = {row["chain"]: row["count"] for row in reader.find("had_elsewhere")}
+        chains = {chain: {"configured": chain not in gone, **_chain(reader, chain, found, now),
+                          "had_elsewhere": elsewhere.get(chain, 0)}
                   for chain, found in sorted(counts.items())}
         return {"journal": str(path), "running": is_running(path), "time": now, "disk_full": _room(path) < ROOM, "chains": chains,
                 "hosts_left_alone": [_host(row) for row in reader.find("circuits")],
@@ -128,6 +130,8 @@ def _chain_lines(name: str, chain: dict[str, Any]) -> list[str]:
     counts = "  ".join(f"{state} {count}" for state, count in chain["counts"].items())
     gone = "" if chain["configured"] else "  (not in the configuration)"
     lines = [f"  [{name}]  {counts}{gone}", f"      rate            {chain['rate']:.1f} files/s over the last minute"]
+    if chain["had_elsewhere"]:
+        lines.append(f"      had elsewhere   {chain['had_elsewhere']} of the announced or failed: a client says that it has them")
     if chain["oldest_waiting"]:
         oldest = chain["oldest_waiting"]
         lines.append(f"      oldest waiting  {oldest['uid']} ({oldest['state']}) for {_age(oldest['seconds'])}")

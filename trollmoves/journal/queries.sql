@@ -18,6 +18,11 @@ other.identity = one.identity AND other.chain = one.chain AND other.path = one.p
 -- Somebody has to go on with the file. What we announced (it has no provider) waits for others, not for us.
 (state IN ('seen', 'requested', 'moving', 'publishing', 'failed') OR (state IN ('announced', 'moved') AND provider IS NOT NULL))
 
+-- part: had_elsewhere
+-- What we announced and did not deliver, and the last that was heard of it is that somebody has it all the same.
+(state IN ('announced', 'failed') AND provider IS NULL AND steps LIKE '%["acknowledged",%'
+ AND steps NOT LIKE '%["acknowledged",%' || char(10) || '["%')
+
 -- part: dead_letter
 -- The file is given up, and never got to anybody.
 state = 'given_up' AND NOT EXISTS (
@@ -582,9 +587,13 @@ SELECT DISTINCT chain FROM files;
 -- name: counts
 SELECT chain, state, count(*) AS count, max(time) AS latest FROM files GROUP BY chain, state;
 
+-- name: had_elsewhere
+SELECT chain, count(*) AS count FROM files WHERE {had_elsewhere} GROUP BY chain;
+
 -- name: oldest_waiting
 SELECT identity, created, state FROM files
-WHERE chain = ? AND state IN ('seen', 'announced', 'requested', 'moving', 'moved', 'publishing', 'failed') ORDER BY created LIMIT 1;
+WHERE chain = ? AND state IN ('seen', 'announced', 'requested', 'moving', 'moved', 'publishing', 'failed') AND NOT {had_elsewhere}
+ORDER BY created LIMIT 1;
 
 -- name: finished_since
 SELECT count(*) FROM files WHERE chain = ? AND time > ? AND state IN ('moved', 'acknowledged', 'published');
