@@ -21,6 +21,9 @@ NOT_OURS = ("SQLITE_READONLY", "SQLITE_READONLY_CANTINIT", "SQLITE_READONLY_DIRE
             "SQLITE_CANTOPEN")
 """Errors of who may not write beside the journal."""
 
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What reading raises; the names of damaged tables, which are part of what SQLite says, may be no text at all."""
+
 
 class Reader:
     """Sees what was committed. Belongs to the thread that made it."""
@@ -37,7 +40,7 @@ class Reader:
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA query_only = ON")
             version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             who = f"; run this as {_owner(path)}, whose it is" if getattr(error, "sqlite_errorname", "") in NOT_OURS else ""
             raise JournalError(f"cannot read the journal {path}: {error}{who}") from error
         if version == 0:  # that of nothing at all; ours begin with 1
@@ -51,13 +54,13 @@ class Reader:
     def find(self, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         try:
             return self._connection.execute(self._sql[query], parameters).fetchall()
-        except sqlite3.DatabaseError as error:
+        except UNREADABLE as error:
             raise JournalError(f"cannot read the journal {self.path}: {error}{self._hint}") from error
 
     def find_one(self, query: str, parameters: Sequence[Any] = ()) -> Any:
         try:
             return self._connection.execute(self._sql[query], parameters).fetchone()
-        except sqlite3.DatabaseError as error:
+        except UNREADABLE as error:
             raise JournalError(f"cannot read the journal {self.path}: {error}{self._hint}") from error
 
     def not_configured(self, chains: Iterable[str]) -> set[str]:

@@ -12,6 +12,7 @@ import pytest
 from trollmoves.errors import JournalError
 from trollmoves.journal.journal import Journal, lock_of
 from trollmoves.journal.owning import APPLICATION
+from trollmoves.journal.reader import Reader
 
 
 def begin(path: Path, role: str = "server") -> Journal:
@@ -34,6 +35,15 @@ def test_a_text_is_refused_as_often_as_it_is_named(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match="exists and is no journal, and is left as it is: choose another place"):
             begin(config)
     assert config.read_text().startswith("[a section]") and list(tmp_path.iterdir()) == [config]
+
+
+def test_a_damaged_journal_whose_tables_have_no_names_any_more_is_named_to_who_looks(tmp_path: Path) -> None:
+    begin(tmp_path / "j")
+    content = (tmp_path / "j").read_bytes()
+    assert content.count(b"CREATE TABLE orders") == 1
+    (tmp_path / "j").write_bytes(content.replace(b"CREATE TABLE orders", b"CREATE \xafABLE orders"))
+    with pytest.raises(JournalError, match="cannot read the journal"):
+        Reader(tmp_path / "j").find("orders")
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
