@@ -134,6 +134,8 @@ class Removing:
         """Remove some of what is due; whether there is more."""
         found = self._journal.find("due_removals", (self._chain, now, AT_ONCE))
         for row in found:
+            if row["file"] in self._leaving:  # the journal, which is slow to write, shows it still
+                continue
             if self._stays(row["file"]):
                 self._journal.write([("end_removal", [(row["file"],)])])
                 continue
@@ -208,7 +210,8 @@ class Removing:
         if len(found) < AT_ONCE:  # else there may be more
             self._looked_for_aged = time.monotonic()
         for row in found:
-            self._remove(row, now, AGED)
+            if row["file"] not in self._leaving:
+                self._remove(row, now, AGED)
 
     def _aged(self, before: float) -> list[Any]:
         return self._journal.find("aged_files", (self._chain, before, AT_ONCE))
