@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -14,7 +13,8 @@ def start(module: str) -> None:
     """Run main() of *module* and end with its status."""
     sys.path.insert(0, str(ROOT))
     try:
-        program = importlib.import_module(module)
+        from trollmoves.cli import starting
+        starting.load(module)
     except ImportError as error:
         own = ROOT / ".venv"
         python = own / "bin" / "python"
@@ -24,4 +24,4 @@ def start(module: str) -> None:
         sys.exit(f"{name}: {error}. Run bin/demo once, which makes .venv with all that is needed, or: pip install {ROOT}")
     except KeyboardInterrupt:
         sys.exit(130)
-    sys.exit(program.main())
+    sys.exit(starting.start(module))

@@ -37,7 +37,7 @@ Roles, each a short composition of the tools over `service` (start, reload, drai
 
 Doors:
 
-    cli            one main() for each program
+    cli            one main() for each program; `starting` is in front of all
     faults         breaks a network on purpose and counts what was lost
     utils          and logging: what scripts import under upstream's names
 """

@@ -227,7 +227,7 @@ class Service:
         signal.signal(signal.SIGTERM, lambda *_: self.loop.call(self.drain))
         signal.signal(signal.SIGINT, lambda *_: self.loop.call(self.drain))
         signal.signal(signal.SIGHUP, lambda *_: self.loop.call(self.reload))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # see `hold_reload`
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # see `hold_signals`
 
     def drain(self) -> None:
         """Take in nothing new, let what is under way finish, then stop. A second time: stop at once."""

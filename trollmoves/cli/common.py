@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import logging
 import logging.config
@@ -23,6 +22,7 @@ import yaml
 from trollmoves import __version__
 from trollmoves.cli.doubts import doubts_about
 from trollmoves.cli.moving import missing_movers
+from trollmoves.cli.starting import drop_output, release_signals
 from trollmoves.config import values
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.reading import Configuration
@@ -169,16 +169,13 @@ def state_directory() -> Path:
     return Path(state or os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "trollmoves"))
 
 
-def hold_reload() -> None:
-    """Have a SIGHUP wait until the program listens to it (`Service.run`): before that it would end it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
-
-
 def read_or_explain(read: Callable[[Path], C], path: Path, *, check: bool) -> C:
     """The configuration, after saying all that is wrong with it. Raises `ConfigurationError` when nothing can run (or, for a
     *check*, when anything is wrong). Its warnings are all that was warned of."""
-    if not check:
-        hold_reload()
+    if check:
+        release_signals()
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # see `hold_signals`; also for who has not come by there
     try:
         configuration = read(path)
     except ConfigurationError as error:
@@ -220,8 +217,10 @@ def _mistaken(read: Callable[[Path], C], path: Path) -> list[str]:
 
 def say(text: str) -> None:
     """Print a last word; who does not get it because a disk is full or nobody reads is no reason to fail."""
-    with contextlib.suppress(OSError):
+    try:
         print(text, flush=True)
+    except OSError:
+        drop_output()
 
 
 def run_program(name: str, main: Callable[[], int | None]) -> int:
@@ -236,6 +235,7 @@ def run_program(name: str, main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
+        drop_output()
         return 0
     except OSError as error:
         logger.debug("an operating system error ends %s", name, exc_info=True)

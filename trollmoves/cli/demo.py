@@ -22,7 +22,7 @@ import orjson
 from trollmoves.bus.listening import overheard
 from trollmoves.cli import demo_chain
 from trollmoves.cli.common import run_program, whole_number
-from trollmoves.cli.demo_network import PATIENCE, Member, Network, files_below, umbrella
+from trollmoves.cli.demo_network import PATIENCE, Member, Network, end_by_signals, files_below, umbrella
 from trollmoves.cli.watching import Display, new_display
 from trollmoves.journal import Reader
 from trollmoves.messages import Message
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path,
                         help="where to put everything (default: a new directory below the temporary one)")
     options = parser.parse_args(arguments)
+    end_by_signals()
     return run_program("trollmoves demo", lambda: _run(options))
 
 

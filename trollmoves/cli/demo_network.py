@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -111,6 +112,14 @@ class Network:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(15)
             process.kill()
+
+
+def end_by_signals() -> None:
+    """Have SIGTERM, and SIGHUP of a terminal that goes, raise `SystemExit`: whoever started programs stops them then. `nohup` is
+    heeded."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
 from trollmoves import __version__
+from trollmoves.cli.starting import start
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("trollmoves.cli.server", "announce the files that arrive, and move them (move_it_server.py)"),
@@ -42,11 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"trollmoves: there is no command {words[0]!r}{_near(words[0])}\n\n{usage()}", file=sys.stderr)
         return 2
-    try:
-        program = importlib.import_module(COMMANDS[words[0]][0])
-        return int(program.main(words[1:]))
-    except KeyboardInterrupt:  # as soon as that: the program itself knows what to do
-        return 130
+    return start(COMMANDS[words[0]][0], words[1:])
 
 
 def usage() -> str:

@@ -47,11 +47,15 @@ def read_text(path: str | os.PathLike[str]) -> str:
     """The text of a UTF-8 file, a byte order mark left out. Raises `ConfigurationError` saying why it cannot be read."""
     data = _read_bytes(path)
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         what = f"byte 0x{data[error.start]:02x} is not UTF-8 text; save the file as UTF-8"
         raise ConfigurationError(str(Problem(os.fspath(path), line, what))) from None
+    if "\0" in text:  # the name of no file may hold one
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ConfigurationError(str(Problem(os.fspath(path), line, "holds a NUL character; save the file as plain text")))
+    return text
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
