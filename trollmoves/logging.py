@@ -19,6 +19,10 @@ def add_logging_options_to_parser(parser: argparse.ArgumentParser, legacy: bool 
 
 
 def setup_logging(name: str, cmd_args: argparse.Namespace | None = None) -> logging.Logger:
-    """Log as *cmd_args* say (to the terminal unless they do), and return the logger *name*. Raises `ConfigurationError`."""
-    _set_up_logging(getattr(cmd_args, "log_config", None), getattr(cmd_args, "log", None))
+    """Log as *cmd_args* say (to the terminal unless they do), and return the logger *name*. Raises, as upstream,
+    `FileNotFoundError`, and `ConfigurationError`."""
+    config = getattr(cmd_args, "log_config", None)
+    if config is not None:
+        Path(config).stat()
+    _set_up_logging(config, getattr(cmd_args, "log", None))
     return logging.getLogger(name)

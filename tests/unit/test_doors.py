@@ -50,6 +50,11 @@ def test_this_machine() -> None:
     assert not utils.is_file_local(urlparse("ssh://192.0.2.1/a"))
 
 
+def test_a_missing_logging_configuration_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        setup_logging("mine", argparse.Namespace(log_config=tmp_path / "none.yaml"))
+
+
 def test_logging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", list(root.handlers))
