@@ -160,7 +160,10 @@ def _log_to(handler: logging.Handler, level: int) -> None:
 def default_journal(program: str, config_file: Path) -> Path:
     """Where a program keeps its state: one file for each configuration file, in the service's or the user's state directory."""
     digest = hashlib.sha256(os.fsencode(config_file.resolve())).hexdigest()[:8]
-    return state_directory() / f"{program}-{config_file.stem}-{digest}.journal"
+    directory = state_directory()
+    if directory.parts[:1] == ("~",):  # it would be made below the working directory, and be another one from elsewhere
+        raise ConfigurationError("this user has no home directory for the journal: choose another place with --journal")
+    return directory / f"{program}-{config_file.stem}-{digest}.journal"
 
 
 def state_directory() -> Path:

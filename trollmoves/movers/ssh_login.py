@@ -50,7 +50,7 @@ def login_of(destination: Destination, settings: SessionSettings, attempts: int 
         host=destination.host,
         connect_to=destination.connect_to,
         port=destination.port or 22,
-        user=destination.user or str(parameters.get("username") or getpass.getuser()),
+        user=destination.user or str(parameters.get("username") or _user_of_this_process(destination)),
         password=destination.password or _text(parameters, "password"),
         keys=_keys(parameters, destination.scheme),
         passphrase=_text(parameters, "passphrase"),
@@ -58,6 +58,14 @@ def login_of(destination: Destination, settings: SessionSettings, attempts: int 
         timeout=number(parameters, "ssh_connection_timeout", settings.connect_timeout),
         attempts=max(1, int(number(parameters, "num_ssh_retries", attempts))),
     )
+
+
+def _user_of_this_process(destination: Destination) -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container that runs as any number
+        raise DestinationInvalid(f"{destination} names no user, and that of this process has no name: write user@host, or set "
+                                 "the connection parameter username") from None
 
 
 def _keys(parameters: Mapping[str, Any], scheme: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from tests.support.ports import free_port
 from tests.support.programs import Program
 from tests.unit.cli.asking import ask
 from trollmoves.cli.common import default_journal
+from trollmoves.errors import ConfigurationError
 
 
 def write_config(folder: Path, port: int, more: str = "", name: str = "server.ini") -> Path:
@@ -232,3 +233,12 @@ def test_where_journals_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert default_journal("server", tmp_path / "link.ini").name == ours.name.replace("server-a-", "server-link-")
     monkeypatch.setenv("STATE_DIRECTORY", f"{tmp_path}/service:/other")
     assert default_journal("server", config) == tmp_path / "service" / ours.name
+
+
+def test_who_has_no_home_is_asked_for_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container that runs as any number: a directory `~` was made where the program was started."""
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(ConfigurationError, match="this user has no home directory.*--journal"):
+        default_journal("server", tmp_path / "a.ini")

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.contract.movers import everything_said
-from trollmoves.errors import LoginRefused
+from trollmoves.errors import DestinationInvalid, LoginRefused
+from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.credentials import Login, login_for, login_from_netrc
+from trollmoves.movers.ssh_login import login_of
 from trollmoves.uris import parse_destination
 
 SECRET = "pl4nted-s3cret"
@@ -94,3 +96,14 @@ def test_bytes_that_are_no_text(netrc: Path) -> None:
 
 def test_a_login_does_not_show_its_password() -> None:
     assert SECRET not in repr(Login("anna", SECRET, SECRET))
+
+
+def test_a_process_whose_user_has_no_name_is_told_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as any number: who asked was answered with a KeyError."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(DestinationInvalid, match="names no user.*username"):
+        login_of(parse_destination("sftp://one.example/in/"), SessionSettings())
+    assert login_of(parse_destination("sftp://anna@one.example/in/"), SessionSettings()).user == "anna"
+    assert login_of(parse_destination("sftp://one.example/"), SessionSettings(parameters={"username": "bert"})).user == "bert"
