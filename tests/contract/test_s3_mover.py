@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ from tests.contract.movers import (
 )
 from tests.support.eventually import eventually
 from tests.support.s3_server import MotoServer, S3Server, SwiftServer
+from tests.support.servers import make_certificate
 from tests.support.tcp_proxy import Fault
 from trollmoves.errors import (
     Busy,
@@ -437,6 +439,20 @@ class TestScripted:
         assert place.unfinished() == ["in/other.dat"]
 
 
+def shakes_hands(listening: socket.socket, context: ssl.SSLContext) -> bool:
+    """Whether the first who connects trusts our certificate; then it and all others are hung up on."""
+    listening.settimeout(20)
+    connection, _ = listening.accept()
+    listening.close()
+    connection.settimeout(20)
+    with connection:
+        try:
+            context.wrap_socket(connection, server_side=True).close()
+        except OSError:
+            return False
+        return True
+
+
 def first_line(listening: socket.socket) -> str:
     """What the first who connects says first; then it and all others are hung up on."""
     said = ""
@@ -484,6 +500,20 @@ class TestParameters:
             with pytest.raises(MoveError):
                 S3Mover().open(parse_destination("s3://bucket/in/"), settings)
             assert heard.result(30).startswith(asked) and "amazonaws.com" in heard.result()
+
+    @pytest.mark.parametrize(("written", "verified"), [(1, True), (True, True), (0, False), (False, False)])
+    def test_certificates_are_verified_or_not_as_an_ini_file_may_say_it(self, place: S3Place, caplog: pytest.LogCaptureFixture,
+                                                                        tmp_path: Path, written: object, verified: bool) -> None:
+        context, made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), make_certificate(tmp_path)
+        context.load_cert_chain(made.both)
+        with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+            shaken = pool.submit(shakes_hands, server, context)
+            settings = place.with_parameters(endpoint_url=f"https://127.0.0.1:{server.getsockname()[1]}",
+                                             client_kwargs={"region_name": "x", "verify": written})
+            with pytest.raises(LoginRefused if verified else MoveError, match="not trusted" if verified else "s3://"):
+                S3Mover().open(parse_destination("s3://bucket/in/"), settings)
+            assert shaken.result(30) is not verified
+        assert ("turns off the verification" in caplog.text) is not verified
 
     def test_nobody_signs_where_that_is_asked_for(self, place: S3Place, front: Front, tmp_path: Path) -> None:
         deliver(place, make(tmp_path / "origin.dat", b"1"), settings=place.with_parameters(anon="true", key=None, secret=None))

@@ -249,6 +249,8 @@ class S3Client:
         if destination.user is not None and destination.password is not None and parameters.get("key") is None:
             arguments |= {"aws_access_key_id": destination.user, "aws_secret_access_key": destination.password}
         arguments |= _mapping(parameters, "client_kwargs")
+        if arguments.get("verify") in (0, 1):  # as INI files may say it; botocore takes 1 for the name of a file
+            arguments["verify"] = bool(arguments["verify"])
         if arguments.get("verify") is False:
             logger.warning("s3://%s: client_kwargs turns off the verification of the server's certificate", self.bucket)
         if arguments["endpoint_url"] is None:
