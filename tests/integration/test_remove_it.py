@@ -180,7 +180,7 @@ def test_the_example(tmp_path: Path) -> None:
     (["missing.ini"], 1, "remove_it.py: missing.ini: cannot be read: No such file or directory"),
     (["-c", "won", "remove_it.ini"], 1, "remove_it.py: remove_it.ini: there is no section [won] that can be used"),
     (["--check-config", "--mail", "remove_it.ini"], 1,
-     "error: remove_it.ini: --mail needs mailhost and to in [DEFAULT]; nothing is mailed"),
+     "remove_it.py: remove_it.ini: --mail needs mailhost and to in [DEFAULT]; nothing is mailed"),
     (["-l", "nowhere/x.log", "remove_it.ini"], 1, "remove_it.py: nowhere/x.log: cannot log there: No such file or directory"),
     (["--check-config", "bad.ini"], 1, "remove_it.py: bad.ini: 1 problem(s), see above"),
     (["bad.ini"], 1, "remove_it.py: bad.ini: 1 problem(s), see above"),
@@ -208,7 +208,8 @@ def test_a_section_with_a_mistake_leaves_the_others_alone(tmp_path: Path) -> Non
 def test_a_wrong_word_is_told_of_and_the_rest_goes_as_upstream(words: list[str], complaint: str, tmp_path: Path) -> None:
     path, file = config(tmp_path, tmp_path / "data"), old(tmp_path / "data" / "a")
     answer = ask("remove_it.py", *words, path, state=tmp_path)
-    assert answer == Answer(1, "", f"error: {path}: {complaint}\n") and not file.exists()
+    assert (answer.status, answer.out) == (1, "") and not file.exists()
+    assert answer.err.count("\n") == 1 and answer.last_line.endswith(f"] {path}: {complaint}")
 
 
 def test_check(tmp_path: Path) -> None:

@@ -52,11 +52,13 @@ def _run(options: argparse.Namespace) -> int:
     sections, wrong = _chosen(configuration, options.config_item)
     if options.mail and configuration.mail is None:
         wrong.append(f"{options.configuration_file}: --mail needs mailhost and to in [DEFAULT]; nothing is mailed")
-    for text in wrong:  # which is no reason to let the disk fill up
-        print(f"error: {text}", file=sys.stderr)
+    if options.check_config and wrong:
+        raise ConfigurationError(wrong)
     if options.check_config:
-        return 1 if wrong else say_checked(options.configuration_file, configuration.warnings, sections)
+        return say_checked(options.configuration_file, configuration.warnings, sections)
     with _logging(options, configuration) as mail:
+        for text in wrong:  # which is no reason to let the disk fill up
+            logger.error(text)
         try:
             failures = _clean(options, configuration, sections)
         except TrollmovesError as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trollmoves.errors import DestinationInvalid
+from trollmoves.errors import DestinationInvalid, TemporaryError
 from trollmoves.movers.parameters import S3
 
 PROTOCOLS = ("s3", "s3a")
@@ -25,7 +25,7 @@ _LOGIN = frozenset(("key", "secret", "token", "profile", "session", "anon"))
 def with_usual(given: Mapping[str, Any], *, has_login: bool = False,
                environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """*given* parameters, and the usual ones it does not name; without those of the login when *has_login*. Raises
-    `DestinationInvalid` naming a file that cannot be read."""
+    `TemporaryError` naming a file that cannot be read, `DestinationInvalid` for the environment."""
     found: dict[str, dict[str, Any]] = {name: {} for name in PROTOCOLS}
     for name, more in (*_of_files(environment), *_of_environment(environment)):
         if name in found:
@@ -58,7 +58,7 @@ def _of_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             file.read_string(path.read_text("utf-8"))
             yield from ((name, dict(file[name])) for name in file.sections())
     except (OSError, ValueError, TypeError, AttributeError, configparser.Error):  # whose text may hold what is secret
-        raise DestinationInvalid(f"the configuration of fsspec in {path} cannot be read") from None
+        raise TemporaryError(f"the configuration of fsspec in {path} cannot be read") from None  # it may be being written
 
 
 def _of_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:

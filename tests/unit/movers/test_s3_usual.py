@@ -8,7 +8,7 @@ from typing import Any
 import fsspec.config
 import pytest
 
-from trollmoves.errors import DestinationInvalid
+from trollmoves.errors import DestinationInvalid, TemporaryError
 from trollmoves.movers.s3_usual import with_usual
 
 FILES = {
@@ -58,9 +58,12 @@ def test_nothing_is_there(tmp_path: Path) -> None:
     ("x.ini", "[s3]\nsecret planted\n"), ("x.ini", "[s3]\nsecret = %(planted\n")])
 def test_what_cannot_be_read_is_named_and_not_shown(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(DestinationInvalid, match=rf"in {tmp_path}/{name} cannot be read") as caught:
+    with pytest.raises(TemporaryError, match=rf"in {tmp_path}/{name} cannot be read") as caught:
         with_usual({}, environment={"FSSPEC_CONFIG_DIR": str(tmp_path)})
     assert "planted" not in str(caught.value) and caught.value.__suppress_context__
+
+
+def test_an_environment_that_cannot_be_read_is_named_and_not_shown() -> None:
     with pytest.raises(DestinationInvalid, match="FSSPEC_S3 in the environment") as caught:
         with_usual({}, environment={"FSSPEC_CONFIG_DIR": "/none", "FSSPEC_S3": "planted"})
     assert "planted" not in str(caught.value)
