@@ -66,7 +66,7 @@ class Looping:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self._context.destroy(linger=0)
 
     def _watch(self, socket: zmq.Socket[bytes], step: Step) -> None:
@@ -105,8 +105,8 @@ class Tap(Looping):
 
 
 class Relay(Looping):
-    """Stands between a server and its clients: hands on announcements, with its own address in place of the server's, and
-    requests and replies, of which it keeps a record."""
+    """Stands between a server and its clients: hands on announcements, with its own address in place of the server's (also those
+    that were missed and asked for again), and requests and replies, of which it keeps a record."""
 
     def __init__(self, port: int, request_ports: list[int], record: Record):
         super().__init__()
@@ -123,9 +123,12 @@ class Relay(Looping):
             self._answer_on(ours, theirs)
 
     def _publish(self, raw: bytes) -> None:
+        self._publisher.send(self._renamed(raw, '"'))
+
+    def _renamed(self, raw: bytes, end: str) -> bytes:
         for theirs, ours in self.request_ports.items():
-            raw = raw.replace(f'{HOST}:{theirs}"'.encode(), f'{HOST}:{ours}"'.encode())
-        self._publisher.send(raw)
+            raw = raw.replace(f"{HOST}:{theirs}{end}".encode(), f"{HOST}:{ours}{end}".encode())
+        return raw
 
     def _answer_on(self, ours: int, theirs: int) -> None:
         front = self._context.socket(zmq.ROUTER)
@@ -148,7 +151,7 @@ class Relay(Looping):
         def answered() -> None:
             frames = back.recv_multipart()
             self._record.add("reply", frames[-1])
-            front.send_multipart([identity, *frames])
+            front.send_multipart([identity, *frames[:-1], self._renamed(frames[-1], '\\"')])
         self._watch(back, answered)
         return back
 

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,13 @@ from tests.compatibility.tapping import Record, Relay
 from tests.faults.checker import rows
 from tests.faults.network import Network
 from tests.support.eventually import eventually
-from tests.support.programs import CHECKOUT, clean_environment
+from tests.support.programs import CHECKOUT, Program, clean_environment
+from tests.support.unavailable import need_program, unavailable
+from trollmoves.bus.requesting import SILENCE
 
-LONGEST_SILENCE = 10.0
-"""Seconds within which a client hears how its request stands."""
+LONGEST_SILENCE = SILENCE / 3
+"""Seconds within which a client hears how its request stands, or it would ask again. 10 are promised; the rest is for a machine
+that is busy."""
 
 
 class Slow(Network):
@@ -44,6 +49,18 @@ class Slow(Network):
                               capture_output=True, check=True, timeout=60, env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
         chains = json.loads(done.stdout)[0]["chains"]
         return [one for chain in chains.values() for one in chain["under_way"]]
+
+
+@contextmanager
+def stalled_disk(program: Program) -> Iterator[None]:
+    """What *program* wants to have on the disk takes minutes, in each of its threads; it has begun to wait for it."""
+    if os.geteuid() != 0:
+        unavailable("only root may trace a program that runs")
+    strace = Program([need_program("strace", "strace"), "-f", "-p", str(program.pid), "-e", "trace=fdatasync,fsync",
+                      "-e", "inject=fdatasync,fsync:delay_enter=120s"], program.log.with_suffix(".strace"))
+    with strace:
+        strace.wait_for(r"sync\(\d")
+        yield
 
 
 def one_move(network: Slow, seconds: float, rate: int) -> None:
@@ -78,6 +95,26 @@ def one_move(network: Slow, seconds: float, rate: int) -> None:
 @pytest.mark.slow
 def test_a_long_move_is_one_move_and_is_published(tmp_path: Path) -> None:
     one_move(Slow(tmp_path, 40_000), 20, 40_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_how_a_move_stands_is_told_while_the_disk_of_a_journal_stalls(tmp_path: Path, role: str) -> None:
+    """That promises nothing which would have to be written; nor may it wait for other files, of which something is."""
+    network = Slow(tmp_path, 20_000)
+    assert network.relay is not None
+    with network.relay, network:
+        network.start()
+        network.client.wait_for("listens to")
+        network.write("long.bin", os.urandom(5_000_000))
+        program, journal = (network.client, network.client_journal) if role == "client" else \
+            (network.servers[0], network.server_journal())
+        eventually(lambda: network.status(journal), message="it takes long")
+        with stalled_disk(program):
+            network.write("other.bin", b"another one")
+            for _ in range(2):  # the first may have been under way
+                count = len(network.record.of("reply"))
+                eventually(lambda: len(network.record.of("reply")) > count, LONGEST_SILENCE, message="told")  # noqa: B023
 
 
 @pytest.mark.nightly

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
-from trollmoves.bus.requesting import new_requests
+from trollmoves.bus.requesting import WAIT, new_requests
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import EXPIRES_AFTER, MENDABLE, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
@@ -282,6 +282,7 @@ class Asking:
 
     def _under_way(self, flight: Flight, said: Mapping[str, Any]) -> None:
         """The provider says how far the move is."""
+        self._journal.spare_loop(WAIT)  # or a disk that stalls would keep us from asking again
         done, total = said.get("done"), said.get("total")
         if type(done) is int and type(total) is int and 0 < done <= total <= LARGEST_WHOLE and flight.id in self._flights:
             flight.shown = True

@@ -1,7 +1,8 @@
 """The journal of this process: one SQLite file, one writing thread, look-ups from the loop.
 
 Design note: architecture.md gives every commit to the writing thread. A lone file waits for five of them on its way, and each
-would wake two threads; so a few records are committed by the loop itself, as long as the disk answers within milliseconds.
+would wake two threads; so a few records are committed by the loop itself, as long as the disk answers within milliseconds and
+nobody waits to hear of a move that takes long.
 """
 
 from __future__ import annotations
@@ -148,15 +149,18 @@ class Journal:
         if len(self._pending) == 1:
             self._call_all([(self._commit, ())])
 
+    def spare_loop(self, seconds: float) -> None:
+        """Have the thread commit everything for so long: a disk that stalls would keep the loop from what cannot wait."""
+        self._patient_until = max(self._patient_until, time.monotonic() + seconds)
+
     def _commit(self) -> None:
         """Commit what was recorded in this turn of the loop: a few records at once, else by the thread."""
         groups, self._pending = self._pending, []
         began = time.monotonic()
         records = sum(len(rows) for operations, _ in groups for _, rows in operations)
         if records <= FEW and began >= self._patient_until and self._writer.commit_now(groups):
-            now = time.monotonic()
-            if now - began > SLOW:
-                self._patient_until = now + PATIENCE
+            if time.monotonic() - began > SLOW:
+                self.spare_loop(PATIENCE)
             return
         for group in groups:
             self._writer.write(*group)

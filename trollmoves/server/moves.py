@@ -38,8 +38,10 @@ from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
 
+EVERY = 1.0
+"""Seconds between two looks at the moves that take long."""
 NOTED_AFTER = 1.0
-"""Seconds after which a move is journaled although it is not over."""
+"""Seconds after which a move is journaled although it is not over, and a disk that stalls must not keep us from telling of it."""
 MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
 SMALL_REQUEST = 16 * 2**10
@@ -79,7 +81,7 @@ class Moves:
         self._said: dict[bytes, tuple[Asker, str, list[dict[str, Any]]]] = {}
         """By asker: answers to grouped requests that go out together."""
         self._open = True
-        loop.after(1.0, self._every_second)
+        loop.after(EVERY, self._every_second)
 
     def close(self) -> None:
         """Nobody asks here any more; what is queued or running is still done and journaled."""
@@ -373,6 +375,8 @@ class Moves:
     def _every_second(self) -> None:
         now, moment = time.monotonic(), time.time()
         records: list[Operation] = []
+        if any(moment - moving.began > NOTED_AFTER for moving in self._moving.values()):
+            self._journal.spare_loop(2 * EVERY)
         for moving in self._moving.values():
             if moving.is_here and moment - moving.began > NOTED_AFTER:
                 records += moving.progress(moment)
@@ -384,7 +388,7 @@ class Moves:
             self._journal.write(records)
         self.sharing.tick()
         if self._open or self._moving:
-            self._loop.after(1.0, self._every_second)
+            self._loop.after(EVERY, self._every_second)
 
     def _tell_pending(self, moving: Moving, waiter: Waiter) -> None:
         if waiter.grouped:
