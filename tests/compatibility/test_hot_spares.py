@@ -11,6 +11,7 @@ from tests.compatibility.network import HOST, PATIENCE, Client, Make, Network, S
 from tests.compatibility.tapping import Record, Relay, tapped
 from tests.support.eventually import eventually, never
 
+pytestmark = pytest.mark.slow
 OURS, UPSTREAM = Make.OURS, Make.UPSTREAM
 PAIRS = [pytest.param(OURS, UPSTREAM, id="our-primary-upstream-spare"),
          pytest.param(UPSTREAM, OURS, id="upstream-primary-our-spare")]

@@ -157,6 +157,7 @@ class S3Contract(NetworkContract):
 
 
 class TestOneConnectionToSwift(S3Contract):
+    many = 100  # it takes 50 ms for each
 
     @pytest.fixture
     def place(self, swift: SwiftServer) -> S3Place:
