@@ -239,11 +239,11 @@ def files(count: int, prefix: str = "file") -> dict[str, bytes]:
 def delivered(client: Client, wanted: Mapping[str, bytes], seconds: float = PATIENCE) -> None:
     """Wait until all files are at the client's destination, byte for byte."""
     eventually(lambda: client.has(set(wanted)), seconds, message=f"{len(wanted)} files arrive")
-    eventually(lambda: {name: (client.outgoing / name).read_bytes() for name in wanted} == dict(wanted), 10.0,
+    eventually(lambda: {name: (client.outgoing / name).read_bytes() for name in wanted} == dict(wanted), seconds,
                message="the files are whole")
 
 
-def ask(port: int, *frames: bytes, seconds: float = 10.0) -> bytes | None:
+def ask(port: int, *frames: bytes, seconds: float = 30.0) -> bytes | None:
     """The reply to a request of these frames, None when there is none in time."""
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)

@@ -602,7 +602,7 @@ from trollmoves.watchers.directory import watch
 data, seen = {data!r}, set()
 
 def await_all(*names):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not seen >= set(names):
         if time.monotonic() > deadline:
             sys.exit(f"missing {{set(names) - seen}} of {{names}}, trouble: {{watcher.trouble()}}")

@@ -77,7 +77,7 @@ def test_nothing_is_lost_when_a_mirror_crashes_at(nodes: Nodes, point: str, coun
         eventually(lambda: not mirror.program.running or "has a journal that is new to us" in client.program.output(),
                    message="the client has heard a beat")
         wanted: dict[str, bytes] = {}
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 120
         while mirror.program.running and time.monotonic() < deadline:
             for _ in range(1 + len(wanted) % 3):
                 put(server, wanted)

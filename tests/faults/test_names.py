@@ -50,12 +50,12 @@ with Resolver() as resolver, ScriptedFtpServer(root / "ftp") as store, Network(r
         (named / f"named{number}.bin").write_bytes(b"named")
     began, round = time.monotonic(), 0
     query = "SELECT announcements.message FROM announcements JOIN files ON files.id = file WHERE identity = 'kept.bin'"
-    eventually(lambda: rows(network.server_journal(), query), 20, message="it is announced")
+    eventually(lambda: rows(network.server_journal(), query), message="it is announced")
     (text,), = rows(network.server_journal(), query)
     announced = decode(text.encode())
     while time.monotonic() - began < float(seconds):
         before = time.monotonic()
-        reply = ask("127.0.0.1", int(port), Envelope("a@b").encode(announced.subject, "ack", announced.fields), 4.0)
+        reply = ask("127.0.0.1", int(port), Envelope("a@b").encode(announced.subject, "ack", announced.fields), 8.0)
         assert reply is not None and reply.type == "ack", reply
         network.write_many(10, f"meanwhile{round:02}-")
         published = f"SELECT 1 FROM files WHERE identity LIKE 'meanwhile{round:02}-%' AND chain = 'recv' AND state = 'published'"
@@ -69,14 +69,14 @@ with Resolver() as resolver, ScriptedFtpServer(root / "ftp") as store, Network(r
     assert all(after <= before + 24 for before, after in zip(threads, meanwhile)), (threads, meanwhile)
     setattr(resolver, how, False)
     began = time.monotonic()
-    eventually(lambda: not (kept / "kept.bin").exists(), 30, message="the ack counts after all")
+    eventually(lambda: not (kept / "kept.bin").exists(), message="the ack counts after all")
     print("acks after", time.monotonic() - began)
     eventually(lambda: (root / "by_name").is_dir() and len(list((root / "by_name").iterdir())) >= 5 + 10 * round,
-               30, message="the server is found, and what it had announced before is asked for")
+               message="the server is found, and what it had announced before is asked for")
     print("heard after", time.monotonic() - began)
-    eventually(lambda: any(path.name.startswith("named") for path in store.root.iterdir()), 35, message="moves go on")
+    eventually(lambda: any(path.name.startswith("named") for path in store.root.iterdir()), message="moves go on")
     print("moves after", time.monotonic() - began)
-    assert time.monotonic() - began < 35
+    assert time.monotonic() - began < 60
     eventually(lambda: len([path for path in store.root.iterdir() if path.name.startswith("named")]) == count, 60,
                message="all are moved")
     print("all after", time.monotonic() - began)

@@ -274,7 +274,7 @@ def test_a_directory_that_is_shut_when_its_files_are_to_be_removed_ends_nothing(
         eventually(lambda: not network.scene().missing(), message="they arrive")
         origin.chmod(0)
         tries = "SELECT max(tries), count(*) FROM removals"
-        eventually(lambda: rows(network.server_journal(), tries) == [(1, 3)], 20, message="each was tried once")
+        eventually(lambda: rows(network.server_journal(), tries) == [(1, 3)], message="each was tried once")
         assert len(list(origin.iterdir())) == 3, "it is not gone"
         origin.chmod(0o755)
         network.write("later.bin", b"later")

@@ -201,6 +201,6 @@ class Stranger:
 
     def close(self) -> None:
         self._ending = True
-        self._thread.join(10)
+        self._thread.join(60)
         self.publisher.close()
         self._context.term()

@@ -117,7 +117,7 @@ class ScriptedFtpServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stopping.set()
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 def _plain_handler() -> Any:

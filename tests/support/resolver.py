@@ -56,7 +56,7 @@ class Resolver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
             last.sendto(b"", ("127.0.0.1", 53))
-        self._thread.join(10)
+        self._thread.join(60)
         self._socket.close()
 
 

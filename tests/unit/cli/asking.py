@@ -36,7 +36,7 @@ def ask(program: str, *words: str | Path, state: Path, prefix: list[str] | None 
     """Run a program to its end, with its journals below *state*. Never with a traceback."""
     starter = [str(CHECKOUT / word) if word.startswith("bin/") else word for word in STARTERS[program]]
     done = subprocess.run([*(prefix or []), sys.executable, *starter, *map(str, words)], capture_output=True, text=True,
-                          timeout=60, stdin=subprocess.DEVNULL, cwd=state,
+                          timeout=120, stdin=subprocess.DEVNULL, cwd=state,
                           env=clean_environment({"XDG_STATE_HOME": str(state), "PYTHONPATH": str(CHECKOUT), "COLUMNS": "200",
                                                  "STATE_DIRECTORY": "", **(environment or {})}))
     assert "Traceback" not in done.stdout + done.stderr, done.stderr

@@ -44,7 +44,7 @@ class Publishing:
         return flight
 
     def turn_until(self, check: Any) -> Any:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (found := check()):
             assert time.monotonic() < deadline
             self.loop.turn(0.02)

@@ -185,7 +185,7 @@ def test_it_ends_with_the_server(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGINT)
         os.kill(pid, signal.SIGSTOP)  # so that it does not see the end of the pipe
         server.kill()
-    eventually(lambda: not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text(), 10)
+    eventually(lambda: not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text())
 
 
 def test_it_ends_without_a_word_when_the_server_left_its_answers_unread() -> None:
