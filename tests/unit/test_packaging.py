@@ -39,7 +39,8 @@ def exported(files: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def build(kind: str, source: Path, place: Path) -> Path:
-    done = subprocess.run([sys.executable, "-c", BUILD.format(kind, place)], cwd=source, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", BUILD.format(kind, place)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return place / done.stdout.splitlines()[-1]
 
