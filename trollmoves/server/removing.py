@@ -69,7 +69,9 @@ class Removing:
         self._known: set[Key] = set()
         """The consumers that are waited for."""
         self._served: set[Key] = set()
-        """Those that were served since the journal was looked into for that: it may not have said so yet."""
+        self._served_before: set[Key] = set()
+        """Those that were served since the journal was looked into for that, or between the two last looks: it may not have said
+        so yet."""
         self._looked = self._looked_for_aged = -math.inf
         """When (monotonic) it was looked into for consumers, and for aged files."""
         self._after = settings.delete_after
@@ -99,7 +101,7 @@ class Removing:
             return []
         if consumer.group and not consumer.spare:
             self._served.add((consumer.client, consumer.group))
-            if len(self._served) > MOST_SERVED:
+            if len(self._served) > MOST_SERVED and time.monotonic() - self._looked > EVERY:
                 self._looked = -math.inf
                 self._consumers()
         blind = next((receipt for receipt in receipts if receipt.verified == "none"), None)
@@ -198,8 +200,9 @@ class Removing:
         now = time.monotonic()
         if now - self._looked > CONSUMERS_LAST:
             rows = self._journal.find("consumers", (self._chain, time.time() - CONSUMER_KNOWN))
-            self._looked, self._known = now, {(row["client"], row["consumer_group"]) for row in rows} | self._served
-            self._served = set()
+            known = {(row["client"], row["consumer_group"]) for row in rows}
+            self._looked, self._known = now, known | self._served | self._served_before
+            self._served_before, self._served = self._served, set()
         return self._known | self._served
 
     def _remove_aged(self, now: float) -> None:
