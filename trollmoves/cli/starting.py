@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import TextIO
 
 ROLES = frozenset(f"trollmoves.cli.{name}" for name in (
     "client", "dispatcher", "fetcher", "mirror", "move_it", "s3downloader", "server"))
@@ -58,7 +59,13 @@ def _end_well(number: int, frame: object) -> None:
 
 
 def let_go_of_output() -> None:
-    """Write out what was printed. A reader who has gone (`| head`) is no error, a full disk is: `SystemExit`."""
+    """Write out what was printed. A reader who has gone (`| head`) is no error, a full disk is: `SystemExit`. What went wrong
+    with errors and logs changes no status."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        drop_output(sys.stderr)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -69,10 +76,11 @@ def let_go_of_output() -> None:
         raise SystemExit(f"{os.path.basename(sys.argv[0])}: the output could not be written: {error.strerror}") from None
 
 
-def drop_output() -> None:
-    """What is printed from now on, or waits to be written, goes nowhere: the interpreter would complain of it at its end."""
+def drop_output(stream: TextIO | None = None) -> None:
+    """What is printed to *stream* (None: the output) from now on, or waits to be written, goes nowhere: the interpreter would
+    complain of it at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, (stream or sys.stdout).fileno())
     os.close(nowhere)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,30 @@ def test_the_last_word_of_a_program_that_finds_a_full_disk_is_no_error(tmp_path:
         process.terminate()
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0 and "ignored" not in errors
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["full", "closed"])
+def test_a_log_that_nobody_takes_is_no_reason_to_fail(full: bool, tmp_path: Path, config: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    if full:
+        os.close(writing)
+        writing = os.open("/dev/full", os.O_WRONLY)
+    port = free_port()
+    with begin(tmp_path, *SERVER["installed"], "-p", str(port), config, stderr=writing) as process:
+        os.close(writing)
+        eventually(lambda: answers(port), 30, message="it runs")
+        process.terminate()
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0 and out.startswith("Thank you")
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_no_file_takes_the_number_of_an_output_that_is_closed(tmp_path: Path, config: Path) -> None:
