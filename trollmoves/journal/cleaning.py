@@ -1,7 +1,7 @@
 """Keeping the journal bounded: finished files beyond the retention go, a little at a time.
 
 A file that is still at its origin stays known for as long as it is there (forgotten, it would be announced again), but only what
-tells it apart is kept: its announcements, its transfers and its history go.
+tells it apart is kept: its announcements, its transfers and its history go. Who was served lately is remembered all the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trollmoves.journal.reader import Reader
+from trollmoves.lifecycle import CONSUMER_KNOWN
 
 if TYPE_CHECKING:
     from trollmoves.journal.journal import Journal
@@ -57,7 +58,7 @@ class Cleaning:
         if self._journal.full or self._journal.times_to_move:
             self._clean([], EVERY)
             return
-        self._journal.write(self._journal.alarms.forget())
+        self._journal.write([*self._journal.alarms.forget(), ("forget_consumers", [(time.time() - CONSUMER_KNOWN,)])])
         self._in_worker(self._chains, self._found)
 
     def _found(self, chains: Sequence[str] | Exception) -> None:
@@ -106,7 +107,7 @@ class Cleaning:
         self._journal.write([
             ("keep_position", [(str(self._journal.head),)]),
             ("note_forgotten", [(every,)]), ("bound_forgotten", [()]), ("remove_announcements_of", [(every,)]),
-            ("remove_transfers_of", ids),
+            ("note_consumers", [(every,)]), ("remove_transfers_of", ids),
             ("keep_file", [(look_again, file) for file in there]), ("remove_removal_of", gone), ("remove_file", gone),
         ])
 

@@ -296,8 +296,24 @@ SELECT 1 FROM transfers WHERE file = ? AND state IN ('moved', 'acknowledged') LI
 
 -- name: consumers
 -- The primaries of our kind that were served since a time.
-SELECT DISTINCT client, consumer_group FROM transfers
-WHERE chain = ? AND time > ? AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged');
+SELECT client, consumer_group FROM transfers
+WHERE chain = ?1 AND time > ?2 AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged')
+UNION SELECT client, consumer_group FROM consumers WHERE chain = ?1 AND time > ?2;
+
+-- name: note_consumers
+-- Moves of the files in a list are about to be removed: who was served is remembered.
+INSERT INTO consumers (chain, client, consumer_group, time, file)
+SELECT chain, client, consumer_group, max(time), max(file) FROM transfers
+WHERE file IN (SELECT value FROM json_each(?)) AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged')
+GROUP BY chain, client, consumer_group
+ON CONFLICT (chain, client, consumer_group) DO UPDATE SET time = max(time, excluded.time), file = max(file, excluded.file);
+
+-- name: forget_consumers
+-- Those of longer ago, and all but the latest: anybody may make up a name.
+DELETE FROM consumers WHERE time < ? OR time < (SELECT time FROM consumers ORDER BY time DESC LIMIT 1 OFFSET 10000);
+
+-- name: move_consumers
+UPDATE consumers SET time = time + :leap;
 
 -- name: acknowledge_transfers
 -- What `delivered_by_requests` found: a list of [file, transfer].
@@ -673,7 +689,11 @@ SELECT files.id, chain, state, files.path, EXISTS (SELECT 1 FROM removals WHERE 
 FROM packed JOIN files ON files.id = packed.file WHERE packed.path = ?;
 
 -- name: all_consumers
--- Of every chain the primaries of our kind that were served since a time, and the first file each of them got.
+-- Of every chain the primaries of our kind that were served since a time, and the first file each of them got; of one whose moves
+-- are forgotten the last.
 SELECT chain, client, consumer_group, min(file) AS first FROM transfers
 WHERE consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged')
-GROUP BY chain, client, consumer_group HAVING max(time) > ?;
+GROUP BY chain, client, consumer_group HAVING max(time) > ?1
+UNION SELECT chain, client, consumer_group, file FROM consumers WHERE time > ?1 AND NOT EXISTS (
+    SELECT 1 FROM transfers WHERE transfers.chain = consumers.chain AND transfers.client = consumers.client
+    AND transfers.consumer_group = consumers.consumer_group AND transfers.state IN ('moved', 'acknowledged'));

@@ -112,6 +112,25 @@ def test_a_file_that_is_still_at_its_origin_stays_known_in_compact_form(journal:
     assert journal.find("announced_files", ("c", f'["f{file}"]'))  # so it is not announced again
 
 
+def test_who_was_served_within_a_day_is_known_though_more_came_since_than_is_kept(journal: Journal, tmp_path: Path) -> None:
+    """With `delete` nothing may go without it."""
+    def consumers() -> list[str]:
+        return [row["client"] for row in journal.find("consumers", ("c", time.time() - DAY))]
+    for number, age in enumerate((DAY / 2, DAY / 4)):
+        add(journal, tmp_path / f"gone{number}", age=age, written=False)
+    assert consumers() == ["me"]
+    timers = clean(journal, count=0)
+    assert (count(journal, "transfers"), consumers()) == (0, ["me"])
+    [consumer] = journal.find("all_consumers", (time.time() - DAY,))  # remove_it asks for these
+    assert (consumer["client"], consumer["consumer_group"], consumer["first"]) == ("me", "g", 2)
+    journal.write([("move_consumers", [{"leap": -DAY}])])
+    committed(journal)
+    assert consumers() == []
+    timers.run()
+    committed(journal)
+    assert count(journal, "consumers") == 0
+
+
 def test_a_compact_file_is_forgotten_when_it_is_gone_at_a_later_look(journal: Journal, tmp_path: Path) -> None:
     file = add(journal, tmp_path / "there", age=2 * DAY)
     clean(journal)
