@@ -69,7 +69,7 @@ class Peers:
         file, known = self._ledger.known(identity)
         if known is None or not is_same_content(known, said.key, said.provider, said.size):
             return
-        said = self._of_provider(said, known.provider)
+        said = self._as_for(said, known)
         action = after_notice(notice, known.state, self._delay, shared=said.shared)
         self._left_to.get(peer, {}).pop(file, None)
         if action is None:
@@ -94,11 +94,12 @@ class Peers:
         if said is None or time.monotonic() - said.when > NOTICES_VALID:
             return None
         known = Known(State.ANNOUNCED, announcement.key, announcement.size, announcement.address)
-        return self._of_provider(said, known.provider) if is_same_content(known, said.key, said.provider, said.size) else None
+        return self._as_for(said, known) if is_same_content(known, said.key, said.provider, said.size) else None
 
-    def _of_provider(self, said: Said, provider: str) -> Said:
-        """What was *said*, for one who has the file announced by *provider*: another one knows nothing of the lease."""
-        return said._replace(shared=said.shared and self._asking.providers.decide_alike(said.provider, provider))
+    def _as_for(self, said: Said, known: Known) -> Said:
+        """What was *said*, for one who knows the file as another provider's, which knows nothing of the lease."""
+        alike = said.key == known.key or self._asking.providers.decide_alike(said.provider, known.provider)
+        return said._replace(shared=said.shared and alike)
 
     def leave_to(self, said: Said, file: int, identity: str) -> None:
         """The peer asks for *file*: we wait, unless it falls silent."""
