@@ -18,7 +18,7 @@ from pathlib import Path
 import zmq
 
 from trollmoves.bus.addresses import is_own_address
-from trollmoves.bus.sockets import NOW, Socket, held
+from trollmoves.bus.sockets import NOW, Socket, close, end_connections_of, events_of, held
 
 MOST_LOOKS = 10
 """Times to look again whether the connections that were looked at are still the same."""
@@ -56,7 +56,7 @@ class Owners:
     def __init__(self, router: Socket, port: int):
         self._router = router
         self._port = port
-        self.events: Socket = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self.events = events_of(router, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         """Can be read when there is something to note."""
         self._connections: dict[int, list[Connection]] = {}
         """By descriptor: those of which messages may wait; the last one may still be open."""
@@ -140,7 +140,8 @@ class Owners:
             self._passing.discard(descriptor)
 
     def close(self) -> None:
-        self._router.disable_monitor()
+        end_connections_of(self._router)
+        close(self.events)
 
 
 def owner_of(family: int, end: tuple[str, int], other: tuple[str, int]) -> int | None:

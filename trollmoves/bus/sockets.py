@@ -137,6 +137,17 @@ def connections_of(socket: Socket) -> Socket:
     return socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 
 
+def events_of(socket: Socket, kinds: int) -> Socket:
+    """A socket that tells of events of *socket*, any number of them: ZeroMQ does nothing else, not even end, while it has no room
+    for one more. To be closed after `end_connections_of`."""
+    place = f"inproc://events-{socket.FD}"
+    socket.monitor(place, kinds)
+    events: Socket = get_context().socket(zmq.PAIR)
+    events.set_hwm(0)
+    events.connect(place)
+    return events
+
+
 def count_waiting(socket: Socket) -> int:
     """Take all messages that wait; returns how many."""
     count = 0

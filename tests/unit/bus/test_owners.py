@@ -133,6 +133,18 @@ def test_root_that_asks_over_one_connection_after_the_other_is_no_stranger(stati
     assert len({asker.descriptor for asker, _ in station.asked}) == 1
 
 
+@as_root
+def test_connections_that_nobody_has_noted_yet_hold_up_neither_others_nor_the_end(station: Station) -> None:
+    for _ in range(3000):  # more than ZeroMQ has room for, unless told otherwise
+        station.connection(0).close()
+    with closing(station.connection(0)) as ours:
+        introduce(ours)
+        say(ours, "/after")
+        assert station.hears(1)[0][0] == "/after"
+    for _ in range(3000):
+        station.connection(0).close()
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
