@@ -22,8 +22,8 @@ from trollmoves.bus.sockets import NOW, Socket, close, end_connections_of, event
 
 MOST_LOOKS = 10
 """Times to look again whether the connections that were looked at are still the same."""
-MOST_FOLLOWED = 4
-"""Connections of one descriptor that are told apart."""
+MOST_FOLLOWED = 50
+"""Connections of one descriptor that are told apart, while so much comes in that what they sent may wait."""
 _EVENT = struct.Struct("=HI")
 _DIAG = 4
 """Of netlink: where sockets are asked about (sock_diag(7)); of a connection of TCP it answers within some 20 microseconds."""
@@ -102,7 +102,7 @@ class Owners:
                 known.append(Connection())
                 fresh.add(descriptor)
                 if len(known) > MOST_FOLLOWED:
-                    known[:-1] = [Connection(over=True)]
+                    known[:-1] = _merged(known[:-1])
             elif not known:
                 known.append(Connection(over=True))
             elif descriptor in fresh:  # what was looked at may have been the next one already
@@ -142,6 +142,14 @@ class Owners:
     def close(self) -> None:
         end_connections_of(self._router)
         close(self.events)
+
+
+def _merged(connections: list[Connection]) -> list[Connection]:
+    """As few as stand for all of them."""
+    kinds = {(one.address, one.ours) for one in connections}
+    if len(kinds) > MOST_FOLLOWED // 2:
+        return [Connection(over=True)]
+    return [Connection(address, ours, over=True) for address, ours in sorted(kinds)]
 
 
 def owner_of(family: int, end: tuple[str, int], other: tuple[str, int]) -> int | None:

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+import zmq
 
 from tests.support.eventually import eventually
 from trollmoves.bus import Loop
-from trollmoves.bus.owners import owner_in_table, owner_of
+from trollmoves.bus.owners import Owners, owner_in_table, owner_of
 from trollmoves.bus.replying import Asker, Replier
+from trollmoves.bus.sockets import bound, close, descriptor_of
 from trollmoves.messages import Envelope, Message
 
 NOBODY = 65534
@@ -131,6 +133,25 @@ def test_root_that_asks_over_one_connection_after_the_other_is_no_stranger(stati
             time.sleep(0.05)  # what began, what ended and what was said wait together
             assert station.hears(count)[-1] == (f"/{count}", False)
     assert len({asker.descriptor for asker, _ in station.asked}) == 1
+
+
+@as_root
+def test_root_is_known_also_while_so_much_comes_in_that_nothing_is_forgotten() -> None:
+    router, port = bound(zmq.ROUTER, "127.0.0.1", 0)
+    owners, descriptors = Owners(router, port), set()
+    try:
+        for count in range(120):
+            with closing(socket.create_connection(("127.0.0.1", port), 10)) as ours:
+                introduce(ours)
+                say(ours, f"/{count}")
+                assert router.poll(10_000)
+                frames = router.recv_multipart(copy=False)
+                assert owners.is_ours(descriptor_of(frames[-1]), "127.0.0.1", frames[0].bytes)
+                descriptors.add(descriptor_of(frames[-1]))
+        assert len(descriptors) < 10, "they are used again"
+    finally:
+        owners.close()
+        close(router)
 
 
 @as_root
