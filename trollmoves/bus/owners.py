@@ -135,7 +135,8 @@ class Owners:
                 del self._connections[descriptor]
                 self._unseen.discard(descriptor)
             elif newest.over:
-                newest.closed = newest.inode not in (0, _inode_of(descriptor))
+                there = _inode_of(descriptor)
+                newest.closed = not there or newest.inode not in (0, there)
                 continue  # what it sent last has been received by the next time
             self._passing.discard(descriptor)
 
