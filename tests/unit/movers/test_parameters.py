@@ -13,7 +13,7 @@ from trollmoves.movers.registry import BUILT_IN as MOVERS
 from trollmoves.movers.registry import known_parameters, mover_for
 
 SOURCES = {
-    "file": ["file"], "ftp": ["ftp*"], "http": ["http*"], "s3": ["s3*"],
+    "file": ["file", "file_session", "careful"], "ftp": ["ftp*"], "http": ["http*"], "s3": ["s3*"],
     "scp": ["scp", "ssh_*"], "sftp": ["sftp*", "ssh_*"],
 }
 """The modules of each mover, below `trollmoves/movers`."""

@@ -127,6 +127,7 @@ def test_nothing_is_left_of_a_port_that_was_closed(bench: Bench) -> None:
 
     def turned(check: Callable[[], object]) -> object:
         bench.loop.turn(0.05)
+        bench.write()
         return check()
     eventually(lambda: turned(is_noted), interval=0.0, message="it takes more than a second")
     bench.workers.work.pop().done(Cancelled("ended"))
