@@ -354,18 +354,6 @@ class Delivering:
 
     # Providers are told that it is published.
 
-    def confirm_at(self, source: Source, file: int) -> bool:
-        """A provider announces with another address what it delivered and we published: confirm it there. False where there is
-        nothing to confirm."""
-        row, announcement = self._journal.find_one("file", (file,)), source.announcement
-        if row is None or row["state"] != State.PUBLISHED or not (row["request"] and row["message"] and announcement.epoch):
-            return False
-        before = read_announcement(decode(row["message"].encode()))
-        if before.epoch != announcement.epoch or before.address == announcement.address:
-            return False
-        self._confirming.add((announcement.host, announcement.port), announcement.offset, row["request"], row["time"])
-        return True
-
     def _confirm_again(self) -> None:
         """What was published since the last time of which we know that everything was confirmed."""
         row = self._journal.find_one("meta", (CONFIRMED_AT + self._settings.name,))

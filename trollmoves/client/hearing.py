@@ -247,7 +247,7 @@ class Hearing:
                 self._ledger.step(file, State.ANNOUNCED, time.time(), 0, f"{source.provider} announces it as well")
         elif verdict is Verdict.IGNORE and known is not None and known.state not in FINISHED:
             self._announced_again(file, source)
-        elif verdict is Verdict.TELL and not self._asking.delivering.confirm_at(source, file):
+        elif verdict is Verdict.TELL:
             self._asking.delivering.tell(source)
 
     def _announced_again(self, file: int, source: Source) -> None:

@@ -201,14 +201,6 @@ SELECT announcements.message, announcements.position, announcements.file FROM an
 WHERE files.chain = ? AND files.state = 'announced' AND files.path IS NOT NULL AND position > ? AND position <= ?
 ORDER BY position LIMIT ?;
 
--- name: unconfirmed_announcements
--- Of what a chain announced and somebody may still ask for or confirm, the last announcement of each file.
-SELECT files.id AS file, files.key, files.size, files.mtime_ns, announcements.message, max(position) AS position
-FROM files JOIN announcements ON announcements.file = files.id
-WHERE files.chain = ? AND files.id > ? AND NOT {had_elsewhere} AND (state IN ('announced', 'failed') OR EXISTS (
-    SELECT 1 FROM transfers WHERE transfers.file = files.id AND transfers.state = 'moved' AND transfers.consumer_group <> ''))
-GROUP BY files.id ORDER BY files.id LIMIT ?;
-
 -- name: newest_file
 SELECT max(id) FROM files;
 

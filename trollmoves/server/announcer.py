@@ -63,23 +63,6 @@ class Announcer:
             extension["expires"] = time.time() + self._lifetime
         return Numbered(file, position, previous, self._envelope.encode(self.topic, kind, {**data, EXTENSION: extension}))
 
-    def announce_here(self, rows: Sequence[Any]) -> None:
-        """Journal and publish what was announced with another address (rows of the journal) with the one of today."""
-        found, now = [self._here(row) for row in rows], time.time()
-        line = step_line(State.ANNOUNCED, now, "", 0, f"again, to be asked for at {self.address}")
-        self._journal.write([("add_announcement", [announcement.row(self.topic, now) for announcement in found]),
-                             ("note", [{"line": line, "id": announcement.file} for announcement in found])],
-                            self._told_here, found)
-
-    def _here(self, row: Any) -> Numbered:
-        message = decode(row["message"].encode())
-        data = {name: value for name, value in message.fields.items() if name != EXTENSION} | {"request_address": self.address}
-        return self.compose(row["file"], message.type, data, row["key"], row["size"], row["mtime_ns"])
-
-    def _told_here(self, announcements: Sequence[Numbered]) -> None:
-        for announcement in announcements:
-            self.tell_again(announcement)
-
     def tell_again(self, announcement: Numbered) -> None:
         """The journal has this announcement of a file that was announced before: publish it."""
         self._stream.publish(announcement.raw, self.topic, announcement.position)

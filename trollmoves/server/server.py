@@ -42,8 +42,6 @@ WORKERS_FAR = 32
 WORKERS_FSYNC = 16
 """Measured: with an fsync for every file, 16 movers in parallel beat 4."""
 ANNOUNCED_AGAIN = 500
-ANNOUNCED_WITH = "announced with:"
-"""In `meta`, before the name of a section: the address it was announced with last."""
 NOT_WRITTEN_OUT = 120.0
 """Seconds; what was written before that the kernel has written out by itself."""
 SYNC_WAIT = 1.5
@@ -242,8 +240,7 @@ class Server(Service):
         waiting, self._backlog_waits = self._backlog_waits, set()
         self._may_be_heard()
         for name in waiting & self._chains.keys():
-            if not self._announce_here(name):
-                self._announce_unasked(name, self.first_unasked())
+            self._announce_unasked(name, self.first_unasked())
             self._chains[name].announce_backlog()
 
     def _may_be_heard(self) -> None:
@@ -253,27 +250,6 @@ class Server(Service):
     def first_unasked(self) -> int:
         """The position after which announcements that nobody asked for are published again."""
         return 0
-
-    def _announce_here(self, name: str, after: int = 0) -> bool:
-        """Whether the section was announced with another address before: then announce what somebody may still want with that of
-        today, for which nobody would ask otherwise."""
-        chain = self._chains.get(name)
-        if not isinstance(chain, Chain | ListenChain) or chain.announcer.address is None:
-            return False
-        address, meta = chain.announcer.address, ANNOUNCED_WITH + name
-        before = self.journal.find_one("meta", (meta,))
-        rows: list[Any] = []
-        if before is not None and before["value"] != address:
-            rows = self.journal.find("unconfirmed_announcements", (name, after, ANNOUNCED_AGAIN))
-        if rows:
-            logger.info("[%s] is announced with another address, %s: so are %d files again that somebody may still want", name,
-                        address, len(rows))
-            chain.announcer.announce_here(rows)
-        if len(rows) == ANNOUNCED_AGAIN:
-            self.loop.after(0.1, lambda: self._announce_here(name, rows[-1]["file"]))
-        elif before is None or before["value"] != address:
-            self.journal.write([("put_meta", [(meta, address)])])
-        return bool(rows)
 
     def _announce_unasked(self, name: str, after: int) -> None:
         """Publish again what was announced before the last stop, or before anybody could hear it, and never asked for: upstream
