@@ -200,6 +200,22 @@ def test_a_file_that_is_written_again_at_once_arrives_when_that_is_done(seen: Se
     assert [arrival.size for arrival in seen.arrivals if arrival.path == str(path)] == [13]
 
 
+def test_large_files_that_are_written_again_arrive_though_the_kernel_takes_its_time_to_close_them(
+        seen: Seen, data: Path, start: Start) -> None:
+    """ext4 writes them out while it closes them, having told that they are closed."""
+    start(data / "x_{n}.nc")
+    paths, content = [data / f"x_{number}.nc" for number in range(30)], bytes(5 * 2**20)
+    for path in paths:
+        path.write_bytes(content)
+    seen.await_paths(*paths)
+    for path in paths:
+        path.write_bytes(b"again" + content)
+
+    def again() -> int:
+        return sum(arrival.size > len(content) for arrival in list(seen.arrivals))
+    eventually(lambda: again() >= len(paths), message="all came again")
+
+
 def test_a_file_that_was_begun_before_the_start_and_is_written_slowly(seen: Seen, data: Path, start: Start, way: str) -> None:
     if way == "polling":
         pytest.skip("only the kernel knows that a file is open")

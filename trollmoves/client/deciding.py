@@ -51,14 +51,20 @@ class Known(NamedTuple):
     epoch: str = ""
     offset: int = 0
     """Epoch and position of its announcement there; nothing of upstream's."""
-    uris: tuple[str, ...] = ()
-    """Where it was announced to be."""
+    place: tuple[str, ...] = ()
+    """Subject and uris of its announcement."""
 
     @classmethod
     def of(cls, state: State, announcement: Announcement) -> Known:
         """What is known of a file that came to *state* as it was announced."""
         return cls(state, announcement.key, announcement.size, announcement.address, announcement.epoch, announcement.offset,
-                   uris_of(announcement.message.fields))
+                   place_of(announcement.message))
+
+
+def place_of(message: Message) -> tuple[str, ...]:
+    """What tells files of one name apart that one provider announces: the subject, and where it is. (Several of its sections may
+    announce the same file.)"""
+    return message.subject, *uris_of(message.fields)
 
 
 def judge(known: Known | None, announcement: Announcement) -> Verdict:
@@ -83,8 +89,8 @@ def is_overtaken(versions: Iterable[Known], announcement: Announcement) -> bool:
 
 def is_replaced(versions: Iterable[Known], announcement: Announcement) -> bool:
     """Whether other content was announced later in the same place, so that this one cannot be had any more."""
-    uris = uris_of(announcement.message.fields)
-    return any(known.uris == uris and known.key != announcement.key and known.provider == announcement.address
+    place = place_of(announcement.message)
+    return any(known.place == place and known.key != announcement.key and known.provider == announcement.address
                and known.epoch == announcement.epoch and known.offset > announcement.offset for known in versions)
 
 

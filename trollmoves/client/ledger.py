@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from trollmoves.client.deciding import WAITING, Known
+from trollmoves.client.deciding import WAITING, Known, place_of
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Message, decode, identity_of, uris_of
+from trollmoves.messages import Message, decode, identity_of
 
 
 class Ledger:
@@ -115,6 +115,6 @@ class Ledger:
 def _known(row: Any) -> Known:
     """What a row of the journal says, with the position of its announcement."""
     message = decode(row["message"].encode()) if row["message"] else None
-    said, uris = (message.extension, uris_of(message.fields)) if message is not None else ({}, ())
+    said, place = (message.extension, place_of(message)) if message is not None else ({}, ())
     epoch, offset = said.get("epoch", ""), said.get("offset", 0)
-    return Known(State(row["state"]), row["key"], row["size"], row["provider"], epoch, offset, uris)
+    return Known(State(row["state"]), row["key"], row["size"], row["provider"], epoch, offset, place)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from trollmoves.config.sessions import session_settings
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import DestinationInvalid, MoveError, OriginChanged, OriginGone
+from trollmoves.errors import DestinationInvalid, OriginChanged, OriginGone
 from trollmoves.movers.base import Receipt, SessionSettings
 from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
 from trollmoves.movers.file_session import SMALL
@@ -117,7 +117,7 @@ class Pushing:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
         except (OriginGone, OriginChanged):
             # An earlier attempt may have been killed: nobody else removes what it has left.
-            with suppress(MoveError), _lent(place, settings, backups, sessions) as kept:
+            with suppress(Exception), _lent(place, settings, backups, sessions) as kept:
                 name = os.path.basename(member.file.path)
                 remove_unfinished(name, kept.at(place), kept.session, kept.mover.abilities, how)
             raise

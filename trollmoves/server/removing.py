@@ -39,6 +39,8 @@ AGED = "delete_after"
 CONSUMERS_LAST = 30.0
 """Seconds between two looks at who was served lately, for which all deliveries in the journal are gone through; who is served
 meanwhile is known at once."""
+FORCED = 10.0
+"""Seconds, at least, between two looks when names become many: the journal has written by then who was served before."""
 MOST_SERVED = 1000
 """Names of consumers that are kept until the next look; anybody may give himself ever new ones."""
 AGED_LOOKS = 100
@@ -101,7 +103,7 @@ class Removing:
             return []
         if consumer.group and not consumer.spare:
             self._served.add((consumer.client, consumer.group))
-            if len(self._served) > MOST_SERVED and time.monotonic() - self._looked > EVERY:
+            if len(self._served) > MOST_SERVED and time.monotonic() - self._looked > FORCED:
                 self._looked = -math.inf
                 self._consumers()
         blind = next((receipt for receipt in receipts if receipt.verified == "none"), None)

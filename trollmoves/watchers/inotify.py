@@ -45,6 +45,9 @@ from trollmoves.watchers.writing import status_at_rest
 
 logger = logging.getLogger(__name__)
 
+CLOSING = 0.05
+"""Seconds that the kernel may take to close a file."""
+
 _ROOT_CHECK = 1.0  # seconds
 _SCAN_SLICE = 0.02  # seconds
 
@@ -58,6 +61,8 @@ class InotifyEngine:
         self._pattern, self._outbox, self._bell, self._pace, self._beginning = pattern, outbox, bell, pace, beginning
         self._watches = Watches(pattern)
         self._settling = Settling(outbox, pace)
+        self._closing: dict[str, float] = {}
+        """Files that were closed and seemed to be open, and when to look once more."""
         self._root: Identity | None = None
         self._scans: deque[Iterator[None]] = deque()
         self._scanning_all = self._scan_again = False
@@ -93,6 +98,7 @@ class InotifyEngine:
             self._check_root()
         for path in self._bell.take_paths():
             self._look_at(path)
+        self._look_at_closing(now)
         self._settling.look_again(now)
         self._go_on_scanning()
         self._outbox.flush(self._watches.drain)
@@ -100,7 +106,8 @@ class InotifyEngine:
     def _idle_time(self) -> float:
         if self._scans or self._watches.pending:
             return 0.0
-        return max(0.0, min(self._next_check, self._next_reconcile, self._settling.next_due()) - time.monotonic())
+        closed = next(iter(self._closing.values()), float("inf"))
+        return max(0.0, min(self._next_check, self._next_reconcile, self._settling.next_due(), closed) - time.monotonic())
 
     # -- events
 
@@ -119,6 +126,7 @@ class InotifyEngine:
                     (complete if mask & COMPLETE else created)[path] = None
         for path in complete:
             self._settling.discard(path)
+            self._closing.pop(path, None)
             if status := self._file_status(path):
                 self._closed(path, status)
         for path in created:
@@ -126,12 +134,23 @@ class InotifyEngine:
                 self._settling.add(path, status, will_close=True)
 
     def _closed(self, path: str, status: os.stat_result) -> None:
-        """Take what was closed or moved in, unless it is open for writing again: then it will be closed once more."""
+        """Take what was closed or moved in, unless it is open for writing again. The kernel tells that a file is closed before it
+        is: while its file system writes out what was truncated before, say."""
         at_rest = status_at_rest(path, status)
         if at_rest is None:
-            self._settling.add(path, status, will_close=True)
+            self._closing[path] = time.monotonic() + CLOSING
         else:
             self._outbox.add(path, at_rest)
+
+    def _look_at_closing(self, now: float) -> None:
+        for path in [path for path, due in self._closing.items() if due <= now]:
+            del self._closing[path]
+            if status := self._file_status(path):
+                at_rest = status_at_rest(path, status)
+                if at_rest is None:
+                    self._settling.add(path, status, will_close=False)
+                else:
+                    self._outbox.add(path, at_rest)
 
     def _file_status(self, path: str) -> os.stat_result | None:
         """The status of what may be a file; None for nothing, and for a link."""

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from trollmoves.watchers.scanning import Outbox, Pace, status_of
 from trollmoves.watchers.writing import status_at_rest
 
+LONGEST = 300.0
+"""Seconds to wait for the end of writing, where nothing is looked for again (`reconcile = 0`)."""
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -27,7 +30,7 @@ class Settling:
 
     def __init__(self, outbox: Outbox, pace: Pace):
         self._outbox, self._pace = outbox, pace
-        self._longest = pace.reconcile or float("inf")
+        self._longest = pace.reconcile or LONGEST
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
 
     def is_needed(self, path: str, status: os.stat_result) -> bool:

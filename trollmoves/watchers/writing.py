@@ -13,7 +13,6 @@ import fcntl
 import os
 import signal
 import stat
-from functools import lru_cache
 from pathlib import Path
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -41,12 +40,11 @@ def status_at_rest(path: str, status: os.stat_result) -> os.stat_result | None:
         os.close(descriptor)
 
 
-@lru_cache(maxsize=100)
 def _is_elsewhere(device: int) -> bool:
     try:
         mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError:
-        return False
+        return True
     return is_elsewhere(device, mounts)
 
 

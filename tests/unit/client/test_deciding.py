@@ -158,13 +158,14 @@ def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expect
 
 
 @pytest.mark.parametrize("known, expected", [
-    (NEWER._replace(uris=("/data/a.dat",)), True),
-    (NEWER._replace(uris=("/data/a.dat",), state=State.GIVEN_UP), True),
-    (NEWER._replace(uris=("/other/b.dat",)), False),  # two files of one name
-    (NEWER._replace(uris=("/data/a.dat",), offset=6), False),
-    (NEWER._replace(uris=("/data/a.dat",), epoch="e:0"), False),
-    (NEWER._replace(uris=("/data/a.dat",), provider=THERE), False),
-    (NEWER._replace(uris=("/data/a.dat",), key="k:1"), False),  # the same content, announced again
+    (NEWER._replace(place=("/1b/x", "/data/a.dat")), True),
+    (NEWER._replace(place=("/1b/x", "/data/a.dat"), state=State.GIVEN_UP), True),
+    (NEWER._replace(place=("/1b/x", "/other/b.dat")), False),  # two files of one name
+    (NEWER._replace(place=("/other", "/data/a.dat")), False),  # of another section, which announces the same file
+    (NEWER._replace(place=("/1b/x", "/data/a.dat"), offset=6), False),
+    (NEWER._replace(place=("/1b/x", "/data/a.dat"), epoch="e:0"), False),
+    (NEWER._replace(place=("/1b/x", "/data/a.dat"), provider=THERE), False),
+    (NEWER._replace(place=("/1b/x", "/data/a.dat"), key="k:1"), False),  # the same content, announced again
 ])
 def test_content_is_replaced_by_what_was_announced_later_in_its_place(known: Known, expected: bool) -> None:
     assert is_replaced([known], announcement()) is expected
