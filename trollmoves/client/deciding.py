@@ -105,6 +105,13 @@ def is_same_content(known: Known, key: str, provider: str, size: int | None) -> 
     return bool(provider) and known.provider != provider and known.size == size
 
 
+def is_moved_on(known: Known, announcement: Announcement) -> bool:
+    """Whether what seems to be a copy of another provider is new content: of one that has another address now, as the epoch of
+    its journal tells."""
+    return bool(known.key and announcement.key and known.key != announcement.key and announcement.epoch
+                and known.epoch == announcement.epoch and known.place == place_of(announcement.message))
+
+
 class Notice(Enum):
     """What a peer client said of a file."""
 

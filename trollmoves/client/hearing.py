@@ -23,6 +23,7 @@ from trollmoves.client.deciding import (
     Verdict,
     Wait,
     after_notice,
+    is_moved_on,
     is_overtaken,
     is_replaced,
     judge,
@@ -43,6 +44,9 @@ from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement, Message, read_announcement
 
 logger = logging.getLogger(__name__)
+
+ELSEWHERE = (Verdict.SOURCE, Verdict.TELL)
+"""What is heard of another provider than the one we know of."""
 
 BEATS = "/heartbeat/move_it_"
 SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
@@ -232,6 +236,10 @@ class Hearing:
     def _take_announcement(self, announcement: Announcement) -> None:
         file, known = self._ledger.known(announcement.identity)
         verdict = judge(known, announcement)
+        if known is not None and verdict in ELSEWHERE and known.key != announcement.key and announcement.epoch:
+            version = self._ledger.versions(announcement.identity).get(file)
+            if version is not None and is_moved_on(version, announcement):
+                verdict = Verdict.NEW
         source = Source(announcement.address, announcement)
         if verdict is Verdict.NEW:
             if known is not None and self._is_old_news(file, known, announcement):

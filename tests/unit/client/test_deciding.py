@@ -19,6 +19,7 @@ from trollmoves.client.deciding import (
     Wait,
     after_failure,
     after_notice,
+    is_moved_on,
     is_overtaken,
     is_replaced,
     is_same_content,
@@ -169,6 +170,20 @@ def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expect
 ])
 def test_content_is_replaced_by_what_was_announced_later_in_its_place(known: Known, expected: bool) -> None:
     assert is_replaced([known], announcement()) is expected
+
+
+OURS = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 6, ("/1b/x", "/data/a.dat"))
+
+
+@pytest.mark.parametrize("known, expected", [
+    (OURS, True),
+    (OURS._replace(key="k:1"), False),  # the same content
+    (OURS._replace(key=""), False),
+    (OURS._replace(epoch="e:0"), False),  # another provider's copy
+    (OURS._replace(place=("/other", "/data/a.dat")), False),  # what another of its sections announces is the same file
+])
+def test_a_provider_may_have_another_address(known: Known, expected: bool) -> None:
+    assert is_moved_on(known, announcement(THERE)) is expected
 
 
 @pytest.mark.parametrize("event, action", [
