@@ -133,24 +133,22 @@ class InotifyEngine:
             if status := self._file_status(path):
                 self._settling.add(path, status, will_close=True)
 
-    def _closed(self, path: str, status: os.stat_result) -> None:
+    def _closed(self, path: str, status: os.stat_result, *, once_more: bool = True) -> None:
         """Take what was closed or moved in, unless it is open for writing again. The kernel tells that a file is closed before it
-        is: while its file system writes out what was truncated before, say."""
+        is (while its file system writes out what was truncated before, say): so look *once_more* before it has to settle."""
         at_rest = status_at_rest(path, status)
-        if at_rest is None:
+        if at_rest is not None:
+            self._outbox.add(path, at_rest)
+        elif once_more:
             self._closing[path] = time.monotonic() + CLOSING
         else:
-            self._outbox.add(path, at_rest)
+            self._settling.add(path, status, will_close=False)
 
     def _look_at_closing(self, now: float) -> None:
         for path in [path for path, due in self._closing.items() if due <= now]:
             del self._closing[path]
             if status := self._file_status(path):
-                at_rest = status_at_rest(path, status)
-                if at_rest is None:
-                    self._settling.add(path, status, will_close=False)
-                else:
-                    self._outbox.add(path, at_rest)
+                self._closed(path, status, once_more=False)
 
     def _file_status(self, path: str) -> os.stat_result | None:
         """The status of what may be a file; None for nothing, and for a link."""
