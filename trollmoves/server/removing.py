@@ -103,9 +103,8 @@ class Removing:
             return []
         if consumer.group and not consumer.spare:
             self._served.add((consumer.client, consumer.group))
-            if len(self._served) > MOST_SERVED and time.monotonic() - self._looked > FORCED:
-                self._looked = -math.inf
-                self._consumers()
+            if len(self._served) > MOST_SERVED:
+                self._consumers(FORCED)
         blind = next((receipt for receipt in receipts if receipt.verified == "none"), None)
         if blind is not None:
             self._tell_kept(urlsplit(blind.uri).netloc)
@@ -197,10 +196,11 @@ class Removing:
             return all(any(_stands_for(row, consumer) for row in confirmed) for consumer in self._consumers())
         return all(any(_is_named(row, name) for row in confirmed) for name in self._who)
 
-    def _consumers(self) -> set[Key]:
-        """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""
+    def _consumers(self, lasts: float = CONSUMERS_LAST) -> set[Key]:
+        """The primaries of our kind that were served lately, as the last look says, which *lasts* so many seconds; spares and
+        upstream clients are nobody to wait for."""
         now = time.monotonic()
-        if now - self._looked > CONSUMERS_LAST:
+        if now - self._looked > lasts:
             rows = self._journal.find("consumers", (self._chain, time.time() - CONSUMER_KNOWN))
             known = {(row["client"], row["consumer_group"]) for row in rows}
             self._looked, self._known = now, known | self._served | self._served_before
