@@ -248,6 +248,29 @@ def test_a_client_that_is_killed_while_it_unpacks_unpacks_again(tmp_path: Path) 
         assert rows(network.server_journal(), "SELECT attempt FROM transfers") == [(1,)]
 
 
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_nothing_stays_of_a_packed_file_that_is_gone_when_its_unpacking_is_taken_up(tmp_path: Path, side: str) -> None:
+    started = tmp_path / "started"
+    half = 'head -c 100 "$1" > "$(basename "$1" C_)__"'
+    slow = str(program(tmp_path / "slow", f'{half}; touch "{started}"; exec sleep 60'))
+    options = {"compression": "xrit", "prog" if side == "server" else "xritdecompressor": slow}
+    with network_of(tmp_path, "C_", **{side: options}) as network:
+        network.start()
+        network.write(f"{NAME}C_", segment(PIXELS))
+        eventually(started.exists, message="the program runs")
+        running = network.servers[0] if side == "server" else network.client
+        directory = network.origins[0] if side == "server" else network.destination
+        journal = network.server_journal() if side == "server" else network.client_journal
+        wanted = ["seen"] if side == "server" else ["moved"]
+        eventually(lambda: states(journal, f"{NAME}C_") == wanted, message="it is journaled")
+        running.kill()
+        assert [name for name in names_in(directory) if name.startswith(".unpack-")]
+        (network.origins[0] / f"{NAME}C_").unlink()
+        (directory / f"{NAME}C_").unlink(missing_ok=True)
+        running.start()
+        eventually(lambda: not names_in(directory), message="nothing is left")
+
+
 def test_what_is_missing_for_unpacking_is_waited_for(tmp_path: Path) -> None:
     """The operator mends it, and the file is published without another transfer."""
     later = tmp_path / "later"

@@ -30,6 +30,7 @@ from trollmoves.errors import (
     DestinationInvalid,
     MissingLibrary,
     OriginChanged,
+    OriginGone,
     Stalled,
     TemporaryError,
 )
@@ -44,6 +45,7 @@ from trollmoves.unpacking import (
     unpacked_message_data,
     unpacker_for,
 )
+from trollmoves.unpacking.hidden import hidden_name
 
 Entry = tuple[tarfile.TarInfo, bytes]
 
@@ -928,3 +930,41 @@ def test_another_file_than_the_one_that_was_meant_is_not_unpacked(into: Path) ->
     (into / "kept").rename(packed)
     assert unpack(str(packed), "bzip2", is_meant=lambda status: status.st_ino == meant)
     assert (into / "words").read_bytes() == b"meant"
+
+
+@pytest.mark.parametrize("kind", ["tar", "xrit"])
+def test_a_link_that_takes_the_place_of_the_directory_leads_nowhere(kind: str, tmp_path: Path) -> None:
+    """Who owns the directory above may put one there between any two steps of ours."""
+    theirs, elsewhere, moved = (tmp_path / name for name in ("theirs", "elsewhere", "moved"))
+    theirs.mkdir()
+    compressed = segment(PIXELS[:200], lines=40, compression=1)
+    name, packed = ("x.tar", tar_of({"x": b"x"})) if kind == "tar" else (f"{NAME}C_", compressed)
+    path = theirs / name
+    path.write_bytes(packed)
+    (elsewhere / hidden_name(str(path)) / "scratch").mkdir(parents=True)
+    os.link(path, elsewhere / name)  # so that nothing but the directory is another one
+    before = state_of(elsewhere)
+    (tmp_path / "good").write_bytes(GOOD)
+
+    def swapped(_: os.stat_result) -> bool:
+        theirs.rename(moved)
+        theirs.symlink_to(elsewhere)
+        return True
+    unpack(str(path), kind, is_meant=swapped, options=Options(program=program(tmp_path, f'cp "{tmp_path}/good" {RESULT}')))
+    assert state_of(elsewhere) == before
+    assert set(state_of(moved)) == {name, "x" if kind == "tar" else RESULT}
+
+
+def test_what_a_crash_left_goes_also_when_the_packed_file_has_gone_meanwhile(tmp_path: Path, into: Path) -> None:
+    path = tmp_path / "x.tar"
+    for directory in (into, tmp_path):
+        left = directory / hidden_name(str(path)) / "members"
+        left.mkdir(parents=True)
+        (left / "half").write_bytes(b"half of it")
+    with pytest.raises(OriginGone):
+        unpack(str(path), "tar", into=str(into))
+    with pytest.raises(OriginGone):
+        unpack(str(path), "tar")
+    assert not [name for name in state_of(tmp_path) if ".unpack-" in name]
+    with pytest.raises(OriginGone):
+        unpack(str(tmp_path / "never" / "there.tar"), "tar")

@@ -157,15 +157,20 @@ class Unpacking:
 
     def _unpack_one(self, place: Place, name: str) -> Found:
         path = self._addressing.local_path(place, name)
+        opened: list[os.stat_result] = []
+
+        def noted(status: os.stat_result) -> bool:
+            opened.append(status)
+            return True
         try:
-            status = os.stat(path)
-        except FileNotFoundError as error:
+            members = unpack(path, self._name, limits=self._limits, options=self._options, sync=self._deletes,
+                             is_meant=noted)
+            status = opened[0] if opened else os.stat(path)  # a name that is not unpacked
+        except (OriginGone, FileNotFoundError) as error:
             if place.destination.scheme in ("", "file") or is_this_machine(place.destination.host):
                 raise OriginGone(f"{path} was delivered, and is gone") from error
             raise DestinationInvalid(f"{path} is not on this machine, so it cannot be unpacked: mount {place.noticed} here, or "
                                      "leave `compression` out") from error
-        members = unpack(path, self._name, limits=self._limits, options=self._options, sync=self._deletes,
-                         is_meant=lambda opened: os.path.samestat(opened, status))
         return Found(path, status, members)
 
     # It was tried.

@@ -37,6 +37,7 @@ from trollmoves.errors import (
     MissingLibrary,
     MoveError,
     OriginChanged,
+    OriginGone,
     TemporaryError,
 )
 from trollmoves.unpacking.base import BadArchive, Options, Packed, Unpacked
@@ -166,20 +167,30 @@ class _Unpacking:
     is_meant: Callable[[os.stat_result], bool] | None
 
     def run(self, into: str) -> list[Unpacked]:
-        """All of it."""
+        """All of it. The directory is opened before what is in it is looked up: somebody may put a link in its place at any
+        time."""
         with ExitStack() as stack:
-            packed = stack.enter_context(opened(self.path))
+            beside = into == os.path.dirname(self.path)
+            top = stack.enter_context(closing(self._opened_directory(into, beside)))
+            name = hidden_name(self.path)
+            hidden = stack.enter_context(hidden_directory(top, name))  # emptied, whatever the packed file is like by now
+            packed = stack.enter_context(opened(self.path, top if beside else None))
             if self.is_meant is not None and not self.is_meant(os.fstat(packed.descriptor)):
                 raise OriginChanged("another file has taken its place")
-            top = stack.enter_context(closing(os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
-            name = hidden_name(self.path)
-            hidden = stack.enter_context(hidden_directory(top, name))
-            output = Output(hidden, os.path.join(into, name), self._budget(packed, hidden), self.sync)
+            output = Output(hidden, self._budget(packed, hidden), self.sync)
             stack.callback(output.close)
             members = self._extract(packed, output, top, into)
             if self.options.delete and is_at(packed.descriptor, self.path):
                 os.unlink(self.path)
             return members
+
+    def _opened_directory(self, into: str, beside: bool) -> int:
+        try:
+            return os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if beside or not os.path.lexists(self.path):
+                raise OriginGone("is not there to be unpacked") from error
+            raise
 
     def _budget(self, packed: Packed, hidden: int) -> Budget:
         disk = os.fstatvfs(hidden)

@@ -125,12 +125,12 @@ class MemberFile:
 class Output:
     """What an unpacker hands its members to."""
 
-    def __init__(self, hidden: int, path: str, budget: Budget, sync: bool):
+    def __init__(self, hidden: int, budget: Budget, sync: bool):
         os.mkdir("members", 0o700, dir_fd=hidden)
         os.mkdir("scratch", 0o700, dir_fd=hidden)
         self.top = os.open("members", DIRECTORY, dir_fd=hidden)
-        self.scratch = os.path.join(path, "scratch")
-        """An empty directory for a foreign program to work in."""
+        self.scratch = f"/proc/self/fd/{hidden}/scratch"
+        """An empty directory for a foreign program to work in, by a path that leads there in this process alone."""
         self.budget = budget
         self.files: dict[Parts, int] = {}
         """The files so far and their sizes in bytes."""

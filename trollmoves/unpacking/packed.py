@@ -13,10 +13,11 @@ from trollmoves.unpacking.output import closing
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Packed]:
-    """The regular file at *path*. Raises `OriginGone` or `BadArchive`."""
+def opened(path: str, directory: int | None = None) -> Iterator[Packed]:
+    """The regular file at *path*, which is in the open *directory* where one is given. Raises `OriginGone` or `BadArchive`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path if directory is None else os.path.basename(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC,
+                             dir_fd=directory)
     except FileNotFoundError as error:
         raise OriginGone("is not there to be unpacked") from error
     with closing(descriptor):

@@ -35,7 +35,7 @@ def run_limited(words: Sequence[str], directory: str, options: Options, file_siz
     """
     limits = [options.cpu_seconds, options.memory, file_size, math.ceil(options.timeout) + AFTER_TIMEOUT]
     argv = [sys.executable, "-I", "-S", LIMITED, *map(str, limits), *words]
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ} | {"TMPDIR": directory, "LC_ALL": "C"}
+    environment = {name: os.environ[name] for name in KEPT if name in os.environ} | {"TMPDIR": ".", "LC_ALL": "C"}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(argv, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=output,
                                    stderr=subprocess.STDOUT, start_new_session=True)

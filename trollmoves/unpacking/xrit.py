@@ -56,8 +56,7 @@ def extract(packed: Packed, output: Output, options: Options) -> None:
     """Decompress the segment; the result has `__` in place of `C_`."""
     before = segment_of(packed.descriptor, "the packed file")
     result = packed.name.removesuffix(PACKED_ENDING) + ENDING
-    run_limited(_words(packed.path, os.path.join(output.scratch, result), options), output.scratch, options,
-                output.budget.bytes_left)
+    run_limited(_words(packed.path, result, options), output.scratch, options, output.budget.bytes_left)
     if not is_at(packed.descriptor, packed.path):
         raise OriginChanged("another file took its place while it was unpacked")
     with output.made(result) as descriptor:
