@@ -28,12 +28,16 @@ from trollmoves.errors import (
 from trollmoves.movers.bandwidth import waited_here
 from trollmoves.movers.base import Abilities, MissingDirectory, Origin, Progress, Receipt, Sent, Session
 from trollmoves.movers.checksums import checksum_of
-from trollmoves.uris import LONGEST_NAME, Destination
+from trollmoves.uris import Destination
 
 logger = logging.getLogger(__name__)
 
 RESUME_FROM = 8 * 2**20
 """Bytes; a partial file below this is sent again rather than resumed."""
+
+LONGEST_TEMPORARY = 143
+"""Bytes. Encrypted directories (eCryptfs, the shared folders of some storage servers) take no longer names: where there is room
+for the final name, the temporary one must not be what fails."""
 
 RESUMABLE = (Unreachable, ConnectionLost, Stalled)
 """After these errors a partial file is worth keeping."""
@@ -103,7 +107,7 @@ def temporary_name(path: str, transfer: str, prefix: str | None = None) -> str:
     one shows what the other has not finished, or goes on behind it."""
     directory, slash, name = path.rpartition("/")
     before, behind = (f"{prefix}{transfer[:16]}.part.", "") if prefix else (".", f".{transfer[:16]}.part")
-    if len((before + name + behind).encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+    if len((before + name + behind).encode("utf-8", "surrogateescape")) > LONGEST_TEMPORARY:
         name = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return directory + slash + before + name + behind
 
