@@ -27,6 +27,7 @@ text the second. Adapters translate the exceptions of their libraries into these
         |   +-- OriginChanged       another file has taken its place
         |   +-- NotAnnounced        nobody announced such a file
         |   +-- Denied              the configuration does not allow it
+        |   |   +-- Unwritable      nor does the disk (its rights, read-only, no directory): that is waited for
         |   +-- LoginRefused        credentials, key or host key not accepted
         |   +-- DestinationInvalid  the destination cannot be used as written
         |   +-- MissingLibrary      an optional library is not installed
@@ -143,6 +144,10 @@ class NotAnnounced(PermanentError):
 
 class Denied(PermanentError):
     code = "denied"
+
+
+class Unwritable(Denied):
+    """A directory of this machine cannot be written to until somebody mends it; the file is no worse for that, and waits."""
 
 
 class LoginRefused(PermanentError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from tests.faults.network import Network
-from tests.integration.test_dead_letters import command
 from tests.support.eventually import eventually
 from tests.support.ftp_server import ScriptedFtpServer
 
@@ -54,32 +54,39 @@ def test_on_a_server(name: str, tmp_path: Path) -> None:
             check(network, server.root, "/new" if name == "{uid}" else f"/new/{name.format(platform='M9')}", 20)
 
 
-@pytest.mark.parametrize(("options", "ends"), [({}, "failed"), (NOT_MADE, "given_up")])
-def test_a_file_in_the_place_of_the_directory_stays(options: dict[str, str], ends: str, tmp_path: Path,
-                                                    capsys: pytest.CaptureFixture[str]) -> None:
-    """Until an operator takes it away: where that is not waited for, both sides say so, and `retry` has the files."""
+@pytest.mark.parametrize("options", [{}, NOT_MADE])
+def test_a_file_in_the_place_of_the_directory_stays(options: dict[str, str], tmp_path: Path) -> None:
+    """Until an operator takes it away: the files wait for that."""
     there = tmp_path / "destination" / "out9"
     with Network(tmp_path, server_options=REMOVES, client_options={"destination": f"file://{there}", **options}) as network:
         there.write_bytes(b"somebody's")
         network.start()
         network.write_many(3)
-        eventually(lambda: network.states(network.client_journal) == {ends: 3}, message="all are refused")
+        eventually(lambda: network.states(network.client_journal) == {"failed": 3}, message="all are refused")
         assert there.read_bytes() == b"somebody's" and len(list(network.origins[0].iterdir())) == 3
-        journals = network.client_journal, network.server_journal()
-        if ends == "given_up":
-            for journal in journals:
-                eventually(lambda: "3 files are given up" in command(capsys, "status", "--journal", journal)[1])  # noqa: B023
-                assert command(capsys, "status", "--journal", journal)[0] == 1
-                text = command(capsys, "failed", "--journal", journal)[1]
-                assert all(f"f0000{number}.bin" in text for number in range(3)) and "Not a directory" in text
         there.unlink()
-        if ends == "given_up":
-            there.mkdir()
-            assert command(capsys, "retry", "--all", "--journal", network.client_journal)[0] == 0
         network.settle(deletes=True)
         assert len(list(there.iterdir())) == 3
-        for journal in journals:
-            eventually(lambda: command(capsys, "status", "--journal", journal)[0] == 0, message="nothing is open")  # noqa: B023
+
+
+WRECKS: dict[str, Callable[[Path], object]] = {
+    "file": lambda place: place.write_bytes(b""), "loop": lambda place: place.symlink_to(place),
+    "nowhere": lambda place: place.symlink_to(place.parent / "is" / "not" / "there")}
+
+
+@pytest.mark.parametrize("wreck", WRECKS)
+def test_files_wait_for_a_directory_that_is_something_else_for_a_while(wreck: str, tmp_path: Path) -> None:
+    """It worked before; whoever put something in its place takes it away again."""
+    with Network(tmp_path, server_options=REMOVES) as network:
+        network.begin()
+        aside = network.destination.rename(tmp_path / "aside")
+        WRECKS[wreck](network.destination)
+        network.write_many(3, "meanwhile")
+        eventually(lambda: network.states(network.client_journal).get("failed") == 3, message="all are refused")
+        network.destination.unlink()
+        aside.rename(network.destination)
+        network.settle(deletes=True)
+        assert network.stop() == [0, 0]
 
 
 def test_a_mirror_keeps_each_file_under_its_name(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from trollmoves.journal.ordering import place_order
 
 LOGIN = "reader:a%20secret%3Aword"
 
+TOO_LONG = "n" * 300
+"""No directory can have this name."""
+
 
 def test_each_file_goes_to_every_destination_and_is_published_once_for_each(tmp_path: Path) -> None:
     origin = f"{tmp_path}/incoming/{{platform}}_{{start_time:%Y%m%d%H%M}}_{{segment:3d}}.dat"
@@ -94,8 +97,7 @@ def test_an_original_stays_when_a_destination_cannot_say_what_arrived(tmp_path: 
 
 def test_an_original_stays_when_a_destination_refuses_it(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
-    (tmp_path / "file").write_text("is in the way")
-    options = f"destinations = {tmp_path}/one/ {tmp_path}/file/below/\ndelete = true"
+    options = f"destinations = {tmp_path}/one/ {tmp_path}/{TOO_LONG}/\ndelete = true"
     with MovingIt(tmp_path, options) as moving:
         moving.start()
         path = moving.write("a.dat")
@@ -107,10 +109,21 @@ def test_an_original_stays_when_a_destination_refuses_it(tmp_path: Path) -> None
         never(lambda: not path.exists(), 1.0)
 
 
+def test_a_file_waits_for_a_directory_that_somebody_has_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("is in the way")
+    with MovingIt(tmp_path, f"destinations = {tmp_path}/file/below/\ndelete = true") as moving:
+        moving.start()
+        path = moving.write("a.dat")
+        content = path.read_bytes()
+        moving.program.wait_for(r"could not move .*a\.dat.*to be tried again")
+        (tmp_path / "file").unlink()
+        arrives(tmp_path / "file" / "below" / "a.dat", content)
+        gone(path)
+
+
 def test_an_original_stays_when_it_got_nowhere_though_an_operator_has_dismissed_it(tmp_path: Path) -> None:
     """What was dismissed for one destination goes when another one has it."""
-    (tmp_path / "file").write_text("is in the way")
-    refusing = f"destinations = {tmp_path}/file/below/"
+    refusing = f"destinations = {tmp_path}/{TOO_LONG}/"
     with MovingIt(tmp_path, f"{refusing}\ndelete = true") as moving:
         moving.start()
         path = moving.write("a.dat")

@@ -18,11 +18,11 @@ from contextlib import suppress
 from trollmoves.errors import (
     Busy,
     ConnectionLost,
-    Denied,
     DestinationFull,
     DestinationInvalid,
     MoveError,
     OriginChanged,
+    Unwritable,
     VerificationFailed,
 )
 from trollmoves.movers.bandwidth import Pace
@@ -54,13 +54,13 @@ ERRORS: dict[int, type[MoveError]] = {
     errno.ENOENT: MissingDirectory,
     errno.ENOSPC: DestinationFull,
     errno.EDQUOT: DestinationFull,
-    errno.EACCES: Denied,
-    errno.EPERM: Denied,
-    errno.EROFS: Denied,
-    errno.ENOTDIR: DestinationInvalid,
-    errno.EISDIR: DestinationInvalid,
+    errno.EACCES: Unwritable,
+    errno.EPERM: Unwritable,
+    errno.EROFS: Unwritable,
+    errno.ENOTDIR: Unwritable,
+    errno.EISDIR: Unwritable,
+    errno.ELOOP: Unwritable,
     errno.ENAMETOOLONG: DestinationInvalid,
-    errno.ELOOP: DestinationInvalid,
     errno.EINVAL: DestinationInvalid,
 }
 """Anything else (EIO, ESTALE of a network file system, ...) may pass: `ConnectionLost`."""

@@ -17,6 +17,7 @@ from trollmoves.errors import (
     PermanentError,
     Stalled,
     Unreachable,
+    Unwritable,
 )
 from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY, HostLeftAlone
 from trollmoves.movers.retrying import LONGEST, wait_before
@@ -94,4 +95,4 @@ def wait_after(error: MoveError, attempt: int) -> float | None:
     """Seconds until the file is tried again; None when that would change nothing."""
     if isinstance(error, UNTIL_SOMEBODY_ACTS):
         return LONGEST
-    return None if isinstance(error, PermanentError) else wait_before(attempt)
+    return None if isinstance(error, PermanentError) and not isinstance(error, Unwritable) else wait_before(attempt)

@@ -14,6 +14,7 @@ from trollmoves.errors import (
     Stalled,
     TemporaryError,
     Unreachable,
+    Unwritable,
 )
 from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY, HostLeftAlone
 from trollmoves.movers.retrying import LONGEST
@@ -102,7 +103,8 @@ def test_what_is_not_the_fault_of_the_host(error: MoveError) -> None:
 
 
 @pytest.mark.parametrize("error, again", [(OriginGone("x"), False), (Denied("x"), False), (DestinationInvalid("x"), False),
-                                          (Stalled("x"), True), (TemporaryError("x"), True), (LoginRefused("x"), True)])
+                                          (Stalled("x"), True), (TemporaryError("x"), True), (LoginRefused("x"), True),
+                                          (Unwritable("x"), True)])
 def test_files_that_are_tried_again(error: MoveError, again: bool) -> None:
     wait = wait_after(error, 3)
     assert (wait is not None) == again and (wait is None or 0 <= wait <= LONGEST)
