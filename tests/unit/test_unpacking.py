@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import errno
+import gzip
 import io
 import lzma
 import os
@@ -249,6 +250,28 @@ def test_a_damaged_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path,
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         assert archive.getnames() == ["a"]  # which is why the library does not read strangers' archives here
     refused(tmp_path, into, bytes(packed), "wrong checksum")
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("between", [0, 512, 7 * 512])
+def test_archives_that_were_joined_are_refused_and_not_unpacked_in_part(between: int, ending: str, tmp_path: Path,
+                                                                        into: Path) -> None:
+    joined = tar([entry("one")]) + bytes(between) + tar([entry("two")])
+    refused(tmp_path, into, gzip.compress(joined) if ending else joined, "joined of several", file=f"joined.tar{ending}")
+
+
+@pytest.mark.parametrize("rest", [b"x" * 700, b"\xff" * 512, bytes(100) + b"x", b"0" * 5000])
+def test_what_a_program_left_in_its_last_record_is_nothing(rest: bytes, tmp_path: Path, into: Path) -> None:
+    assert unpacked(tmp_path, into, tar([entry("one")]) + rest) == {"one": b"data"}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.mknod(path, stat.S_IFSOCK)])
+def test_a_pipe_or_a_socket_is_not_replaced(make: Callable[[Path], None], tmp_path: Path, into: Path) -> None:
+    make(into / "x")
+    before = os.lstat(into / "x")
+    with pytest.raises(BadArchive, match="a pipe or a socket"):
+        unpacked(tmp_path, into, tar([entry("a"), entry("x")]))
+    assert os.path.samestat(os.lstat(into / "x"), before) and os.listdir(into) == ["x"]
 
 
 def test_an_end_between_members_is_a_truncation(tmp_path: Path, into: Path) -> None:

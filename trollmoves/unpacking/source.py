@@ -51,11 +51,6 @@ class Source:
                 raise BadArchive("ends in the middle of a member: it is truncated")
             count -= len(part)
 
-    def drain(self) -> None:
-        """Read to the end, so that checksums there are looked at."""
-        while self.some(2**30):
-            pass
-
 
 class Leaping(Source):
     """Reads a file that is not compressed: what is passed over need not be read."""

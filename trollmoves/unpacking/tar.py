@@ -79,7 +79,6 @@ def extract(packed: Packed, output: Output, options: Options) -> None:
         with output.file(entry.name, mode=entry.mode, mtime=entry.mtime) as member:
             _copy(source, entry, member)
         source.exactly(-entry.stored % BLOCK)
-    source.drain()
 
 
 def names_in(packed: Packed, options: Options, budget: Budget) -> Iterator[str]:
@@ -126,6 +125,7 @@ def _entries(source: Source, most: int) -> Iterator[Entry]:
             before, room = Before(), most
     if before != Before():
         raise BadArchive("ends between the headers of a member: it is truncated")
+    _read_rest(source)
 
 
 def _header(source: Source) -> Header | None:
@@ -144,6 +144,21 @@ def _header(source: Source) -> Header | None:
         name = f"{_text(block[345:500])}/{name}"
     return Header(block, name, field_number(block[100:108], "mode"), field_number(block[124:136], "size"),
                   float(field_number(block[136:148], "time")), block[156:157])
+
+
+def _read_rest(source: Source) -> None:
+    """Read what is behind the end: checksums of a compressed archive are looked at there, and some programs leave anything in
+    their last record. Only another header is more than that: archives that were joined, of which but the first would be seen."""
+    while block := source.at_most(BLOCK):
+        if block.count(0) < len(block) == BLOCK and _is_header(block):
+            raise BadArchive("has members behind its end: it was joined of several archives")
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        return _has_checksum(block, field_number(block[148:156], "checksum"))
+    except BadArchive:
+        return False
 
 
 def _has_checksum(block: bytes, expected: int) -> bool:
