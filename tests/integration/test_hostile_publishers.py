@@ -102,6 +102,7 @@ ANSWERS = {
     "retry at the end of time": text("err", '{"error": {}, "trollmoves": {"request": "@request@", "retry_after": 1e300}}'),
     "delivered nonsense": text("file", '{"uid": {"a": 1}, "uri": [1], "trollmoves": {"request": "@request@", "confirm": true}}'),
     "always pending": text("pending", '{"trollmoves": {"request": "@request@"}}'),
+    "always moving": text("pending", '{"trollmoves": {"request": "@request@", "state": "moving"}}'),
     "unknown request": text("err", '{"trollmoves": {"request": "@request@", "code": "unknown_request"}}'),
 }
 

@@ -7,6 +7,7 @@ with the same id, which the peer recognises.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,9 @@ SILENCE = 45.0
 again, under the same id: a peer holds back no reply for that long."""
 WAIT = 10.0
 """Seconds a peer may hold back a reply before it says `pending`."""
+RESTARTS = 5.0
+"""Seconds between two times that a provider is believed to have been started anew, at least: anybody may say so of it, and what
+it was about to answer is lost with the connection."""
 SOONEST = 1.0
 """Seconds from a question to the next one about the same request, at least."""
 LINGER = 1000
@@ -103,6 +107,7 @@ class Requester:
         self._silence = silence
         self._outstanding: dict[str, Outstanding] = {}
         self._heard = self._repeated = time.monotonic()
+        self._restarted = -math.inf
         self._socket: Socket | None = None
         self._connections: Socket | None = None
         self._connected = False
@@ -186,6 +191,13 @@ class Requester:
         self._disconnect()
         self._connect()
         self._send_again(self._outstanding)
+
+    def restarted(self) -> None:
+        """Somebody says that the provider was started anew. Where that is not believed, what got lost is repeated by `sweep`."""
+        now = time.monotonic()
+        if now - self._restarted >= RESTARTS:
+            self._restarted = now
+            self.repeat()
 
     def _send_again(self, requests: Iterable[str]) -> None:
         """Of a group only these *requests*: others of it are over, and what they asked for may have been had by another since."""

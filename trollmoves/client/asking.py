@@ -255,7 +255,7 @@ class Asking:
         places = {(flight.source.announcement.host, flight.source.announcement.port) for flight in self._flights.values()
                   if flight.source.announcement.epoch and host_part(flight.source.provider) == host_part(address)}
         for place in places:
-            self.requesters.ours(*place).repeat()
+            self.requesters.ours(*place).restarted()
 
     # Answers.
 

@@ -203,6 +203,22 @@ def test_a_request_that_got_lost_is_asked_again_while_others_are_answered(provid
     loop.close()
 
 
+def test_who_is_said_to_be_started_anew_again_and_again_can_answer_all_the_same(provider: Provider) -> None:
+    """Anybody may say so of it; and with the connection goes what it was about to answer."""
+    loop = Loop()
+    requester = Requester(loop, ENVELOPE, "127.0.0.1", provider.port)
+    outcomes: list[Message | None] = []
+    requester.ask("r:1", "/a", "push", {EXTENSION: {"request": "r:1"}}, outcomes.append)
+
+    def answered() -> bool:
+        provider.answer("file")
+        requester.restarted()
+        return bool(outcomes)
+    turning(loop, answered)
+    requester.close()
+    loop.close()
+
+
 @pytest.mark.parametrize("again", ["on a new connection", "when it may be lost"])
 def test_what_is_over_is_not_asked_again_with_its_group(provider: Provider, again: str) -> None:
     """What failed may have been had by another request since, and published."""
