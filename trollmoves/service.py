@@ -162,6 +162,7 @@ class Service:
             self.loop.first = Leaps(self.journal, self.clock_leapt).check
             self.loop.every(ATTEND, self._attend)
             self.loop.every(TRIM_EVERY, Trimming().trim)
+            self.loop.look_at_incoming()
             _spare_collector()
             self.loop.run()
         except Exception as error:

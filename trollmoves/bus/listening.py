@@ -11,13 +11,17 @@ import zmq
 
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
-from trollmoves.bus.sockets import NOW, Socket, close, connected
+from trollmoves.bus.sockets import NOW, Socket, close, connected, descriptor_of
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import MAGIC, Message, decode
 
 logger = logging.getLogger(__name__)
 
 MESSAGES_PER_TURN = 200
+BYTES_PER_TURN = 4 * 2**20
+"""No more messages are taken in one turn when they come to so much."""
+LARGEST = 2 * 2**20
+"""Bytes of a message: with more it could not be asked about, and would have too many parts besides."""
 
 
 class Listener:
@@ -54,16 +58,20 @@ class Listener:
 
     def _read(self) -> None:
         assert self._socket is not None
-        messages = []
-        for _ in range(MESSAGES_PER_TURN):
+        messages, frame, taken, size = [], None, 0, 0
+        while taken < MESSAGES_PER_TURN and size < BYTES_PER_TURN:
             try:
-                raw = self._socket.recv(NOW)
+                frame = self._socket.recv(NOW, copy=False)
             except zmq.Again:
                 break
+            raw = frame.bytes
+            taken, size = taken + 1, size + len(raw)
             try:
-                messages.append(decode(raw))
+                messages.append(_decoded(raw))
             except MalformedMessage as error:
                 self._refuse(raw, error)
+        if frame is not None:
+            self._loop.incoming.took(descriptor_of(frame), size, taken)
         if messages:
             self._received(messages)
 
@@ -110,6 +118,12 @@ class Listener:
     def close(self) -> None:
         self._where.close()
         self._disconnect()
+
+
+def _decoded(raw: bytes) -> Message:
+    if len(raw) > LARGEST:
+        raise MalformedMessage(f"is of {len(raw)} bytes, and {LARGEST} are the most")
+    return decode(raw)
 
 
 @contextmanager

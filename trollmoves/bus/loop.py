@@ -13,6 +13,7 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.inbox import Call, Inbox
+from trollmoves.bus.incoming import Incoming
 from trollmoves.bus.names import Names
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Loop:
         self.first: Callable[[], Any] | None = None
         """Called in every turn before anything else is done in it; has to be quick."""
         self.names = Names(self.call, self.after)
+        self.incoming = Incoming()
         self._poller.register(self._inbox.fileno(), zmq.POLLIN)
         self._handlers[self._inbox.fileno()] = self._inbox.read
 
@@ -82,6 +84,10 @@ class Loop:
             self.after(seconds, again)
             function()
         self.after(seconds, again)
+
+    def look_at_incoming(self) -> None:
+        """Cut off peers that send more than can be taken in, again and again from now on."""
+        self.after(self.incoming.look(), self.look_at_incoming)
 
     def fail(self, error: BaseException) -> None:
         """End the loop with an error: a thread died, or a promise cannot be kept. Any thread may do this."""

@@ -11,7 +11,7 @@ import zmq
 from trollmoves.bus.addresses import own_address
 from trollmoves.bus.advertising import Advertising
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.sockets import NOW, bound, close
+from trollmoves.bus.sockets import NOW, bound, close, descriptor_of
 from trollmoves.bus.subscribers import Subscribers
 from trollmoves.uris import format_endpoint
 
@@ -71,6 +71,7 @@ class Publisher:
                 received = self._socket.recv(NOW, copy=False)
             except zmq.Again:
                 return
+            self._loop.incoming.took(descriptor_of(received), len(received), accepted=True)
             self._subscribers.count(received)
             frame = received.bytes
             if frame[:1] == b"\x00":  # the last one with this subscription has gone

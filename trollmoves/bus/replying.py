@@ -114,6 +114,7 @@ class Replier:
             ours = self._owners.is_ours(descriptor, address, asker.identity)
             asker = replace(asker, stranger=None if ours is None else not ours)
         size = sum(len(frame) for frame in frames)
+        self._loop.incoming.took(descriptor, size, len(frames), accepted=True)
         if len(frames) != 3 or len(frames[1]) or size > self._largest + 1024:
             self._refuse(asker, "unknown", f"{len(frames)} frames of {size} bytes")
             return None

@@ -26,6 +26,7 @@ from trollmoves.bus.sockets import (
     connected_or_none,
     connections_of,
     count_waiting,
+    descriptor_of,
     end_connections_of,
     send_frames,
 )
@@ -258,12 +259,13 @@ class Requester:
             if self._socket is None:  # an answer made us disconnect
                 return
             try:
-                frames = self._socket.recv_multipart(NOW)
+                frames = self._socket.recv_multipart(NOW, copy=False)
             except zmq.Again:
                 return
             self._heard = time.monotonic()
+            self._loop.incoming.took(descriptor_of(frames[-1]), sum(map(len, frames)), len(frames))
             try:
-                self._dispatch(decode(frames[-1]))
+                self._dispatch(decode(frames[-1].bytes))
             except MalformedMessage as error:
                 logger.warning("%s:%d replied with something that is no message: %s", *self._place, error)
 

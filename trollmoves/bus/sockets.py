@@ -36,7 +36,11 @@ NOW = int(zmq.DONTWAIT)
 MORE = int(zmq.DONTWAIT) | int(zmq.SNDMORE)
 
 _RECONNECT: dict[int, Any] = {zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 5000}
-_ALIVE: dict[int, Any] = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 60, zmq.TCP_KEEPALIVE_INTVL: 10, zmq.TCP_KEEPALIVE_CNT: 6}
+KEPT_ALIVE = 60, 10, 6
+"""How connections of ours are kept alive: seconds of silence before it is asked whether the peer is there, and between two
+questions, and how many remain unanswered."""
+_ALIVE: dict[int, Any] = {zmq.TCP_KEEPALIVE: 1, **dict(zip(
+    (zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT), KEPT_ALIVE, strict=True))}
 _HEARTBEAT: dict[int, Any] = {zmq.HEARTBEAT_IVL: 15_000, zmq.HEARTBEAT_TIMEOUT: 45_000}
 
 

@@ -1,0 +1,133 @@
+"""Messages without an end: who sends one is cut off before it fills the memory, and nobody else is."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import pytest
+import zmq
+
+from trollmoves.bus import Loop, incoming
+from trollmoves.bus.incoming import Incoming
+from trollmoves.bus.listening import Listener
+from trollmoves.bus.publishing import Publisher
+from trollmoves.bus.replying import Replier
+from trollmoves.bus.requesting import Requester
+from trollmoves.bus.sockets import end_context
+from trollmoves.messages import Envelope, Message
+
+ENVELOPE = Envelope("somebody@somewhere")
+MOST = 4 * 2**20
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+PART = b"\x01\xff" + b"\x07" * 255
+"""A frame after which another one of the same message comes (ZMTP 3.0)."""
+
+
+def ready(kind: bytes) -> bytes:
+    body = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind + b"\x08Identity" + bytes(4)
+    return b"\x04" + bytes([len(body)]) + body
+
+
+class Endless:
+    """Speaks ZeroMQ over *connection*, and sends parts of one message as long as somebody takes them."""
+
+    def __init__(self, connection: socket.socket, kind: bytes):
+        self._connection = connection
+        connection.settimeout(20)
+        connection.sendall(GREETING + ready(kind))
+        self._receive(len(GREETING))
+        self._receive(self._receive(2)[1])  # before it is ready nothing else may be sent
+        connection.setblocking(False)
+        self._rest = b""
+        self.sent = 0
+
+    def _receive(self, count: int) -> bytes:
+        found = b""
+        while len(found) < count:
+            found += self._connection.recv(count - len(found))
+        return found
+
+    def send_some(self) -> None:
+        """As much as is taken now; nothing when it was cut off."""
+        with suppress(OSError):
+            for _ in range(20):
+                self._rest = self._rest or PART * 1000
+                written = self._connection.send(self._rest)
+                self._rest = self._rest[written:]
+                self.sent += written
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+    monkeypatch.setattr(incoming, "EVERY", 0.1)
+    loop = Loop()
+    loop.incoming = Incoming(MOST)
+    loop.look_at_incoming()
+    yield loop
+    loop.close()
+    end_context()  # nothing is left open
+
+
+def heard(messages: list[Message]) -> None:
+    """Nobody here minds."""
+
+
+def replier(loop: Loop, stack: ExitStack) -> Endless:
+    found = Replier(loop, 0, ENVELOPE, lambda requests: None, address="127.0.0.1")
+    stack.callback(found.close, 0)
+    return Endless(stack.enter_context(socket.create_connection(("127.0.0.1", found.port))), b"DEALER")
+
+
+def publisher(loop: Loop, stack: ExitStack) -> Endless:
+    found = Publisher(loop, 0, address="127.0.0.1")
+    stack.callback(found.close, 0)
+    return Endless(stack.enter_context(socket.create_connection(("127.0.0.1", found.port))), b"SUB")
+
+
+def listener(loop: Loop, stack: ExitStack) -> Endless:
+    server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    stack.callback(Listener(loop, *server.getsockname(), ("/a",), heard).close)
+    return Endless(stack.enter_context(server.accept()[0]), b"PUB")
+
+
+def requester(loop: Loop, stack: ExitStack) -> Endless:
+    server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    stack.callback(Requester(loop, ENVELOPE, *server.getsockname()).close)
+    return Endless(stack.enter_context(server.accept()[0]), b"ROUTER")
+
+
+@pytest.mark.parametrize("role", [replier, publisher, listener, requester])
+def test_who_sends_a_message_without_an_end_is_cut_off(loop: Loop, role: Callable[[Loop, ExitStack], Endless]) -> None:
+    with ExitStack() as stack:
+        stranger, deadline = role(loop, stack), time.monotonic() + 60
+        while not loop.incoming.cut:
+            assert time.monotonic() < deadline, f"{stranger.sent} bytes were taken"
+            stranger.send_some()
+            loop.turn(0.01)
+        assert stranger.sent > MOST
+
+
+def test_who_sends_much_that_is_taken_is_not(loop: Loop) -> None:
+    """More than may wait comes in, in whole messages, over one connection."""
+    context: zmq.Context[Any] = zmq.Context()
+    socket = context.socket(zmq.PUB)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    taken: list[int] = []
+    listener = Listener(loop, "127.0.0.1", port, ("/a",), lambda messages: taken.append(sum(len(each.raw) for each in messages)))
+    raw = ENVELOPE.encode("/a", "file", {"pad": "x" * 100_000})
+    deadline = time.monotonic() + 60
+    while sum(taken) < 5 * MOST:
+        assert time.monotonic() < deadline
+        socket.send(raw)
+        loop.turn(0.01)
+    assert not loop.incoming.cut
+    listener.close()
+    socket.close(0)
+    with suppress(zmq.ZMQError):
+        context.term()
