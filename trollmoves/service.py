@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ class Service:
         self._dead_letters = DeadLetters(self.journal)
         self._expecting = Expecting(self.journal)
         self._left_over = LeftOver(self.journal)
+        self.wanted: Mapping[str, Any] = {}
+        """The settings of the sections that shall run, by their names."""
         self._draining = self._nudging = False
         self.journal.write([("close_circuits", [()])])
         circuits_of_this_process().tell_by(lambda opened: self.loop.call(self._note_circuit, opened))
@@ -146,6 +148,22 @@ class Service:
         """How long (seconds) and how many finished files the journal keeps for *chain*."""
         settings = self.settings_of(chain) or ChainSettings(name=chain)
         return settings.retention, settings.retention_entries
+
+    def start_section(self, settings: Any, start: Callable[[Any], Any], complaint: str = "") -> None:
+        """Have *start* start one of the sections that are `wanted`: now, or as soon as it does not raise `ConfigurationError` any
+        more, for a port that is taken, say. *complaint* is what was said of it already."""
+        try:
+            start(settings)
+        except ConfigurationError as error:
+            said = str(error)
+            if said != complaint:
+                logger.error("section [%s] is not started yet: %s; trying again", settings.name, said)
+            self.loop.after(RETRY_START, lambda: self._start_again(settings, start, said))
+
+    def _start_again(self, settings: Any, start: Callable[[Any], Any], complaint: str) -> None:
+        is_wanted = self.wanted.get(settings.name) is settings
+        if is_wanted and self.settings_of(settings.name) is None and not self.draining:
+            self.start_section(settings, start, complaint)
 
     # The life of the process.
 

@@ -308,3 +308,19 @@ def test_remove_it_leaves_what_waits(tmp_path: Path) -> None:
         assert remover.wait() == 0
         assert not unknown.exists() and waiting.exists()
         assert "kept 1 old file(s) that wait to be delivered" in remover.output()
+
+
+def test_sections_that_cannot_start_yet_are_complained_of_once(tmp_path: Path) -> None:
+    """Each try for one of them was a try for all, so that there were twice as many every second."""
+    information = tmp_path / "others-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[trollmoves.unpackers]\nlater = come_later:UNPACKER\n")
+    with MovingIt(tmp_path, f"destinations = {tmp_path}/out/\ncompression = later", publishing=False,
+                  environment={"PYTHONPATH": str(tmp_path)}) as moving:
+        moving.config.write_text(moving.config.read_text() + moving.config.read_text().replace("[sat]", "[other]"))
+        moving.program.start().wait_for(r"section \[other\] is not started yet: .*come_later.*; trying again")
+        never(lambda: moving.program.output().count("is not started yet") != 2, 3.5, message="each is complained of once")
+        (tmp_path / "come_later.py").write_text("from trollmoves.unpacking import UNPACKERS\nUNPACKER = UNPACKERS['gzip']\n")
+        moving.program.wait_for(r"\[sat\] watches")
+        moving.program.wait_for(r"\[other\] watches")

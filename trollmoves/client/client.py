@@ -11,8 +11,7 @@ from trollmoves.client.chain import Chain
 from trollmoves.config.reading import Configuration, read_client_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.settings import ClientSettings
-from trollmoves.errors import ConfigurationError
-from trollmoves.service import RETRY_START, Service
+from trollmoves.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,6 @@ class Client(Service):
     def __init__(self, config_file: Path, journal: Path):
         super().__init__(config_file, read_client_config, journal, WORKERS)
         self._chains: dict[str, Chain] = {}
-        self._wanted: dict[str, ClientSettings] = {}
         place = hashlib.sha256(str(journal.resolve()).encode("utf-8", "replace")).hexdigest()[:8]
         self._name = f"{socket.gethostname()}/{journal.stem}-{place}"
         """One client is told from another by its journal: those of a pair may run on one machine."""
@@ -42,27 +40,16 @@ class Client(Service):
             self._chains[name].cancel()
         for name in (*difference.removed, *difference.changed):
             self._chains.pop(name).stop()
-        self._wanted = wanted
+        self.wanted = wanted
         for name in (*difference.changed, *difference.added):
-            self._start_chain(wanted[name])
+            self.start_section(wanted[name], self._start_chain)
 
-    def _start_chain(self, settings: ClientSettings, complaint: str = "") -> None:
-        """Start it, now or as soon as its port is free; *complaint* is what was said of it already."""
-        try:
-            chain = Chain(settings, f"{settings.name}@{self._name}", self.journal, self.loop, self.envelope, self.workers)
-        except ConfigurationError as error:
-            said = str(error)
-            if said != complaint:
-                logger.error("section [%s] is not started yet: %s; trying again", settings.name, said)
-            self.loop.after(RETRY_START, lambda: self._start_again(settings, said))
-            return
+    def _start_chain(self, settings: ClientSettings) -> None:
+        """Raises `ConfigurationError` while a port of it is taken."""
+        chain = Chain(settings, f"{settings.name}@{self._name}", self.journal, self.loop, self.envelope, self.workers)
         self._chains[settings.name] = chain
         chain.start()
         logger.info("[%s] listens to %s", settings.name, ", ".join(str(provider) for provider in settings.providers))
-
-    def _start_again(self, settings: ClientSettings, complaint: str) -> None:
-        if self._wanted.get(settings.name) is settings and settings.name not in self._chains and not self.draining:
-            self._start_chain(settings, complaint)
 
     def clock_leapt(self, seconds: float) -> None:
         for chain in self._chains.values():

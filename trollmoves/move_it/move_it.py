@@ -10,13 +10,12 @@ from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.config.moves import MoveSettings
 from trollmoves.config.reading import Configuration, read_move_config
 from trollmoves.config.reloading import after_reload, changes
-from trollmoves.errors import ConfigurationError
 from trollmoves.move_it.chain import Chain
 from trollmoves.move_it.moving import Moving
 from trollmoves.queueing.beats import Beats
 from trollmoves.queueing.deliveries import OVERDUE_EVERY, TICK
 from trollmoves.queueing.results import Results
-from trollmoves.service import RETRY_START, Service
+from trollmoves.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,6 @@ class MoveIt(Service):
         self._chains: dict[str, Chain] = {}
         self._moving: dict[str, Moving] = {}
         """Of each section there ever was: moves may be under way when it goes."""
-        self._wanted: dict[str, MoveSettings] = {}
         self._beats: Beats | None = None
         self._publisher: Publisher | None = None
         self._results: Results | None = None
@@ -53,11 +51,11 @@ class MoveIt(Service):
             return
         self._start(configuration)
         running = {name: chain.settings for name, chain in self._chains.items()}
-        self._wanted = after_reload(running, configuration)
-        difference = changes(running, self._wanted)
+        wanted = self.wanted = after_reload(running, configuration)
+        difference = changes(running, wanted)
         for name in (*difference.removed, *difference.changed):
             self._chains.pop(name).stop()
-        self.workers.most = max(WORKERS, sum(len(settings.destinations) for settings in self._wanted.values()))
+        self.workers.most = max(WORKERS, sum(len(settings.destinations) for settings in wanted.values()))
         self._start_missing()
 
     def _start(self, configuration: Configuration[MoveSettings]) -> None:
@@ -78,20 +76,16 @@ class MoveIt(Service):
 
     def _start_missing(self) -> None:
         """Start the chains that do not run."""
-        for name, settings in self._wanted.items():
+        for name, settings in self.wanted.items():
             if name not in self._chains and self._ready and not self.draining:
-                self._start_chain(settings)
+                self.start_section(settings, self._start_chain)
 
     def _start_chain(self, settings: MoveSettings) -> None:
+        """Raises `ConfigurationError` while its unpacker cannot be loaded."""
         if settings.name not in self._moving:
             self._moving[settings.name] = Moving(settings, self.journal, self.workers, self.envelope, self._results)
-        try:
-            chain = Chain(settings, self.journal, self.loop, self.envelope, self.workers, self._moving[settings.name],
-                          polling=self._polling, backlog=self._backlog)
-        except ConfigurationError as error:
-            logger.error("section [%s] is not started yet: %s; trying again", settings.name, error)
-            self.loop.after(RETRY_START, self._start_missing)
-            return
+        chain = Chain(settings, self.journal, self.loop, self.envelope, self.workers, self._moving[settings.name],
+                      polling=self._polling, backlog=self._backlog)
         self._chains[settings.name] = chain
         chain.start()
         logger.info("[%s] watches %s and moves to %s", settings.name, settings.origin, ", ".join(chain.moving.places))

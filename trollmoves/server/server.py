@@ -16,7 +16,6 @@ from trollmoves.bus.streaming import Stream
 from trollmoves.config.reading import Configuration, read_server_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import ConfigurationError
 from trollmoves.journal.journal import step_line
 from trollmoves.movers.circuits import of_this_process as circuits_of_this_process
 from trollmoves.server.announcer import Announcer
@@ -28,7 +27,7 @@ from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Served
 from trollmoves.server.verifying import Verifying, synced
-from trollmoves.service import RETRY_START, Service
+from trollmoves.service import Service
 from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
@@ -91,7 +90,6 @@ class Server(Service):
         self._most_restarts = most_restarts
         self._started = time.monotonic()
         self._chains: dict[str, RunningChain] = {}
-        self._wanted: dict[str, ServerSettings] = {}
         self._verified: set[str] = set()
         """Sections whose last deliveries need not be looked at (again) for an unclean end of the machine."""
         self.recent = Recent()
@@ -116,13 +114,11 @@ class Server(Service):
         for name in (*difference.removed, *difference.changed):
             self._stop_chain(name)
         self._close_ports(wanted)
-        self._wanted = wanted
+        self.wanted = wanted
         for name in (*difference.changed, *difference.added):
-            self._start_chain(wanted[name])
+            self.start_section(wanted[name], self._start_chain)
         self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
         self.workers.most_far = WORKERS_FAR if all(settings.workers is None for settings in wanted.values()) else 0
-        if difference.changed or difference.added:
-            self._wait_for_subscribers([*difference.changed, *difference.added])
 
     def _start_publishing(self, chains: Mapping[str, ServerSettings]) -> None:
         if self._stream is not None:
@@ -136,22 +132,16 @@ class Server(Service):
                               self._request_address)
         self.loop.every(self._check_interval, self._check_health)
 
-    def _start_chain(self, settings: ServerSettings, complaint: str = "") -> None:
-        """Start it, now or as soon as its port is free; *complaint* is what was said of it already."""
-        try:
-            serving = None if settings.request_port is None else self._serving_on(settings)
-            chain = self.new_chain(settings)
-            if serving is not None:
-                serving.add(chain.served)
-        except ConfigurationError as error:
-            said = str(error)
-            if said != complaint:
-                logger.error("section [%s] is not started yet: %s; trying again", settings.name, said)
-            self.loop.after(RETRY_START, lambda: self._start_again(settings, said))
-            return
+    def _start_chain(self, settings: ServerSettings) -> None:
+        """Raises `ConfigurationError` while its port is taken."""
+        serving = None if settings.request_port is None else self._serving_on(settings)
+        chain = self.new_chain(settings)
+        if serving is not None:
+            serving.add(chain.served)
         self._chains[settings.name] = chain
         chain.start()
         logger.info("[%s] %s", settings.name, chain.does)
+        self._wait_for_subscribers(settings.name)
 
     @property
     def stream(self) -> Stream:
@@ -183,12 +173,6 @@ class Server(Service):
 
     def _removing(self) -> list[Removing]:
         return [chain.served.removing for chain in self._chains.values()]
-
-    def _start_again(self, settings: ServerSettings, complaint: str) -> None:
-        if self._wanted.get(settings.name) is settings and settings.name not in self._chains and not self.draining:
-            self._start_chain(settings, complaint)
-            if settings.name in self._chains:
-                self._wait_for_subscribers([settings.name])
 
     def _stop_chain(self, name: str) -> None:
         chain = self._chains.pop(name)
@@ -225,8 +209,8 @@ class Server(Service):
 
     # The backlog waits a little, because what is published before anybody has connected is heard by nobody.
 
-    def _wait_for_subscribers(self, names: list[str]) -> None:
-        self._backlog_waits.update(names)
+    def _wait_for_subscribers(self, name: str) -> None:
+        self._backlog_waits.add(name)
         self.loop.after(SUBSCRIBERS_WAIT, self._announce_backlogs)
 
     def _subscribed(self, topic: str) -> None:
