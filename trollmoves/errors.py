@@ -9,7 +9,6 @@ text the second. Adapters translate the exceptions of their libraries into these
     +-- ConfigurationError          a config file or an option; lists every problem at once
     +-- MalformedMessage            bytes that are no posttroll message, or one we do not accept
     +-- JournalError                the journal cannot be read or written
-    |   +-- JournalFull             its disk is full: refuse new work, keep what runs
     |   +-- JournalTooNew           written by a later release
     +-- MoveError                   one move did not succeed; `code` goes on the wire
         +-- TemporaryError          will be tried again
@@ -65,10 +64,6 @@ class MalformedMessage(TrollmovesError):
 
 class JournalError(TrollmovesError):
     """The journal cannot be read or written."""
-
-
-class JournalFull(JournalError):
-    """The disk of the journal is full."""
 
 
 class JournalTooNew(JournalError):

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="trollmoves dismiss",
         description="Want nothing more of files that were given up, and hear no more of alarms. Nothing is deleted; "
                     "`trollmoves trace` still shows what happened.")
-    add_file_arguments(parser, "that were given up")
+    add_file_arguments(parser, "given up")
     parser.add_argument("--alarm", type=int, action="append", default=[], metavar="NUMBER",
                         help="the alarm of this number in `trollmoves status` (may be repeated)")
     parser.add_argument("--alarms", action="store_true", help="every alarm (of the section, with --chain)")

@@ -105,10 +105,10 @@ class Cleaning:
         every = json.dumps([row["id"] for row in portion])
         gone = [(row["id"],) for row in portion if row["id"] not in there]
         self._journal.write([
-            ("keep_position", [(str(self._journal.head),)]),
+            ("put_meta", [("position", str(self._journal.head))]),  # none is given out twice, though its announcement is gone
             ("note_forgotten", [(every,)]), ("bound_forgotten", [()]), ("remove_announcements_of", [(every,)]),
             ("note_consumers", [(every,)]), ("remove_transfers_of", ids),
-            ("keep_file", [(look_again, file) for file in there]), ("remove_removal_of", gone), ("remove_file", gone),
+            ("keep_file", [(look_again, file) for file in there]), ("end_removal", gone), ("remove_file", gone),
         ])
 
 

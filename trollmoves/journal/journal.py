@@ -1,8 +1,7 @@
 """The journal of this process: one SQLite file, one writing thread, look-ups from the loop.
 
-Design note: architecture.md gives every commit to the writing thread. A lone file waits for five of them on its way, and each
-would wake two threads; so a few records are committed by the loop itself, as long as the disk answers within milliseconds and
-nobody waits to hear of a move that takes long.
+A lone file waits for five commits on its way, and each of them would wake two threads; so a few records are committed by the
+loop itself, as long as the disk answers within milliseconds and nobody waits to hear of a move that takes long.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ SELECT * FROM files WHERE chain = ? AND state = ? ORDER BY id;
 
 -- name: interrupt_files
 -- What was under way here when the process ended will be asked for again.
-UPDATE files SET state = 'announced', steps = steps || :line WHERE chain = :chain AND state = 'moving';
+UPDATE files SET state = 'announced', steps = steps || ? WHERE state = 'moving';
 
 -- name: interrupt_transfers
 -- What was being moved when the process ended: delivered, if it had been before; else not.
@@ -388,7 +388,7 @@ DELETE FROM removals WHERE due >= 1e12 AND NOT EXISTS (SELECT 1 FROM packed WHER
   AND NOT EXISTS (SELECT 1 FROM files AS one JOIN files AS other ON {same_content} WHERE one.id = :id AND other.state <> 'covered');
 
 -- name: hasten_removals
--- The same for the files in a list.
+-- What `release_removals` does, for the files in a list, which are known to be at all their destinations.
 UPDATE removals SET due = ? WHERE file IN (SELECT value FROM json_each(?));
 
 -- name: any_unverified
@@ -638,9 +638,6 @@ WHERE chain = ? AND provider IS NULL AND due IS NOT NULL AND due <= ? AND path I
 -- for no host any more.
 UPDATE files SET steps = '', due = ?, provider = NULL WHERE id = ?;
 
--- name: remove_removal_of
-DELETE FROM removals WHERE file = ?;
-
 -- name: remove_announcements_of
 -- One list of ids in JSON: the table is gone through once for all of them.
 DELETE FROM announcements WHERE file IN (SELECT value FROM json_each(?));
@@ -656,10 +653,6 @@ DELETE FROM transfers WHERE file = ?;
 
 -- name: remove_file
 DELETE FROM files WHERE id = ?;
-
--- name: keep_position
--- Positions never repeat, also when the newest announcement was cleaned away.
-INSERT INTO meta (name, value) VALUES ('position', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: unpublished
 -- Publications that are in the journal and were perhaps not sent; of those that are `held` that is certain.

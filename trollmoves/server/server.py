@@ -100,10 +100,8 @@ class Server(Service):
         self._backlog_waits: set[str] = set()
         self._first_head: int | None = None
         """Position up to which announcements may have been heard by nobody; known once somebody may hear."""
-        line = step_line("interrupted", time.time())
-        for chain in self.journal.find("chains"):
-            self.journal.write([("interrupt_files", [{"chain": chain["chain"], "line": line}])])
-        self.journal.write([("interrupt_transfers", [()]), ("end_all_progress", [()])])
+        self.journal.write([("interrupt_files", [(step_line("interrupted", time.time()),)]), ("interrupt_transfers", [()]),
+                            ("end_all_progress", [()])])
 
     def apply(self, configuration: Configuration[ServerSettings]) -> None:
         """Start, change and stop chains. A request port stays open while a chain uses it before and after."""
