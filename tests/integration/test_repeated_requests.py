@@ -330,3 +330,15 @@ def test_a_request_for_what_no_one_announced_is_refused_for_good_when_it_names_i
     said = decode(reply).extension
     said = said["results"][0] if "results" in said else said
     assert (said["code"], said["permanent"]) == ("not_announced", form is Scene.push)
+
+
+def test_who_has_no_name_is_told_of_grouped_requests_as_all_others_are(scene: Scene) -> None:
+    """By a message of their kind: it got one about each, of the type `push`, which none takes for a delivery."""
+    announcement, request = scene.announced("a.bin"), new_request()
+    asked = grouped(scene, announcement, request)
+    del asked[EXTENSION]["client"]
+    reply = ask(scene.network.request_ports[0], ENVELOPE.encode(announcement.subject, "push", asked))
+    assert reply is not None
+    told = decode(reply)
+    assert told.type == "results"
+    assert [(said["request"], said["state"]) for said in told.extension["results"]] == [(request, "delivered")]

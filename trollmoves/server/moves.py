@@ -1,7 +1,7 @@
 """The moves that are queued or running on one port, who waits for them, and what they are told.
 
-A move is journaled when it is over (or has taken a second); whoever waits is told after that. Moves that end in the same turn of
-the loop are journaled together, and answers to requests that came together go out together.
+A move is journaled when it is over (or has taken a second); whoever waits is told after that (answers.py). Moves that end in the
+same turn of the loop are journaled together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from trollmoves import crashing
-from trollmoves.bus import Asker, Loop
+from trollmoves.bus import Loop
 from trollmoves.bus.leases import Lease
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone, OriginReplaced
@@ -25,9 +25,10 @@ from trollmoves.journal.covering import covered_by_newer
 from trollmoves.lifecycle import State
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
+from trollmoves.server.answers import Answers
 from trollmoves.server.pushing import Member, Push
 from trollmoves.server.refusals import Refusals
-from trollmoves.server.replies import Replies, shown, verdict
+from trollmoves.server.replies import shown
 from trollmoves.server.requests import Waiter
 from trollmoves.server.rights import NotAllowed, Unknown
 from trollmoves.server.shares import Shares
@@ -52,15 +53,13 @@ MOST_BROUGHT = 3
 class Moves:
     """Belongs to the loop."""
 
-    def __init__(self, loop: Loop, journal: Journal, workers: Workers, small: SmallMoves, replies: Replies,
-                 reply: Callable[[Asker, bytes], Any]):
+    def __init__(self, loop: Loop, journal: Journal, workers: Workers, small: SmallMoves, answers: Answers, sharing: Sharing):
         self._loop = loop
         self._journal = journal
         self._workers = workers
         self._small = small
-        self._replies = replies
-        self._reply = reply
-        self.sharing = Sharing(journal, replies, reply, self.say)
+        self._answers = answers
+        self._sharing = sharing
         self.refusals = Refusals(loop)
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
@@ -78,8 +77,6 @@ class Moves:
         self._ended_transfers: list[Any] = []
         self._ended_steps: list[Any] = []
         self._ended_more: list[Operation] = []
-        self._said: dict[bytes, tuple[Asker, str, list[dict[str, Any]]]] = {}
-        """By asker: answers to grouped requests that go out together."""
         self._open = True
         loop.after(EVERY, self._every_second)
 
@@ -132,7 +129,7 @@ class Moves:
                     raise outcome
                 then()
             except MoveError as error:
-                self.tell_error(waiter, error)
+                self._answers.error(waiter, error)
         self._workers.submit([Work(("rights", waiter.asker.address), 1, lambda _: served.pushing.check(asked), checked)])
 
     def join(self, moving: Moving, waiter: Waiter) -> None:
@@ -220,7 +217,7 @@ class Moves:
         for waiter in [waiter for waiter in moving.waiters if waiter.request == request]:
             moving.waiters.remove(waiter)
             self._held.add(waiter.asker.address, -moving.weight_of(waiter))
-            self.tell_error(waiter, Cancelled("cancelled"))
+            self._answers.error(waiter, Cancelled("cancelled"))
         if moving.lease is not None and moving.lease.request == request:
             moving.lease.expires = time.monotonic()  # another member of its group need not wait for it
         moving.cancelled = not moving.requests and not moving.waiters
@@ -280,7 +277,7 @@ class Moves:
         lease = moving.lease
         if lease is None:
             return []
-        durable = self.sharing.settle(moving.push.transfer, lease, moving.waiters, moving.lease_written)
+        durable = self._sharing.settle(moving.push.transfer, lease, moving.waiters, moving.lease_written)
         if durable is None:
             return []
         spare, peer = moving.consumer.spare, moving.push.peer
@@ -317,16 +314,15 @@ class Moves:
                 # Who waits for what was cancelled came when it had ended already.
                 error = Busy("that move was cancelled; ask again", 1.0) if isinstance(outcome, Cancelled) else outcome
                 for waiter in waiters:
-                    self.tell_error(waiter, error)
+                    self._answers.error(waiter, error)
                 if moving.lease is not None:
-                    self.sharing.failed(moving.push.transfer)
+                    self._sharing.failed(moving.push.transfer)
             elif moving.lease is None:
                 for waiter in waiters:
-                    raw = self._replies.delivered(waiter.message, waiter.request, outcome, moving.served.pushing.names_files)
-                    self._reply(waiter.asker, raw)
+                    self._answers.delivered(waiter, outcome, moving.served.pushing.names_files)
             else:
                 self._share(moving, moving.lease, outcome, waiters)
-        self._send_said()
+        self._answers.send()
         crashing.point("server.replied")
 
     def _share(self, moving: Moving, lease: Lease, receipts: list[Receipt], waiters: list[Waiter]) -> None:
@@ -335,30 +331,12 @@ class Moves:
         others = []
         for waiter in waiters:
             if lease.is_held_by(waiter.consumer.client, waiter.request):
-                self.sharing.deliver(waiter, receipts, named, self.sharing.said_of(lease))
+                self._answers.delivered(waiter, receipts, named, self._sharing.said_of(lease))
             else:
                 others.append(waiter)
         if others:
             chain = moving.served.settings.name
-            self.sharing.keep(Shared(moving.file, chain, moving.push.transfer, named, receipts, lease), others)
-
-    def tell_error(self, waiter: Waiter, error: MoveError) -> None:
-        if waiter.grouped:
-            self.say(waiter, {"request": waiter.request, "error": shown(error), **verdict(error)})
-        else:
-            self._reply(waiter.asker, self._replies.error(waiter.message, error))
-
-    def say(self, waiter: Waiter, result: dict[str, Any]) -> None:
-        """An answer to a grouped request; it goes with the others to the same asker."""
-        if not self._said:
-            self._loop.call(self._send_said)
-        asker, _, results = self._said.setdefault(waiter.asker.identity, (waiter.asker, waiter.message.subject, []))
-        results.append(result)
-
-    def _send_said(self) -> None:
-        said, self._said = self._said, {}
-        for asker, subject, results in said.values():
-            self._reply(asker, self._replies.results(subject, results))
+            self._sharing.keep(Shared(moving.file, chain, moving.push.transfer, named, receipts, lease), others)
 
     def _forget(self, moving: Moving) -> list[Waiter]:
         del self._moving[moving.push.transfer]
@@ -383,18 +361,12 @@ class Moves:
             for waiter in [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]:
                 moving.waiters.remove(waiter)
                 self._held.add(waiter.asker.address, -moving.weight_of(waiter))
-                self._tell_pending(moving, waiter)
+                self._answers.state(waiter, "moving", done=moving.done, total=moving.total)
         if records:
             self._journal.write(records)
-        self.sharing.tick()
+        self._sharing.tick()
         if self._open or self._moving:
             self._loop.after(EVERY, self._every_second)
-
-    def _tell_pending(self, moving: Moving, waiter: Waiter) -> None:
-        if waiter.grouped:
-            self.say(waiter, {"request": waiter.request, "state": "moving", "done": moving.done, "total": moving.total})
-        else:
-            self._reply(waiter.asker, self._replies.pending(waiter.message, waiter.request, moving.done, moving.total))
 
 
 def _earlier_requests(moving: Moving) -> list[Operation]:

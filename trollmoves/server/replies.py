@@ -43,12 +43,9 @@ class Replies:
         data = {"error": text, EXTENSION: {"version": PROTOCOL, "request": request, **verdict(error)}}
         return self._envelope.encode(message.subject, "err", data)
 
-    def pending(self, message: Message, request: str, done: int, total: int) -> bytes:
-        """The move goes on: bytes done and in total."""
-        return self.state(message, request, "moving", done=done, total=total)
-
     def state(self, message: Message, request: str, state: str, **more: Any) -> bytes:
-        """How it stands with a request: `moving`, `held` by another member of the group, or `covered` by it."""
+        """How it stands with a request: `moving` (bytes `done` of `total`), `held` by another member of the group, or `covered`
+        by it."""
         kind = "pending" if state == "moving" else state
         data = {EXTENSION: {"version": PROTOCOL, "request": request, "state": state, **more}}
         return self._envelope.encode(message.subject, kind, data)

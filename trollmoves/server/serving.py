@@ -27,6 +27,7 @@ from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, identity_of, uris_of
 from trollmoves.movers.base import Receipt
+from trollmoves.server.answers import Answers
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push
 from trollmoves.server.recent import Recent
@@ -44,7 +45,7 @@ from trollmoves.server.requests import (
     request_id,
     transfer_id,
 )
-from trollmoves.server.sharing import Shared, had_elsewhere
+from trollmoves.server.sharing import Shared, Sharing, had_elsewhere
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Moving, Served
 from trollmoves.server.trusting import Trusting
@@ -80,10 +81,11 @@ class Serving:
         self._replaying = Replaying(journal, envelope)
         self._replies = Replies(envelope)
         self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
-        self._moves = Moves(loop, journal, workers, small, self._replies, self._replier.reply)
-        self._sharing = self._moves.sharing
+        self._answers = Answers(loop, self._replies, self._replier.reply)
+        self._sharing = Sharing(journal, self._answers, self._replies, self._replier.reply)
+        self._moves = Moves(loop, journal, workers, small, self._answers, self._sharing)
         self.port = self._replier.port
-        self._answers: dict[str, Callable[[Asker, Message], bytes | None]] = {
+        self._by_type: dict[str, Callable[[Asker, Message], bytes | None]] = {
             "ping": self._ping, "info": self._info, "push": self._push, "ack": self._ack, "replay": self._replay,
             "status": self._status, "commit": self._commit, "cancel": self._cancel,
         }
@@ -160,7 +162,7 @@ class Serving:
 
     def _answer(self, asker: Asker, message: Message) -> bytes | None:
         """The reply, or None when it comes later."""
-        answer = self._answers.get(message.type)
+        answer = self._by_type.get(message.type)
         if answer is None:
             return self._envelope.encode(message.subject, "unknown")
         try:
@@ -218,12 +220,12 @@ class Serving:
                 assert reply is None  # answers to grouped requests go together
             except MoveError as error:
                 self._log_refusal(asker, message, error)
-                self._moves.tell_error(waiter, error)
+                self._answers.error(waiter, error)
             except JournalError:
                 raise
             except Exception:
                 logger.exception("request %s of %s failed", request, asker.address)
-                self._moves.tell_error(waiter, MoveError(FAILED_HERE))
+                self._answers.error(waiter, MoveError(FAILED_HERE))
 
     def _push_one(self, row: Any, served: Served, waiter: Waiter) -> bytes | None:
         message, consumer, request = waiter.message, waiter.consumer, waiter.request
@@ -271,7 +273,7 @@ class Serving:
         lease = self._sharing.lease_of(transfer, known)
         if lease.holder == client and lease.request == waiter.request:
             lease.claim(client, waiter.request, time.monotonic())
-            self._sharing.deliver(waiter, receipts, named, self._sharing.said_of(lease))
+            self._answers.delivered(waiter, receipts, named, self._sharing.said_of(lease))
             return
         if lease.holder == client:
             self._sharing.join(Shared(row["id"], row["chain"], transfer, named, receipts, lease), waiter)
@@ -339,7 +341,7 @@ class Serving:
         for request in requests:
             if not self._wait(asker, message, request):
                 waiter = Waiter(asker, message, 0.0, request, Consumer.of(asker, message), grouped=True)
-                self._moves.say(waiter, {"request": request, "code": UNKNOWN_REQUEST})
+                self._answers.add(waiter, {"request": request, "code": UNKNOWN_REQUEST})
         return None
 
     def _wait(self, asker: Asker, message: Message, request: str) -> bool:

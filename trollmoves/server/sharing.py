@@ -23,7 +23,8 @@ from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
-from trollmoves.server.replies import Replies, result
+from trollmoves.server.answers import Answers
+from trollmoves.server.replies import Replies
 from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, is_confirmation
 
 DELIVERED = (State.MOVED, State.ACKNOWLEDGED)
@@ -54,13 +55,11 @@ class Shared:
 class Sharing:
     """The leases of one request port, and who waits for one; belongs to the loop."""
 
-    def __init__(self, journal: Journal, replies: Replies, reply: Callable[[Asker, bytes], Any],
-                 say: Callable[[Waiter, dict[str, Any]], Any]):
-        """*say* puts an answer to a grouped request together with others."""
+    def __init__(self, journal: Journal, answers: Answers, replies: Replies, reply: Callable[[Asker, bytes], Any]):
         self._journal = journal
+        self._answers = answers
         self._replies = replies
         self._reply = reply
-        self._say = say
         self._leases = Leases(time.monotonic())
         self._shared: dict[str, Shared] = {}
         self._by_request: dict[str, str] = {}
@@ -114,7 +113,7 @@ class Sharing:
         shared = self._shared.setdefault(shared.transfer, shared)
         for waiter in waiters:
             if waiter.request not in self._by_request and len(self._by_request) >= MOST_WAITING:
-                self._tell(waiter, "held", holder=shared.lease.holder)
+                self._answers.state(waiter, "held", holder=shared.lease.holder)
                 continue
             shared.waiters.append(waiter)
             shared.requests[waiter.request] = waiter
@@ -152,7 +151,8 @@ class Sharing:
                 return
             if now - waiter.since > LONGEST_HOLD:
                 shared.waiters.remove(waiter)
-                self._tell(waiter, "held", holder=shared.lease.holder, expires=round(shared.lease.expires - now, 3))
+                expires = round(shared.lease.expires - now, 3)
+                self._answers.state(waiter, "held", holder=shared.lease.holder, expires=expires)
         if not shared.waiters and now > shared.lease.expires + TTL:
             self._end(shared)  # they went away as well; the journal knows
 
@@ -170,21 +170,7 @@ class Sharing:
 
     def _handed_over(self, shared: Shared, waiter: Waiter, said: dict[str, Any]) -> None:
         crashing.point("server.leased")
-        self.deliver(waiter, shared.receipts, shared.named, said)
-
-    def deliver(self, waiter: Waiter, receipts: list[Receipt], named: bool, said: dict[str, Any]) -> None:
-        """Tell the outcome to who may publish it."""
-        if waiter.grouped:
-            self._say(waiter, result(waiter.request, receipts[-1]) | said)
-        else:
-            self._reply(waiter.asker, self._replies.delivered(waiter.message, waiter.request, receipts, named, said))
-
-    def _tell(self, waiter: Waiter, state: str, **more: Any) -> None:
-        """Say how it stands with something that is not for *waiter* to publish (yet)."""
-        if waiter.grouped:
-            self._say(waiter, {"request": waiter.request, "state": state, **more})
-        else:
-            self._reply(waiter.asker, self._replies.state(waiter.message, waiter.request, state, **more))
+        self._answers.delivered(waiter, shared.receipts, shared.named, said)
 
     def confirmed(self, transfer: str) -> None:
         """The holder has published, and the journal knows: the others need not."""
@@ -203,7 +189,7 @@ class Sharing:
             now = time.time()
             self._journal.write([had_elsewhere(file, chain, waiter.consumer, waiter.asker.address, now),
                                  ("hurry_removals", [(now, orjson.dumps([file]))])])
-        self._tell(waiter, "covered")
+        self._answers.state(waiter, "covered")
 
     def _end(self, shared: Shared) -> None:
         del self._shared[shared.transfer]

@@ -19,11 +19,13 @@ from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Envelope, Message, decode
 from trollmoves.movers.sessions import Sessions
+from trollmoves.server.answers import Answers
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push, Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.replies import Replies
 from trollmoves.server.requests import Waiter, members
+from trollmoves.server.sharing import Sharing
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Moving, Served
 from trollmoves.uris import parse_destination
@@ -54,10 +56,15 @@ class Bench:
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.journal = Journal(root / "journal", self.calls.extend, lambda error: None)
         self.told: list[Message] = []
-        self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), Replies(ENVELOPE),
-                           lambda asker, raw: self.told.append(decode(raw)))
+        replies = Replies(ENVELOPE)
+        answers = Answers(self.loop, replies, self.tell)
+        self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), answers,
+                           Sharing(self.journal, answers, replies, self.tell))
         self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, self.journal, self.loop))
         self.file = {"path": os.fsencode(root / "a"), "device": 0, "inode": 0, "size": 1000, "mtime_ns": 0}
+
+    def tell(self, asker: Asker, raw: bytes) -> None:
+        self.told.append(decode(raw))
 
     def start(self, waiter: Waiter) -> Moving:
         """A move that *waiter* asks for, on its way to a worker."""
