@@ -5,6 +5,7 @@
     -> Announcing             journals and publishes   announcing.py, announcer.py (standalone.py where nobody can ask)
     -> Serving                answers who asks         serving.py (one per request port, shared by chains)
        -> Pushing             moves, in a worker       pushing.py
+       -> Acknowledging       notes who has it         acknowledging.py
     -> Removing               removes what all have    removing.py
 
 A section that listens is another kind of chain: listening.py.

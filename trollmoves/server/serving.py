@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import orjson
@@ -22,16 +21,16 @@ from trollmoves.bus.leases import UNCONTESTED
 from trollmoves.bus.replaying import Replaying
 from trollmoves.bus.requesting import PUSHES
 from trollmoves.errors import Busy, DestinationInvalid, JournalError, MoveError, NotAnnounced, PositionUnknown
-from trollmoves.journal import Journal, Operation
-from trollmoves.journal.journal import step_line
+from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, identity_of, uris_of
 from trollmoves.movers.base import Receipt
+from trollmoves.server.acknowledging import Acknowledging
 from trollmoves.server.answers import Answers
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push
 from trollmoves.server.recent import Recent
-from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies, shown, without_credentials
+from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies, shown
 from trollmoves.server.requests import (
     MOST_GROUPED,
     Consumer,
@@ -39,16 +38,14 @@ from trollmoves.server.requests import (
     backups,
     group,
     is_about,
-    is_confirmation,
     is_named,
     publishes_at_once,
     request_id,
     transfer_id,
 )
-from trollmoves.server.sharing import Shared, Sharing, had_elsewhere
+from trollmoves.server.sharing import Shared, Sharing
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Moving, Served
-from trollmoves.server.trusting import Trusting
 from trollmoves.uris import local_path, parse_destination
 from trollmoves.workers import Workers
 
@@ -56,7 +53,6 @@ logger = logging.getLogger(__name__)
 
 MOST_FILES_LISTED = 2256
 """Names in one answer to `info`, as upstream."""
-MOST_CONFIRMED = 1000
 FAILED_HERE = "the server failed on this request; its log says why"
 
 
@@ -66,9 +62,6 @@ class Serving:
     def __init__(self, port: int, address: str, largest: int, loop: Loop, journal: Journal, envelope: Envelope, workers: Workers,
                  small: SmallMoves, recent: Recent, started: float):
         self.chains: dict[str, Served] = {}
-        self._trusting: dict[str, Trusting] = {}
-        """By the names of the chains."""
-        self._names = loop.names
         self._journal = journal
         self._envelope = envelope
         self._recent = recent
@@ -77,13 +70,13 @@ class Serving:
         """By position: what the journal has of the pushes at hand, and (below) of their transfers."""
         self._transfers: dict[str, Any] = {}
         self._looked_up: set[int] = set()
-        self._new_records: list[Operation] = []
         self._replaying = Replaying(journal, envelope)
         self._replies = Replies(envelope)
         self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
         self._answers = Answers(loop, self._replies, self._replier.reply)
         self._sharing = Sharing(journal, self._answers, self._replies, self._replier.reply)
         self._moves = Moves(loop, journal, workers, small, self._answers, self._sharing)
+        self._acknowledging = Acknowledging(journal, envelope, loop.names, self._sharing, self._replier.reply)
         self.port = self._replier.port
         self._by_type: dict[str, Callable[[Asker, Message], bytes | None]] = {
             "ping": self._ping, "info": self._info, "push": self._push, "ack": self._ack, "replay": self._replay,
@@ -94,12 +87,12 @@ class Serving:
         """Serve this chain too."""
         self.remove(served.settings.name)
         self.chains[served.settings.name] = served
-        self._trusting[served.settings.name] = Trusting(self._names, served.settings.trusted_acks)
+        self._acknowledging.add(served)
 
     def remove(self, chain: str) -> None:
         """Serve this one no more; fine when it was not served."""
         if self.chains.pop(chain, None) is not None:
-            self._trusting.pop(chain).close()
+            self._acknowledging.remove(chain)
 
     def under_way(self) -> int:
         """How many moves are queued or running."""
@@ -125,10 +118,8 @@ class Serving:
             reply = self._answer(asker, message)
             if reply is not None:
                 self._replier.reply(asker, reply)
-        records, self._new_records = self._new_records, []
         crashing.point("server.requested")
-        if records:
-            self._journal.write(records)
+        self._acknowledging.record()
         self._moves.submit()
 
     def _look_up(self, requests: list[tuple[Asker, Message]]) -> None:
@@ -365,74 +356,13 @@ class Serving:
         said = {"version": PROTOCOL, "request": request_id(message), "cancelled": ended}
         return self._envelope.encode(message.subject, "ack", {EXTENSION: said})
 
-    # An ack: a consumer has the file, from us or from somebody else.
-
     def _ack(self, asker: Asker, message: Message) -> bytes | None:
         if isinstance(message.extension.get("requests"), list):
-            return self._confirm(asker, message)
+            self._acknowledging.confirm(asker, message)
+            return None
         row, served = self._find(message)
         self._moves.refuse_when_busy(served.settings, asker.address)
-        consumer = Consumer.of(asker, message)
-        trusting = self._trusting[row["chain"]]
-        if trusting.trusts(asker.address) or self._got_it(row["id"], consumer):
-            self._new_records += self._counts(row, served, consumer, asker.address)
-        else:
-            self._note_stranger(row, served, asker.address)
-            trusting.when_trusted(asker.address, partial(self._count_late, row["id"], consumer, asker.address))
-        return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
-
-    def _note_stranger(self, row: Any, served: Served, peer: str) -> None:
-        """A stranger's word is noted once, no more: others may still wait for the file."""
-        if '["acknowledged"' in row["steps"]:
-            return
-        self._new_records.append(("note", [{"line": step_line(State.ACKNOWLEDGED, time.time(), peer), "id": row["id"]}]))
-        if served.settings.delete is not None:
-            logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be "
-                        "removed, set trusted_acks = %s in section [%s])", peer, row["identity"], peer, served.settings.name)
-
-    def _counts(self, row: Any, served: Served, consumer: Consumer, peer: str) -> list[Operation]:
-        """What to write of an ack of somebody who may give one."""
-        now = time.time()
-        records = [had_elsewhere(row["id"], row["chain"], consumer, peer, now), *served.removing.schedule(row["id"], consumer)]
-        if row["state"] != State.ACKNOWLEDGED:
-            line = step_line(State.ACKNOWLEDGED, now, peer)
-            records.append(("step", [(State.ACKNOWLEDGED, now, row["attempt"], line, row["id"])]))
-        return records
-
-    def _count_late(self, file: int, consumer: Consumer, peer: str) -> None:
-        """It was not known who gave an ack, and now it is known to be one who may."""
-        row = self._journal.find_one("file", (file,))
-        if row is not None and row["chain"] in self.chains:
-            self._journal.write(self._counts(row, self.chains[row["chain"]], consumer, peer))
-
-    def _got_it(self, file: int, consumer: Consumer) -> bool:
-        """Whether we delivered the file to an upstream client, which has no other name than its address. A client with a name
-        confirms by the ids of its requests, which nobody else knows: its name alone proves nothing."""
-        return not consumer.group and self._journal.find_one("delivered_to", (file, consumer.client)) is not None
-
-    def _confirm(self, asker: Asker, message: Message) -> bytes | None:
-        """Our clients confirm many deliveries at once, each by its position and the id of its request."""
-        if self._journal.full:
-            raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
-        now = time.time()
-        crashing.point("server.acknowledged")
-        asked = orjson.dumps([pair for pair in message.extension["requests"][:MOST_CONFIRMED] if is_confirmation(pair)])
-        rows = self._journal.find("delivered_by_requests", (asked,))
-        files, found = orjson.dumps([row["file"] for row in rows]), orjson.dumps([tuple(row) for row in rows])
-        line = step_line(State.ACKNOWLEDGED, now, asker.address)
-        data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request")}}
-        reply = self._envelope.encode(message.subject, "ack", data)
-        records: list[Operation] = [("acknowledge_transfers", [{"now": now, "found": found}]),
-                                    ("step_all", [(State.ACKNOWLEDGED, now, line, files)]), ("hurry_removals", [(now, files)])]
-        self._journal.write(records, self._confirmed, asker, reply, [row["transfer"] for row in rows])
-        return None
-
-    def _confirmed(self, asker: Asker, reply: bytes, transfers: list[str]) -> None:
-        """The journal has it: only now may the client forget, and others of its group too."""
-        crashing.point("server.confirmed")
-        self._replier.reply(asker, reply)
-        for transfer in transfers:
-            self._sharing.confirmed(transfer)
+        return self._acknowledging.acknowledge(asker, message, row)
 
 
 def _named(message: Message) -> list[str]:
