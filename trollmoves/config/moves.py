@@ -110,8 +110,3 @@ class MoveSettings(ChainSettings):
     def archives(self) -> None:
         """Archives are moved as they are."""
         return None
-
-    @property
-    def syncs(self) -> bool:
-        """Whether delivered files are made to survive a power loss."""
-        return self.fsync == "always" or (self.fsync == "when-deleting" and self.delete)

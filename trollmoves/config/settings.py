@@ -202,6 +202,11 @@ class ServerSettings(ChainSettings):
         """Whether delivered files are removed here: origins, or only the copies they were unpacked to."""
         return self.delete is not None or self.compression is not None
 
+    @property
+    def syncs(self) -> bool:
+        """Whether delivered files are made to survive a power loss."""
+        return self.fsync == "always" or (self.fsync == "when-deleting" and self.removes)
+
     @classmethod
     def missing(cls, given: Collection[str]) -> Iterator[tuple[str, str]]:
         yield from super().missing(given)

@@ -135,8 +135,9 @@ def requests_and_removal(settings: ServerSettings) -> Iterator[str]:
         "any destination is allowed (allowed_destinations)" if settings.any_destination else
         f"allowed are {allowed + ' and ' if allowed else ''}destinations on the asking client's own machine")
     if settings.delete is not None:
-        who = "the first client" if settings.delete == "first" else "every known client"
-        yield f"removed {settings.remove_delay:g} s after {who} has confirmed it (delete, remove_delay)"
+        named = {"first": "the first client", "all": "every known client"}
+        who = " and ".join(settings.delete) if isinstance(settings.delete, tuple) else named[settings.delete]
+        yield f"removed {settings.remove_delay:g} s after {who} confirmed it (delete, remove_delay)"
 
 
 def _address(settings: ServerSettings) -> str:

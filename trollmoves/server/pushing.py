@@ -59,7 +59,7 @@ class Pushing:
         self._prefix = _prefix(parameters)
         self.names_files = self._prefix is not None
         """Whether replies have the name of the file in a destination that is a directory: upstream's do with temporary names."""
-        self._sync = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.removes)
+        self._sync = settings.syncs
         self._session = session_settings(settings, parameters, link=settings.link)
         self._careful_session = replace(self._session, follow_links=False)
         self._file_session = (self._session.directory_mode, settings.file_mode, settings.checksum, settings.link)

@@ -202,8 +202,7 @@ class Server(Service):
     def _workers_for(self, settings: ServerSettings) -> int:
         if settings.workers is not None:
             return settings.workers
-        syncs = settings.fsync == "always" or (settings.fsync == "when-deleting" and settings.removes)
-        return WORKERS_FSYNC if syncs else WORKERS
+        return WORKERS_FSYNC if settings.syncs else WORKERS
 
     # The backlog waits a little, because what is published before anybody has connected is heard by nobody.
 

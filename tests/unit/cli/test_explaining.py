@@ -127,6 +127,9 @@ def test_when_a_server_removes_a_file(configs: Path) -> None:
     (configs / "deleting.ini").write_text(f"[hrit]\norigin = {configs}/in/{{name}}.dat\ntopic = /a\nrequest_port = 9094\n"
                                           "delete = true\n")
     assert "removed 30 s after every known client" in explained(configs, path, "deleting.ini")["hrit"]
+    named = (configs / "deleting.ini").read_text().replace("delete = true", "delete = hrit@archive 192.0.2.7")
+    (configs / "deleting.ini").write_text(named)
+    assert "removed 30 s after hrit@archive and 192.0.2.7 confirmed it" in explained(configs, path, "deleting.ini")["hrit"]
 
 
 @pytest.mark.parametrize("name, content, why", [

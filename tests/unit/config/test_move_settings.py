@@ -28,7 +28,7 @@ def test_a_section_as_upstream_has_it(tmp_path: Path) -> None:
     found = read(tmp_path, GOOD)
     settings = found.chains["sat"]
     assert [str(place) for place in settings.destinations] == ["/out/", "ftp://***@host/in/{a}/", "file:///other/"]
-    assert (settings.watch_interval, settings.delete, settings.syncs, settings.topic) == (2.5, True, True, "")
+    assert (settings.watch_interval, settings.delete, settings.topic) == (2.5, True, "")
     assert settings.connection_parameters.plain() == {"connection_uptime": 60}
     assert [warning.partition("] ")[2].partition(":")[0] for warning in found.warnings] == ["topic", "connection_uptime"]
     assert "planted" not in repr(found)
