@@ -38,6 +38,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.tcp_proxy import NO_FAULT, Fault, TcpProxy
 from trollmoves.errors import (
+    Cancelled,
     DestinationFull,
     DestinationInvalid,
     LoginRefused,
@@ -49,7 +50,7 @@ from trollmoves.errors import (
     VerificationFailed,
 )
 from trollmoves.movers.bandwidth import Bandwidth
-from trollmoves.movers.base import Cancelled, Mover, Origin, Progress, Receipt, Session, SessionSettings
+from trollmoves.movers.base import Mover, Origin, Progress, Receipt, Session, SessionSettings
 from trollmoves.movers.moving import RESUME_FROM, How, ignore, move, temporary_name
 from trollmoves.movers.sessions import Sessions
 from trollmoves.uris import parse_destination

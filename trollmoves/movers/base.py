@@ -28,23 +28,18 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
 
-from trollmoves.errors import PermanentError, TemporaryError
+from trollmoves.errors import TemporaryError
 from trollmoves.movers.bandwidth import Bandwidth, Pace
 from trollmoves.movers.parameters import Parameter
 from trollmoves.uris import Destination
 
 Progress = Callable[[int], None]
-"""Called now and then during a put with the number of bytes that were handed over so far."""
+"""Called now and then during a put with the number of bytes that were handed over so far. What it raises (`Cancelled`, `Stalled`)
+ends the put, and is passed on as it is."""
 
 
 class MissingDirectory(TemporaryError):
     """The parent directory of a path is not there (the caller makes it and tries again)."""
-
-
-class Cancelled(PermanentError):
-    """Somebody cancelled the move while it ran; raised by a progress function, passed on by sessions."""
-
-    code = "cancelled"
 
 
 class Origin(NamedTuple):
