@@ -28,10 +28,15 @@ def _missing(settings: ChainSettings) -> Iterator[tuple[str, str]]:
     directory = getattr(settings, "working_directory", None)
     if directory and isinstance(settings, ServerSettings | MoveSettings) and not os.path.isdir(directory):
         yield "working_directory", f"{directory} is no directory of this machine; nothing can be unpacked there before it is made"
-    for option in ("prog", "xritdecompressor"):
-        program = getattr(settings, option, None)
-        if program and shutil.which(program) is None:
+    programs = {option: program for option in ("prog", "xritdecompressor") if (program := getattr(settings, option, None))}
+    for option, program in programs.items():
+        if shutil.which(program) is None:
             yield option, f"{program} is no program of this machine; nothing can be unpacked with it"
+    compression = getattr(settings, "compression", None)
+    if compression and not programs:
+        from trollmoves.unpacking import lacking  # which loads them all
+        if lack := lacking(compression):
+            yield "compression", lack
 
 
 def _destinations(settings: ChainSettings) -> list[tuple[str, str]]:

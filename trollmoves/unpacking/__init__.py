@@ -54,7 +54,7 @@ from trollmoves.unpacking.xrit import XRIT_FILES
 from trollmoves.unpacking.zip import ZIP_FILES
 
 __all__ = ["BadArchive", "Limits", "Options", "Output", "Packed", "Unpacked", "Unpacker", "endings_of", "is_packed",
-           "known_unpackers", "remove_leftovers", "unpack", "unpacked_message_data", "unpacker_for"]
+           "known_unpackers", "lacking", "remove_leftovers", "unpack", "unpacked_message_data", "unpacker_for"]
 
 GROUP = "trollmoves.unpackers"
 
@@ -112,6 +112,15 @@ def endings_of(compression: str | None) -> tuple[str, ...]:
         return unpacker_for(compression).endings
     except MissingLibrary as error:
         raise ConfigurationError(str(error)) from error
+
+
+def lacking(name: str) -> str:
+    """What this machine lacks for the unpacker *name*, in words; empty when it has all."""
+    try:
+        unpacker_for(name).check()
+    except (MoveError, ConfigurationError) as error:
+        return str(error)
+    return ""
 
 
 def known_unpackers() -> list[str]:

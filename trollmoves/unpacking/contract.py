@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from trollmoves.unpacking.base import Options, Packed
 from trollmoves.unpacking.output import Output
@@ -32,3 +33,5 @@ class Unpacker:
     endings: tuple[str, ...]
     """Only files whose name ends so are unpacked; others are left as they are."""
     extract: Extract
+    check: Callable[[], Any] = lambda: None
+    """Raises a `PermanentError` that says what this machine lacks for it; asked when a configuration is checked."""

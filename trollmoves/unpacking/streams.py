@@ -9,6 +9,9 @@ from trollmoves.unpacking.contract import Unpacker
 from trollmoves.unpacking.decompressing import BZIP2, GZIP, XZ, ZSTD, Codec, codec_of, decompressed, piece_size, pieces
 from trollmoves.unpacking.output import Output
 
+MEMORY = 2**20
+"""Bytes for a decompressor that is only made to see whether it can be."""
+
 
 def extract(codec: Codec, ending: str, packed: Packed, output: Output, options: Options) -> None:
     """Decompress *packed* to its name without *ending*."""
@@ -22,7 +25,7 @@ def extract(codec: Codec, ending: str, packed: Packed, output: Output, options: 
 
 
 def _unpacker(codec: Codec, ending: str) -> Unpacker:
-    return Unpacker((ending,), partial(extract, codec, ending))
+    return Unpacker((ending,), partial(extract, codec, ending), lambda: codec.new(MEMORY))
 
 
 BZIP2_FILES = _unpacker(BZIP2, ".bz2")

@@ -64,7 +64,7 @@ def extract(packed: Packed, output: Output, options: Options) -> None:
     output.adopt(result, result)
 
 
-XRIT_FILES = Unpacker((PACKED_ENDING,), extract)
+XRIT_FILES = Unpacker((PACKED_ENDING,), extract, lambda: _words("", "", Options()))
 
 
 def _words(path: str, result: str, options: Options) -> list[str]:

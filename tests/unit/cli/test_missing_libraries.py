@@ -103,6 +103,24 @@ def test_the_first_use_names_what_to_install(tmp_path: Path, without: dict[str, 
     assert (tmp_path / "copy.dat").read_bytes() == b"1"
 
 
+@pytest.mark.parametrize(("compression", "extra", "library"), [
+    ("zstd", "zstd", "zlib" if sys.version_info >= (3, 14) else "backports.zstd"), ("xrit", "hrit", "pyPublicDecompWT")])
+def test_the_check_says_what_an_unpacker_lacks(tmp_path: Path, compression: str, extra: str, library: str) -> None:
+    """Without it every file is announced packed, with an alarm."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\nimport sys\nsys.modules.update(dict.fromkeys(['backports.zstd', 'compression.zstd']))\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *more: None if name == 'pyPublicDecompWT' else find(name, *more)\n")
+    path = server_file(tmp_path, f"compression = {compression}", "compression = gzip", "compression = xrit\nprog = /bin/true")
+    answer = run([*CHECKS[1], path], {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"})
+    assert answer.status == 0
+    [line] = answer.err.splitlines()
+    assert line.startswith("warning: ") and f"[s0] compression: {compression} needs " in line and f"trollmoves[{extra}]" in line
+    pytest.importorskip(library)
+    with_them = run([*CHECKS[1], path], {"PYTHONPATH": str(CHECKOUT)})
+    assert (with_them.status, with_them.err) == (0, "")
+
+
 def test_a_fetcher_says_what_it_cannot_read(tmp_path: Path) -> None:
     blocked = ["fsspec", "paramiko", "aiohttp"]
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\n")
