@@ -246,6 +246,11 @@ def moment(value: Any) -> Any:
     return value
 
 
+def dated(value: Any) -> Any:
+    """The same for what is filled into templates, which have formats for dates: only what begins with a year is taken for one."""
+    return moment(value) if isinstance(value, str) and len(value) >= 8 and value[:4].isdigit() else value
+
+
 def values_of(data: Any, key: str) -> Iterator[Any]:
     """Every value of *key* in dicts and lists of dicts, outermost first; as upstream looks for `uid` and `uri`. Our extension is
     not searched."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from trollmoves.bus.addresses import is_this_machine
 from trollmoves.config.settings import ClientSettings
-from trollmoves.messages import EXTENSION, moment, translate, uids_of
+from trollmoves.messages import EXTENSION, dated, translate, uids_of
 from trollmoves.patterns import Template
 from trollmoves.uris import Destination, parse_destination
 
@@ -202,8 +202,7 @@ def _asked(place: Destination) -> Destination:
 
 
 def _with_times(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: moment(value) if isinstance(value, str) and len(value) >= 8 and value[:4].isdigit() else value
-            for key, value in fields.items() if key != EXTENSION}
+    return {key: dated(value) for key, value in fields.items() if key != EXTENSION}
 
 
 def make_open_directory(path: str, mode: int | None) -> None:

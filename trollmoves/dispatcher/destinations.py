@@ -12,7 +12,7 @@ from typing import Any
 from trollmoves.config.targets import ItemSettings, root_of
 from trollmoves.dispatcher.conditions import Decision, decide
 from trollmoves.errors import DestinationInvalid
-from trollmoves.messages import EXTENSION, moment
+from trollmoves.messages import EXTENSION, dated
 from trollmoves.patterns import Template
 from trollmoves.uris import Destination
 
@@ -102,16 +102,11 @@ class Route:
         return self.host.below("/".join(parts) + ending)
 
     def _filled(self, fields: Mapping[str, Any], created: float | None) -> dict[str, Any]:
-        filled = {field: value if field in _LITERAL else _with_date(value) for field, value in fields.items()}
+        filled = {field: value if field in _LITERAL else dated(value) for field, value in fields.items()}
         if created is not None:
             filled[CREATION] = datetime.fromtimestamp(created)
         for alias in self.settings.aliases:
             if alias.field in fields:
                 new = alias.apply(fields[alias.field])
-                filled[alias.name] = _with_date(new) if new is fields[alias.field] else new
+                filled[alias.name] = dated(new) if new is fields[alias.field] else new
         return filled
-
-
-def _with_date(value: Any) -> Any:
-    """Text that reads as a date as one, for templates with a format."""
-    return moment(value) if isinstance(value, str) and len(value) >= 8 and value[:4].isdigit() else value

@@ -17,7 +17,7 @@ from trollmoves.fetcher.receiving import Receiving
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Envelope, Message, moment
+from trollmoves.messages import Envelope, Message, dated
 from trollmoves.movers.bandwidth import of_this_process
 from trollmoves.movers.base import Receipt, SessionSettings
 from trollmoves.movers.sessions import Sessions
@@ -219,6 +219,4 @@ def _filled(subject: str, fields: Mapping[str, Any]) -> str:
 
 
 def _with_dates(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Text that reads as a date as one, for templates with a format."""
-    return {name: moment(value) if isinstance(value, str) and name not in ("uid", "uri", "path") and value[:4].isdigit()
-            and len(value) >= 8 else value for name, value in fields.items()}
+    return {name: value if name in ("uid", "uri", "path") else dated(value) for name, value in fields.items()}

@@ -328,14 +328,14 @@ class Serving:
         """Somebody waits for long moves: the answers come when they are over, or after a while as `pending`."""
         requests = _named(message)
         if not requests:
-            return None if self._wait(asker, message, request_id(message)) else self._replies.unknown_request(message)
+            return None if self._wait(asker, request_id(message)) else self._replies.unknown_request(message)
         for request in requests:
-            if not self._wait(asker, message, request):
+            if not self._wait(asker, request):
                 waiter = Waiter(asker, message, 0.0, request, Consumer.of(asker, message), grouped=True)
                 self._answers.add(waiter, {"request": request, "code": UNKNOWN_REQUEST})
         return None
 
-    def _wait(self, asker: Asker, message: Message, request: str) -> bool:
+    def _wait(self, asker: Asker, request: str) -> bool:
         """Whether the outcome of *request* is on its way, and will be told."""
         moving = self._moves.of_request(request)
         if moving is None:
