@@ -23,7 +23,7 @@ from trollmoves.errors import ConfigurationError
 from trollmoves.uris import LONGEST_NAME, hide_password
 
 LONGEST_PATH = 4096
-"""Characters of a path; likewise."""
+"""Characters of a path; a longer one matches nothing."""
 _WIDEST_FIELD = 4096
 _OF_A_DATE = re.compile("%[A-Za-z]")
 _CONVERSIONS = frozenset("rsachHltuR")

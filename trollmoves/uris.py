@@ -214,7 +214,8 @@ def _without_login(found: re.Match[str]) -> str:
 
 
 def hide_login(uri: str) -> str:
-    """The same for what is one uri, or was meant to be: all that may belong to its login is hidden, whatever is in a password."""
+    """As `hide_password`, for what is one uri or was meant to be: all up to its last `@` goes, also what would be no login within
+    other text (a password with blanks, say)."""
     return _ONE_LOGIN.sub("***@", uri)
 
 

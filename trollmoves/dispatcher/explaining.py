@@ -28,7 +28,7 @@ def read_sample(text: str) -> tuple[list[Trigger], bool]:
 
 
 def explain_sample(text: str, targets: Mapping[str, TargetSettings]) -> Iterator[str]:
-    """The same lines for all files that a sample speaks of."""
+    """The lines of `explain` for all files that a sample speaks of. Raises `ConfigurationError` when it is none."""
     triggers, with_subject = read_sample(text)
     for trigger in triggers:
         yield from explain(trigger, targets, with_subject=with_subject)
