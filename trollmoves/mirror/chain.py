@@ -52,7 +52,7 @@ class Chain:
         self._relaying = Relaying(settings, mirror, request_address, ledger, journal, loop, envelope, stream, recent,
                                   self._asking, self._finding.heard)
         self._hearing = Hearing(front, client, ledger, journal, loop, self._asking, self._relaying)
-        self.served = Served(settings, pushing, Releasing(settings, journal, loop, self._asking), self._fetching)
+        self.served = Served(settings, pushing, Releasing(settings, journal, loop, workers, self._asking), self._fetching)
         self._feeding = self._open = True
 
     @property
@@ -95,6 +95,7 @@ class Chain:
         self._hearing.stop()
         self._relaying.stop()
         self._asking.stop_feeding()
+        self.served.removing.stop()
 
     def stop(self) -> None:
         """End; may be called twice."""
@@ -103,4 +104,3 @@ class Chain:
             self.stop_feeding()
             self._fetching.close()
             self._asking.close()
-            self.served.removing.stop()

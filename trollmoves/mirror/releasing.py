@@ -17,8 +17,9 @@ from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.messages import Message
-from trollmoves.server.beneath import Announced, remove
-from trollmoves.server.removing import AT_ONCE, RETRY, Removing
+from trollmoves.server.beneath import Announced, announced_file, remove
+from trollmoves.server.removing import AGED, AT_ONCE, RETRY, Leaving, Removing
+from trollmoves.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ Place = tuple[str, int]
 class Releasing(Removing):
     """Removes the copies of one section; belongs to the loop."""
 
-    def __init__(self, settings: MirrorSettings, journal: Journal, loop: Loop, asking: Asking):
-        super().__init__(settings, (), journal, loop)
+    def __init__(self, settings: MirrorSettings, journal: Journal, loop: Loop, workers: Workers, asking: Asking):
+        super().__init__(settings, (), journal, loop, workers)
         self._asking = asking
         self._telling: set[int] = set()
         """Files whose providers were told and have not answered yet."""
@@ -45,25 +46,35 @@ class Releasing(Removing):
     def _aged(self, before: float) -> list[Any]:
         return self._journal.find("aged_copies", (self._chain, before, AT_ONCE))
 
-    def _remove(self, row: Any, now: float, why: str) -> None:
-        file: int = row["file"]
-        copies = self._journal.find("copies_of", (file,))
+    def _files_of(self, row: Any, why: str) -> list[Announced]:
+        return [announced_file(copy) for copy in self._journal.find("copies_of", (row["file"],))]
+
+    def _remove(self, leaving: Leaving, needed: set[str]) -> int:
         crashing.point("mirror.releasing")
-        try:
-            removed = sum(_remove_copy(copy) for copy in copies) if self._deletes or why != "delivered" else 0
-        except OSError as error:
-            logger.error("[%s] a copy cannot be removed (%s); tried again in %d s", self._chain, error, RETRY)
-            self._journal.write([("delay_removal", [(now + RETRY, file)])])
-            return
+        goes = self._deletes or leaving.why == AGED
+        removed = sum([remove((os.path.dirname(copy.path),), copy) for copy in leaving.files]) if goes else 0
         crashing.point("mirror.removed")
-        records: list[Operation] = [("end_copies", [(file,)])] if copies else []
-        if copies:
-            detail = f"{removed} of {len(copies)} copies removed ({why})"
+        return removed
+
+    def _record(self, tried: list[tuple[Leaving, int | OSError]], now: float) -> None:
+        for one, outcome in tried:
+            file: int = one.row["file"]
+            if isinstance(outcome, OSError):
+                logger.error("[%s] a copy cannot be removed (%s); tried again in %d s", self._chain, outcome, RETRY)
+                self._journal.write([("delay_removal", [(now + RETRY, file)])])
+            elif self._files_of(one.row, one.why) == one.files:  # else it was fetched again meanwhile, and is released again
+                self._released(one, outcome, now)
+
+    def _released(self, one: Leaving, removed: int, now: float) -> None:
+        file: int = one.row["file"]
+        records: list[Operation] = [("end_copies", [(file,)])] if one.files else []
+        if one.files:
+            detail = f"{removed} of {len(one.files)} copies removed ({one.why})"
             records.append(("note", [{"line": step_line("removed", now, detail=detail), "id": file}]))
-        if why == "delivered":
-            self._journal.write([*records, ("delay_removal", [(now + TELL_AGAIN, file)])], self._tell, file)
-        else:  # nobody confirmed it, so neither do we
+        if one.why == AGED:  # nobody confirmed it, so neither do we
             self._journal.write([*records, ("end_removal", [(file,)])])
+        else:
+            self._journal.write([*records, ("delay_removal", [(now + TELL_AGAIN, file)])], self._tell, file)
 
     # Tell the providers.
 
@@ -107,10 +118,3 @@ class Releasing(Removing):
         if done:
             self._journal.write([("end_removal", done)])
         crashing.point("mirror.released")
-
-
-def _remove_copy(row: Any) -> bool:
-    """Remove a copy; False when it is gone or another file has its name. Raises `OSError`."""
-    path = os.fsdecode(row["path"])
-    copy = Announced(path, row["device"], row["inode"], row["size"], row["mtime_ns"])
-    return remove((os.path.dirname(path),), copy)

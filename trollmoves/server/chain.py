@@ -50,7 +50,7 @@ class Chain:
         plain = settings.compression is None and settings.archives is None
         take = self._announcing.announce if plain else self._unpacking.take
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
-        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop, others),
+        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, journal, loop, workers, others),
                              look_again=self._look_again)
         self._feeding = Feeding(settings.name, pattern, take, loop, journal.owns, self._origin.seen, polling=polling,
                                 interval=settings.watch_interval, settle=settings.settle, reconcile=settings.reconcile,
@@ -84,15 +84,15 @@ class Chain:
         return self._announcing.announce_anew(rows)
 
     def stop_feeding(self) -> None:
-        """Take in no more files; requests are still served."""
+        """Take in and remove no more files; requests are still served."""
         self._unpacking.stop()
         self._feeding.stop()
         self.announcer.record()
+        self.served.removing.stop()
 
     def stop(self) -> None:
         """End; may be called twice."""
         self.stop_feeding()
-        self.served.removing.stop()
 
     def check_health(self, most_restarts: int) -> None:
         """Make the watcher anew when it cannot see files; raise when that failed *most_restarts* times in a row (0: never)."""

@@ -41,7 +41,7 @@ class ListenChain:
         pattern = None if settings.origin is None else Pattern(settings.origin)
         self._limited = pattern is not None
         self._relaying = Relaying(settings, pattern, announcer, journal, loop, workers)
-        self.served = Served(settings, Pushing(settings, ROOTS), Removing(settings, ROOTS, journal, loop, others),
+        self.served = Served(settings, Pushing(settings, ROOTS), Removing(settings, ROOTS, journal, loop, workers, others),
                              parts=lambda row: journal.find("members_of", (row["id"],)))
 
     @property
@@ -72,10 +72,10 @@ class ListenChain:
         """Connections come back by themselves."""
 
     def stop_feeding(self) -> None:
-        """Hear nothing more; requests are still served."""
+        """Hear and remove nothing more; requests are still served."""
         self._relaying.stop()
+        self.served.removing.stop()
 
     def stop(self) -> None:
         """End; may be called twice."""
         self.stop_feeding()
-        self.served.removing.stop()

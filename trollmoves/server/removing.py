@@ -2,6 +2,7 @@
 never what a destination has that could not even tell its size.
 
 What a file was unpacked from goes together with it, if origins are removed at all; the unpacked file, being a copy, goes anyhow.
+What goes is found out in the loop and removed in a worker: the server of a directory may not answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,10 +26,11 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
-from trollmoves.server.beneath import announced_file, keep_removed, remove
+from trollmoves.server.beneath import Announced, announced_file, keep_removed, remove
 from trollmoves.server.requests import Consumer
 from trollmoves.server.unclaimed import Unclaimed
 from trollmoves.uris import is_address
+from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ EVERY = 1.0
 """Seconds between two looks at what is due."""
 SOON = 0.1
 AT_ONCE = 200
+DELIVERED = "delivered"
 AGED = "delete_after"
 CONSUMERS_LAST = 30.0
 """Seconds between two looks at who was served lately, for which all deliveries in the journal are gone through; who is served
@@ -57,10 +61,28 @@ Key = tuple[str, str]
 """Names a consumer: client and group."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """One file of the journal that is done with."""
+
+    row: Any
+    why: str
+    files: list[Announced]
+    """What is removed of it."""
+    packed: Sequence[Announced] = ()
+    """What it was unpacked from."""
+    last: Sequence[Announced] = ()
+    """What of that goes with it: all else that came out of it is gone, or goes in the same round."""
+
+
+Outcome = int | OSError | None
+"""How many of its files were removed, or why it cannot be; None for what was not begun."""
+
+
 class Removing:
     """Removes the origins of one chain; belongs to the loop."""
 
-    def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop,
+    def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop, workers: Workers,
                  others: Callable[[], Iterable[Removing]] = tuple):
         """*roots* are the directories above all files that may be announced. *others* are of the sections that are served, which
         may have announced the same files."""
@@ -83,14 +105,13 @@ class Removing:
         self._roots = roots
         self._journal = journal
         self._loop = loop
+        self._workers = workers
+        self.under_way = 0
+        """Files that are being removed."""
         self._open = True
         self._unclaimed = Unclaimed(settings.name, journal)
         self._blind: set[str] = set()
         """Hosts of which was told that they do not say what arrives there."""
-        self._paths: list[str] = []
-        """What was removed, or found to be gone, in this round."""
-        self._ended: list[tuple[int, str]] = []
-        """Files that are done with in this round, and a line for the history of each."""
         self._leaving: set[int] = set()
         """Files that are done with, until the journal knows."""
         if self._enabled or self._after is not None:
@@ -118,41 +139,46 @@ class Removing:
                            "(delete_after removes it in any case)", self._chain, host)
 
     def stop(self) -> None:
+        """Begin no more; may be called twice."""
         self._open = False
         self._unclaimed.look(at_once=True)
 
     def _again(self) -> None:
         if not self._open:
             return
-        now, more = time.time(), False
         if not self._journal.full and not self._journal.times_to_move:
-            more = self._remove_due(now)
-            self._record()
-            self._remove_aged(now)
-            self._record()
+            now = time.time()
+            due, more = self._due_now(now)
+            leaving = [*due, *self._aged_now(now, {row["file"] for row, _ in due})]
             self._unclaimed.look()
-        self._loop.after(SOON if more else EVERY, self._again)
+            if leaving:
+                self._begin(leaving, SOON if more else EVERY)
+                return
+        self._loop.after(EVERY, self._again)
 
-    def _remove_due(self, now: float) -> bool:
-        """Remove some of what is due; whether there is more."""
-        found = self._journal.find("due_removals", (self._chain, now, AT_ONCE))
+    def _due_now(self, now: float) -> tuple[list[tuple[Any, str]], bool]:
+        """Some of what is to go, and why; and whether there is more."""
+        found, leaving = self._journal.find("due_removals", (self._chain, now, AT_ONCE)), []
+        records: list[Operation] = []
         for row in found:
             if row["file"] in self._leaving:  # the journal, which is slow to write, shows it still
                 continue
             if self._stays(row["file"]):
-                self._journal.write([("end_removal", [(row["file"],)])])
+                records.append(("end_removal", [(row["file"],)]))
                 continue
             due = self._due(row["file"])
             if due is not None and due <= now and self._is_awaited(row):
                 due = None
             if due is not None and due <= now:
-                self._remove(row, now, "delivered")
+                leaving.append((row, DELIVERED))
             elif self._after is not None and row["created"] < now - self._after:
-                self._remove(row, now, AGED)
+                leaving.append((row, AGED))
             else:
                 again = now + (RETRY if row["tries"] else max(self._delay, LOOK_AGAIN))
-                self._journal.write([("wait_removal", [(due or again, row["file"])])])
-        return len(found) == AT_ONCE
+                records.append(("wait_removal", [(due or again, row["file"])]))
+        if records:
+            self._journal.write(records)
+        return leaving, len(found) == AT_ONCE
 
     def _stays(self, file: int) -> bool:
         """Whether it is an origin of a chain that does not remove them."""
@@ -207,54 +233,87 @@ class Removing:
             self._served_before, self._served = self._served, set()
         return self._known | self._served
 
-    def _remove_aged(self, now: float) -> None:
+    def _aged_now(self, now: float, others: set[int]) -> list[tuple[Any, str]]:
         """`delete_after`: the backstop against a consumer that never comes back."""
         if self._after is None or time.monotonic() - self._looked_for_aged < min(AGED_LAST, self._after / AGED_LOOKS):
-            return
+            return []
         found = self._aged(now - self._after)
         if len(found) < AT_ONCE:  # else there may be more
             self._looked_for_aged = time.monotonic()
-        for row in found:
-            if row["file"] not in self._leaving:
-                self._remove(row, now, AGED)
+        return [(row, AGED) for row in found if row["file"] not in self._leaving | others]
 
     def _aged(self, before: float) -> list[Any]:
         return self._journal.find("aged_files", (self._chain, before, AT_ONCE))
 
-    def _remove(self, row: Any, now: float, why: str) -> None:
-        path = os.fsdecode(row["path"])
+    # In a worker.
+
+    def _begin(self, found: list[tuple[Any, str]], pause: float) -> None:
+        leaving, going = [], set(self._leaving)
+        for row, why in found:
+            going.add(row["file"])
+            packed = self._packed_of(row["file"]) if self._deletes else []
+            leaving.append(Leaving(row, why, self._files_of(row, why), [announced_file(one) for one in packed],
+                                   [announced_file(one) for one in packed if not self._is_needed(one, going)]))
+        self.under_way = len(leaving)
+        self._workers.submit([Work(("remove", self._chain), 1, lambda _: self._remove_all(leaving),
+                                   lambda outcomes: self._tried(leaving, outcomes, pause))])
+
+    def _remove_all(self, leaving: list[Leaving]) -> list[Outcome]:
+        """What was removed is recorded once a power loss cannot bring it back: nobody would look at it again."""
+        outcomes: list[Outcome] = []
+        needed: set[str] = set()
+        for one in leaving:
+            try:
+                outcomes.append(self._remove(one, needed) if self._open else None)
+            except OSError as error:
+                needed.update(packed.path for packed in one.packed)
+                outcomes.append(error)
+        keep_removed(self._roots, [file.path for one in leaving for file in (*one.files, *one.last)])
+        return outcomes
+
+    def _remove(self, leaving: Leaving, needed: set[str]) -> int:
         crashing.point("server.removing")
-        try:
-            removed = self._remove_files(row, everything=self._deletes or why == "delete_after")
-            if self._deletes:
-                self._remove_packed(row["file"])
-        except OSError as error:
-            self._not_removed(row, now, path, error.strerror or str(error))
-            return
+        removed = sum([remove(self._roots, file) for file in leaving.files])
+        for packed in leaving.last:
+            if packed.path not in needed:
+                remove(self._roots, packed)
         crashing.point("server.removed")
-        detail = f"removed ({why})" if removed else "not removed: gone, or another file has its name"
-        logger.info("%s %s", path, detail)
-        if removed and why == AGED:
-            self._unclaimed.removed(row["file"], path)
-        self._ended.append((row["file"], step_line("removed", now, detail=detail)))
-        self._leaving.add(row["file"])
+        return removed
 
-    def _record(self) -> None:
-        """Journal what was removed, once a power loss cannot bring it back: nobody would look at it again."""
-        ended, paths, self._ended, self._paths = self._ended, self._paths, [], []
-        if not ended:
-            return
-        keep_removed(self._roots, paths)
-        files = [(file,) for file, _ in ended]
-        self._journal.write([
-            ("note", [{"line": line, "id": file} for file, line in ended]),
-            ("end_removal", files), *([("end_packed", files)] if self._unpacks else []),
-        ], self._leaving.difference_update, [file for file, _ in ended])
+    # It was tried.
 
-    def _remove_files(self, row: Any, *, everything: bool) -> bool:
+    def _tried(self, leaving: list[Leaving], outcomes: list[Outcome] | Exception, pause: float) -> None:
+        if isinstance(outcomes, Exception):
+            logger.error("[%s] files cannot be removed", self._chain, exc_info=outcomes)
+            outcomes = [OSError(str(outcomes))] * len(leaving)
+        self.under_way = 0
+        self._record([(one, outcome) for one, outcome in zip(leaving, outcomes, strict=True) if outcome is not None], time.time())
+        self._loop.after(pause, self._again)
+
+    def _record(self, tried: list[tuple[Leaving, int | OSError]], now: float) -> None:
+        ended, notes = [], []
+        for one, outcome in tried:
+            file, path = one.row["file"], os.fsdecode(one.row["path"])
+            if isinstance(outcome, OSError):
+                self._not_removed(one.row, now, path, outcome.strerror or str(outcome))
+                continue
+            detail = f"removed ({one.why})" if outcome else "not removed: gone, or another file has its name"
+            logger.info("%s %s", path, detail)
+            if outcome and one.why == AGED:
+                self._unclaimed.removed(file, path)
+            notes.append({"line": step_line("removed", now, detail=detail), "id": file})
+            ended.append(file)
+        if ended:
+            self._leaving.update(ended)
+            files = [(file,) for file in ended]
+            self._journal.write([("note", notes), ("end_removal", files), *([("end_packed", files)] if self._unpacks else [])],
+                                self._leaving.difference_update, ended)
+
+    def _files_of(self, row: Any, why: str) -> list[Announced]:
         """The files of an announcement; where origins stay, those that are copies."""
         members = self._journal.find("members_of", (row["file"],))
-        return any([self._remove_file(member) for member in members or [row] if everything or not members or member["copy"]])
+        everything = self._deletes or why == AGED
+        return [announced_file(member) for member in members or [row] if everything or not members or member["copy"]]
 
     def _not_removed(self, row: Any, now: float, path: str, reason: str) -> None:
         """Counted, and tried again, never hotter than once in a minute."""
@@ -268,21 +327,14 @@ class Removing:
             records.append(("note", [{"line": line, "id": row["file"]}]))
         self._journal.write(records)
 
-    def _remove_file(self, row: Any) -> bool:
-        file = announced_file(row)
-        self._paths.append(file.path)
-        return remove(self._roots, file)
-
     def _packed_of(self, file: int) -> list[Any]:
         return self._journal.find("packed_of", (file,)) if self._unpacks else []
 
-    def _remove_packed(self, file: int) -> None:
-        """Remove what *file* was unpacked from, unless another file that came from it is still there. Those that are done with do
-        not count: what goes together would stay for each other's sake."""
-        leaving = orjson.dumps([file, *self._leaving]).decode()
-        for row in self._packed_of(file):
-            if self._journal.find_one("packed_elsewhere", (row["path"], row["inode"], row["mtime_ns"], leaving)) is None:
-                self._remove_file(row)
+    def _is_needed(self, packed: Any, going: set[int]) -> bool:
+        """Whether another file that came from *packed* is still there. Those that are done with do not count: what goes together
+        would stay for each other's sake."""
+        elsewhere = (packed["path"], packed["inode"], packed["mtime_ns"], orjson.dumps(sorted(going)).decode())
+        return self._journal.find_one("packed_elsewhere", elsewhere) is not None
 
 
 def _stands_for(row: Any, consumer: Key) -> bool:

@@ -296,7 +296,8 @@ class Server(Service):
         return self.journal.find_one("moved_since", recently) is None or synced(SYNC_WAIT)
 
     def under_way(self) -> int:
-        return sum(serving.under_way() for serving in self._serving.values()) + self.journal.waiting
+        moves = sum(serving.under_way() for serving in self._serving.values())
+        return moves + sum(removing.under_way for removing in self._removing()) + self.journal.waiting
 
     def close_chains(self) -> None:
         for name in list(self._chains):

@@ -60,7 +60,7 @@ class Bench:
         answers = Answers(self.loop, replies, self.tell)
         self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), answers,
                            Sharing(self.journal, answers, replies, self.tell))
-        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, self.journal, self.loop))
+        self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, self.journal, self.loop, self.workers))
         self.file = {"path": os.fsencode(root / "a"), "device": 0, "inode": 0, "size": 1000, "mtime_ns": 0}
 
     def tell(self, asker: Asker, raw: bytes) -> None:

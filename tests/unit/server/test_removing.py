@@ -19,6 +19,7 @@ from trollmoves.config.reading import read_server_config
 from trollmoves.journal import Journal
 from trollmoves.server.removing import Removing
 from trollmoves.server.requests import Consumer
+from trollmoves.workers import Workers
 
 LONG_AGO = 7200.0
 
@@ -31,7 +32,9 @@ class Scene(UnpackedScene):
         config = root / "server.ini"
         config.write_text(f"[s]\norigin = {self.origin}/{{name}}.tar\ncompression = tar\ntopic = /a\nrequest_port = 9999\n"
                           "delete = first\nremove_delay = 0.1\ndelete_after = 1h\n")
-        self.removing = Removing(read_server_config(config).chains["s"], (str(self.origin),), self.journal, self.loop)
+        self.workers = Workers(self.loop.call_all, self.loop.fail, 2)
+        settings = read_server_config(config).chains["s"]
+        self.removing = Removing(settings, (str(self.origin),), self.journal, self.loop, self.workers)
 
     def member(self, name: str, age: float = 0.0) -> int:
         """A file that came out of the archive; its row."""
@@ -46,6 +49,7 @@ class Scene(UnpackedScene):
 
     def close(self) -> None:
         self.removing.stop()
+        self.workers.stop(5.0)
         super().close()
 
 
@@ -96,7 +100,9 @@ class Consumed:
                           "remove_delay = 0\ndelete_after = 10 m\n")
         self.loop = Loop()
         self.journal = Asked(root / "journal", self.loop)
-        self.removing = Removing(read_server_config(config).chains["s"], (str(self.origin),), self.journal, self.loop)
+        self.workers = Workers(self.loop.call_all, self.loop.fail, 2)
+        settings = read_server_config(config).chains["s"]
+        self.removing = Removing(settings, (str(self.origin),), self.journal, self.loop, self.workers)
 
     def file(self, name: str, age: float = 0.0) -> int:
         path, row, came = self.origin / name, self.journal.new_file(), time.time() - age
@@ -120,6 +126,7 @@ class Consumed:
 
     def close(self) -> None:
         self.removing.stop()
+        self.workers.stop(5.0)
         self.journal.close()
         self.loop.close()
 
