@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.compatibility.network import ask
 from tests.faults.network import TOPIC, Network, section
 from tests.integration.requesting import ENVELOPE
+from tests.integration.test_dead_letters import command
 from tests.support.eventually import eventually
 from tests.support.hanging import hanging
 
@@ -45,4 +48,37 @@ def test_a_removal_that_hangs(tmp_path: Path) -> None:
             two.serves_the_other("one.bin")
         network.servers[0].wait_for("gone.bin cannot be removed")  # and is tried again
         two.serves_the_other("two.bin")
+        assert network.stop() == [0, 0]
+
+
+@pytest.mark.parametrize("polling", [[], ["-w"]])
+def test_a_section_that_starts_and_ends_while_its_directory_hangs(tmp_path: Path, polling: list[str]) -> None:
+    two = TwoSections(tmp_path)
+    origin = two.network.origins[0]
+    two.network.servers[0].argv += ["--chain-check-interval", "2", *polling]
+    with two.network as network:
+        with hanging(origin):
+            network.start()
+            network.servers[0].wait_for("does not answer .waiting for it")
+            two.serves_the_other("one.bin")
+            config = network.server_config().read_text()
+            network.server_config().write_text(config.replace("[send]", "[instead]"))
+            network.servers[0].wait_for("instead.* watches")
+            two.serves_the_other("two.bin")
+        network.write("late.bin", b"x" * 1000)
+        eventually((network.destination / "late.bin").exists, message="what comes when the directory answers again")
+        assert network.stop() == [0, 0]
+
+
+def test_an_operator_has_files_announced_anew_that_hang(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two = TwoSections(tmp_path, delete="false")
+    with two.network as network:
+        network.start()
+        network.write("one.bin", b"x" * 1000)
+        eventually((network.destination / "one.bin").exists, message="it is delivered")
+        with hanging(network.origins[0]):
+            assert command(capsys, "retry", "--since", "1h", "--chain", "send", "--journal", network.server_journal())[0] == 0
+            network.servers[0].wait_for("an operator says: replay")
+            two.serves_the_other("two.bin")
+        network.servers[0].wait_for("an operator has 0 of 1 files announced anew")
         assert network.stop() == [0, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from trollmoves.journal.alarms import BLIND, REFUSED, Alarms
+from trollmoves.workers import Work, Workers
 
 ABOUT = "origin"
 MOST = 1000
@@ -18,6 +19,7 @@ class Origin:
         self._section = section
         self._alarms = alarms
         self._refused: dict[bytes, None] = {}
+        self._is_looking = False
 
     def seen(self, trouble: str | None) -> None:
         """The directory was looked at, and this is what is wrong with it: an alarm until nothing is."""
@@ -33,9 +35,21 @@ class Origin:
         self._refused[path] = None
         return True
 
-    def count_refused(self) -> None:
-        """Raise an alarm for the refused files that are still there, with their number, or end it."""
-        self._refused = {path: None for path in self._refused if os.path.lexists(path)}
+    def count_refused(self, workers: Workers) -> None:
+        """Raise an alarm for the refused files that are still there, with their number, or end it; when they were looked at, in a
+        worker: the directory may not answer."""
+        refused = list(self._refused)
+        if not refused:
+            self._looked(set())
+        elif not self._is_looking:
+            self._is_looking = True
+            workers.submit([Work(("refused", self._section), 1, lambda _: list(filter(os.path.lexists, refused)),
+                                 lambda there: self._looked(set(refused).difference(there)))])
+
+    def _looked(self, gone: set[bytes]) -> None:
+        self._is_looking = False
+        for path in gone:
+            self._refused.pop(path, None)
         if not self._refused:
             self._alarms.clear(self._section, REFUSED, ABOUT, "none is there any more")
             return

@@ -33,6 +33,7 @@ class Chain:
         self.moving = moving
         self._loop = loop
         self._journal = journal
+        self._workers = workers
         pattern = Pattern(settings.origin)
         roots = (pattern.directory,) if settings.working_directory is None else (pattern.directory, settings.working_directory)
         self.removing = Removing(settings, roots, journal, loop, workers)
@@ -52,9 +53,10 @@ class Chain:
         self._feeding.scan()
         self.removing.start()
 
-    def _look_again(self, file: int, path: str) -> bool:
-        """The row *file* of the journal is about another file than *path* means by now. Whether that one will be moved."""
-        return self._journal.find_one("packed_of", (file,)) is None and self._feeding.look_at(path)
+    def _look_again(self, file: int, path: str) -> None:
+        """The row *file* of the journal is about another file than *path* means by now."""
+        if self._journal.find_one("packed_of", (file,)) is None:
+            self._feeding.look_at(path)
 
     def stop_feeding(self) -> None:
         """Take in no more files and begin no more moves."""
@@ -69,5 +71,5 @@ class Chain:
 
     def check_health(self, most_restarts: int) -> None:
         """Make the watcher anew when it cannot see files; raise when that failed *most_restarts* times in a row (0: never)."""
-        self._origin.count_refused()
+        self._origin.count_refused(self._workers)
         self._feeding.check_health(most_restarts)

@@ -97,10 +97,10 @@ class Moving(Deliveries):
         self._publisher = results
 
     def configure(self, settings: MoveSettings, roots: tuple[str, ...], settled: Callable[[Any], Any],
-                  look_again: Callable[[int, str], bool]) -> None:
+                  look_again: Callable[[int, str], Any]) -> None:
         """Follow *settings* from now on; what is under way goes on as it was begun. *roots* are the directories above all files
         that may come. *settled* is told of each row to which something happened, *look_again* of one that is about other content
-        than its path means: whether that will be moved."""
+        than its path means."""
         self._look_again = look_again
         self._settings = settings
         self._roots = roots

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,26 +94,20 @@ class Announcing:
         self._journal.write([("add_announcement", [item.announcement_row for item in fresh]), *records, covered_by_newer([file])],
                             self._tell, fresh, then)
 
-    def announce_again(self, row: Any) -> bool:
-        """Publish a file that has a row in the journal under a new number, if it is still what it was; False if it is not."""
-        path, now = os.fsdecode(row["path"]), time.time()
-        arrival = _still(row)
-        if arrival is None:
-            logger.error("%s is not announced again: it is gone, or another file has its name, which comes by itself", path)
-            return False
+    def announce_again(self, row: Any, arrival: Arrival) -> None:
+        """Publish a file that has a row in the journal, and is still what it was, under a new number."""
+        now = time.time()
         found = self._examine(arrival, {}, self._packed_in(row), row["id"])
         if found is not None:
             line = step_line(State.ANNOUNCED, now, "", 0, "again, says an operator")
             records: list[Operation] = [("add_announcement", [found.announcement_row]),
                                         ("step", [(State.ANNOUNCED, now, 0, line, row["id"])])]
             self._journal.write(records, self._tell_again, found)
-        return True
 
-    def announce_anew(self, rows: Sequence[Any]) -> int:
-        """Journal and publish those of *rows* of the journal whose files are still what they were as if they had just come; how
+    def announce_anew(self, there: Sequence[tuple[Any, Arrival]]) -> int:
+        """Journal and publish files that have rows in the journal, and are still what they were, as if they had just come; how
         many there are. (The rows themselves may be all that is left of what was forgotten, and go on to be.)"""
-        arrivals = [(row, arrival) for row in rows if (arrival := _still(row)) is not None]
-        fresh = [item for row, arrival in arrivals if (item := self._examine(arrival, {}, self._packed_in(row))) is not None]
+        fresh = [item for row, arrival in there if (item := self._examine(arrival, {}, self._packed_in(row))) is not None]
         if fresh:
             self._journal.write(_records(fresh), self._tell, fresh, None)
         return len(fresh)
@@ -191,7 +186,7 @@ def _records(fresh: Sequence[Fresh]) -> list[Operation]:
             *([covered_by_newer(replacing)] if replacing else [])]
 
 
-def _still(row: Any) -> Arrival | None:
+def still(row: Any) -> Arrival | None:
     """The file of a row of the journal, if it is there and the same."""
     try:
         status = os.lstat(row["path"])
@@ -200,6 +195,15 @@ def _still(row: Any) -> Arrival | None:
     if (status.st_size, status.st_mtime_ns, status.st_ino) != (row["size"], row["mtime_ns"], row["inode"]):
         return None
     return Arrival(os.fsdecode(row["path"]), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def has_content(path: str) -> bool:
+    """Whether there is something to announce."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def said_of(path: str, fields: Mapping[str, Any], members: Sequence[str], settings: ServerSettings,

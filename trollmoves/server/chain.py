@@ -13,6 +13,7 @@ A section that listens is another kind of chain: listening.py.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,13 +24,16 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal
 from trollmoves.patterns import Pattern
 from trollmoves.server.announcer import Announcer
-from trollmoves.server.announcing import Announcing
+from trollmoves.server.announcing import Announcing, has_content, still
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.transfer import Served
 from trollmoves.server.unpacking import Unpacking
+from trollmoves.watchers.base import Arrival
 from trollmoves.watchers.feeding import Feeding
-from trollmoves.workers import Workers
+from trollmoves.workers import Work, Workers
+
+logger = logging.getLogger(__name__)
 
 
 class Chain:
@@ -43,6 +47,7 @@ class Chain:
         pattern = Pattern(settings.origin)
         self._journal = journal
         self._loop = loop
+        self._workers = workers
         self.announcer = announcer
         self._origin = Origin(settings.name, journal.alarms)
         self._announcing = Announcing(settings, pattern, announcer, journal, self._origin)
@@ -70,18 +75,41 @@ class Chain:
         """Announce what was there before we started."""
         self._feeding.scan()
 
-    def announce_again(self, row: Any) -> None:
-        """An operator wants a file (a row of `files`) to be announced anew: who gave it up takes it for news."""
-        if not self._announcing.announce_again(row):
-            self._look_again(row["id"], os.fsdecode(row["path"]))
+    def announce_again(self, rows: list[Any]) -> None:
+        """An operator wants files (rows of `files`) to be announced anew: who gave them up takes them for news."""
+        def looked(found: list[Arrival | None]) -> None:
+            for row, arrival in zip(rows, found, strict=True):
+                path = os.fsdecode(row["path"])
+                if arrival is not None:
+                    self._announcing.announce_again(row, arrival)
+                    continue
+                logger.error("%s is not announced again: it is gone, or another file has its name, which comes by itself", path)
+                self._look_again(row["id"], path)
+        self._look(lambda: [still(row) for row in rows], looked)
 
-    def _look_again(self, file: int, path: str) -> bool:
-        """The row *file* of the journal is about another file than *path* means by now. Whether that one will be announced."""
-        return self._journal.find_one("packed_of", (file,)) is None and self._feeding.look_at(path, least=1)
+    def _look_again(self, file: int, path: str, then: Callable[[bool], Any] = bool) -> None:
+        """The row *file* of the journal is about another file than *path* means by now. *then* is told whether that one will be
+        announced."""
+        def looked(announced: bool) -> None:
+            if announced:
+                self._feeding.look_at(path)
+            then(announced)
+        if self._journal.find_one("packed_of", (file,)) is None:
+            self._look(lambda: has_content(path), looked)
+        else:
+            then(False)
 
-    def announce_anew(self, rows: list[Any]) -> int:
-        """An operator wants those of these files (rows of `files`) that are still there to be announced like new ones."""
-        return self._announcing.announce_anew(rows)
+    def announce_anew(self, rows: list[Any], then: Callable[[int], Any]) -> None:
+        """An operator wants those of these files (rows of `files`) that are still there to be announced like new ones. *then* is
+        told how many that are."""
+        def looked(found: list[Arrival | None]) -> None:
+            there = [(row, arrival) for row, arrival in zip(rows, found, strict=True) if arrival is not None]
+            then(self._announcing.announce_anew(there))
+        self._look(lambda: [still(row) for row in rows], looked)
+
+    def _look(self, look: Callable[[], Any], looked: Callable[[Any], Any]) -> None:
+        """Look at files, in a worker: their directory may not answer."""
+        self._workers.submit([Work(("look", self.settings.name), 1, lambda _: look(), looked)])
 
     def stop_feeding(self) -> None:
         """Take in and remove no more files; requests are still served."""
@@ -96,5 +124,5 @@ class Chain:
 
     def check_health(self, most_restarts: int) -> None:
         """Make the watcher anew when it cannot see files; raise when that failed *most_restarts* times in a row (0: never)."""
-        self._origin.count_refused()
+        self._origin.count_refused(self._workers)
         self._feeding.check_health(most_restarts)

@@ -229,6 +229,11 @@ class Moves:
         taken_away = moving.served.supply is not None and isinstance(outcome, OriginGone | OriginChanged)
         if taken_away and moving.brought < MOST_BROUGHT:
             self._set_off(moving)
+        elif isinstance(outcome, OriginChanged) and moving.served.supply is None and len(moving.push.members) == 1:
+            # A file that is not the one announced may be announced itself: then the old one is given up by nobody.
+            def looked(is_announced: bool) -> None:
+                self._finish(moving, OriginReplaced(str(outcome)) if is_announced else outcome)
+            moving.served.look_again(moving.file, moving.push.members[0].file.path, looked)
         else:
             self._finish(moving, outcome)
 
@@ -245,8 +250,6 @@ class Moves:
         if isinstance(outcome, OriginGone) and moving.before:
             # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
             outcome = moving.before
-        if isinstance(outcome, OriginChanged) and self._is_replaced(moving):
-            outcome = OriginReplaced(str(outcome))
         if isinstance(outcome, Exception):
             ends = getattr(outcome, "permanent", False) and not isinstance(outcome, Cancelled)  # others may ask for it
             state = State.GIVEN_UP if ends else State.FAILED
@@ -266,11 +269,6 @@ class Moves:
         self._record(moving, State.MOVED, now, detail, receipt, more, outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
-
-    def _is_replaced(self, moving: Moving) -> bool:
-        """Whether a file that is not the one announced will be announced, which is why the old one is given up by nobody."""
-        paths = [member.file.path for member in moving.push.members]
-        return moving.served.supply is None and len(paths) == 1 and moving.served.look_again(moving.file, paths[0])
 
     def _lease_records(self, moving: Moving) -> list[Operation]:
         """What is to be written of the lease; nothing where its holder is alone and is told with the outcome to publish."""

@@ -262,10 +262,9 @@ class Server(Service):
         circuits_of_this_process().try_again()
 
     def announce_again(self, rows: list[Any]) -> None:
-        for row in rows:
-            chain = self._chains.get(row["chain"])
+        for name, chain in self._chains.items():
             if isinstance(chain, Chain):
-                chain.announce_again(row)
+                chain.announce_again([row for row in rows if row["chain"] == name])
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
         """Nobody is asked: what came since then and is still here is announced anew, for those who missed it."""
@@ -280,10 +279,12 @@ class Server(Service):
         if not isinstance(running, Chain):
             return
         rows = self.journal.find("files_since", (name, newer_than, after, until, ANNOUNCED_AGAIN))
-        count = running.announce_anew(rows)
-        logger.info("[%s] an operator has %d of %d files announced anew that are still there", name, count, len(rows))
-        if len(rows) == ANNOUNCED_AGAIN:
-            self.loop.after(0.1, lambda: self._announce_anew(name, newer_than, rows[-1]["id"], until))
+
+        def announced(count: int) -> None:
+            logger.info("[%s] an operator has %d of %d files announced anew that are still there", name, count, len(rows))
+            if len(rows) == ANNOUNCED_AGAIN:
+                self.loop.after(0.1, lambda: self._announce_anew(name, newer_than, rows[-1]["id"], until))
+        running.announce_anew(rows, announced)
 
     # Stopping.
 

@@ -45,9 +45,9 @@ def nothing(_: Any) -> Sequence[Any]:
     return ()
 
 
-def nobody_looks(file: int, path: str) -> bool:
+def nobody_looks(file: int, path: str, then: Callable[[bool], Any]) -> None:
     """Nobody watches for other content."""
-    return False
+    then(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,9 @@ class Served:
     parts: Callable[[Any], Sequence[Any]] = nothing
     """Looks up the files of a row of the journal one by one, where announcements may speak of several."""
 
-    look_again: Callable[[int, str], bool] = nobody_looks
-    """Told that a row of the journal is about other content than its path means: whether that will be announced."""
+    look_again: Callable[[int, str, Callable[[bool], Any]], Any] = nobody_looks
+    """Told that a row of the journal is about other content than its path means, and whom to tell whether that will be
+    announced."""
 
     def members(self, message: Message, row: Any) -> tuple[Member, ...]:
         """The files that a request, found to be about *row* of the journal, wants."""

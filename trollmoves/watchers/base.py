@@ -52,6 +52,11 @@ class Watcher(ABC):
         after it was closed. What is there and complete is delivered; returns at once. May be called from any thread."""
         self.scan()
 
+    @property
+    def hangs(self) -> bool:
+        """Whether it waits for a file system that does not answer: another watcher would wait as well."""
+        return False
+
     @abstractmethod
     def trouble(self) -> str | None:
         """What keeps it from seeing files now, in words for the log (`None` when all is well)."""

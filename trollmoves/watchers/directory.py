@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 from trollmoves.errors import ConfigurationError
 from trollmoves.patterns import Pattern
-from trollmoves.watchers.base import Deliver, Watcher
+from trollmoves.watchers.base import Arrival, Deliver, Watcher
 from trollmoves.watchers.polling import PollingEngine
 from trollmoves.watchers.scanning import Beginning, Doorbell, Engine, Outbox, Pace, WatchLimitReached
 
 logger = logging.getLogger(__name__)
 
 _SETTLE = 5.0  # seconds
-_PATIENCE = 10.0  # seconds
+_PATIENCE = 1.0
+"""Seconds that the start and the end of a watch are waited for: its directory may not answer."""
+_SILENT = 60.0
+"""Seconds that one look at the file system may take before that is told of."""
 
 OnDeath = Callable[[BaseException], None]
 """Told, from the dying thread, what ended it."""
@@ -47,11 +51,14 @@ class DirectoryWatcher(Watcher):
 
     def __init__(self, pattern: Pattern, deliver: Deliver, pace: Pace, *, polling: bool, backlog: bool, on_death: OnDeath | None):
         self.pattern = pattern
-        self._outbox, self._bell, self._pace, self._beginning = Outbox(deliver), Doorbell(), pace, Beginning(backlog)
+        self._deliver = deliver
+        self._outbox, self._bell, self._pace, self._beginning = Outbox(self._hand_over), Doorbell(), pace, Beginning(backlog)
         self._polling, self._on_death = polling, on_death
         self._engine: Engine | None = None
         self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._opened, self._stopping = threading.Event(), threading.Event()
+        self._handed_over = 0.0
+        """When (monotonic) it was tried last to hand over what came."""
         self._death: BaseException | None = None
 
     @property
@@ -65,27 +72,28 @@ class DirectoryWatcher(Watcher):
         return self._engine.overflows if self._engine else 0
 
     def start(self) -> None:
-        """Begin: a file that is completed after the return is delivered. A watcher starts once."""
+        """Begin: a file that is completed after the return is delivered. A watcher starts once. A directory that does not answer
+        is waited for no longer than a second; it is watched when it does."""
         if self._thread is not None or self._stopping.is_set():
             raise RuntimeError("a watcher starts once")
         self._bell.open()
         self._beginning.mark()
-        try:
-            self._engine = self._make_engine()
-            self._engine.open()
-        except WatchLimitReached as error:
-            self._change_to_polling(error, resumes=False)
-        self._thread = threading.Thread(target=self._run, name=f"watcher of {self.pattern.directory}")
+        self._thread = threading.Thread(target=self._run, name=f"watcher of {self.pattern.directory}", daemon=True)
         self._thread.start()
+        if not self._opened.wait(_PATIENCE):
+            self.scan()  # for what came between this return and the watch
 
     def stop(self) -> None:
-        """End and join the thread. A `deliver` that blocks has to return for that; it is waited for no longer than 10 seconds."""
+        """End and join the thread, which is waited for no longer than a second, once: a `deliver` that blocks has to return for
+        that, and the directory has to answer."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         self._bell.ring()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE)
             if self._thread.is_alive():
-                logger.error("the %s is still delivering; it will end when that returns", self._thread.name)
+                logger.error("the %s has not ended yet: it waits for the directory, or hands over files", self._thread.name)
 
     def scan(self) -> None:
         self._bell.ask_for_scan()
@@ -96,9 +104,22 @@ class DirectoryWatcher(Watcher):
     def trouble(self) -> str | None:
         if self._death is not None:
             return f"the watching thread died: {self._death!r}"
-        if self._thread is None or self._engine is None or not self._thread.is_alive():
+        if self._thread is None or not self._thread.is_alive():
             return "it is not running"
-        return self._engine.sight.trouble()
+        if self.hangs:
+            return f"{self.pattern.directory} does not answer"
+        return self._engine.sight.trouble() if self._engine is not None else None
+
+    @property
+    def hangs(self) -> bool:
+        if self._thread is None or not self._thread.is_alive():
+            return False
+        since = max(self._bell.answered, self._handed_over)
+        return not self._opened.is_set() or time.monotonic() - since > _SILENT
+
+    def _hand_over(self, arrivals: Sequence[Arrival]) -> bool | None:
+        self._handed_over = time.monotonic()
+        return self._deliver(arrivals)
 
     def _make_engine(self) -> Engine:
         if self._polling:
@@ -116,8 +137,17 @@ class DirectoryWatcher(Watcher):
         self._engine = PollingEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning, resumes)
         self._engine.open()
 
+    def _open(self) -> None:
+        try:
+            self._engine = self._make_engine()
+            self._engine.open()
+        except WatchLimitReached as error:
+            self._change_to_polling(error, resumes=False)
+        self._opened.set()
+
     def _run(self) -> None:
         try:
+            self._open()
             while not self._stopping.is_set():
                 self._step()
         except BaseException as error:  # whatever it is, somebody must hear of it
@@ -126,6 +156,7 @@ class DirectoryWatcher(Watcher):
             if self._on_death is not None:
                 self._on_death(error)
         finally:
+            self._opened.set()
             if self._engine is not None:
                 self._engine.close()
             self._bell.close()

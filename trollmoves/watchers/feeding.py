@@ -4,8 +4,6 @@ anew when it cannot see files."""
 from __future__ import annotations
 
 import logging
-import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -69,16 +67,9 @@ class Feeding:
         if self._backlog:
             self._watcher.scan()
 
-    def look_at(self, path: str, *, least: int = 0) -> bool:
-        """Another file than was taken in has the name *path*, of which no event may have told: its time may have been set after
-        it was closed. Take it in, at once where this is the first time in a while. False when there is none of at least so many
-        bytes."""
-        try:
-            status = os.lstat(path)
-        except OSError:
-            return False
-        if not stat.S_ISREG(status.st_mode) or status.st_size < least:
-            return False
+    def look_at(self, path: str) -> None:
+        """Another file than was taken in has the name *path*, or had a moment ago, and no event may have told of it: its time may
+        have been set after it was closed. Take it in, at once where this is the first time in a while."""
         now = time.monotonic()
         while self._looked and next(iter(self._looked.values())) < now - LOOK_EVERY:
             del self._looked[next(iter(self._looked))]
@@ -90,7 +81,6 @@ class Feeding:
             del self._looked[path]
             self._looked[path] = last + LOOK_EVERY
             self._loop.after(last + LOOK_EVERY - now, lambda: self._watcher.look_at(path))
-        return True
 
     def stop(self) -> None:
         """Take in nothing more; may be called twice."""
@@ -99,13 +89,13 @@ class Feeding:
 
     def check_health(self, most_restarts: int) -> None:
         """Make the watcher anew when it cannot see files any more; raise when that failed *most_restarts* times in a row (0:
-        never). One that has not seen its directory yet goes on waiting for it."""
+        never). One that has not seen its directory yet, or is not answered by it, goes on waiting for it."""
         trouble = self._watcher.trouble()
         self._seen(trouble)
         if trouble is None:
             self._failures, self._has_seen = 0, True
             return
-        if not self._has_seen:
+        if not self._has_seen or self._watcher.hangs:
             logger.error("Error starting chain %s: %s (waiting for it)", self._section, trouble)
             return
         self._failures += 1

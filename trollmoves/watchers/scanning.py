@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import stat
@@ -110,6 +111,8 @@ class Doorbell:
         self._poll = select.poll()
         self._scan_wanted = False
         self._paths: deque[str] = deque()
+        self.answered = math.inf
+        """When (monotonic) `wait` returned last; infinite while it waits."""
 
     def open(self) -> None:
         with self._lock:
@@ -149,9 +152,11 @@ class Doorbell:
 
     def wait(self, seconds: float) -> None:
         """Return when it rings, when another descriptor can be read, or after *seconds* at the latest."""
+        self.answered = math.inf
         if self._ends and any(ready == self._ends[0] for ready, _ in self._poll.poll(max(0, int(seconds * 1000 + 0.999)))):
             with contextlib.suppress(BlockingIOError):
                 os.read(self._ends[0], 4096)
+        self.answered = time.monotonic()
 
     def close(self) -> None:
         with self._lock:
