@@ -279,7 +279,7 @@ class Service:
         self._config_watch.stop()
         self.close_chains()
         left = self.workers.stop(2.0)
-        self.journal.close(clean=self.is_on_disk())
+        self.journal.close(clean=not left and self.is_on_disk())
         self.loop.close()
         if left:
             # A mover that hangs in a system call would keep the interpreter from ending; the journal knows what was not done.

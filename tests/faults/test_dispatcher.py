@@ -70,3 +70,18 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
             for place in ("one", "two"):
                 arrives(tmp_path / place / name, dispatching.incoming / name)
         eventually(lambda: Counter(dispatching.states().values()) == {"published": 400})
+
+
+def test_what_a_killed_move_has_left_goes_with_its_original(tmp_path: Path) -> None:
+    killed = {"TROLLMOVES_CRASH_POINT": "server.put:1"}
+    with Dispatching(tmp_path, TARGETS.format(root=tmp_path), environment=killed) as dispatching:
+        dispatching.start()
+        path = dispatching.announce("f")
+        assert dispatching.program.wait() == -signal.SIGKILL
+        left = [*(tmp_path / "one").glob(".*"), *(tmp_path / "two").glob(".*")]
+        assert left
+        path.unlink()
+        dispatching.program = dispatching.program_with(None)
+        dispatching.start()
+        eventually(lambda: not any(name.exists() for name in left), message="the temporary file is removed")
+        assert dispatching.program.stop() == 0

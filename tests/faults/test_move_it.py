@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,18 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         eventually(lambda: not list(moving.incoming.iterdir()))
         eventually(lambda: {state for _, _, state in moving.states()} == {"published"})
         assert len(moving.states()) == 600
+
+
+@pytest.mark.parametrize("taken", [Path.unlink, lambda path: path.write_bytes(b"other content")])
+def test_what_a_killed_move_has_left_goes_with_its_original(taken: Callable[[Path], object], tmp_path: Path) -> None:
+    place = tmp_path / "one"
+    with MovingIt(tmp_path, f"destinations = {place}/", environment={"TROLLMOVES_CRASH_POINT": "server.put:1"}) as moving:
+        path = moving.write("f.dat")
+        moving.program.start()
+        assert moving.program.wait() == -signal.SIGKILL
+        assert [name.suffix for name in place.iterdir()] == [".part"]
+        taken(path)
+        moving.program = moving.program_with(None)
+        moving.start()
+        eventually(lambda: not list(place.glob(".*")), message="the temporary file is removed")
+        assert moving.program.stop() == 0

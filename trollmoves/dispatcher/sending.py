@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable
+from contextlib import suppress
 
 from trollmoves.bus.addresses import whether_this_machine
 from trollmoves.config.sessions import session_settings
@@ -15,12 +16,13 @@ from trollmoves.errors import (
     Denied,
     DestinationInvalid,
     OriginChanged,
+    OriginGone,
     TemporaryError,
 )
 from trollmoves.movers.attributes import how_to_move
 from trollmoves.movers.base import Origin, Receipt
 from trollmoves.movers.ends import opened
-from trollmoves.movers.moving import How, move
+from trollmoves.movers.moving import How, move, remove_unfinished
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Sessions
 from trollmoves.queueing.triggers import Trigger
@@ -45,15 +47,30 @@ class Sending:
         """How many files may go to the host at a time. Raises `DestinationInvalid`, `MissingLibrary`."""
         return self._target.transfers_per_host or mover_for(self.route.host.scheme).abilities.parallel
 
-    def send(self, trigger: Trigger, transfer: str, attempt: int, sessions: Sessions) -> Receipt:
-        """Deliver the file of *trigger*; *transfer* as for `moving.How`. Raises a `MoveError`."""
-        with opened(_local(trigger)) as origin:
-            self._check_origin(origin)
-            place = self._place(trigger, origin)
-            how = how_to_move(self._attributes, origin, place.exact, deleting=False)
-            how = how._replace(transfer=transfer, resume=how.resume or attempt > 1, min_rate=self._target.min_rate,
-                               patience=self._target.stall_timeout)
-            return self._moved(origin, place, how, sessions)
+    def send(self, trigger: Trigger, transfer: str, attempt: int, begun: bool, sessions: Sessions) -> Receipt:
+        """Deliver the file of *trigger*, which an earlier attempt may have *begun*; *transfer* as for `moving.How`. Raises a
+        `MoveError`."""
+        path = _local(trigger)
+        try:
+            with opened(path) as origin:
+                self._check_origin(origin)
+                place = self._place(trigger, origin, os.fstat(origin.descriptor).st_ctime)
+                how = self._how(origin, place, transfer)
+                return self._moved(origin, place, how._replace(resume=how.resume or attempt > 1), sessions)
+        except OriginGone:
+            if begun:
+                with suppress(Exception):
+                    self._remove_unfinished(trigger, Origin.gone(path), transfer, sessions)
+            raise
+
+    def _how(self, origin: Origin, place: Destination, transfer: str) -> How:
+        how = how_to_move(self._attributes, origin, place.exact, deleting=False)
+        return how._replace(transfer=transfer, min_rate=self._target.min_rate, patience=self._target.stall_timeout)
+
+    def _remove_unfinished(self, trigger: Trigger, gone: Origin, transfer: str, sessions: Sessions) -> None:
+        place = self._place(trigger, gone, None)
+        with sessions.lent(place, self._session, self._target.backup_targets) as kept:
+            remove_unfinished(gone.name, kept.at(place), kept.session, kept.mover.abilities, self._how(gone, place, transfer))
 
     def _check_origin(self, origin: Origin) -> None:
         """Raise `Denied` for a file that is not in one of the `allowed_origins`, or hidden when none are given, wherever links on
@@ -65,9 +82,9 @@ class Sending:
             raise Denied(f"{origin.path} is hidden (keys and passwords often are); name its directory in the allowed_origins of "
                          f"{self._target.name}")
 
-    def _place(self, trigger: Trigger, origin: Origin) -> Destination:
+    def _place(self, trigger: Trigger, origin: Origin, created: float | None) -> Destination:
         try:
-            return self.route.destination(trigger.fields, origin.name, os.fstat(origin.descriptor).st_ctime)
+            return self.route.destination(trigger.fields, origin.name, created)
         except ConfigurationError as error:
             raise DestinationInvalid(str(error)) from error
 
@@ -79,9 +96,9 @@ class Sending:
             raise TemporaryError(str(error)) from error
 
 
-def runner(sending: Sending, trigger: Trigger, transfer: str, attempt: int) -> Callable[[Sessions], Receipt]:
+def runner(sending: Sending, trigger: Trigger, transfer: str, attempt: int, *, begun: bool) -> Callable[[Sessions], Receipt]:
     """`Sending.send` as a worker runs it."""
-    return lambda sessions: sending.send(trigger, transfer, attempt, sessions)
+    return lambda sessions: sending.send(trigger, transfer, attempt, begun, sessions)
 
 
 def _local(trigger: Trigger) -> str:

@@ -101,7 +101,8 @@ class Target(Deliveries):
         if sending is None:
             self._reroute(row, trigger)
             return None
-        run = runner(sending, trigger, self.transfer(row, sending.route.label), row["attempt"] + 1)
+        run = runner(sending, trigger, self.transfer(row, sending.route.label), row["attempt"] + 1,
+                     begun=self.was_begun(row))
         return Delivery(run, trigger.path, sending.route.label, (sending.route, trigger))
 
     def _reroute(self, row: Any, trigger: Trigger) -> None:

@@ -76,6 +76,7 @@ class Journal:
             _migrate(connection, path)
             _check_role(connection, path, role)
             self.epoch = _meta(connection, "epoch", "e:" + secrets.token_hex(8))
+            self._interrupted = _last_interrupted(connection)
             self.unclean_boot = _went_down_uncleanly(connection)
             """The machine lost power, or something like it, since the journal was last used."""
             self._next_file = 1 + int(connection.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()[0])
@@ -125,6 +126,10 @@ class Journal:
         """The id for the next row of `files`."""
         self._next_file += 1
         return self._next_file - 1
+
+    def was_interrupted(self, file: int) -> bool:
+        """Whether a process that ended suddenly may have begun something with the row *file* that nobody knows of."""
+        return file <= self._interrupted
 
     def new_position(self, subject: str) -> tuple[int, int]:
         """The position for the next announcement, and that of the one before it with the same *subject* (0: none)."""
@@ -186,7 +191,8 @@ class Journal:
             raise JournalError(f"the journal {self.path} was replaced while it was in use")
 
     def close(self, *, clean: bool = True) -> None:
-        """Commit what waits, then let go. May be called twice. Not *clean*: what was done lately may not survive a power loss."""
+        """Commit what waits, then let go. May be called twice. Not *clean*: what was done lately may not survive a power loss, or
+        something was under way."""
         if self._lock >= 0:
             self.write([("put_meta", [("clean", "yes" if clean else "no")])])
             self._commit()
@@ -326,6 +332,15 @@ def _went_down_uncleanly(connection: sqlite3.Connection) -> bool:
     connection.execute("UPDATE meta SET value = ? WHERE name = 'boot'", (now,))
     connection.execute("UPDATE meta SET value = 'no' WHERE name = 'clean'")
     return before != now and clean == "no"
+
+
+def _last_interrupted(connection: sqlite3.Connection) -> int:
+    """The last row of `files` that was there when a process ended suddenly."""
+    last = _meta(connection, "interrupted", "0")
+    if _meta(connection, "clean", "yes") == "yes":
+        return int(last)
+    connection.execute("UPDATE meta SET value = (SELECT coalesce(max(id), 0) FROM files) WHERE name = 'interrupted'")
+    return int(_meta(connection, "interrupted", last))
 
 
 def _boot_id() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,15 @@ from trollmoves.errors import (
     MissingLibrary,
     MoveError,
     OriginChanged,
+    OriginGone,
     TemporaryError,
 )
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import Envelope, decode, moment
 from trollmoves.movers.attributes import how_to_move
-from trollmoves.movers.base import Receipt
-from trollmoves.movers.moving import move
+from trollmoves.movers.base import Origin, Receipt
+from trollmoves.movers.moving import How, move, remove_unfinished
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Sessions
 from trollmoves.patterns import Pattern, Template
@@ -73,16 +75,30 @@ class Sending:
         self._attributes = parameters | {"checksum": settings.checksum, "overwrite": settings.overwrite, "fsync": settings.fsync}
         self._session = session_settings(settings, parameters, link=settings.link)
 
-    def send(self, origin: Announced, place: Place, fields: Mapping[str, Any], transfer: str, retried: bool,
+    def send(self, origin: Announced, place: Place, fields: Mapping[str, Any], transfer: str, retried: bool, begun: bool,
              sessions: Sessions) -> Receipt:
-        """Deliver one file. Raises a `MoveError`."""
-        with opened(self._roots, origin) as source:
-            target = place.destination(fields)
-            how = how_to_move(self._attributes, source, target.exact, deleting=self._deletes)
-            how = how._replace(transfer=transfer, resume=how.resume or retried, min_rate=self._min_rate,
-                               patience=self._session.stall_timeout)
-            with sessions.lent(target, self._session, self._backups) as kept:
-                return move(source, kept.at(target), kept.session, kept.mover.abilities, how)
+        """Deliver one file, which was *retried* in this process, and perhaps *begun* in an earlier one. Raises a `MoveError`."""
+        try:
+            with opened(self._roots, origin) as source:
+                target = place.destination(fields)
+                how = self._how(source, target, transfer)
+                how = how._replace(resume=how.resume or retried)
+                with sessions.lent(target, self._session, self._backups) as kept:
+                    return move(source, kept.at(target), kept.session, kept.mover.abilities, how)
+        except (OriginGone, OriginChanged):
+            if begun:
+                with suppress(Exception):
+                    self._remove_unfinished(origin, place.destination(fields), transfer, sessions)
+            raise
+
+    def _how(self, origin: Origin, target: Destination, transfer: str) -> How:
+        how = how_to_move(self._attributes, origin, target.exact, deleting=self._deletes)
+        return how._replace(transfer=transfer, min_rate=self._min_rate, patience=self._session.stall_timeout)
+
+    def _remove_unfinished(self, origin: Announced, target: Destination, transfer: str, sessions: Sessions) -> None:
+        gone = Origin.gone(origin.path)
+        with sessions.lent(target, self._session, self._backups) as kept:
+            remove_unfinished(gone.name, kept.at(target), kept.session, kept.mover.abilities, self._how(gone, target, transfer))
 
 
 class Moving(Deliveries):
@@ -136,7 +152,8 @@ class Moving(Deliveries):
         fields = {name: value if name in ("uid", "uri") else moment(value) for name, value in said.items()}
         fields |= self._pattern.parse(said["uri"]) or {}
         origin = announced_file(row)
-        run = partial(self._sending.send, origin, place, fields, self.transfer(row, place.label), row["attempt"] > 0)
+        run = partial(self._sending.send, origin, place, fields, self.transfer(row, place.label), row["attempt"] > 0,
+                      self.was_begun(row))
         # Of two contents of one name the newer must come last.
         return Delivery(run, origin.path, place.label, said, (place.label, row["path"]))
 

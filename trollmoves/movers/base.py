@@ -63,6 +63,11 @@ class Origin(NamedTuple):
         status = os.fstat(descriptor)
         return cls(path, os.path.basename(path), descriptor, status.st_size, status.st_mtime_ns, status.st_mode & 0o777)
 
+    @classmethod
+    def gone(cls, path: str) -> Origin:
+        """For what is still to be done about a file that is there no more: there is nothing to read."""
+        return cls(path, os.path.basename(path), -1, 0, 0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Abilities:

@@ -138,6 +138,10 @@ class Deliveries(ABC):
         text = f"{self._journal.epoch}|{row['key']}|{place}"
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
+    def was_begun(self, row: Any) -> bool:
+        """Whether an earlier attempt, perhaps one that was killed, may have left something at the destination."""
+        return row["attempt"] > 0 or self._journal.was_interrupted(row["id"])
+
     def settled(self, row: Any) -> None:  # noqa: B027 - not every role cares
         """The journal has what became of the file in *row* (as it was before): delivered, given up, or to be tried again."""
 

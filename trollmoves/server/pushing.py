@@ -45,6 +45,8 @@ class Push(NamedTuple):
     attempt: int
     stranger: bool | None = False
     """Its peer, if on this machine, may not have what only root may; None when that is not certain."""
+    begun: bool = True
+    """An earlier attempt, perhaps one that was killed, may have left something at the destination."""
 
 
 class Pushing:
@@ -116,10 +118,10 @@ class Pushing:
             with opened(self._roots, member.file) as origin, _lent(place, settings, backups, sessions) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
         except (OriginGone, OriginChanged):
-            # An earlier attempt may have been killed: nobody else removes what it has left.
-            with suppress(Exception), _lent(place, settings, backups, sessions) as kept:
-                name = os.path.basename(member.file.path)
-                remove_unfinished(name, kept.at(place), kept.session, kept.mover.abilities, how)
+            if push.begun:  # nobody else removes what that has left
+                with suppress(Exception), _lent(place, settings, backups, sessions) as kept:
+                    name = os.path.basename(member.file.path)
+                    remove_unfinished(name, kept.at(place), kept.session, kept.mover.abilities, how)
             raise
 
 

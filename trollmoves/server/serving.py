@@ -250,7 +250,7 @@ class Serving:
         self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
         attempt = 1 if known is None else known["attempt"] + 1
         push = Push(transfer, served.members(message, row), destination, backups(message), waiter.asker.address, attempt,
-                    waiter.asker.stranger)
+                    waiter.asker.stranger, attempt > 1 or self._journal.was_interrupted(row["id"]))
         lease = self._sharing.begin(transfer, waiter, known)
         written = UNCONTESTED if known is None else (known["fence"], known["committed"], known["doubtful"])
         moving = Moving(push, row["id"], served, row["size"] or 0, message, request, waiter.grouped, consumer, before, lease,

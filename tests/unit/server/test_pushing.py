@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from trollmoves.config.reading import read_server_config
 from trollmoves.errors import Denied, OriginChanged, OriginGone
+from trollmoves.movers.circuits import OPENS_AFTER, Opened, of_this_process
 from trollmoves.movers.moving import temporary_name
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.beneath import Announced
@@ -56,3 +58,19 @@ def test_what_a_killed_attempt_left_goes_when_the_origin_is_there_no_more(tmp_pa
     with pytest.raises(OriginGone if becomes is None else OriginChanged):
         pushing(tmp_path).push(asked, Sessions(), lambda done: None)
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_host_is_not_asked_about_what_was_not_begun(tmp_path: Path, begun: bool) -> None:
+    """Files of which the origins have gone, and that nobody had begun to move, do not count against a host that is down."""
+    told: list[Opened] = []
+    of_this_process().tell_by(told.append)
+    gone = Member(Announced(str(tmp_path / "a.dat"), 1, 2, 3, 4), None)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        place = f"ftp://u:secret@127.0.0.1:{closed.getsockname()[1]}/in/{begun}"
+        asked = push(place, (), "127.0.0.1")._replace(members=(gone,), begun=begun)
+        for _ in range(OPENS_AFTER):
+            with pytest.raises(OriginGone):
+                pushing(tmp_path).push(asked, Sessions(), lambda done: None)
+    assert len(told) == begun

@@ -1,0 +1,36 @@
+"""Which files a process that ended suddenly may have begun something with."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from trollmoves.bus import Loop
+from trollmoves.journal import Journal
+
+
+def opened(path: Path, loop: Loop, files: int = 0) -> Journal:
+    """The journal, with so many more files."""
+    journal = Journal(path, loop.call_all, loop.fail)
+    ids = [journal.new_file() for _ in range(files)]
+    journal.write([("add_file", [(file, "s", "n", "k", "announced", 0.0, "", None, 1, b"/n", 1, 2, 3, None, None, None, 0, 0.0)
+                                 for file in ids])])
+    return journal
+
+
+def test_what_a_process_that_ended_suddenly_may_have_begun(tmp_path: Path) -> None:
+    path, loop = tmp_path / "journal", Loop()
+    journal = opened(path, loop, 2)
+    assert not journal.was_interrupted(1)
+    journal.close()
+    journal = opened(path, loop, 1)
+    assert not journal.was_interrupted(2)
+    journal.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE meta SET value = 'no' WHERE name = 'clean'")  # as a kill leaves it
+    for _ in range(2):  # also after a proper end: somebody may ask later
+        journal = opened(path, loop, 1)
+        assert [journal.was_interrupted(file) for file in (1, 3, 4)] == [True, True, False]
+        journal.close()
+    loop.close()
