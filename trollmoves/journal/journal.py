@@ -80,7 +80,9 @@ class Journal:
             self.unclean_boot = _went_down_uncleanly(connection)
             """The machine lost power, or something like it, since the journal was last used."""
             self._next_file = 1 + int(connection.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()[0])
-            self._next_position = 1 + _last_position(connection)
+            self._head = _last_position(connection)
+            self._behind = _behind_every_earlier() if self._head else 0
+            """No position that is given out from now on is at or before this one."""
         except sqlite3.Error as error:
             raise _cannot_open(path, error) from error
         finally:
@@ -114,7 +116,7 @@ class Journal:
     @property
     def head(self) -> int:
         """The last position given out; 0 before the first."""
-        return self._next_position - 1
+        return self._head
 
     def owns(self, path: str) -> bool:
         """Whether the file at *path* is one of the journal's own. May be asked by any thread."""
@@ -133,8 +135,7 @@ class Journal:
 
     def new_position(self, subject: str) -> tuple[int, int]:
         """The position for the next announcement, and that of the one before it with the same *subject* (0: none)."""
-        position = self._next_position
-        self._next_position += 1
+        position = self._head = max(self._head, self._behind) + 1
         previous = self._previous.pop(subject, None)
         if previous is None:
             row = self.reader.find_one("last_position", (subject,))
@@ -348,6 +349,15 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+def _behind_every_earlier() -> int:
+    """A number behind every position that was given out before: microseconds, of which there are more than announcements.
+
+    The journal may have been put back as it was some time ago (a backup, a snapshot). Would it go on where it was then, the same
+    numbers would mean other files than those that listeners have heard under them: they would ask for none of these.
+    """
+    return int(time.time() * 1_000_000)
 
 
 def _last_position(connection: sqlite3.Connection) -> int:

@@ -162,6 +162,10 @@ SELECT max(position) FROM announcements WHERE subject = ?;
 -- name: newest_position
 SELECT max(position) FROM announcements;
 
+-- name: newest_but
+-- The position of the newest announcement but so many.
+SELECT position FROM announcements ORDER BY position DESC LIMIT 1 OFFSET ?;
+
 -- name: forgotten_since
 -- Of which subjects announcements after a position are no longer kept; of one chain, or (empty) of all.
 SELECT subject, max(position) AS position, max(time) AS time FROM forgotten

@@ -47,7 +47,8 @@ class Mirror(Server):
                 running.ask_again(newer_than, topics)
 
     def first_unasked(self) -> int:
-        return max(0, super().first_unasked(), self.journal.head - UNHEARD)
+        row = self.journal.find_one("newest_but", (UNHEARD,))
+        return max(super().first_unasked(), row[0] if row else 0)
 
 
 def mirror_name(journal: Path) -> str:

@@ -1,0 +1,61 @@
+"""A journal that is put back as it was some time ago: numbers that it gave out since are not given out again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.mirrors import Node, Nodes, arrived
+
+
+def back_up(journal: Path, copy: Path) -> None:
+    """As the manual says."""
+    with closing(sqlite3.connect(journal)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+
+def put_back(journal: Path, copy: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{journal}{suffix}").unlink(missing_ok=True)
+    copy.rename(journal)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    with Nodes(tmp_path) as nodes:
+        yield nodes
+
+
+def files(node: Node, start: str, count: int) -> dict[str, bytes]:
+    wanted = {f"{start}{number}.dat": f"{start} {number}".encode() for number in range(count)}
+    for name, content in wanted.items():
+        node.put(name, content)
+    return wanted
+
+
+def test_who_was_away_after_a_server_was_set_back_misses_nothing(tmp_path: Path, nodes: Nodes) -> None:
+    server = nodes.server()
+    client = nodes.client("client", [server.address])
+    other = nodes.client("other", [server.address])
+    nodes.start()
+    arrived(client, files(server, "before", 3))
+    back_up(server.journal, tmp_path / "backup")
+    since = files(server, "since", 10)
+    arrived(client, since)
+    eventually(lambda: client.find("SELECT position FROM cursors") == [(13,)], 20, message="a beat tells it how far it is")
+    server.program.kill()
+    client.program.kill()
+    for name in since:
+        (server.files / name).unlink()
+    put_back(server.journal, tmp_path / "backup")
+    server.start()
+    wanted = files(server, "new", 4)  # has numbers that the client has heard
+    arrived(other, wanted)  # so that it is not held back until somebody hears it
+    client.start()
+    arrived(client, wanted, 30)
+
