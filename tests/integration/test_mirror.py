@@ -234,6 +234,31 @@ def test_old_content_that_is_heard_after_newer_one_is_not_announced(nodes: Nodes
     assert keys == ["k:3", "k:5", "k:6"], "what was in another directory is another file"
 
 
+def test_a_client_that_hears_a_mirror_late_keeps_the_newer_content_that_it_had_from_the_server(nodes: Nodes) -> None:
+    server = nodes.server()
+    mirror = nodes.mirror("mirror", [server.address], remove_delay="600")
+    behind = nodes.client("behind", [mirror.address])
+    client = nodes.client("client", [server.address])
+    nodes.start()
+    server.put("one.dat", b"first")
+    for node in (behind, client):
+        arrived(node, {"one.dat": b"first"})
+    behind.stop()  # so that the mirror keeps the first content
+    server.put("one.dat", b"second one")
+    arrived(client, {"one.dat": b"second one"})
+    eventually(lambda: mirror.find("SELECT count(*) FROM announcements") == [(2,)], PATIENCE, message="the mirror announces both")
+    server.stop()
+    client.stop()
+    client.configure(providers=f"{server.address} {mirror.address}")
+    client.start()
+
+    def hears_the_mirror() -> bool:
+        return client.find(f"SELECT position FROM cursors WHERE provider = '{mirror.address}'") == [(2,)]
+    eventually(hears_the_mirror, PATIENCE, message="what the mirror announced is heard")
+    never(lambda: (client.files / "one.dat").read_bytes() != b"second one", 3)
+    assert client.find("SELECT count(*) FROM announcements") == [(2,)], "nothing is published again"
+
+
 def test_for_a_stranger_nothing_is_fetched(nodes: Nodes) -> None:
     server = nodes.server()
     mirror = nodes.mirror("mirror", [server.address])

@@ -5,7 +5,7 @@ Nothing here reads a clock, a socket or a journal; what is needed comes in, what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -92,6 +92,21 @@ def is_replaced(versions: Iterable[Known], announcement: Announcement) -> bool:
     place = place_of(announcement.message)
     return any(known.place == place and known.key != announcement.key and known.provider == announcement.address
                and known.epoch == announcement.epoch and known.offset > announcement.offset for known in versions)
+
+
+def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> int | None:
+    """The row of content that *newest* has taken the place of, when it is this that another provider announces, late; else None.
+
+    A mirror is heard after the server it mirrors, of content that was replaced, too. What is taken for new is fetched over the
+    newer one. Who announced the newest, or the same once before, has it again.
+    """
+    now = versions.get(newest)
+    if not announcement.key or now is None or announcement.epoch in ("", now.epoch):
+        return None
+    same = [row for row, known in versions.items() if known.key == announcement.key]
+    if any(announcement.epoch == versions[row].epoch or announcement.address == versions[row].provider for row in same):
+        return None
+    return max(same, default=None)
 
 
 def is_same_content(known: Known, key: str, provider: str, size: int | None) -> bool:

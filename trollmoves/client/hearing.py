@@ -23,6 +23,7 @@ from trollmoves.client.deciding import (
     Verdict,
     Wait,
     after_notice,
+    earlier_copy,
     is_moved_on,
     is_overtaken,
     is_replaced,
@@ -235,12 +236,22 @@ class Hearing:
 
     def _take_announcement(self, announcement: Announcement) -> None:
         file, known = self._ledger.known(announcement.identity)
+        versions: dict[int, Known] = {}
+        if known is not None and known.key != announcement.key and announcement.epoch:
+            versions = self._ledger.versions(announcement.identity)
+            earlier = earlier_copy(versions, file, announcement)
+            if earlier is not None:
+                file, known = earlier, versions[earlier]
+                if known.state is State.GIVEN_UP:
+                    return
         verdict = judge(known, announcement)
-        if known is not None and verdict in ELSEWHERE and known.key != announcement.key and announcement.epoch:
-            version = self._ledger.versions(announcement.identity).get(file)
-            if version is not None and is_moved_on(version, announcement):
-                verdict = Verdict.NEW
-        source = Source(announcement.address, announcement)
+        if known is not None and verdict in ELSEWHERE and file in versions and is_moved_on(versions[file], announcement):
+            verdict = Verdict.NEW
+        self._follow(verdict, file, known, Source(announcement.address, announcement))
+
+    def _follow(self, verdict: Verdict, file: int, known: Known | None, source: Source) -> None:
+        """Do what is to be done about the announcement *source* of *file*."""
+        announcement = source.announcement
         if verdict is Verdict.NEW:
             if known is not None and self._is_old_news(file, known, announcement):
                 return

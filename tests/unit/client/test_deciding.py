@@ -19,6 +19,7 @@ from trollmoves.client.deciding import (
     Wait,
     after_failure,
     after_notice,
+    earlier_copy,
     is_moved_on,
     is_overtaken,
     is_replaced,
@@ -170,6 +171,23 @@ def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expect
 ])
 def test_content_is_replaced_by_what_was_announced_later_in_its_place(known: Known, expected: bool) -> None:
     assert is_replaced([known], announcement()) is expected
+
+
+MIRRORED = Known(State.PUBLISHED, "k:1", 10, THERE, "e:2", 3)
+MIRRORED_NEWER = Known(State.PUBLISHED, "k:2", 12, THERE, "e:2", 4)
+
+
+@pytest.mark.parametrize("versions, expected", [
+    ({1: MIRRORED, 2: MIRRORED_NEWER}, 1),  # a mirror was heard before the server, and the server is heard late
+    ({1: MIRRORED._replace(state=State.FAILED), 2: MIRRORED_NEWER}, 1),
+    ({1: MIRRORED._replace(key="k:0"), 2: MIRRORED_NEWER}, None),  # content that was never heard of
+    ({1: MIRRORED, 2: MIRRORED_NEWER._replace(epoch="e:1", provider=HERE)}, None),  # the server itself has it back
+    ({1: MIRRORED._replace(epoch="e:1"), 2: MIRRORED_NEWER}, None),
+    ({1: MIRRORED._replace(epoch="e:0", provider=HERE), 2: MIRRORED_NEWER}, None),  # its journal is new
+    ({1: MIRRORED}, None),  # not known as what was looked up
+])
+def test_replaced_content_of_another_provider_is_no_news(versions: dict[int, Known], expected: int | None) -> None:
+    assert earlier_copy(versions, 2, announcement()) == expected
 
 
 OURS = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 6, ("/1b/x", "/data/a.dat"))
