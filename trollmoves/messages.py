@@ -377,6 +377,18 @@ def read_announcement(message: Message) -> Announcement:
                         _whole(extension.get("previous")), _text(extension.get("key")), _size(extension))
 
 
+def renewed(raw: bytes, moved: Mapping[str, str]) -> bytes:
+    """The announcement *raw*, of our journal, with the address to ask at now where that has *moved*; all else as it came."""
+    if not moved:
+        return raw
+    message = decode(raw)
+    address = moved.get(str(message.fields.get("request_address")))
+    if address is None:
+        return raw
+    data = {**message.fields, "request_address": address, EXTENSION: {**message.extension, "address": address}}
+    return raw.partition(b" application/json ")[0] + b" application/json " + dumps(data)
+
+
 def _is_extension_of(extension: Data, data: Data) -> bool:
     """Whether *extension* was written by the announcer itself, and not copied on by a relay that does not know it."""
     return (bool(extension) and extension.get("address") == data.get("request_address")

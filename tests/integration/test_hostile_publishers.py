@@ -91,6 +91,37 @@ def test_a_client_takes_whatever_a_stranger_publishes(tmp_path: Path, stranger: 
         assert network.client.stop() == 0
 
 
+def test_a_stranger_draws_nobody_to_another_address(tmp_path: Path, stranger: Stranger) -> None:
+    """Neither while the real provider is heard, nor when it is down and the client knows it from its journal only. Its epoch, its
+    address and its announcements anybody can hear."""
+    network = network_with(stranger, tmp_path, in_flight="5")
+    real = f"127.0.0.1:{network.request_ports[0]}"
+    stranger.answer = text("covered", '{"trollmoves": {"request": "@request@", "state": "covered"}}')
+    with network:
+        network.start()
+        still_serves(network, "first.bin")
+        epoch = str(rows(network.server_journal(), "SELECT value FROM meta WHERE name = 'epoch'")[0][0])
+
+        def says() -> None:
+            """Until the client has heard it."""
+            mark = network.client.mark()
+
+            def heard() -> bool:
+                moved = {real: f"127.0.0.1:{stranger.request_port}"}
+                stranger.publisher.send(beat(epoch=epoch, head=1, address=real, moved=moved))
+                return "nobody is followed" in network.client.output(mark)
+            eventually(heard, message="the client has heard it, and does not believe it")
+        says()
+        still_serves(network, "second.bin")
+        network.servers[0].suspend()
+        network.client.kill()
+        network.client.start()
+        says()
+        network.servers[0].resume()
+        still_serves(network, "third.bin")
+        assert not stranger.asked, stranger.asked[0]
+
+
 REPLAY = ('{"trollmoves": {"version": 1, "request": "@request@", "epoch": "e:1", "from": 0, "to": %s, "head": 99, "oldest": 0, '
           '"more": %s, "messages": %s}}')
 ANSWERS = {

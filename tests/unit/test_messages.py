@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import (
     DEEPEST,
+    EXTENSION,
     LARGEST_WHOLE,
     MOST_ITEMS,
     Envelope,
@@ -22,6 +23,7 @@ from trollmoves.messages import (
     loads,
     moment,
     read_announcement,
+    renewed,
     translate,
     uids_of,
     uris_of,
@@ -211,3 +213,16 @@ def test_keys_tell_contents_apart() -> None:
     others = [content_key("/y", ("a", "b"), (1, 2), (3, 4)), content_key("/x", ("a", "c"), (1, 2), (3, 4)),
               content_key("/x", ("a", "b"), (1, 3), (3, 4)), content_key("/x", ("a", "b"), (1, 2), (3, 5))]
     assert len({same, *others}) == 5
+
+
+def test_an_announcement_with_a_new_address_is_the_same_in_all_else() -> None:
+    said = {"epoch": "e:1", "offset": 3, "address": "a:1", "key": "k:1"}
+    raw = Envelope("somebody@here").encode("/a", "file", {"uid": "x", "request_address": "a:1", "at": "2026", EXTENSION: said})
+    before = decode(raw)
+    after = decode(renewed(raw, {"a:1": "b:2", "b:2": "c:3"}))
+    assert read_announcement(after) == read_announcement(before)._replace(message=after, address="b:2", host="b", port=2)
+    assert after._replace(raw=b"", data=before.data) == before._replace(raw=b"")
+    assert after.data == {**before.data, "request_address": "b:2", EXTENSION: {**said, "address": "b:2"}}
+    assert list(after.data) == list(before.data)
+    for moved in ({}, {"b:2": "c:3"}):
+        assert renewed(raw, moved) is raw

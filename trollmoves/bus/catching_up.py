@@ -209,7 +209,7 @@ class CatchUp:
                 self._elsewhere = not self._elsewhere
             if not self._closed:
                 answered(reply)
-        self._requesters.ours(*place).ask(request, subject, "replay", {EXTENSION: said}, heard, self._patience)
+        self._requesters.ours(*place, self._epoch).ask(request, subject, "replay", {EXTENSION: said}, heard, self._patience)
 
     def _answered(self, reply: Message | None) -> None:
         self._asking = False

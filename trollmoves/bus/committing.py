@@ -100,7 +100,7 @@ class Committing:
             return
         request, (host, port, epoch) = new_request(), place
         data = {EXTENSION: {"version": PROTOCOL, "request": request, "epoch": epoch, **said, **self._who}}
-        self._requesters.ours(host, port).ask(request, self._subject, "commit", data, answered, COMMIT_TIMEOUT)
+        self._requesters.ours(host, port, epoch).ask(request, self._subject, "commit", data, answered, COMMIT_TIMEOUT)
 
     def _answered(self, questions: list[Question], since: float, reply: Message | None) -> None:
         results = reply.extension.get("results") if reply is not None else None

@@ -8,7 +8,7 @@ from itertools import islice
 
 from trollmoves import crashing
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.requesters import Requesters
+from trollmoves.bus.requesters import Named, Requesters
 from trollmoves.bus.requesting import new_request
 from trollmoves.messages import EXTENSION, PROTOCOL, Message
 
@@ -21,7 +21,6 @@ AGAIN = 10.0
 MOST_KEPT = 100_000
 """Files that may wait to be confirmed to one server; of more it is not told, and keeps them until `delete_after`."""
 
-Place = tuple[str, int]
 Delivery = tuple[int, str]
 """Position of the announcement, and id of the request."""
 
@@ -34,11 +33,11 @@ class Confirming:
         self._loop = loop
         self._requesters = requesters
         self._subject = subject
-        self._waiting: dict[Place, dict[Delivery, float]] = {}
+        self._waiting: dict[Named, dict[Delivery, float]] = {}
         """What is to be said, and when it was published."""
         self._said: dict[str, dict[Delivery, float]] = {}
         """By the id of our message: what was said and not answered yet."""
-        self._sending: set[Place] = set()
+        self._sending: set[Named] = set()
         self._closed = False
         self.settled = 0
         """How many were confirmed."""
@@ -47,7 +46,7 @@ class Confirming:
         """How many are to be confirmed."""
         return sum(map(len, (*self._waiting.values(), *self._said.values())))
 
-    def add(self, place: Place, position: int, request: str, published: float) -> None:
+    def add(self, place: Named, position: int, request: str, published: float) -> None:
         """What was delivered for *request* is published, since a time."""
         waiting = self._waiting.setdefault(place, {})
         waiting[position, request] = published
@@ -74,12 +73,12 @@ class Confirming:
     def close(self) -> None:
         self._closed = True
 
-    def _send_soon(self, place: Place, seconds: float) -> None:
+    def _send_soon(self, place: Named, seconds: float) -> None:
         if place not in self._sending:
             self._sending.add(place)
             self._loop.after(seconds, lambda: self._send(place))
 
-    def _send(self, place: Place) -> None:
+    def _send(self, place: Named) -> None:
         self._sending.discard(place)
         waiting = [] if self._closed else list(self._waiting.pop(place, {}).items())
         for start in range(0, len(waiting), AT_ONCE):
@@ -90,7 +89,7 @@ class Confirming:
             self._requesters.ours(*place).ask(request, self._subject, "ack", data, answered, TIMEOUT)
             crashing.point("client.confirmed")
 
-    def _answered(self, place: Place, request: str, reply: Message | None) -> None:
+    def _answered(self, place: Named, request: str, reply: Message | None) -> None:
         said = self._said.pop(request, {})
         if reply is not None and reply.type == "ack":
             self.settled += len(said)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -16,7 +17,7 @@ from trollmoves.bus.loop import Loop
 from trollmoves.bus.replying import Asker, Replier
 from trollmoves.errors import DestinationInvalid, MoveError
 from trollmoves.journal import Journal
-from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message
+from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, renewed
 from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,11 @@ MOST_TOPICS = 100
 class Replaying:
     """Answers `replay` requests; belongs to the loop."""
 
-    def __init__(self, journal: Journal, envelope: Envelope, chain: str | None = None):
-        """Of all that the journal has, or of one *chain* that publishes for itself."""
+    def __init__(self, journal: Journal, envelope: Envelope, chain: str | None = None,
+                 moved: Callable[[], Mapping[str, str]] = dict):
+        """Of all that the journal has, or of one *chain* that publishes for itself. What is to be asked for elsewhere by now, as
+        *moved* says, is told with the new address."""
+        self._moved = moved
         self._journal = journal
         self._envelope = envelope
         self._chain = chain
@@ -57,6 +61,9 @@ class Replaying:
         committed = int(self._journal.find_one("newest_position", ())[0] or 0)
         rows, ends = self._rows(since)
         messages, to = _page(rows, topics, since, oldest_time)
+        moved = self._moved()
+        if moved:
+            messages = [renewed(text.encode(), moved).decode() for text in messages]
         head = self._journal.head
         forgotten = [row for row in self._journal.find("forgotten_since", (since, self._chain or "", self._chain or ""))
                      if any(row["subject"].startswith(topic) for topic in topics)]

@@ -186,6 +186,15 @@ class Requester:
         for waiting in outstanding.values():
             waiting.answered(None)
 
+    def move(self, host: str, port: int) -> None:
+        """The provider is at another address by now: all that is outstanding is asked there, at once."""
+        if (host, port) != self._place:
+            logger.info("%s:%d is asked at %s:%d from now on; requests repeated: %d", *self._place, host, port,
+                        len(self._outstanding))
+            self._where.close()
+            self._place, self._where = (host, port), Whereabouts(self._loop.names, host, self.repeat)
+            self.repeat()
+
     def repeat(self) -> None:
         """Send everything that is outstanding again, on a new connection: the provider was restarted, is silent, or has moved."""
         self._heard = self._repeated = time.monotonic()

@@ -28,12 +28,12 @@ class Stream:
     """Publishes numbered messages and beats; belongs to the loop."""
 
     def __init__(self, name: str, loop: Loop, epoch: str, head: int, envelope: Envelope, publisher: Publisher,
-                 address: Callable[[], str | None], more: Mapping[str, Any] | None = None,
+                 address: Callable[[], str | None], more: Callable[[], Mapping[str, Any]] = dict,
                  unsent: Callable[[], int | None] = lambda: None):
-        """*head* is the last position in the journal; *address* tells where replays are answered, if anywhere; *more* is added to
-        each beat. *unsent* tells the first position whose message is still to be sent, though later ones may have been.
+        """*head* is the last position in the journal; *address* tells where replays are answered, if anywhere; what *more* tells
+        is added to each beat. *unsent* tells the first position whose message is still to be sent; later ones may have been.
         Whoever subscribes is told at once where we are, if *publisher* tells nobody else of it."""
-        self._more = dict(more or {})
+        self._more = more
         self._subject = f"/heartbeat/{name}"
         self._loop = loop
         self._epoch = epoch
@@ -85,7 +85,7 @@ class Stream:
         self._told = max(self._told, self._head if unsent is None else min(self._head, unsent - 1))
         extension: dict[str, Any] = {
             "version": PROTOCOL, "epoch": self._epoch, "head": self._told, "since": self._since, "started": self._started,
-            "address": self._address(), **self._more,
+            "address": self._address(), **self._more(),
         }
         if len(self._heads) <= MOST_SUBJECTS:
             extension["heads"] = self._heads

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.requesters import Named
 from trollmoves.bus.requesting import WAIT, new_requests
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing, Place
@@ -113,10 +114,10 @@ class Asking:
 
     def cancel(self) -> None:
         """Tell the providers of our kind that nobody wants any more what is under way."""
-        by_place: dict[tuple[str, int], list[str]] = {}
+        by_place: dict[Named, list[str]] = {}
         for flight in self._flights.values():
             if flight.source.announcement.epoch and flight.request:
-                by_place.setdefault(flight.asked_for[:2], []).append(flight.request)
+                by_place.setdefault(flight.asked_for[:3], []).append(flight.request)
         for place, requests in by_place.items():
             self.requesters.ours(*place).cancel(self._settings.topic or "/", requests)
 
@@ -133,7 +134,8 @@ class Asking:
             self._ledger.write(self._written, flights, noted, then)
 
     def _written(self, flights: list[Flight], noted: list[tuple[str, int]], then: Callable[[], Any] | None) -> None:
-        crashing.point("client.requested")
+        if flights:
+            crashing.point("client.requested")
         self._writing -= bool(flights)
         for flight in flights:
             if flight.asked:
@@ -252,7 +254,7 @@ class Asking:
 
     def repeat(self, address: str) -> None:
         """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""
-        places = {(flight.source.announcement.host, flight.source.announcement.port) for flight in self._flights.values()
+        places = {flight.asked_for[:3] for flight in self._flights.values()
                   if flight.source.announcement.epoch and host_part(flight.source.provider) == host_part(address)}
         for place in places:
             self.requesters.ours(*place).restarted()
@@ -334,9 +336,8 @@ class Asking:
         self.providers.rest(provider)
         untried = [other for other in flight.sources if other not in flight.tried and not self.providers.is_resting(other)]
         if untried:
-            announcement = flight.source.announcement
-            if announcement.epoch:  # should it live after all, it need not deliver what another one does
-                self.requesters.ours(announcement.host, announcement.port).cancel(self._settings.topic or "/", [flight.request])
+            if flight.source.announcement.epoch:  # should it live after all, it need not deliver what another one does
+                self.requesters.ours(*flight.asked_for[:3]).cancel(self._settings.topic or "/", [flight.request])
             self._failed(flight, "dest_unreachable", False, f"{provider} does not answer")
             return
         flight.repeats = bool(flight.source.announcement.epoch)

@@ -115,4 +115,4 @@ def _new_stream(settings: ClientSettings, journal: Journal, loop: Loop, envelope
         publisher.advertise(name, settings.nameserver_hosts)
     logger.info("[%s] publishes on port %d", settings.name, publisher.port)
     more = {"group": group_sign(settings.group)}
-    return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, replay_address, more, unsent)
+    return Stream(name, loop, journal.epoch, journal.head, envelope, publisher, replay_address, lambda: more, unsent)

@@ -19,6 +19,7 @@ from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.committing import Committing, Granted
 from trollmoves.bus.confirming import Confirming
 from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
+from trollmoves.bus.requesters import Named
 from trollmoves.bus.requesting import Answered, new_request
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.addressing import Addressing
@@ -259,8 +260,8 @@ class Delivering:
 
     def confirm(self, flight: Flight) -> None:
         """Tell the provider, together with others and until it says so, that we are done with what it delivered."""
-        announcement = flight.source.announcement
-        self._confirming.add((announcement.host, announcement.port), announcement.offset, flight.request, time.time())
+        asked = flight.asked_for
+        self._confirming.add(asked[:3], asked.position, asked.request, time.time())
 
     # Others of our group may be about to publish it too: the provider decides (bus/leases.py).
 
@@ -291,7 +292,7 @@ class Delivering:
         """Another one has the lease: ask as for something new, which is answered when that one has published, or is gone."""
         announcement = flight.source.announcement
         flight.place = flight.place or self._addressing.place(announcement.message.fields)
-        self._requesters.ours(announcement.host, announcement.port).ask(
+        self._requesters.ours(announcement.host, announcement.port, announcement.epoch).ask(
             flight.request, announcement.message.subject, "push", push_data(self._addressing, self._who, flight, flight.place),
             partial(self._line_moved, flight, publish))
 
@@ -339,14 +340,15 @@ class Delivering:
     def tell(self, source: Source, answered: Answered = _ignore) -> None:
         """Tell a provider that we have what it announced."""
         announcement = source.announcement
-        if self._closed or not self._requesters.has_room(announcement.host, announcement.port):
+        if self._closed or not self._requesters.has_room(
+                announcement.host, announcement.port, announcement.epoch):
             self._loop.call(answered, None)
             return
         fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
         if announcement.epoch:
             request = new_request()
             data = {**fields, EXTENSION: {**announcement.message.extension, "request": request, **self._who}}
-            requester = self._requesters.ours(announcement.host, announcement.port)
+            requester = self._requesters.ours(announcement.host, announcement.port, announcement.epoch)
             requester.ask(request, subject, "ack", data, answered, ACK_TIMEOUT)
         else:
             lanes = self._requesters.upstream(announcement.host, announcement.port)
@@ -362,7 +364,7 @@ class Delivering:
         for published in self._journal.find("published_since", (self._settings.name, float(row[0]))) if row is not None else ():
             announcement = read_announcement(decode(published["message"].encode()))
             if announcement.epoch:
-                place = announcement.host, announcement.port
+                place = announcement.host, announcement.port, announcement.epoch
                 self._confirming.add(place, announcement.offset, published["request"], published["time"])
         self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
 
@@ -377,7 +379,7 @@ class Delivering:
     def _write_confirmed(self, when: float) -> None:
         self._journal.write([("put_meta", [(CONFIRMED_AT + self._settings.name, str(when - 1.0))])])
 
-    def acknowledge(self, place: tuple[str, int], requests: Sequence[tuple[int, str]], answered: Answered = _ignore) -> None:
+    def acknowledge(self, place: Named, requests: Sequence[tuple[int, str]], answered: Answered = _ignore) -> None:
         """Confirm what the provider at *place* delivered: for each file the position of its announcement and the id of its
         request."""
         request = new_request()

@@ -31,6 +31,7 @@ from trollmoves.client.deciding import (
     read_notice,
 )
 from trollmoves.client.flight import Flight, Source
+from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.peers import Peers
 from trollmoves.client.providers import host_part
@@ -88,6 +89,8 @@ class Hearing:
         self._asking = asking
         self._delay = settings.processing_delay or 0.0
         self._peers = Peers(self._delay, ledger, asking)
+        self._following = Following(settings.name, journal, ledger, asking.requesters,
+                                    lambda address: asking.providers.wake(address=address))
         self._listeners: dict[Provider, Listener] = {}
         self._catch_ups: dict[Provider, CatchUp] = {}
         self._heard: dict[Provider, float] = {}
@@ -214,6 +217,7 @@ class Hearing:
                 self._peers.take_notice(provider, notice, message)
             return
         announcement = read_announcement(message)
+        self._following.heard(provider, announcement.epoch)
         if live:
             self._asking.providers.wake(address=announcement.address)
             catch_up.announced(announcement)
@@ -232,11 +236,11 @@ class Hearing:
                 self._peers.add(provider)
         else:
             self._asking.providers.wake(host=host_part(str(message.extension.get("address"))))
+            self._following.told(provider, message.extension.get("epoch"), message.extension.get("moved"))
         self._catch_ups[provider].beat(message)
 
     def _take_announcement(self, announcement: Announcement) -> None:
         file, known = self._ledger.known(announcement.identity)
-        versions: dict[int, Known] = {}
         if known is not None and known.key != announcement.key and announcement.epoch:
             versions = self._ledger.versions(announcement.identity)
             earlier = earlier_copy(versions, file, announcement)
@@ -245,8 +249,8 @@ class Hearing:
                 if known.state is State.GIVEN_UP:
                     return
         verdict = judge(known, announcement)
-        if known is not None and verdict in ELSEWHERE and file in versions and is_moved_on(versions[file], announcement):
-            verdict = Verdict.NEW
+        if known is not None and verdict in ELSEWHERE and announcement.epoch:
+            verdict = self._if_moved(verdict, file, known, announcement)
         self._follow(verdict, file, known, Source(announcement.address, announcement))
 
     def _follow(self, verdict: Verdict, file: int, known: Known | None, source: Source) -> None:
@@ -268,6 +272,18 @@ class Hearing:
             self._announced_again(file, source)
         elif verdict is Verdict.TELL:
             self._asking.delivering.tell(source)
+
+    def _if_moved(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
+        """What seems to be of another provider may be of the same one, which has another address by now."""
+        followed = self._following.leads(known.provider, announcement.epoch) == announcement.address
+        if known.key == announcement.key and not followed:
+            return verdict
+        version = self._ledger.versions(announcement.identity).get(file)
+        if version is not None and is_moved_on(version, announcement):
+            return Verdict.NEW
+        if version is None or not followed:
+            return verdict
+        return judge(version._replace(provider=announcement.address), announcement)
 
     def _announced_again(self, file: int, source: Source) -> None:
         """The same content, that is under way, announced once more: with a later position it may be another file, of the same

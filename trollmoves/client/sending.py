@@ -102,8 +102,9 @@ class Sending:
         data = push_data(self._addressing, self._who, flight, flight.place)
         place, subject = (announcement.host, announcement.port), announcement.message.subject
         if announcement.epoch:
-            self._requesters.ours(*place).ask(flight.request, subject, "push", data, partial(self._answered, flight),
-                                              progress=partial(self._progress, flight))
+            requester = self._requesters.ours(*place, announcement.epoch)
+            requester.ask(flight.request, subject, "push", data, partial(self._answered, flight),
+                          progress=partial(self._progress, flight))
         else:
             self._requesters.upstream(*place).ask(subject, "push", data, partial(self._answered, flight),
                                                   self._settings.transfer_req_timeout,
@@ -134,7 +135,8 @@ class Sending:
                         EXTENSION: {"version": PROTOCOL, "epoch": epoch, PUSHES: pushes, **self._who}}
                 asked = {flight.request: (flight.source.announcement.message, partial(self._answered, flight),
                                           partial(self._progress, flight)) for flight in part}
-                self._requesters.ours(host, port).ask_group(part[0].source.announcement.message.subject, "push", data, asked)
+                subject = part[0].source.announcement.message.subject
+                self._requesters.ours(host, port, epoch).ask_group(subject, "push", data, asked)
                 crashing.point("client.asked")
 
 

@@ -83,6 +83,10 @@ class Chain:
         """Files that waited are due: ask also those who did not answer."""
         self._asking.providers.wake_all()
 
+    def is_at(self, address: str) -> None:
+        """Announce from now on that we are asked at *address*."""
+        self._relaying.address = address
+
     def announce_backlog(self) -> None:
         """What was announced while we were away is asked for by the catch-up of each provider."""
 

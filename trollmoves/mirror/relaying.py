@@ -63,7 +63,7 @@ class Relaying:
         announced."""
         self._settings = settings
         self._mirror = mirror
-        self._address = address
+        self.address = address
         self._ledger = ledger
         self._journal = journal
         self._loop = loop
@@ -176,8 +176,8 @@ class Relaying:
         position, previous = self._journal.new_position(heard.subject)
         told = {name: heard.extension[name] for name in TOLD if announcement.epoch and name in heard.extension}
         extension = {**told, "version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
-                     "address": self._address, "via": [*via(heard), self._mirror]}
-        data = {**heard.fields, "request_address": self._address, EXTENSION: extension}
+                     "address": self.address, "via": [*via(heard), self._mirror]}
+        data = {**heard.fields, "request_address": self.address, EXTENSION: extension}
         raw = self._envelope.encode(heard.subject, heard.type, data)
         return (Fresh(file, announcement.identity, heard.subject, position, raw, announcement, row),
                 (position, file, heard.subject, previous, raw.decode(), now))

@@ -12,6 +12,7 @@ from typing import Any
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
+from trollmoves.bus.requesters import Named
 from trollmoves.client.asking import Asking
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
@@ -26,8 +27,6 @@ logger = logging.getLogger(__name__)
 TELL_AGAIN = 10.0
 """Seconds after which a provider is told again that did not answer."""
 
-Place = tuple[str, int]
-
 
 class Releasing(Removing):
     """Removes the copies of one section; belongs to the loop."""
@@ -37,7 +36,7 @@ class Releasing(Removing):
         self._asking = asking
         self._telling: set[int] = set()
         """Files whose providers were told and have not answered yet."""
-        self._confirmations: dict[Place, list[tuple[int, int, str]]] = {}
+        self._confirmations: dict[Named, list[tuple[int, int, str]]] = {}
         """By provider what is confirmed in this turn of the loop: file, position of its announcement, id of our request."""
 
     def _stays(self, file: int) -> bool:
@@ -93,7 +92,7 @@ class Releasing(Removing):
         elif announcement.epoch:
             if not self._confirmations:
                 self._loop.call(self._confirm)
-            place = announcement.host, announcement.port
+            place = announcement.host, announcement.port, announcement.epoch
             self._confirmations.setdefault(place, []).append((file, announcement.offset, row["request"]))
         else:  # an upstream server does not wait for us
             self._end([file])

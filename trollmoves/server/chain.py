@@ -71,6 +71,10 @@ class Chain:
         self._loop.call(self._journal.write, [], self._unpacking.take_up)
         self._feeding.start()
 
+    def is_at(self, address: str) -> None:
+        """Announce from now on that we are asked at *address*."""
+        self.announcer.address = address
+
     def announce_backlog(self) -> None:
         """Announce what was there before we started."""
         self._feeding.scan()

@@ -65,6 +65,10 @@ class ListenChain:
             follow=settings.addr_listener, timeout=settings.timeout, translate=settings.translate, own_port=self._own_port,
             anybody=self._limited, new_catch_up=hearing.catching_up(self._loop, self._envelope))
 
+    def is_at(self, address: str) -> None:
+        """Announce from now on that we are asked at *address*."""
+        self.announcer.address = address
+
     def announce_backlog(self) -> None:
         """What was heard before is in the journal: there is nothing to look for."""
 

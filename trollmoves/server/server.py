@@ -17,7 +17,9 @@ from trollmoves.config.reading import Configuration, read_server_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal.journal import step_line
+from trollmoves.messages import renewed
 from trollmoves.movers.circuits import of_this_process as circuits_of_this_process
+from trollmoves.server.addresses import Addresses
 from trollmoves.server.announcer import Announcer
 from trollmoves.server.chain import Chain
 from trollmoves.server.listening import ListenChain
@@ -62,6 +64,9 @@ class RunningChain(Protocol):
 
     def start(self) -> None: ...
 
+    def is_at(self, address: str) -> None:
+        """Announce from now on that we are asked at *address*."""
+
     def announce_backlog(self) -> None:
         """Announce what was there before we started."""
 
@@ -95,6 +100,7 @@ class Server(Service):
         self.recent = Recent()
         self._serving: dict[int, Serving] = {}
         self._small = SmallMoves(self.loop)
+        self._addresses = Addresses(self.journal)
         self._publisher: Publisher | None = None
         self._stream: Stream | None = None
         self._backlog_waits: set[str] = set()
@@ -117,6 +123,8 @@ class Server(Service):
             self.start_section(wanted[name], self._start_chain)
         self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
         self.workers.most_far = WORKERS_FAR if all(settings.workers is None for settings in wanted.values()) else 0
+        if difference.changed or difference.added:
+            self.stream.beat_soon()  # of what has moved
 
     def _start_publishing(self, chains: Mapping[str, ServerSettings]) -> None:
         if self._stream is not None:
@@ -127,7 +135,7 @@ class Server(Service):
         if os.geteuid() == 0 and any(settings.request_port is not None for settings in chains.values()):
             logger.warning(AS_ROOT)
         self._stream = Stream(self._name, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher,
-                              self._request_address)
+                              self._request_address, self._moved)
         self.loop.every(self._check_interval, self._check_health)
 
     def _start_chain(self, settings: ServerSettings) -> None:
@@ -137,6 +145,7 @@ class Server(Service):
         if serving is not None:
             serving.add(chain.served)
         self._chains[settings.name] = chain
+        self._note_address(settings)
         chain.start()
         logger.info("[%s] %s", settings.name, chain.does)
         self._wait_for_subscribers(settings.name)
@@ -175,6 +184,7 @@ class Server(Service):
     def _stop_chain(self, name: str) -> None:
         chain = self._chains.pop(name)
         chain.stop()
+        self._addresses.leave(name)
         if chain.settings.request_port is not None:
             self._serving[chain.settings.request_port].remove(name)
 
@@ -183,7 +193,8 @@ class Server(Service):
         assert port is not None
         if port not in self._serving:
             self._serving[port] = Serving(port, settings.listen_address, settings.max_request_size, self.loop, self.journal,
-                                          self.envelope, self.workers, self._small, self.recent, self._started)
+                                          self.envelope, self.workers, self._small, self.recent, self._started,
+                                          self._addresses.moved)
         return self._serving[port]
 
     def _close_ports(self, wanted: Mapping[str, ServerSettings]) -> None:
@@ -198,6 +209,22 @@ class Server(Service):
 
     def _request_address(self) -> str | None:
         return next((address for chain in self._chains.values() if (address := self.address_of(chain.settings))), None)
+
+    def _note_address(self, settings: ServerSettings) -> str | None:
+        address = self.address_of(settings)
+        if address is not None:
+            self._addresses.serve(settings.name, address, chosen=settings.request_address is not None)
+        return address
+
+    def _moved(self) -> Mapping[str, Any]:
+        """For the heartbeats: what is asked for at another address than it was announced with. This machine may have one too."""
+        for section in self._addresses.lost():
+            chain = self._chains[section]
+            address = self._note_address(chain.settings)
+            if address is not None:
+                chain.is_at(address)
+        moved = self._addresses.moved()
+        return {"moved": moved} if moved else {}
 
     def _workers_for(self, settings: ServerSettings) -> int:
         if settings.workers is not None:
@@ -238,12 +265,12 @@ class Server(Service):
         if name not in self._chains or not self._backlog or self._stream is None:
             return
         rows = self.journal.find("unasked_announcements", (name, after, self._first_head, ANNOUNCED_AGAIN))
-        chain = self._chains[name]
+        chain, moved = self._chains[name], self._addresses.moved()
         if isinstance(chain, Chain) and chain.announcer.address is None:
             chain.announcer.repeat(rows)
         else:
             for row in rows:
-                self._stream.send(row["message"].encode())
+                self._stream.send(renewed(row["message"].encode(), moved))
         if len(rows) == ANNOUNCED_AGAIN:
             self.loop.after(0.1, lambda: self._announce_unasked(name, rows[-1]["position"]))
 

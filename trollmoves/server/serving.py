@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -60,7 +60,8 @@ class Serving:
     """Answers on one port; belongs to the loop."""
 
     def __init__(self, port: int, address: str, largest: int, loop: Loop, journal: Journal, envelope: Envelope, workers: Workers,
-                 small: SmallMoves, recent: Recent, started: float):
+                 small: SmallMoves, recent: Recent, started: float, moved: Callable[[], Mapping[str, str]]):
+        """*moved* tells what was announced with another address than it is asked for at now."""
         self.chains: dict[str, Served] = {}
         self._journal = journal
         self._envelope = envelope
@@ -70,7 +71,7 @@ class Serving:
         """By position: what the journal has of the pushes at hand, and (below) of their transfers."""
         self._transfers: dict[str, Any] = {}
         self._looked_up: set[int] = set()
-        self._replaying = Replaying(journal, envelope)
+        self._replaying = Replaying(journal, envelope, moved=moved)
         self._replies = Replies(envelope)
         self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
         self._answers = Answers(loop, self._replies, self._replier.reply)

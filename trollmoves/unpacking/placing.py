@@ -59,7 +59,7 @@ class Placing:
         if stat.S_ISDIR(status.st_mode):
             raise BadArchive(f"{shown('/'.join(parts))}: is a directory already, and a file in the archive")
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-            raise BadArchive(f"{shown('/'.join(parts))}: is a device, a pipe or a socket, which a file does not take the place of")
+            raise BadArchive(f"{shown('/'.join(parts))}: is a device, a pipe or a socket, which no file replaces")
         if os.path.samestat(status, self._packed):
             raise BadArchive(f"{shown('/'.join(parts))}: would replace the packed file itself")
         return True

@@ -79,7 +79,7 @@ def test_a_heartbeat_does_not_close_a_gap_that_could_not_be_asked_for(provider: 
     following = CatchUp(loop, requesters, "provider", ["/a"], "client", cursor=(EPOCH, 100), past=0.0, page=page,
                         moved_on=lambda epoch, position: cursors.append(position), restarted=lambda address: None,
                         alarm=lambda text: None)
-    answered = requesters.ours("127.0.0.1", provider.port)
+    answered = requesters.ours("127.0.0.1", provider.port, EPOCH)
     following.announced(announcement(102, 101, provider.port))  # 101 got lost
     turning(loop, lambda: provider.answer("err"))
     turning(loop, lambda: len(answered) == 0)

@@ -116,3 +116,13 @@ def test_nothing_is_missing_when_all_of_it_was_taken_before_it_went(past: Past) 
 def test_a_question_that_makes_no_sense(past: Past, asked: dict[str, Any]) -> None:
     with pytest.raises(DestinationInvalid):
         past.ask(**asked)
+
+
+def test_what_is_asked_for_elsewhere_by_now_is_told_with_the_new_address(past: Past) -> None:
+    raw = ENVELOPE.encode("/a", "file", {"uid": "x", "request_address": "a:1", EXTENSION: {"address": "a:1"}}).decode()
+    past.journal.write([("add_announcement", [(past.journal.new_position("/a")[0], 1, "/a", 0, raw, 1.0)])])
+    past.committed()
+    question = decode(ENVELOPE.encode("/", "replay", {EXTENSION: {"since": 0}}))
+    page = decode(Replaying(past.journal, ENVELOPE, moved=lambda: {"a:1": "b:2"}).answer(question)).extension["messages"]
+    assert [decode(text.encode()).fields["request_address"] for text in page] == ["b:2"]
+    assert past.ask(since=0)[0] == ["x"]
