@@ -342,3 +342,22 @@ def test_a_backlog_is_announced_and_delivered_within_bounds(tmp_path: Path, coun
         assert network.stop() == [0, 0]
         assert sampler.violations() == []
         assert network.scene().violations() == []
+
+
+@pytest.mark.parametrize("away", ["the directory", "a file"])
+def test_what_was_gone_when_it_was_asked_for_and_is_there_again_arrives(tmp_path: Path, away: str) -> None:
+    """A directory that is moved for a moment, a file system that is mounted again: nobody would tell it from a new file."""
+    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "0.1"}, killed=True) as network:
+        network.servers[0].start().wait_for(r"\[send\] watches")
+        network.write_many(3)
+        eventually(lambda: network.states(network.server_journal()) == {"announced": 3}, message="they are announced")
+        place = network.origins[0] if away == "the directory" else network.origins[0] / "f00000.bin"
+        aside = place.rename(tmp_path / "aside")
+        gone = 3 if away == "the directory" else 1
+        network.client.start()
+        eventually(lambda: network.states(network.client_journal).get("given_up") == gone, message="they are gone")
+        aside.rename(place)
+        network.settle(deletes=True)
+        assert "given_up" not in network.states(network.server_journal())
+        assert network.stop() == [0, 0]
+        network.check(deletes=True)

@@ -121,6 +121,22 @@ def test_a_file_waits_for_a_directory_that_somebody_has_to_mend(tmp_path: Path) 
         gone(path)
 
 
+def test_what_was_gone_and_is_there_again_is_moved(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("is in the way")
+    with MovingIt(tmp_path, f"destinations = {tmp_path}/file/below/ {tmp_path}/one/\ndelete = true") as moving:
+        moving.start()
+        path = moving.write("a.dat")
+        content = path.read_bytes()
+        moving.program.wait_for(r"could not move .*a\.dat.*to be tried again")
+        arrives(tmp_path / "one" / "a.dat", content)
+        aside = moving.incoming.rename(tmp_path / "aside")
+        (tmp_path / "file").unlink()
+        eventually(lambda: sorted(state for _, _, state in moving.states()) == ["given_up", "published"], message="it is gone")
+        aside.rename(moving.incoming)
+        arrives(tmp_path / "file" / "below" / "a.dat", content)
+        gone(path)
+
+
 def test_an_original_stays_when_it_got_nowhere_though_an_operator_has_dismissed_it(tmp_path: Path) -> None:
     """What was dismissed for one destination goes when another one has it."""
     refusing = f"destinations = {tmp_path}/{TOO_LONG}/"

@@ -79,6 +79,10 @@ SELECT * FROM files WHERE identity = ? AND chain = ? ORDER BY id DESC LIMIT 50;
 SELECT path, size, mtime_ns, inode FROM files
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT NULL ORDER BY id;
 
+-- name: given_up_files
+SELECT * FROM files
+WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND state = 'given_up' AND path IS NOT NULL ORDER BY id;
+
 -- name: known_files
 SELECT id, identity, state, key, size, provider FROM files
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) ORDER BY id;

@@ -25,6 +25,7 @@ from trollmoves.messages import Envelope, content_key
 from trollmoves.move_it.moving import Moving
 from trollmoves.move_it.removing import WHEN_ALL_HAVE_IT
 from trollmoves.patterns import Pattern
+from trollmoves.server.returning import returned
 from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 
@@ -60,7 +61,12 @@ class Intake:
                  if self._is_new(arrival, known) and self.can_announce(arrival.path, say=True)]
         records = [record for arrival in fresh
                    for record in self._records(arrival, arrival.path, replaces=os.fsencode(arrival.path) in known)]
-        self._write(fresh, records, then)
+        back = returned(self._journal, self._settings.name, arrivals) if known and len(fresh) < len(newest) else []
+        if back:
+            now = time.time()
+            line = step_line(State.FAILED, now, detail="it is there again")
+            records.append(("revive", [{"id": row["id"], "now": now, "line": line} for row, _ in back]))
+        self._write(fresh, records, then, pumps=bool(fresh or back))
 
     def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
                           then: Callable[[], Any]) -> None:
@@ -141,16 +147,16 @@ class Intake:
             records.append(covered_by_newer([rows[0][0]]))
         return records
 
-    def _write(self, fresh: Sequence[Arrival], records: Sequence[Operation], then: Then) -> None:
+    def _write(self, fresh: Sequence[Arrival], records: Sequence[Operation], then: Then, *, pumps: bool = True) -> None:
         self._unwritten.update((os.fsencode(arrival.path), arrival) for arrival in fresh)
-        self._journal.write(list(records), self._written, fresh, then)
+        self._journal.write(list(records), self._written, fresh, then, pumps)
 
-    def _written(self, fresh: Sequence[Arrival], then: Then) -> None:
+    def _written(self, fresh: Sequence[Arrival], then: Then, pumps: bool) -> None:
         if fresh:
             crashing.point("move_it.journaled")
         for arrival in fresh:
             self._unwritten.pop(os.fsencode(arrival.path), None)
         if then is not None:
             then()
-        if fresh:
+        if pumps:
             self._moving.pump()

@@ -24,6 +24,7 @@ from trollmoves.messages import content_key
 from trollmoves.patterns import Pattern
 from trollmoves.server import standalone
 from trollmoves.server.announcer import Announcer, Numbered
+from trollmoves.server.returning import returned
 from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 
@@ -68,6 +69,10 @@ class Announcing:
         crashing.point("server.seen")
         known = self.known(arrivals)
         fresh = [item for arrival in arrivals if (item := self._examine(arrival, known)) is not None]
+        if known and len(fresh) < len(arrivals):
+            for row, arrival in returned(self._journal, self._settings.name, arrivals):
+                logger.info("%s is there again", arrival.path)
+                self.announce_again(row, arrival, "it is there again")
         self._journal.write(_records(fresh) if fresh else [], self._tell, fresh, then)
 
     def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
@@ -94,12 +99,12 @@ class Announcing:
         self._journal.write([("add_announcement", [item.announcement_row for item in fresh]), *records, covered_by_newer([file])],
                             self._tell, fresh, then)
 
-    def announce_again(self, row: Any, arrival: Arrival) -> None:
+    def announce_again(self, row: Any, arrival: Arrival, why: str = "again, says an operator") -> None:
         """Publish a file that has a row in the journal, and is still what it was, under a new number."""
         now = time.time()
         found = self._examine(arrival, {}, self._packed_in(row), row["id"])
         if found is not None:
-            line = step_line(State.ANNOUNCED, now, "", 0, "again, says an operator")
+            line = step_line(State.ANNOUNCED, now, "", 0, why)
             records: list[Operation] = [("add_announcement", [found.announcement_row]),
                                         ("step", [(State.ANNOUNCED, now, 0, line, row["id"])])]
             self._journal.write(records, self._tell_again, found)

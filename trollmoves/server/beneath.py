@@ -23,6 +23,11 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: opening a FIFO must not wait
 
 
+GONE, NO_FILE, ANOTHER = " is gone", " is a link or no regular file", " is not the file that was announced"
+AWAY = (GONE, NO_FILE, ANOTHER)
+"""How errors end that say that an announced file is away."""
+
+
 class Announced(NamedTuple):
     """A file as it was when it was announced."""
 
@@ -83,7 +88,7 @@ def opened(roots: tuple[str, ...], announced: Announced) -> Iterator[Origin]:
     try:
         status = os.fstat(descriptor)
         if not announced.is_still(status):
-            raise OriginChanged(f"{announced.path} is not the file that was announced")
+            raise OriginChanged(f"{announced.path}{ANOTHER}")
         name = os.path.basename(announced.path)
         yield Origin(announced.path, name, descriptor, status.st_size, status.st_mtime_ns, status.st_mode & 0o777)
     finally:
@@ -186,9 +191,9 @@ def keep_removed(roots: tuple[str, ...], paths: Iterable[str]) -> None:
 
 def _translated(error: OSError, path: str) -> MoveError:
     if error.errno == errno.ENOENT:
-        return OriginGone(f"{path} is gone")
+        return OriginGone(f"{path}{GONE}")
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
-        return OriginChanged(f"{path} is a link or no regular file")
+        return OriginChanged(f"{path}{NO_FILE}")
     return TemporaryError(f"{path} cannot be read: {error.strerror}")
 
 

@@ -1,0 +1,30 @@
+"""Return: a file that was given up because it was away, and that is there again as it was. A directory was moved for a moment, or
+its file system was not mounted; the file is no other one for that, so that nobody would announce or move it as new."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from trollmoves.journal import Journal
+from trollmoves.lifecycle import State
+from trollmoves.server.beneath import AWAY
+from trollmoves.uris import is_utf8
+from trollmoves.watchers.base import Arrival
+
+
+def returned(journal: Journal, chain: str, arrivals: Sequence[Arrival]) -> list[tuple[Any, Arrival]]:
+    """Those of *arrivals* that were given up as gone, and their rows in the journal."""
+    there = {os.fsencode(arrival.path): arrival for arrival in arrivals}
+    names = [name for name in map(os.path.basename, (arrival.path for arrival in arrivals)) if is_utf8(name)]
+    found = [(row, there.get(row["path"])) for row in journal.find("given_up_files", (chain, orjson.dumps(names)))]
+    return [(row, arrival) for row, arrival in found if arrival is not None and _was_away(row)
+            and (arrival.size, arrival.mtime_ns, arrival.inode) == (row["size"], row["mtime_ns"], row["inode"])]
+
+
+def _was_away(row: Any) -> bool:
+    steps = [orjson.loads(line) for line in row["steps"].splitlines()]
+    return next((step[4].endswith(AWAY) for step in reversed(steps) if step[0] == State.GIVEN_UP), False)
