@@ -40,6 +40,11 @@ Data = dict[str, Any]
 
 NESTED = (dict, list)
 
+LONGEST_NAME = 4096
+"""Characters; what is longer is not kept in memory, in the journal and in logs as a name."""
+LONGEST_HEAD = 1000
+"""Characters of a subject, a type, a sender; they are kept by the thousand."""
+
 LARGEST_WHOLE = 2**63 - 1
 """The largest whole number a journal can keep."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -183,6 +188,8 @@ def decode(raw: bytes) -> Message:
     if len(parts) < 5:
         raise MalformedMessage("has fewer than five fields")
     subject, kind, sender, time, version = parts[:5]
+    if max(len(subject), len(kind), len(sender)) > LONGEST_HEAD:
+        raise MalformedMessage(f"the subject, type or sender is longer than {LONGEST_HEAD} characters")
     if version > NEWEST_VERSION:
         raise MalformedMessage(f"version {version[:20]!r} is newer than {NEWEST_VERSION}")
     if _as_datetime(time) is None:
@@ -293,13 +300,13 @@ def is_flat(data: Any) -> bool:
 
 
 def identity_of(data: Any) -> str:
-    """What tells whether two messages speak of the same file or set of files: the uid, or a digest of several sorted uids; of
-    messages without any uid, the uris."""
+    """What tells whether two messages speak of the same file or set of files: the uid, or a digest of several sorted uids, or of
+    one that is longer than a name can be; of messages without any uid, the uris."""
     return _identity(uids_of(data) or uris_of(data))
 
 
 def _identity(uids: tuple[str, ...]) -> str:
-    if len(uids) == 1:
+    if len(uids) == 1 and len(uids[0]) <= LONGEST_NAME:
         return uids[0]
     return "md5:" + hashlib.md5("".join(sorted(uids)).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 

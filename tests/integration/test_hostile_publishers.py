@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.checker import rows
 from tests.faults.network import TOPIC, Network
-from tests.integration.hostile import Stranger, text
+from tests.integration.hostile import SLACK, Stranger, text
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 
@@ -194,3 +194,37 @@ def test_addresses_that_nobody_answers_at_keep_no_room_from_real_providers(tmp_p
         (steps,), = rows(network.client_journal, "SELECT steps FROM files WHERE identity = 'after.bin'")
         announced, requested = (json.loads(line) for line in steps.splitlines()[:2])
         assert (requested[0], requested[1]) == ("requested", announced[1]), f"it waited before it was asked for: {steps}"
+
+
+def test_a_flood_of_large_announcements_does_not_stay_in_memory(tmp_path: Path, stranger: Stranger) -> None:
+    """Hundreds are asked for at a time, and thousands kept that wait, when they are of the usual size."""
+    network = network_with(stranger, tmp_path)
+    with network:
+        network.start()
+        still_serves(network, "before.bin")
+        before = resident(network)
+        for number in range(200):
+            stranger.publisher.send(stranger.announcement(padding(1_900_000), uid=f"{number}.bin", offset=1 + number))
+        heard = "SELECT count(*) > 50 FROM files WHERE identity GLOB '[0-9]*.bin'"
+        eventually(lambda: rows(network.client_journal, heard) == [(1,)], message="they are heard")
+        still_serves(network, "after.bin")
+        eventually(lambda: resident(network) <= before + 4 * SLACK, message="memory comes back")
+
+
+def test_what_is_too_large_is_not_taken_in(tmp_path: Path, stranger: Stranger) -> None:
+    network = network_with(stranger, tmp_path)
+    with network:
+        network.start()
+        still_serves(network, "before.bin")
+        stranger.publisher.send(stranger.announcement(padding(2_200_000), uid="large.bin"))
+        network.client.wait_for("no message .*2097152 are the most")
+        still_serves(network, "after.bin")
+        assert rows(network.client_journal, "SELECT count(*) FROM files WHERE identity = 'large.bin'") == [(0,)]
+
+
+def padding(size: int) -> str:
+    return ', "more": "' + "x" * size + '"'
+
+
+def resident(network: Network) -> int:
+    return int(Path(f"/proc/{network.client.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

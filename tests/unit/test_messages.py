@@ -58,7 +58,8 @@ def test_payloads_stay_as_they_came(rest: bytes, data: object) -> None:
     b"pytroll://a file u@h 2026-01-01T00:00:00 v1.3", b"pytroll://a file u@h 2026-01-01T00:00:00 v2",
     HEAD + b" image/png x", HEAD + b" application/json {", JSON, JSON + b'{"a": "\\ud800"}', b"\xff\xfe\x00",
     JSON + b"[" * 50_000, JSON + b"[" * (DEEPEST + 2) + b"]" * (DEEPEST + 2), JSON + b"[" + b"1," * (MOST_ITEMS + 1) + b"1]",
-    JSON + b"9" * 10_000,
+    JSON + b"9" * 10_000, HEAD.replace(b"@", b"@" + b"h" * 1000),
+    HEAD.replace(b" file ", b"/" + b"a" * 1000 + b" file "), HEAD.replace(b" file ", b" " + b"f" * 1001 + b" "),
 ])
 def test_what_is_no_message(raw: bytes) -> None:
     with pytest.raises(MalformedMessage):
@@ -164,6 +165,7 @@ def test_identities() -> None:
     assert identity_of({"uid": "file1"}) == "file1"
     assert identity_of({"dataset": [{"uid": "b"}, {"uid": "a"}]}) == identity_of({"dataset": [{"uid": "a"}, {"uid": "b"}]})
     assert identity_of({"dataset": [{"uid": "b"}, {"uid": "a"}]}).startswith("md5:")
+    assert identity_of({"uid": "x" * 5000}).startswith("md5:") and len(identity_of({"uid": "x" * 5000})) < 50
     assert identity_of({"uri": "/d/a"}) == "/d/a" and identity_of({"uri": "/d/a"}) != identity_of({"uri": "/d/b"})
 
 

@@ -39,6 +39,8 @@ from trollmoves.workers import Workers
 logger = logging.getLogger(__name__)
 
 SOON = 0.05
+USUAL = 16 * 1024
+"""Bytes of an announcement up to which it counts as one: some times as much is kept while its file is asked for."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
 HURRY_EVERY = 10.0
@@ -214,7 +216,8 @@ class Asking:
         flight.tried.add(source.provider)
         flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
         self._flights[flight.id] = flight
-        self.providers.took_off(source.provider)
+        flight.weight = 1 + len(source.announcement.message.raw) // USUAL
+        self.providers.took_off(source.provider, flight.weight)
 
     def _land(self, flight: Flight) -> None:
         """It is under way no more."""
@@ -222,7 +225,7 @@ class Asking:
             flight.shown = False
             self._journal.write([("end_progress", [(flight.id,)])])
         if self._flights.pop(flight.id, None) is not None:
-            self.providers.landed(flight.source.provider)
+            self.providers.landed(flight.source.provider, flight.weight)
             self.waiting.room_again(flight.source.provider)
 
     def ask(self, flight: Flight, source: Source) -> None:

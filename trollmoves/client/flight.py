@@ -53,6 +53,8 @@ class Flight:
     """Our publication may be the second one."""
     confirms: bool = False
     """The provider wants to know when it is published."""
+    weight: int = 1
+    """For how many of the usual size it counts while it is asked for."""
     shown: bool = False
     """The journal was told how far the move is."""
 

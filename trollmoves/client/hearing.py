@@ -9,6 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from trollmoves import crashing
@@ -54,6 +55,11 @@ BEATS = "/heartbeat/move_it_"
 SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
 PAUSE = 1.0
 """Seconds between two looks whether the journal can be written again."""
+SHORT_PAUSE = 0.1
+"""The same while it is being written."""
+MUCH = 16 * 2**20
+"""Bytes of messages on their way to the journal, beyond which no more are taken in."""
+NOTEWORTHY = 64 * 1024
 OTHERS_ANNOUNCE = 3.0
 """Seconds for the first of `lease_servers` to announce what another one has announced."""
 
@@ -104,6 +110,8 @@ class Hearing:
                                       self._alarm)
         self._open = True
         self._paused = False
+        self._unwritten = 0
+        """Bytes of messages that the journal does not have yet; few are not counted."""
 
     def start(self) -> None:
         for provider in self._settings.providers:
@@ -182,22 +190,40 @@ class Hearing:
                 logger.exception("[%s] a message of %s cannot be dealt with", self._settings.name, provider)
         if cursor is not None:
             self._ledger.add("set_cursor", cursor)
+        size = sum(len(message.raw) for message in messages)
+        if size > NOTEWORTHY:
+            self._unwritten += size
+            then = partial(self._written, size, then)
         self._asking.commit(then if self._relay is None else self._relay.committing(then))
-        if self._journal.full and not self._paused:
+        if self._is_behind and not self._paused:
             self._pause()
 
+    def _written(self, size: int, then: Callable[[], Any] | None) -> None:
+        self._unwritten -= size
+        if then is not None:
+            then()
+
+    @property
+    def _is_behind(self) -> bool:
+        """The journal cannot be written, or takes long for much that came."""
+        return self._journal.full or self._unwritten > MUCH
+
     def _pause(self) -> None:
-        """The journal cannot be written: messages wait where they are, in queues of bounded length."""
+        """Messages wait where they are, in queues of bounded length."""
         self._paused = True
         for listener in self._listeners.values():
             listener.pause()
-        self._loop.after(PAUSE, self._resume)
+        self._loop.after(self._pause_for, self._resume)
+
+    @property
+    def _pause_for(self) -> float:
+        return PAUSE if self._journal.full else SHORT_PAUSE
 
     def _resume(self) -> None:
         if not self._open:
             return
-        if self._journal.full:
-            self._loop.after(PAUSE, self._resume)
+        if self._is_behind:
+            self._loop.after(self._pause_for, self._resume)
             return
         self._paused = False
         for provider, listener in self._listeners.items():

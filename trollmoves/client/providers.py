@@ -34,13 +34,13 @@ class Providers:
         """Nobody has room for anything new."""
         self._open = False
 
-    def took_off(self, provider: str) -> None:
-        """A file more is asked for."""
-        self._in_flight[provider] += 1
+    def took_off(self, provider: str, weight: int = 1) -> None:
+        """A file more is asked for; one of which much is to be kept in memory counts for several."""
+        self._in_flight[provider] += weight
 
-    def landed(self, provider: str) -> None:
+    def landed(self, provider: str, weight: int = 1) -> None:
         """A file less is."""
-        self._in_flight[provider] -= 1
+        self._in_flight[provider] -= weight
         if self._in_flight[provider] <= 0:
             del self._in_flight[provider]
 

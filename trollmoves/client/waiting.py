@@ -22,8 +22,12 @@ REFILL_EVERY = 0.5
 """Seconds between two looks for what is due."""
 DETOURS_EVERY = 2.0
 """Seconds between two looks for what waits for a provider that does not answer and could be had from another one."""
+AT_ONCE = 64
+"""Files of which the journal is asked at a time."""
 KEPT = 3000
 """Files whose announcements are kept in memory as well; the first ones, which are the next to be asked for."""
+LARGEST_KEPT = 8 * 1024
+"""Bytes of such an announcement; the few that are larger are read again."""
 
 
 class Requests(Protocol):
@@ -75,7 +79,7 @@ class Waiting:
 
     def keep(self, flight: Flight) -> None:
         """*flight* is being written to the journal, and was never asked for: remember it, if there is room."""
-        if len(self._kept) < KEPT:
+        if len(self._kept) < KEPT and len(flight.source.announcement.message.raw) <= LARGEST_KEPT:
             self._kept[flight.id] = flight
 
     def expect(self) -> None:
@@ -180,14 +184,17 @@ class Waiting:
             if room >= self._portion:
                 files = [due["id"] for due in self._journal.find("ids_due", (self._chain, provider, time.time(), room))]
                 self._more = self._more or len(files) == room
-                self._ask_all(files)
+                for start in range(0, len(files), AT_ONCE):
+                    self._ask_all(provider, files[start:start + AT_ONCE])
         self._requests.commit()
 
-    def _ask_all(self, files: list[int]) -> None:
-        """Ask for what is due, in this order; the journal is read for what is not kept in memory."""
+    def _ask_all(self, provider: str, files: list[int]) -> None:
+        """Ask for what is due, in this order, as long as there is room; the journal is read for what is not kept in memory."""
         left = [file for file in files if file not in self._kept]
         rows = {row["id"]: row for row in self._journal.find("files_among", (orjson.dumps(left),))} if left else {}
         for file in files:
+            if self._providers.room(provider) <= 0:  # one of them may need more than others
+                return
             if file in rows:
                 self._ask_row(rows[file])
             elif file in self._kept:

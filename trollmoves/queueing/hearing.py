@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 MUCH, LITTLE = 2000, 200
 """Groups of records that wait for the disk: no more messages are taken in above the first number, until below the second."""
 
+MUCH_BYTES, LITTLE_BYTES = 16 * 2**20, 4 * 2**20
+"""The same for bytes of messages."""
+
 Rows = Iterable[tuple[Any, ...]]
 OF_MESSAGE = "m:"
 """Keys that begin with this were made of the message, so that those of two messages differ."""
@@ -54,6 +57,8 @@ class Hearing:
         self.subscribing: Subscribing | None = None
         """Paused while the disk does not follow."""
         self._requesters: Requesters | None = None
+        self._unwritten = 0
+        """Bytes of messages that the journal does not have yet."""
 
     def listen(self, loop: Loop, envelope: Envelope, topics: Iterable[str], *, addresses: Sequence[tuple[str, int]],
                nameserver: str | None, services: Sequence[str], own_port: int | None) -> None:
@@ -120,8 +125,10 @@ class Hearing:
             return
         crashing.point(f"{self._role}.heard")
         records: list[Operation] = [("add_file", rows)] if rows else []
-        self._journal.write([*records, *more], self._journaled, {row[CHAIN] for row in rows}, then)
-        if self._journal.waiting > MUCH and self.subscribing is not None:
+        size = sum(len(message.raw) for message in messages)
+        self._unwritten += size
+        self._journal.write([*records, *more], self._journaled, {row[CHAIN] for row in rows}, size, then)
+        if (self._journal.waiting > MUCH or self._unwritten > MUCH_BYTES) and self.subscribing is not None:
             self.subscribing.pause()
 
     def _unknown(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -151,9 +158,10 @@ class Hearing:
             logger.exception("%s %s from %s is not used", message.subject, message.type, message.sender)
         return []
 
-    def _journaled(self, chains: set[str], then: Callable[[], Any] | None) -> None:
+    def _journaled(self, chains: set[str], size: int, then: Callable[[], Any] | None) -> None:
         crashing.point(f"{self._role}.journaled")
-        if self.subscribing is not None and self._journal.waiting < LITTLE:
+        self._unwritten -= size
+        if self.subscribing is not None and self._journal.waiting < LITTLE and self._unwritten < LITTLE_BYTES:
             self.subscribing.resume()
         self._told(chains)
         if then is not None:

@@ -48,6 +48,15 @@ def test_names_are_escaped_in_texts_and_whole_in_json(program: object, words: li
     assert json.dumps(EVIL) in capsys.readouterr().out
 
 
+def test_long_names_are_cut_short_in_logs() -> None:
+    long = "x" * 1_000_000
+    error = OSError(long)
+    record = logging.LogRecord("x", logging.ERROR, "p", 1, "begin %s end", (long,), (type(error), error, None))
+    assert HidePasswords().filter(record)
+    assert record.getMessage().startswith("begin xx") and record.getMessage().endswith("xx end")
+    assert len(record.getMessage()) < 11_000 and len(record.exc_text or "") < 11_000
+
+
 def test_names_are_escaped_in_logs() -> None:
     try:
         raise OSError(f"no {EVIL}")

@@ -17,6 +17,17 @@ def test_a_provider_has_room_for_what_is_left_of_the_most() -> None:
     assert providers.room("a:1") == providers.room("b:1") == 0
 
 
+def test_what_takes_much_memory_takes_more_room() -> None:
+    providers = Providers(4, ())
+    providers.took_off("a:1", 3)
+    assert providers.room("a:1") == 1
+    providers.took_off("a:1", 3)
+    assert providers.room("a:1") <= 0
+    for _ in range(2):
+        providers.landed("a:1", 3)
+    assert providers.room("a:1") == 4
+
+
 def test_no_more_than_so_many_providers_are_asked_at_a_time() -> None:
     providers = Providers(2, ())
     for number in range(MOST_PROVIDERS):
