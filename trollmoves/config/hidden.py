@@ -10,14 +10,14 @@ from trollmoves.uris import hide_password
 HIDDEN = "***"
 SHOWN = 80
 """Characters of a value in a problem."""
-_SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token", "key", "credential", "login")
+_SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token", "key", "credential", "login", "authorization", "cookie")
 _FILE_ENDINGS = ("file", "filename", "path", "directory")
 
 
 def is_secret(name: str) -> bool:
     """Whether the value of an option of this name is a secret (the name of a key file is none)."""
     lowered = name.lower()
-    return any(word in lowered for word in _SECRET_WORDS) and not lowered.endswith(_FILE_ENDINGS)
+    return lowered == "auth" or (any(word in lowered for word in _SECRET_WORDS) and not lowered.endswith(_FILE_ENDINGS))
 
 
 def shown(option: str, value: Any) -> str:

@@ -171,7 +171,7 @@ def _secrets(given: Any, depth: int) -> Iterator[str]:
     if depth > 2 * DEEPEST:
         raise MalformedMessage("its filesystem is nested too deep")
     for name, value in given.items() if isinstance(given, dict) else ():
-        if value and (is_secret(str(name)) or str(name).lower() in ("authorization", "cookie", "auth")):
+        if value and is_secret(str(name)):
             yield str(name)[:40]
     for value in given.values() if isinstance(given, dict) else given if isinstance(given, list) else ():
         yield from _secrets(value, depth + 1)

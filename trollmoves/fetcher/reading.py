@@ -120,10 +120,15 @@ def _check_protocols(file: YamlFile) -> None:
         protocol = name.partition("://")[0]
         if protocol not in protocols:
             file.warn(("filesystem_options", name), "is not used: the protocol is not among the allowed_protocols")
-        secret = protocol in ("ftp", "sftp", *WEB) and any(is_secret(str(option)) for option in options)
+        secret = protocol in ("ftp", "sftp", *WEB) and _holds_secret(options)
         if secret and "://" not in name and not file.values.get("allowed_hosts"):
             file.problem(("filesystem_options", name), "has a secret that any host named in a message would be told; write it "
                                                        f"below {protocol}://host, or set allowed_hosts")
+
+
+def _holds_secret(options: Any) -> bool:
+    """Whether there is a secret among them, also further down, such as in the headers for a web server."""
+    return isinstance(options, Mapping) and any(is_secret(str(name)) or _holds_secret(value) for name, value in options.items())
 
 
 def _configuration(file: YamlFile, settings: FetchingSettings | None, subscriber: SubscriberConfig | None,

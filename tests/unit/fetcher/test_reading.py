@@ -58,13 +58,22 @@ def test_an_s3downloader(tmp_path: Path) -> None:
     assert (read.problems, read.warnings) == ((), ())
 
 
-def test_a_password_is_for_one_host(tmp_path: Path) -> None:
-    secret = "filesystem_options: {%s: {password: planted}}\n"
-    read = fetcher(tmp_path, FETCHER + secret % "ftp")
+@pytest.mark.parametrize(("protocol", "options"), [
+    ("ftp", "{password: planted}"), ("sftp", "{passphrase: planted}"), ("https", "{client_kwargs: {auth: [me, planted]}}"),
+    ("https", "{client_kwargs: {headers: {Authorization: Basic planted}}}"), ("http", "{headers: {X-Token: planted}}"),
+    ("https", "{client_kwargs: {cookies: {session: planted}}}"), ("https", "{client_kwargs: {headers: {Cookie: planted}}}")])
+def test_a_password_is_for_one_host(protocol: str, options: str, tmp_path: Path) -> None:
+    secret = "filesystem_options: {%s: " + options + "}\n"
+    read = fetcher(tmp_path, FETCHER + secret % protocol)
     assert not read.chains and "any host named in a message would be told" in read.problems[0] and "planted" not in str(read)
-    assert fetcher(tmp_path, FETCHER + secret % '"ftp://h"').chains
-    read = fetcher(tmp_path, FETCHER + "allowed_hosts: ['*.example.org']\n" + secret % "ftp")
+    assert fetcher(tmp_path, FETCHER + secret % f'"{protocol}://h"').chains
+    read = fetcher(tmp_path, FETCHER + "allowed_hosts: ['*.example.org']\n" + secret % protocol)
     assert read.chains and "planted" not in repr(read)
+
+
+def test_what_is_no_secret_may_be_told_to_any_host(tmp_path: Path) -> None:
+    for options in ("https: {client_kwargs: {headers: {User-Agent: me}}}", "sftp: {auth_timeout: 5}"):
+        assert fetcher(tmp_path, FETCHER + f"filesystem_options: {{{options}}}\n").chains
 
 
 @pytest.mark.parametrize(("text", "complaint"), [
