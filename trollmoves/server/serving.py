@@ -1,7 +1,7 @@
 """Serve: ping, info, push, ack, replay and status on one request port, for all chains that share it.
 
 Every request gets exactly one reply. Nothing a request contains ends this loop, grows memory without limit, or reaches a path
-that was not announced. A request is looked up in the journal; its uri is only compared.
+that was not announced. A request is looked up in the journal (lookups.py); its uri is only compared.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.leases import UNCONTESTED
 from trollmoves.bus.replaying import Replaying
 from trollmoves.bus.requesting import PUSHES
-from trollmoves.errors import Busy, DestinationInvalid, JournalError, MoveError, NotAnnounced, PositionUnknown
+from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced, PositionUnknown
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, identity_of, uris_of
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, identity_of, uris_of
 from trollmoves.movers.base import Receipt
 from trollmoves.server.acknowledging import Acknowledging
 from trollmoves.server.answers import Answers
+from trollmoves.server.lookups import Lookups
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push
 from trollmoves.server.recent import Recent
@@ -37,7 +38,6 @@ from trollmoves.server.requests import (
     Waiter,
     backups,
     group,
-    is_about,
     is_named,
     publishes_at_once,
     request_id,
@@ -65,12 +65,8 @@ class Serving:
         self.chains: dict[str, Served] = {}
         self._journal = journal
         self._envelope = envelope
-        self._recent = recent
         self._started = started
-        self._rows: dict[int, Any] = {}
-        """By position: what the journal has of the pushes at hand, and (below) of their transfers."""
-        self._transfers: dict[str, Any] = {}
-        self._looked_up: set[int] = set()
+        self._lookups = Lookups(journal, recent)
         self._replaying = Replaying(journal, envelope, moved=moved)
         self._replies = Replies(envelope)
         self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
@@ -109,12 +105,12 @@ class Serving:
 
     def _handle(self, requests: list[tuple[Asker, Message]]) -> None:
         try:
-            self._look_up(requests)
+            self._lookups.prepare(message for _, message in requests)
         except JournalError:
             raise
         except Exception:  # they are looked up one by one then, and the bad one gets an error
             logger.exception("requests cannot be looked up together")
-            self._rows, self._transfers, self._looked_up = {}, {}, set()
+            self._lookups.forget()
         for asker, message in requests:
             reply = self._answer(asker, message)
             if reply is not None:
@@ -122,35 +118,6 @@ class Serving:
         crashing.point("server.requested")
         self._acknowledging.record()
         self._moves.submit()
-
-    def _look_up(self, requests: list[tuple[Asker, Message]]) -> None:
-        """Ask the journal once for all pushes that came together."""
-        positions = [offset for _, message in requests if message.type == "push" for offset in self._offsets_of(message)]
-        self._rows = {position: row for position in positions if (row := self._recent.take(position)) is not None}
-        self._looked_up = {row["id"] for row in self._rows.values()}
-        others = [position for position in positions if position not in self._rows]
-        rows = self._journal.find("announced_among", (orjson.dumps(others),)) if others else []
-        found = self._journal.find("transfers_among", (orjson.dumps([row["id"] for row in rows]),)) if rows else []
-        self._transfers = {row["transfer"]: row for row in found}
-        self._rows |= {row["position"]: row for row in rows}
-        self._looked_up |= {row["id"] for row in rows}
-
-    def _offsets_of(self, message: Message) -> list[int]:
-        """The positions in our journal that a request names; none of one that gets an error when its turn comes."""
-        if PUSHES in message.extension:
-            try:
-                return [offset for offset, _ in group(message)]
-            except DestinationInvalid:
-                return []
-        offset = self._offset_of(message)
-        return [] if offset is None else [offset]
-
-    def _offset_of(self, message: Message) -> int | None:
-        """The position in our journal that a request names, if it does."""
-        offset = message.extension.get("offset")
-        if message.extension.get("epoch") != self._journal.epoch or type(offset) is not int:
-            return None
-        return offset if 0 < offset <= LARGEST_WHOLE else None
 
     def _answer(self, asker: Asker, message: Message) -> bytes | None:
         """The reply, or None when it comes later."""
@@ -205,7 +172,7 @@ class Serving:
         for offset, request in group(message):
             waiter = Waiter(asker, message, now, request, consumer, True, at_once)
             try:
-                row = self._announced_at(offset) if message.extension.get("epoch") == self._journal.epoch else None
+                row = self._lookups.announced_at(offset) if message.extension.get("epoch") == self._journal.epoch else None
                 if row is None:
                     raise PositionUnknown(f"announcement {offset} is none of this journal: ask for it alone, by its name")
                 reply = self._push_one(row, self._chain_of(row), waiter)
@@ -233,9 +200,7 @@ class Serving:
             else:  # what it may have is found out in a worker, and the move may be over by then
                 self._moves.admit(running.push, served, waiter, lambda: self._join(row, served, waiter, transfer))
             return None
-        known = self._transfers.get(transfer)
-        if known is None and row["id"] not in self._looked_up:
-            known = self._journal.find_one("transfer", (row["id"], transfer))
+        known = self._lookups.transfer(row["id"], transfer)
         before = _receipts(known)
         if before and not request:  # letter by letter what an upstream client sent before
             return self._replies.delivered(message, "", before, served.pushing.names_files)
@@ -293,14 +258,14 @@ class Serving:
 
     def _find(self, message: Message) -> tuple[Any, Served]:
         """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`, or `Busy` (see `_chain_of`)."""
-        offset, uris = self._offset_of(message), uris_of(message.fields)
+        offset, uris = self._lookups.position_in(message), uris_of(message.fields)
         identity = identity_of(message.fields)
         if offset is not None:
-            row = self._announced_at(offset)
+            row = self._lookups.announced_at(offset)
             if row is not None and row["identity"] == identity and row["chain"] in self.chains and is_named(row, uris):
-                newest = row if request_id(message) else self._newest(identity, uris)
+                newest = row if request_id(message) else self._lookups.newest(identity, uris, self.chains)
                 return newest or row, self.chains[row["chain"]]
-        row = self._newest(identity, uris)
+        row = self._lookups.newest(identity, uris, self.chains)
         if row is None:
             raise NotAnnounced(f"{(local_path(uris[0]) if uris else message.subject)[:LONGEST_TEXT]} not reachable")
         return row, self._chain_of(row)
@@ -312,15 +277,6 @@ class Serving:
         if served is None:
             raise Busy(f"section [{row['chain']}] is not served now", 10.0)
         return served
-
-    def _announced_at(self, offset: int) -> Any | None:
-        """The journal's row of what was announced at that position; asked for alone where it was not found with the others."""
-        return self._rows.get(offset) or self._journal.find_one("announced_at", (offset,))
-
-    def _newest(self, identity: str, uris: tuple[str, ...]) -> Any | None:
-        """The newest row of that name and place, of a chain that is served if there is one."""
-        rows = sorted(self._journal.find("files_named", (identity,)), key=lambda row: row["chain"] not in self.chains)
-        return next((row for row in rows if is_about(row, uris)), None)
 
     def _log_refusal(self, asker: Asker, message: Message, error: MoveError) -> None:
         self._moves.refusals.say(asker.address, "refused %s of %s: %s", message.type, asker.address, shown(error))
