@@ -63,7 +63,7 @@ class Settings(Protocol):
     def archives(self) -> str | None: ...
 
 
-class Announcer(Protocol):
+class Outlet(Protocol):
     """What takes the files that came out: `Announcing`, or what a role has in its place."""
 
     def announce(self, arrivals: Sequence[Arrival], then: Then | None = None) -> None: ...
@@ -100,7 +100,7 @@ class Unpacking:
     """Unpacks (`compression`) and lists (`unpack`) for one chain; belongs to the loop. A chain without either only announces what
     an earlier one left."""
 
-    def __init__(self, settings: Settings, root: str, announcing: Announcer, journal: Journal, loop: Loop,
+    def __init__(self, settings: Settings, root: str, announcing: Outlet, journal: Journal, loop: Loop,
                  workers: Workers):
         """*root* is the directory of the origin. Raises `ConfigurationError` when the unpacker cannot be loaded."""
         self._chain, self._topic = settings.name, settings.topic
