@@ -71,7 +71,7 @@ class Service:
         self._config_file = config_file
         self._read_config = read_config
         self._config_watch = ConfigWatch(config_file, lambda: self.loop.call(self.reload))
-        self._cleaning = Cleaning(self.journal, self.loop, self.limits_of, self._in_worker)
+        self._cleaning = Cleaning(self.journal, self.loop, self.limits_of, self._in_worker, self.forgotten)
         self._orders = Orders(self.journal, self)
         self._dead_letters = DeadLetters(self.journal)
         self._expecting = Expecting(self.journal)
@@ -103,6 +103,9 @@ class Service:
 
     def announce_again(self, rows: list[Any]) -> None:
         """An operator wants files of ours (rows of `files`) to be announced anew."""
+
+    def forgotten(self, files: set[int]) -> None:
+        """The journal forgets these: what is kept in memory of them goes too."""
 
     def driven_again(self) -> None:
         """Files that waited for a later time are due now."""

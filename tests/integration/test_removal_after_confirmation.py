@@ -264,3 +264,22 @@ def test_a_client_that_lost_its_journal_publishes_what_it_had_again_although_the
         network.start()
         eventually(lambda: network.states(network.client_journal) == {"published": 3}, 30, message="all are published again")
         assert {path: path.stat().st_ino for path in network.destination.iterdir()} == before
+
+
+def test_a_confirmed_file_goes_also_when_its_announcement_was_forgotten_before(tmp_path: Path) -> None:
+    """The journal keeps fewer files than wait for their destination."""
+    place = tmp_path / "destination" / "in"
+    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "0.5", "retention_entries": "3"},
+                 client_options={"destination": f"file://{place}/"}) as network:
+        place.write_text("in the place of the directory")
+        server = network.servers[0]
+        often = "import trollmoves.journal.cleaning as cleaning; cleaning.EVERY = 1.0"
+        begin = server.argv.index("-m")
+        server.argv[begin:begin + 2] = ["-c", f"{often}; from trollmoves.cli.server import main; main()"]
+        network.start()
+        network.write_many(20)
+        eventually(lambda: network.states(network.client_journal) == {"failed": 20}, message="all wait")
+        announced = "SELECT count(*) FROM announcements"
+        eventually(lambda: rows(network.server_journal(), announced) == [(3,)], message="most are forgotten")
+        place.unlink()
+        network.settle(deletes=True)

@@ -43,9 +43,11 @@ class Clock(Protocol):
 class Cleaning:
     """Removes announcements and finished files that are older than the retention, or more than it allows."""
 
-    def __init__(self, journal: Journal, clock: Clock, limits_of: Callable[[str], tuple[float, int]], in_worker: InWorker):
+    def __init__(self, journal: Journal, clock: Clock, limits_of: Callable[[str], tuple[float, int]], in_worker: InWorker,
+                 told: Callable[[set[int]], Any] = bool):
         """*limits_of* tells the retention of a chain: seconds, and number of files. The journal and origins are looked at by
-        *in_worker*: a large journal, or a network file system, may take its time."""
+        *in_worker*: a large journal, or a network file system, may take its time. *told* is told which files are forgotten."""
+        self._told = told
         self._journal = journal
         self._clock = clock
         self._limits_of = limits_of
@@ -103,12 +105,13 @@ class Cleaning:
         look_again = time.time() + LOOK_AGAIN
         ids = [(row["id"],) for row in portion]
         every = json.dumps([row["id"] for row in portion])
+        self._told({row["id"] for row in portion})
         gone = [(row["id"],) for row in portion if row["id"] not in there]
         self._journal.write([
             ("put_meta", [("position", str(self._journal.head))]),  # none is given out twice, though its announcement is gone
-            ("note_forgotten", [(every,)]), ("bound_forgotten", [()]), ("remove_announcements_of", [(every,)]),
-            ("note_consumers", [(every,)]), ("remove_transfers_of", ids),
-            ("keep_file", [(look_again, file) for file in there]), ("end_removal", gone), ("remove_file", gone),
+            ("end_removal", gone), ("note_forgotten", [(every,)]), ("bound_forgotten", [()]),
+            ("remove_announcements_of", [(every,)]), ("note_consumers", [(every,)]), ("remove_transfers_of", ids),
+            ("keep_file", [(look_again, file) for file in there]), ("remove_file", gone),
         ])
 
 

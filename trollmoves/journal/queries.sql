@@ -23,6 +23,10 @@ other.identity = one.identity AND other.chain = one.chain AND other.path = one.p
 (state IN ('announced', 'failed') AND provider IS NULL AND steps LIKE '%["acknowledged",%'
  AND steps NOT LIKE '%["acknowledged",%' || char(10) || '["%')
 
+-- part: is_waited_for
+-- The origin was delivered to somebody, and waits to be removed. (A time that never comes is that of move_it, until all have it.)
+path IS NOT NULL AND EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id AND removals.due < 1e12)
+
 -- part: dead_letter
 -- The file is given up, and never got to anybody.
 state = 'given_up' AND NOT EXISTS (
@@ -179,7 +183,7 @@ WHERE position > ? AND (? = '' OR chain = ?) GROUP BY subject;
 -- Announcements of the files in a list are about to be removed.
 INSERT INTO forgotten (chain, subject, position, time)
 SELECT files.chain, subject, max(position), max(announcements.time) FROM announcements JOIN files ON files.id = announcements.file
-WHERE announcements.file IN (SELECT value FROM json_each(?)) GROUP BY files.chain, subject
+WHERE announcements.file IN (SELECT value FROM json_each(?)) AND NOT ({is_waited_for}) GROUP BY files.chain, subject
 ON CONFLICT (chain, subject) DO UPDATE SET position = max(position, excluded.position), time = max(time, excluded.time);
 
 -- name: bound_forgotten
@@ -236,10 +240,10 @@ WHERE file = ? AND transfer = ?;
 UPDATE transfers SET earlier = ? WHERE file = ? AND transfer = ?;
 
 -- name: transfers_asked
--- For each [position, request] of a list: all moves of that file for the members of one group.
+-- For each [position, request, file or null] of a list: all moves of that file for the members of one group.
 SELECT json_extract(asked.value, '$[1]') AS asked, transfers.* FROM json_each(?) AS asked
-JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
-JOIN transfers ON transfers.file = announcements.file
+LEFT JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
+JOIN transfers ON transfers.file = coalesce(json_extract(asked.value, '$[2]'), announcements.file)
 WHERE transfers.consumer_group = ? AND transfers.destination <> '';
 
 -- name: put_progress
@@ -277,12 +281,18 @@ SELECT 1 FROM transfers WHERE time > ? AND state IN ('moved', 'acknowledged') LI
 SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'acknowledged');
 
 -- name: delivered_by_requests
--- Files that were delivered for the requests in a list of [position, request], or for later ones of the same client.
+-- Files that were delivered for the requests in a list of [position, request, file or null], or for later ones of the same client.
 SELECT transfers.file AS file, transfers.transfer AS transfer FROM json_each(?) AS asked
-JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
-JOIN transfers ON transfers.file = announcements.file AND (transfers.request = json_extract(asked.value, '$[1]')
+LEFT JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
+JOIN transfers ON transfers.file = coalesce(json_extract(asked.value, '$[2]'), announcements.file)
+  AND (transfers.request = json_extract(asked.value, '$[1]')
     OR instr(' ' || transfers.earlier || ' ', ' ' || json_extract(asked.value, '$[1]') || ' '))
 WHERE transfers.request <> '' AND transfers.state = 'moved';
+
+-- name: delivered_unannounced
+-- Files that wait to be confirmed, and whose announcements are forgotten.
+SELECT transfers.request AS request, transfers.file AS file FROM removals JOIN transfers ON transfers.file = removals.file
+WHERE transfers.state = 'moved' AND transfers.request <> '' AND transfers.file NOT IN (SELECT file FROM announcements) LIMIT ?;
 
 -- name: delivered_for
 -- Whether a consumer, or a spare in its place, has got a file.
@@ -643,12 +653,13 @@ WHERE chain = ? AND provider IS NULL AND due IS NOT NULL AND due <= ? AND path I
 
 -- name: keep_file
 -- Expired, but still at the origin: it must stay known, or it would be announced again. Only what tells it apart is kept; it waits
--- for no host any more.
-UPDATE files SET steps = '', due = ?, provider = NULL WHERE id = ?;
+-- for no host any more. Of one that was delivered and waits for confirmations all is kept.
+UPDATE files SET steps = CASE WHEN {is_waited_for} THEN steps ELSE '' END, due = ?, provider = NULL WHERE id = ?;
 
 -- name: remove_announcements_of
 -- One list of ids in JSON: the table is gone through once for all of them.
-DELETE FROM announcements WHERE file IN (SELECT value FROM json_each(?));
+DELETE FROM announcements WHERE file IN (SELECT value FROM json_each(?))
+  AND NOT EXISTS (SELECT 1 FROM files WHERE files.id = announcements.file AND {is_waited_for});
 
 -- name: bound_failures
 -- Of the moves of a file that failed the last hundred are kept: who asks chooses the destination, and may choose ever another one.
@@ -657,7 +668,7 @@ DELETE FROM transfers WHERE file = ? AND state IN ('failed', 'given_up') AND tra
     ORDER BY kept.time DESC LIMIT 100);
 
 -- name: remove_transfers_of
-DELETE FROM transfers WHERE file = ?;
+DELETE FROM transfers WHERE file = ? AND NOT EXISTS (SELECT 1 FROM files WHERE files.id = transfers.file AND {is_waited_for});
 
 -- name: remove_file
 DELETE FROM files WHERE id = ?;

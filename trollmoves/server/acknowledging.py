@@ -105,7 +105,7 @@ class Acknowledging:
             raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
         now = time.time()
         crashing.point("server.acknowledged")
-        asked = orjson.dumps([pair for pair in message.extension["requests"][:MOST_CONFIRMED] if is_confirmation(pair)])
+        asked = self._sharing.places(filter(is_confirmation, message.extension["requests"][:MOST_CONFIRMED]))
         rows = self._journal.find("delivered_by_requests", (asked,))
         files, found = orjson.dumps([row["file"] for row in rows]), orjson.dumps([tuple(row) for row in rows])
         line = step_line(State.ACKNOWLEDGED, now, asker.address)

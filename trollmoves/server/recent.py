@@ -23,6 +23,11 @@ class Recent:
         if len(self._rows) > KEPT:
             self._rows.popitem(last=False)
 
+    def forget(self, files: set[int]) -> None:
+        """The journal has forgotten that these were announced."""
+        for position in [position for position, row in self._rows.items() if row[0] in files]:
+            del self._rows[position]
+
     def take(self, position: int) -> dict[str, Any] | None:
         """The row announced at *position*, once: who asks again finds it, and what became of it, in the journal."""
         row = self._rows.pop(position, None)

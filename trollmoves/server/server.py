@@ -285,6 +285,9 @@ class Server(Service):
         if self._stream is not None:
             self._stream.send(raw)
 
+    def forgotten(self, files: set[int]) -> None:
+        self.recent.forget(files)
+
     def driven_again(self) -> None:
         circuits_of_this_process().try_again()
 

@@ -162,7 +162,11 @@ class Serving:
             self._push_group(asker, message)
             return None
         row, served = self._find(message)
-        return self._push_one(row, served, Waiter.of(asker, message, time.monotonic()))
+        offset, waiter = self._lookups.position_in(message), Waiter.of(asker, message, time.monotonic())
+        announced = None if offset is None else self._lookups.announced_at(offset)
+        if waiter.request and (announced is None or announced["id"] != row["id"]):
+            self._sharing.asked_by_name(waiter.request, row["id"])
+        return self._push_one(row, served, waiter)
 
     def _push_group(self, asker: Asker, message: Message) -> None:
         """Many requests for one destination in one message: each an announcement's position and the id of its request. What has

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +34,8 @@ lasts without a word of its holder, it is the longest a group waits for a member
 
 MOST_WAITING = 20_000
 """Requests that wait for other members of their group."""
+MOST_UNANNOUNCED = 100_000
+"""Requests of which the files are remembered, because their positions no longer tell."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,19 @@ class Sharing:
         self._leases = Leases(time.monotonic())
         self._shared: dict[str, Shared] = {}
         self._by_request: dict[str, str] = {}
+        self._unannounced: dict[str, int] = {
+            row["request"]: row["file"] for row in journal.find("delivered_unannounced", (MOST_UNANNOUNCED,))}
+        """By request: files that were asked for by their names, because their announcements are forgotten."""
+
+    def asked_by_name(self, request: str, file: int) -> None:
+        """The position by which its client will speak of *request* says nothing of *file*."""
+        self._unannounced[request] = file
+        if len(self._unannounced) > MOST_UNANNOUNCED:
+            del self._unannounced[next(iter(self._unannounced))]
+
+    def places(self, asked: Iterable[list[Any]]) -> str:
+        """Of [position, request] pairs, what the journal finds the moves by."""
+        return orjson.dumps([[pair[0], pair[1], self._unannounced.get(pair[1])] for pair in asked]).decode()
 
     def begin(self, transfer: str, waiter: Waiter, known: Any | None) -> Lease | None:
         """A move begins for who waits: the lease is theirs. *known* is the journal's row of an earlier one of that name."""
@@ -205,7 +220,7 @@ class Sharing:
         renewals = [ask for ask in _list(said.get("renewals")) if is_confirmation(ask)]
         transfers: dict[str, list[Any]] = {}
         if said.get("epoch") == self._journal.epoch:
-            asked = orjson.dumps([ask[:2] for ask in (*commits, *renewals)])
+            asked = self.places((*commits, *renewals))
             for row in self._journal.find("transfers_asked", (asked, consumer.group)):
                 transfers.setdefault(row["asked"], []).append(row)
         for _, request in renewals:

@@ -105,11 +105,20 @@ def test_a_finished_file_that_is_gone_is_forgotten_with_all_that_belongs_to_it(j
 
 def test_a_file_that_is_still_at_its_origin_stays_known_in_compact_form(journal: Journal, tmp_path: Path) -> None:
     file = add(journal, tmp_path / "there", age=2 * DAY)
+    journal.write([("end_removal", [(file,)])])
     clean(journal)
     row = journal.find_one("file", (file,))
     assert (row["path"], row["steps"]) == (str(tmp_path / "there").encode(), "")
-    assert (count(journal, "announcements"), count(journal, "transfers"), count(journal, "removals")) == (0, 0, 1)
+    assert (count(journal, "announcements"), count(journal, "transfers")) == (0, 0)
     assert journal.find("announced_files", ("c", f'["f{file}"]'))  # so it is not announced again
+
+
+def test_of_a_file_that_waits_to_be_confirmed_and_removed_all_is_kept(journal: Journal, tmp_path: Path) -> None:
+    """Without its announcement and its transfers no confirmation would be found to be about it, and it would stay for good."""
+    file = add(journal, tmp_path / "there", age=2 * DAY)
+    clean(journal)
+    assert journal.find_one("file", (file,))["steps"] != ""
+    assert [count(journal, table) for table in ("announcements", "transfers", "removals", "forgotten")] == [1, 1, 1, 0]
 
 
 def test_who_was_served_within_a_day_is_known_though_more_came_since_than_is_kept(journal: Journal, tmp_path: Path) -> None:
