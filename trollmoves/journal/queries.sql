@@ -498,6 +498,12 @@ ON CONFLICT (chain, provider) DO UPDATE SET epoch = excluded.epoch, position = e
 -- name: cursor
 SELECT epoch, position FROM cursors WHERE chain = ? AND provider = ?;
 
+-- name: cursors_of
+SELECT provider FROM cursors WHERE chain = ?;
+
+-- name: remove_cursor
+DELETE FROM cursors WHERE chain = ? AND provider = ?;
+
 -- name: raise_alarm
 INSERT INTO alarms (chain, kind, about, text, time, latest) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (chain, kind, about) WHERE cleared IS NULL

@@ -22,6 +22,7 @@ from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.alarms import GAP, SILENT
 from trollmoves.messages import Envelope, Message
+from trollmoves.queueing.cursors import Cursors
 from trollmoves.uris import LOCAL_SOCKET
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Hearing:
         self._rows_of = rows_of
         self._told = journaled
         self._once = Once()
+        self._cursors = Cursors(row["provider"] for row in journal.find("cursors_of", (section,)))
         self.subscribing: Subscribing | None = None
         """Paused while the disk does not follow."""
         self._requesters: Requesters | None = None
@@ -89,8 +91,10 @@ class Hearing:
 
         def cursor(epoch: str, position: int) -> list[Operation]:
             """Kept under the address, and under the name of the stream: the address may be another one after a restart."""
-            return [("set_cursor", [(self._section, name, epoch, position)]),
-                    ("set_cursor", [(self._section, f"{epoch} {found.stream}", epoch, position)])]
+            stream = f"{epoch} {found.stream}"
+            gone = [(self._section, other) for other in self._cursors.moved(name, stream)]
+            return [("set_cursor", [(self._section, name, epoch, position), (self._section, stream, epoch, position)]),
+                    *([("remove_cursor", gone)] if gone else [])]
 
         def page(messages: list[Message], epoch: str, position: int, then: Callable[[], Any]) -> None:
             self._take(messages, cursor(epoch, position), then)
