@@ -135,16 +135,21 @@ def test_removing_the_section_of_a_client_cancels_its_moves(tmp_path: Path) -> N
         eventually(lambda: not any(network.destination.iterdir()), message="nothing is left of it")
 
 
-def test_an_operator_cancels_a_move(tmp_path: Path) -> None:
-    with Network(tmp_path, server_options={"bandwidth_per_host": "20k"}, killed=True) as network:
+@pytest.mark.parametrize(("spares", "later"), [(0, 0.0), (1, 0.0), (1, 6.0)])
+def test_an_operator_cancels_a_move(tmp_path: Path, spares: int, later: float) -> None:
+    """For good: a hot spare, which asks for it after some seconds, gives it up as well."""
+    with Network(tmp_path, server_options={"bandwidth_per_host": "20k"}, killed=True, spares=spares) as network:
         network.start()
-        network.client.wait_for("listens to")
+        for program in (network.client, *network.spares):
+            program.wait_for("listens to")
         network.write("long.bin", os.urandom(5_000_000))
         request = eventually(lambda: rows(network.server_journal(), "SELECT request FROM transfers WHERE state = 'moving'"))[0][0]
+        time.sleep(later)
         done = subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", "req", "cancel", str(request),
                                f"127.0.0.1:{network.request_ports[0]}"], capture_output=True, text=True, timeout=60,
                               env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
         assert (done.returncode, done.stderr) == (0, "")
         assert "is cancelled" in done.stdout
-        eventually(lambda: network.states(network.client_journal) == {"given_up": 1}, message="the client gives it up")
+        for journal in (network.client_journal, *map(network.spare_journal, range(spares))):
+            eventually(lambda journal=journal: network.states(journal) == {"given_up": 1}, 120, message="the client gives it up")
         eventually(lambda: not any(network.destination.iterdir()), message="nothing is left of it")

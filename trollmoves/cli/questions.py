@@ -157,9 +157,10 @@ def _status_in_group(results: list[Any], options: argparse.Namespace, show: Show
 
 
 def _cancel(server: Server, options: argparse.Namespace, show: Show) -> int:
-    reply = _expected(server.ask("/", "cancel", {**options.extra, **_extension(requests=[options.cancel])}), "ack", server)
+    asked = {**options.extra, **_extension(requests=[options.cancel], for_all=True)}
+    reply = _expected(server.ask("/", "cancel", asked), "ack", server)
     ended = options.cancel in (reply.extension.get("cancelled") or ())
-    show([f"{options.cancel} is cancelled; its client gives the file up"] if ended else
+    show([f"{options.cancel} is cancelled; its client and others of its group give the file up"] if ended else
          [f"{server} is not busy with {options.cancel}: it is over, or was never made"],
          {"server": str(server), "request": options.cancel, "cancelled": ended})
     return 0 if ended else 1

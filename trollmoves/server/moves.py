@@ -46,6 +46,8 @@ NOTED_AFTER = 1.0
 MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
 SMALL_REQUEST = 16 * 2**10
+MOST_CANCELLED = 1000
+"""Moves that an operator has cancelled; of older ones others of the group are not told."""
 MOST_BROUGHT = 3
 """Times the files of one move are brought here; between that and the move somebody may take them away."""
 
@@ -67,6 +69,8 @@ class Moves:
         """Moves that are queued or running, by the address of who asked for them."""
         self._held = Shares()
         """Bytes of the requests that wait for the outcome of a move, by address."""
+        self._cancelled: dict[str, set[str]] = {}
+        """By transfer, what an operator has cancelled: the clients that were told."""
         self._new_work: list[Work] = []
         self._new_orders: list[Order] = []
         self._behind: dict[Place, deque[Moving]] = {}
@@ -208,20 +212,39 @@ class Moves:
         return Work((*push.destination.address[:3], quick), limit, run, lambda outcome: self._tried(moving, outcome), quick,
                     far=not push.destination.is_local)
 
-    def cancel(self, request: str) -> bool:
-        """Whoever made that request does not want it any more: without others who do, the move ends. False when there is none."""
+    def cancel(self, request: str, *, for_all: bool = False) -> bool:
+        """Whoever made that request does not want it any more: without others who do, the move ends. False when there is none.
+        *for_all*: an operator says so, and it ends for the others of the group as well, who may only be about to ask."""
         moving = self.of_request(request)
         if moving is None:
             return False
-        del moving.requests[request], self._by_request[request]
-        for waiter in [waiter for waiter in moving.waiters if waiter.request == request]:
+        for one in list(moving.requests) if for_all else [request]:
+            del moving.requests[one], self._by_request[one]
+        told = [waiter for waiter in moving.waiters if for_all or waiter.request == request]
+        for waiter in told:
             moving.waiters.remove(waiter)
             self._held.add(waiter.asker.address, -moving.weight_of(waiter))
             self._answers.error(waiter, Cancelled("cancelled"))
+        if for_all:
+            self._cancelled[moving.push.transfer] = {waiter.consumer.client for waiter in told}
+            if len(self._cancelled) > MOST_CANCELLED:
+                del self._cancelled[next(iter(self._cancelled))]
         if moving.lease is not None and moving.lease.request == request:
             moving.lease.expires = time.monotonic()  # another member of its group need not wait for it
         moving.cancelled = not moving.requests and not moving.waiters
         return True
+
+    def refuse_cancelled(self, transfer: str, client: str) -> None:
+        """Raise `Cancelled`, once for each client, for what an operator has cancelled; who asks again after that does so because
+        an operator wants it after all."""
+        told = self._cancelled.get(transfer)
+        if told is None:
+            return
+        if client in told:
+            del self._cancelled[transfer]
+            return
+        told.add(client)
+        raise Cancelled("an operator has cancelled it")
 
     # A move is over.
 

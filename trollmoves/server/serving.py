@@ -194,6 +194,7 @@ class Serving:
         message, consumer, request = waiter.message, waiter.consumer, waiter.request
         destination = parse_destination(message.fields.get("destination"))
         transfer = transfer_id(row, consumer, destination, request, message, self._journal.epoch)
+        self._moves.refuse_cancelled(transfer, consumer.client)
         running = self._moves.get(transfer)
         if running is not None:
             if running.lease is not None:
@@ -311,7 +312,8 @@ class Serving:
     def _cancel(self, asker: Asker, message: Message) -> bytes:
         """Somebody does not want any more what it asked for."""
         asked = _named(message)
-        ended = [request for request in asked if self._moves.cancel(request)]
+        for_all = message.extension.get("for_all") is True
+        ended = [request for request in asked if self._moves.cancel(request, for_all=for_all)]
         if ended:
             logger.info("%s cancelled %d requests, of which %d were under way", asker.address, len(asked), len(ended))
         said = {"version": PROTOCOL, "request": request_id(message), "cancelled": ended}
