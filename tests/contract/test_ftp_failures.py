@@ -396,12 +396,16 @@ def test_the_login_comes_from_netrc(server: ScriptedFtpServer, tmp_path: Path, m
     assert server.password not in everything_said(caught.value)
 
 
-def test_who_has_no_login_is_anonymous(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path,
+@pytest.mark.parametrize("login", ["", "anonymous@"])
+def test_who_has_no_login_is_anonymous(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path, login: str,
                                        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "nothing"))
+    said: list[str] = []
+    sent = Connection.putline
+    monkeypatch.setattr(Connection, "putline", lambda connection, line: (said.append(line), sent(connection, line)))
     with pytest.raises(LoginRefused):
-        FtpMover().open(destination_on(server, login=""), SessionSettings())
-    assert "USER anonymous" in script.commands
+        FtpMover().open(destination_on(server, login=login), SessionSettings())
+    assert {"USER anonymous", "PASS anonymous@"} <= set(said)
 
 
 def test_a_server_that_sets_no_modes_is_asked_once(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path,

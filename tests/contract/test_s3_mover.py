@@ -478,6 +478,14 @@ class TestParameters:
             assert head["Metadata"] == {"station": "x", "mtime": "1500000000.000000"}
         assert set(front.headers("PUT", "x-amz-request-payer")) == {"requester"}
 
+    @pytest.mark.parametrize("value", ["true", 1, True, "off", 0])
+    def test_what_is_on_or_off_may_be_said_as_in_an_ini_file(self, place: S3Place, front: Front, tmp_path: Path,
+                                                             value: object) -> None:
+        settings = place.with_parameters(s3_additional_kwargs={"BucketKeyEnabled": value})
+        deliver(place, make(tmp_path / "a.nc", b"content"), settings=settings)
+        header = "x-amz-server-side-encryption-bucket-key-enabled"
+        assert set(front.headers("PUT", header)) == {"false" if value in ("off", 0) else "true"}
+
     @pytest.mark.parametrize(("parameters", "said"), [
         ({"s3_additional_kwargs": {"StorageKlass": "x"}}, "StorageKlass"), ({"config_kwargs": {"colour": "x"}}, "colour"),
         ({"client_kwargs": {"colour": "x"}}, "colour"), ({"client_kwargs": "x"}, "client_kwargs"),

@@ -263,11 +263,12 @@ class S3Client:
         if flag(self._parameters, "requester_pays", False):
             given["RequestPayer"] = "requester"
         service = self._client.meta.service_model
-        known = {name: set(service.operation_model(name).input_shape.members) for name in OPERATIONS}
+        known = {name: service.operation_model(name).input_shape.members for name in OPERATIONS}
         strangers = sorted(set(given) - set().union(*known.values()))
         if strangers:
             raise DestinationInvalid(f"s3://{self.bucket}: s3_additional_kwargs: S3 knows no {', '.join(strangers)}")
-        return {name: {key: value for key, value in given.items() if key in members} for name, members in known.items()}
+        return {name: {key: _as_shaped(value, members[key].type_name) for key, value in given.items() if key in members}
+                for name, members in known.items()}
 
     def _check(self) -> None:
         others = sorted(set(self._parameters) - {parameter.name for parameter in (*COMMON, *S3)})
@@ -310,6 +311,13 @@ def flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in ("1", "true", "yes", "on")
     return bool(value)
+
+
+def _as_shaped(value: Any, shape: str) -> Any:
+    """INI files know only text, and numbers for what is on or off; botocore takes nothing for what it is not."""
+    if shape == "boolean":
+        return flag({"": value}, "", False)
+    return int(value) if shape in ("integer", "long") and isinstance(value, str) and value.strip().isdecimal() else value
 
 
 def number(parameters: Mapping[str, Any], name: str, default: int, least: int) -> int:
