@@ -7,13 +7,17 @@ import hashlib
 import logging
 import logging.config
 import logging.handlers
+import math
 import os
 import re
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence, Sized
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +35,8 @@ from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesErr
 C = TypeVar("C", bound=Configuration[Any])
 logger = logging.getLogger(__name__)
 
+SAID_AGAIN = 3600.0
+"""Seconds between two complaints about a log that cannot be written."""
 FORMAT = "[%(asctime)s %(levelname)-8s %(name)s] %(message)s"
 
 
@@ -118,8 +124,29 @@ def set_up_logging(log_config: Path | None, log_file: Path | None, *, level: int
         _log_to(logging.StreamHandler(), logging.INFO if level is None else level)
     for found in _all_handlers():
         found.addFilter(HidePasswords())
+        found.handleError = partial(_not_logged, found, Lost())  # type: ignore[method-assign]
         if getattr(found, "stream", None) in (sys.stderr, sys.stdout):
             found.addFilter(lambda record: not hasattr(record, SAID_AT_THE_END))
+
+
+@dataclass
+class Lost:
+    """That lines could not be logged."""
+
+    told: float = -math.inf
+    """When (monotonic) that was said last."""
+
+
+def _not_logged(handler: logging.Handler, lost: Lost, record: logging.LogRecord) -> None:
+    """Say in one line what keeps *handler* from logging (a full disk, say), and not with every record."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
+        logging.Handler.handleError(handler, record)
+    elif time.monotonic() - lost.told > SAID_AGAIN:
+        lost.told = time.monotonic()
+        place, why = getattr(handler, "baseFilename", "the log"), error.strerror or error
+        with suppress(OSError, ValueError, AttributeError):
+            print(f"{place} cannot be written: {why}; what is logged meanwhile is lost", file=sys.stderr, flush=True)
 
 
 def _all_handlers() -> list[logging.Handler]:
