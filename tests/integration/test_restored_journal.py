@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.mirrors import Node, Nodes, arrived
+from tests.support.mirrors import Node, Nodes, arrived, gone
 
 
 def back_up(journal: Path, copy: Path) -> None:
@@ -59,3 +59,18 @@ def test_who_was_away_after_a_server_was_set_back_misses_nothing(tmp_path: Path,
     client.start()
     arrived(client, wanted, 30)
 
+
+def test_a_client_that_lost_its_journal_is_told_by_a_mirror_too_what_it_had_before(nodes: Nodes) -> None:
+    """The origin is gone, and so is the copy of the mirror: both had been asked to remove what was delivered."""
+    server = nodes.server(delete="true", remove_delay="0.2")
+    mirror = nodes.mirror("mirror", [server.address], remove_delay="0.2")
+    client = nodes.client("client", [mirror.address])
+    nodes.start()
+    wanted = files(server, "file", 3)
+    arrived(client, wanted)
+    eventually(gone(server, mirror), 30, message="nobody else has them any more")
+    client.stop()
+    for path in client.folder.glob("*.journal*"):
+        path.unlink()
+    client.start()
+    arrived(client, wanted)

@@ -124,22 +124,25 @@ class Fetching:
         directory = flight.place.destination.path
         paths = {part: self._store.path_of(directory, part) for part in parts_of(flight.source.announcement.message.fields)}
         before = self._copies_of(flight.id)
-        self._workers.submit([Work(("keep", self._chain), KEEPS, partial(self._examine, flight, paths, before),
+        self._workers.submit([Work(("keep", self._chain), KEEPS, partial(self._examine, flight, reply, paths, before),
                                    partial(self._examined, flight, reply))])
 
-    def _examine(self, flight: Flight, paths: dict[Part, str], before: dict[str, Announced], _: Sessions) -> dict[str, Announced]:
+    def _examine(self, flight: Flight, reply: Message, paths: dict[Part, str], before: dict[str, Announced],
+                 _: Sessions) -> dict[str, Announced]:
         """In a worker: what has arrived, made to last. The provider may remove its own as soon as it has been told."""
-        found = {part.uid: self._arrived(flight, path) for part, path in paths.items()}
+        found = {part.uid: self._arrived(flight, reply, path) for part, path in paths.items()}
         for uid, copy in before.items():
             if uid not in found or found[uid].path != copy.path:
                 remove((os.path.dirname(copy.path),), copy)  # of a time when `destination` was another one
         return found
 
-    def _arrived(self, flight: Flight, path: str) -> Announced:
+    def _arrived(self, flight: Flight, reply: Message, path: str) -> Announced:
         announcement = flight.source.announcement
         try:
             copy = examined((self._store.root,), path, sync=self._sync)
         except (OriginGone, NotAnnounced) as error:
+            if reply.extension.get("earlier") is True:  # a copy that we had, and removed when our consumers had it
+                raise OriginGone(f"{announcement.address} does not have it any more, nor have we") from error
             raise Unreachable(f"{announcement.address} says it has delivered to {path}, where nothing is: `destination` must "
                               "lead to this machine") from error
         if announcement.size is not None and announcement.size != copy.size and len(uris_of(announcement.message.fields)) == 1:
@@ -148,7 +151,7 @@ class Fetching:
 
     def _examined(self, flight: Flight, reply: Message, outcome: Any) -> None:
         if isinstance(outcome, Exception):
-            self.asking.not_delivered(flight, getattr(outcome, "code", "internal"), False, str(outcome))
+            self.asking.not_delivered(flight, getattr(outcome, "code", "internal"), isinstance(outcome, OriginGone), str(outcome))
             return
         now = time.time()
         rows = [(flight.id, uid, self._chain, os.fsencode(copy.path), copy.device, copy.inode, copy.size, copy.mtime_ns, now)

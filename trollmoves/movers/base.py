@@ -118,6 +118,8 @@ class Receipt:
     seconds: float = 0.0
     copied: bool = True
     """False when the same file was there already and nothing had to be sent."""
+    earlier: bool = False
+    """Whether it is that of an earlier move, looked up because the origin is gone: what arrived then may be gone, too."""
 
 
 @dataclass(frozen=True, slots=True)

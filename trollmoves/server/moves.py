@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -272,7 +273,7 @@ class Moves:
         now = time.time()
         if isinstance(outcome, OriginGone) and moving.before:
             # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
-            outcome = moving.before
+            outcome = [replace(receipt, earlier=True) for receipt in moving.before]
         if isinstance(outcome, Exception):
             ends = getattr(outcome, "permanent", False) and not isinstance(outcome, Cancelled)  # others may ask for it
             state = State.GIVEN_UP if ends else State.FAILED

@@ -72,8 +72,9 @@ def shown(error: Exception) -> str:
 
 def result(request: str, receipt: Receipt) -> dict[str, Any]:
     """What is said of a file that is at its destination."""
-    return {"request": request, "state": "delivered", "checksum": receipt.checksum, "verified": receipt.verified,
+    said = {"request": request, "state": "delivered", "checksum": receipt.checksum, "verified": receipt.verified,
             "destination_uri": receipt.uri, "confirm": True}
+    return {**said, "earlier": True} if receipt.earlier else said
 
 
 def verdict(error: MoveError) -> dict[str, Any]:
