@@ -86,3 +86,14 @@ def test_another_file_in_its_place(tmp_path: Path) -> None:
         list_names(str(path), "tar", lambda status: False)
     with pytest.raises(OriginGone):
         names(tmp_path / "nothing")
+
+
+def test_an_archive_that_is_written_to_meanwhile_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", ["one", "two"])
+    meant = path.stat().st_size
+
+    def is_meant(status: os.stat_result) -> bool:
+        os.truncate(path, 700)
+        return status.st_size == meant
+    with pytest.raises(OriginChanged, match="changed while"):
+        list_names(str(path), "tar", is_meant)

@@ -991,3 +991,22 @@ def test_what_a_crash_left_goes_also_when_the_packed_file_has_gone_meanwhile(tmp
     assert not [name for name in state_of(tmp_path) if ".unpack-" in name]
     with pytest.raises(OriginGone):
         unpack(str(tmp_path / "never" / "there.tar"), "tar")
+
+
+def cutting(path: Path) -> Callable[[os.stat_result], bool]:
+    """Finds the file as it was meant, and has somebody write to it right after that."""
+    meant = path.stat().st_size
+
+    def is_meant(status: os.stat_result) -> bool:
+        os.truncate(path, meant // 2)
+        return status.st_size == meant
+    return is_meant
+
+
+@pytest.mark.parametrize("kind", ["bzip2", "tar"])
+def test_a_packed_file_that_is_written_to_meanwhile_is_not_taken_for_a_damaged_one(kind: str, into: Path) -> None:
+    packed = into / {"bzip2": "words.bz2", "tar": "words.tar"}[kind]
+    packed.write_bytes(bz2.compress(b"meant") if kind == "bzip2" else tar([entry("words", b"meant" * 1000)]))
+    with pytest.raises(OriginChanged, match="changed while"):
+        unpack(str(packed), kind, is_meant=cutting(packed))
+    assert [path.name for path in into.iterdir()] == [packed.name]

@@ -207,13 +207,23 @@ class _Unpacking:
 
     def _extract(self, packed: Packed, output: Output, top: int, into: str) -> list[Unpacked]:
         before = _identity(packed.descriptor)
-        self.unpacker.extract(packed, output, self.options)
-        if _identity(packed.descriptor) != before:
+        try:
+            self.unpacker.extract(packed, output, self.options)
+        except BadArchive as error:
+            if not self._is_still(packed, before):  # half of one and half of the other is no damage
+                raise OriginChanged("changed while it was unpacked") from error
+            raise
+        if not self._is_still(packed, before):
             raise OriginChanged("changed while it was unpacked")
         if not output.files:
             raise BadArchive("holds no files")
         Placing(output, top, packed, self.sync).run()
         return described(output, into)
+
+    def _is_still(self, packed: Packed, before: tuple[int, int]) -> bool:
+        """Whether nobody has written to it."""
+        meant = self.is_meant is None or self.is_meant(os.fstat(packed.descriptor))
+        return meant and _identity(packed.descriptor) == before
 
 
 def _identity(descriptor: int) -> tuple[int, int]:

@@ -28,13 +28,22 @@ def list_names(path: str, kind: str, is_meant: Callable[[os.stat_result], bool])
         with opened(path) as packed:
             if not is_meant(os.fstat(packed.descriptor)):
                 raise OriginChanged(f"{path}: another file has taken its place")
-            budget = Budget(Limits(), packed.size, 2**62)
-            found = _tar_names(packed, budget) if kind == "tar" else _zip_names(packed, budget)
-            if not found:
-                raise BadArchive(f"{path}: holds no files")
-            return found
+            try:
+                return _names(packed, kind)
+            except BadArchive as error:
+                if not is_meant(os.fstat(packed.descriptor)):
+                    raise OriginChanged(f"{path}: changed while it was read") from error
+                raise
     except OSError as error:
         raise TemporaryError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _names(packed: Packed, kind: str) -> tuple[str, ...]:
+    budget = Budget(Limits(), packed.size, 2**62)
+    found = _tar_names(packed, budget) if kind == "tar" else _zip_names(packed, budget)
+    if not found:
+        raise BadArchive(f"{packed.path}: holds no files")
+    return found
 
 
 def _tar_names(packed: Packed, budget: Budget) -> tuple[str, ...]:

@@ -25,6 +25,6 @@ for number in range(100):
 
 
 def test_a_log_on_a_full_disk_is_told_of_in_one_line(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path / "log"], capture_output=True, text=True, timeout=60, check=True,
-                          env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
+    done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path / "log"], capture_output=True, text=True, timeout=60,
+                          check=True, env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
     assert done.stderr == f"{tmp_path}/log cannot be written: No space left on device; what is logged meanwhile is lost\n"
