@@ -259,6 +259,28 @@ def test_a_client_that_hears_a_mirror_late_keeps_the_newer_content_that_it_had_f
     assert client.find("SELECT count(*) FROM announcements") == [(2,)], "nothing is published again"
 
 
+def test_new_content_of_the_same_size_that_only_the_second_server_has_is_no_copy(nodes: Nodes) -> None:
+    """The first one has failed: what it had before is known, and the second had that, too."""
+    first, second = nodes.server("first"), nodes.server("second")
+    mirror = nodes.mirror("mirror", [first.address, second.address])
+    client = nodes.client("client", [first.address, second.address])
+    behind = nodes.client("behind", [mirror.address])
+    nodes.start()
+    first.put("one.dat", b"first")
+    for node in (client, behind):
+        arrived(node, {"one.dat": b"first"})
+    second.put("one.dat", b"first")
+
+    def hear_the_second() -> bool:
+        cursors = [node.find(f"SELECT position FROM cursors WHERE provider = '{second.address}'") for node in (client, mirror)]
+        return cursors == [[(1,)], [(1,)]]
+    eventually(hear_the_second, PATIENCE, message="the second server is heard")
+    first.stop()
+    second.put("one.dat", b"other")
+    for node in (client, behind):
+        arrived(node, {"one.dat": b"other"})
+
+
 def test_for_a_stranger_nothing_is_fetched(nodes: Nodes) -> None:
     server = nodes.server()
     mirror = nodes.mirror("mirror", [server.address])

@@ -53,18 +53,26 @@ class Known(NamedTuple):
     """Epoch and position of its announcement there; nothing of upstream's."""
     place: tuple[str, ...] = ()
     """Subject and uris of its announcement."""
+    mtime: float | None = None
+    """When it was written (epoch seconds), as announced."""
 
     @classmethod
     def of(cls, state: State, announcement: Announcement) -> Known:
         """What is known of a file that came to *state* as it was announced."""
         return cls(state, announcement.key, announcement.size, announcement.address, announcement.epoch, announcement.offset,
-                   place_of(announcement.message))
+                   place_of(announcement.message), mtime_of(announcement.message))
 
 
 def place_of(message: Message) -> tuple[str, ...]:
     """What tells files of one name apart that one provider announces: the subject, and where it is. (Several of its sections may
     announce the same file.)"""
     return message.subject, *uris_of(message.fields)
+
+
+def mtime_of(message: Message) -> float | None:
+    """When what is announced was written (epoch seconds); None when it is not told."""
+    said = message.extension.get("mtime")
+    return said if isinstance(said, float) else None
 
 
 def judge(known: Known | None, announcement: Announcement) -> Verdict:
@@ -98,15 +106,21 @@ def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Annou
     """The row of content that *newest* has taken the place of, when it is this that another provider announces, late; else None.
 
     A mirror is heard after the server it mirrors, of content that was replaced, too. What is taken for new is fetched over the
-    newer one. Who announced the newest, or the same once before, has it again.
+    newer one. Who announced the newest, or the same once before, has it again. Of equal size it is a copy of what was written
+    at about the same time.
     """
-    now = versions.get(newest)
+    now, written = versions.get(newest), mtime_of(announcement.message)
     if not announcement.key or now is None or announcement.epoch in ("", now.epoch):
         return None
     same = [row for row, known in versions.items() if known.key == announcement.key]
     if any(announcement.epoch == versions[row].epoch or announcement.address == versions[row].provider for row in same):
         return None
-    return max(same, default=None)
+    if same or written is None:
+        return max(same, default=None)
+    apart = {row: abs(known.mtime - written) for row, known in versions.items()
+             if known.mtime is not None and announcement.epoch != known.epoch and announcement.address != known.provider}
+    nearest = min(apart, key=lambda row: (apart[row], -row), default=newest)
+    return nearest if nearest != newest and versions[nearest].size == announcement.size else None
 
 
 def is_same_content(known: Known, key: str, provider: str, size: int | None) -> bool:

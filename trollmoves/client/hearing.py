@@ -17,6 +17,7 @@ from trollmoves.bus import Listener, Loop
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
+from trollmoves.client.copies import Copies
 from trollmoves.client.deciding import (
     FINISHED,
     Known,
@@ -97,6 +98,7 @@ class Hearing:
         self._peers = Peers(self._delay, ledger, asking)
         self._following = Following(settings.name, journal, ledger, asking.requesters,
                                     lambda address: asking.providers.wake(address=address))
+        self._copies = Copies()
         self._listeners: dict[Provider, Listener] = {}
         self._catch_ups: dict[Provider, CatchUp] = {}
         self._heard: dict[Provider, float] = {}
@@ -267,6 +269,7 @@ class Hearing:
 
     def _take_announcement(self, announcement: Announcement) -> None:
         file, known = self._ledger.known(announcement.identity)
+        earlier = None
         if known is not None and known.key != announcement.key and announcement.epoch:
             versions = self._ledger.versions(announcement.identity)
             earlier = earlier_copy(versions, file, announcement)
@@ -276,7 +279,9 @@ class Hearing:
                     return
         verdict = judge(known, announcement)
         if known is not None and verdict in ELSEWHERE and announcement.epoch:
-            verdict = self._if_moved(verdict, file, known, announcement)
+            replaced = self._copies.is_replaced(file, announcement)
+            if earlier is None:
+                verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)
         self._follow(verdict, file, known, Source(announcement.address, announcement))
 
     def _follow(self, verdict: Verdict, file: int, known: Known | None, source: Source) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from trollmoves.client.deciding import WAITING, Known, place_of
+from trollmoves.client.deciding import WAITING, Known, mtime_of, place_of
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -115,6 +115,8 @@ class Ledger:
 def _known(row: Any) -> Known:
     """What a row of the journal says, with the position of its announcement."""
     message = decode(row["message"].encode()) if row["message"] else None
-    said, place = (message.extension, place_of(message)) if message is not None else ({}, ())
-    epoch, offset = said.get("epoch", ""), said.get("offset", 0)
-    return Known(State(row["state"]), row["key"], row["size"], row["provider"], epoch, offset, place)
+    if message is None:
+        return Known(State(row["state"]), row["key"], row["size"], row["provider"])
+    epoch, offset = message.extension.get("epoch", ""), message.extension.get("offset", 0)
+    return Known(State(row["state"]), row["key"], row["size"], row["provider"], epoch, offset, place_of(message),
+                 mtime_of(message))

@@ -190,6 +190,31 @@ def test_replaced_content_of_another_provider_is_no_news(versions: dict[int, Kno
     assert earlier_copy(versions, 2, announcement()) == expected
 
 
+def written(when: float, size: int = 10) -> Announcement:
+    """What another server, which has its own keys, announces of a file written at *when*."""
+    data = {**PLAIN, "request_address": HERE, "trollmoves": {
+        "version": 1, "epoch": "e:1", "offset": 7, "previous": 6, "key": "k:9", "size": size, "address": HERE, "mtime": when}}
+    return read_announcement(message("file", data))
+
+
+THIRD = Known(State.PUBLISHED, "k:1", 10, THERE, "e:2", 3, (), 100.0)
+FOURTH = Known(State.PUBLISHED, "k:2", 10, THERE, "e:2", 4, (), 200.0)
+
+
+@pytest.mark.parametrize("versions, when, expected", [
+    ({1: THIRD, 2: FOURTH}, 103.0, 1),  # this server was heard late
+    ({1: THIRD, 2: FOURTH}, 203.0, None),  # of the newest
+    ({1: THIRD, 2: FOURTH}, 300.0, None),  # newer than all
+    ({1: THIRD, 2: FOURTH._replace(size=12)}, 103.0, 1),
+    ({1: THIRD, 2: FOURTH._replace(size=12)}, 203.0, None),  # the first size again, later
+    ({1: THIRD._replace(size=12), 2: FOURTH}, 103.0, None),  # another size
+    ({1: THIRD._replace(mtime=None), 2: FOURTH}, 103.0, None),
+    ({1: THIRD._replace(provider=HERE, epoch="e:1"), 2: FOURTH}, 103.0, None),
+])
+def test_a_copy_is_of_what_was_written_at_its_time(versions: dict[int, Known], when: float, expected: int | None) -> None:
+    assert earlier_copy(versions, 2, written(when)) == expected
+
+
 OURS = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 6, ("/1b/x", "/data/a.dat"))
 
 
