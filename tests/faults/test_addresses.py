@@ -93,6 +93,25 @@ def test_a_client_that_was_down_asks_at_the_new_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_client_that_is_told_to_listen_elsewhere_asks_elsewhere_too(tmp_path: Path) -> None:
+    """As when the server's machine has another address: the client's `providers` is changed as well."""
+    with Network(tmp_path, server_options=DELETING, client_options={"in_flight": "5"}, killed=True) as network:
+        network.begin()
+        network.write_many(300)
+        eventually(lambda: announced(network, "f") > 200, message="they are announced")
+        network.client.kill()
+        assert network.servers[0].stop() == 0
+        network.request_ports[0], network.publish_ports[0] = free_port(), free_port()
+        network.servers[0] = network._server(0)
+        network.write_server_config()
+        network.write_client_config()
+        network.servers[0].start()
+        network.client.start()
+        network.settle(40, deletes=True)
+        network.check(deletes=True)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["client.answered", "client.published"])
 def test_what_was_moved_is_confirmed_at_the_new_port(tmp_path: Path, point: str) -> None:
     with Network(tmp_path, killed=True, server_options=DELETING) as network:

@@ -2,14 +2,15 @@
 
 Its heartbeats tell what has moved. Who is believed? An epoch is no secret, so a provider could say what it likes of the files of
 another. An address leads elsewhere only where all that ever announced under the epoch say the same; as a rule that is one, and it
-could as well have announced the other address to begin with. Who was heard under which epoch is kept in the journal; that one of
-them left the configuration changes nothing. What has moved is not kept: every heartbeat tells it.
+could as well have announced the other address to begin with. Who was heard under which epoch is kept in the journal. One who left
+the configuration need not agree when others have come in its place since (a server may move so that it is listened to elsewhere),
+but with those who were there together with it nothing changes. What has moved is not kept: every heartbeat tells it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 META = "epochs:"
 """In `meta`, before the name of a section: by epoch the providers that announced under it."""
+TOGETHER = "providers:"
+"""The same with those that ever were in the configuration: who was there together with each."""
 MOST_EPOCHS = 20
 """Of one provider alone; a server has a new one only when its journal was lost."""
 MOST_OF_ALL = 500
@@ -39,14 +42,18 @@ Moved = Mapping[str, Any]
 class Following:
     """Of one client chain; belongs to the loop."""
 
-    def __init__(self, chain: str, journal: Journal, ledger: Ledger, requesters: Requesters, heard_of: Callable[[str], Any]):
-        """*heard_of* is told, with every heartbeat, of the addresses that lead to the one who sent it."""
+    def __init__(self, chain: str, providers: Iterable[Provider], journal: Journal, ledger: Ledger, requesters: Requesters,
+                 heard_of: Callable[[str], Any]):
+        """*providers* are those of the configuration. *heard_of* is told, with every heartbeat, of the addresses that lead to the
+        one who sent it."""
         self._chain = chain
+        self._present = {provider.address for provider in providers}
         self._ledger = ledger
         self._requesters = requesters
         self._heard_of = heard_of
-        row = journal.find_one("meta", (META + chain,))
-        self._heard: dict[str, list[str]] = {} if row is None else orjson.loads(row["value"])
+        self._heard = _lists(journal, META + chain)
+        self._together = _lists(journal, TOGETHER + chain)
+        self._note_present()
         self._lately: dict[Provider, str] = {}
         """The epoch each provider was heard under last; it is noted."""
         self._told: dict[tuple[str, str], Moved] = {}
@@ -54,6 +61,12 @@ class Following:
         self._leads: dict[str, Moved] = {}
         """By epoch what is followed of that."""
         self._doubted: set[str] = set()
+
+    def _note_present(self) -> None:
+        now = {name: sorted({*self._together.get(name, ()), *self._present} - {name}) for name in self._present}
+        if any(self._together.get(name) != others for name, others in now.items()):
+            self._together |= now
+            self._ledger.add("put_meta", (TOGETHER + self._chain, orjson.dumps(self._together).decode()))
 
     def heard(self, provider: Provider, epoch: str) -> None:
         """*provider* has announced something, or told that it is there, under *epoch*; written with the messages at hand."""
@@ -93,9 +106,16 @@ class Following:
         """Where *address*, announced under *epoch*, leads by now; as a rule that is itself."""
         return str(self._leads[epoch].get(address, address)) if epoch in self._leads else address
 
+    def _speakers(self, epoch: str) -> list[str]:
+        """Those who have to agree about *epoch*."""
+        names = self._heard.get(epoch, [])
+        present = [name for name in names if name in self._present]
+        succeed = all(name in self._present or not set(present).intersection(self._together.get(name, ())) for name in names)
+        return present if succeed else names
+
     def _settle(self, epoch: str) -> None:
         """Have requests go where all who announced under *epoch* say."""
-        names = self._heard.get(epoch, [])
+        names = self._speakers(epoch)
         said = [self._told.get((name, epoch), {}) for name in names]
         agreed = {before: now for before, now in said[0].items() if all(more.get(before) == now for more in said)} if said else {}
         if not agreed and any(said) and epoch not in self._doubted:
@@ -109,6 +129,11 @@ class Following:
         if agreed:
             self._leads[epoch] = agreed
         self._requesters.moved(epoch, dict(_places(agreed)))
+
+
+def _lists(journal: Journal, name: str) -> dict[str, list[str]]:
+    row = journal.find_one("meta", (name,))
+    return {} if row is None else dict(orjson.loads(row["value"]))
 
 
 def _places(moved: Moved) -> Iterator[tuple[Place, Place]]:

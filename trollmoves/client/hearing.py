@@ -96,7 +96,7 @@ class Hearing:
         self._asking = asking
         self._delay = settings.processing_delay or 0.0
         self._peers = Peers(self._delay, ledger, asking)
-        self._following = Following(settings.name, journal, ledger, asking.requesters,
+        self._following = Following(settings.name, settings.providers, journal, ledger, asking.requesters,
                                     lambda address: asking.providers.wake(address=address))
         self._copies = Copies()
         self._listeners: dict[Provider, Listener] = {}

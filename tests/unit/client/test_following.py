@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ EPOCH = "e:1"
 class Client:
     """What one section of a client knows, and its journal."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, providers: Iterable[Provider] = (ONE, OTHER)):
         def call_all(calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
             for function, arguments in calls:
                 function(*arguments)
@@ -33,7 +33,7 @@ class Client:
         self.requesters = Requesters(self.loop, Envelope("somebody@here"))
         self.ledger = Ledger("chain", self.journal)
         self.heard_of: list[str] = []
-        self.following = Following("chain", self.journal, self.ledger, self.requesters, self.heard_of.append)
+        self.following = Following("chain", providers, self.journal, self.ledger, self.requesters, self.heard_of.append)
 
     def close(self) -> None:
         self.ledger.write(lambda: None)
@@ -41,10 +41,10 @@ class Client:
         self.journal.close()
         self.loop.close()
 
-    def again(self) -> Client:
-        """After a restart."""
+    def again(self, *providers: Provider) -> Client:
+        """After a restart, with *providers* in the configuration, or the same as always."""
         self.close()
-        return Client(self.path)
+        return Client(self.path, providers or (ONE, OTHER))
 
     def asks_at(self, address: str = OLD, epoch: str = EPOCH) -> str:
         """Where requests for what was announced with *address* go, by what a new and a used connection say."""
@@ -89,11 +89,39 @@ def test_a_stranger_to_the_epoch_does_not_lead_elsewhere(client: Client) -> None
     assert client.asks_at() == OLD
 
 
-def test_nor_after_a_restart_while_the_other_is_silent_or_gone(client: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("providers", [(ONE, OTHER), (OTHER,)], ids=["silent", "gone"])
+def test_nor_after_a_restart_while_the_other_is(tmp_path: Path, providers: tuple[Provider, ...]) -> None:
+    client = Client(tmp_path / "k")
     client.following.heard(ONE, EPOCH)
-    client = client.again()
+    client = client.again(*providers)
     client.following.told(OTHER, EPOCH, {OLD: EVIL})
     assert client.asks_at() == OLD
+    client.close()
+
+
+def test_who_came_in_the_place_of_another_one_is_followed(tmp_path: Path) -> None:
+    """A server that is listened to elsewhere by now, and asked elsewhere; a third one has always been there."""
+    new = Provider("192.0.2.3", 9010)
+    client = Client(tmp_path / "k")
+    client.following.heard(ONE, EPOCH)
+    client = client.again(new, OTHER)
+    client.following.told(new, EPOCH, {OLD: NEW})
+    assert client.asks_at() == NEW
+    client.following.told(OTHER, EPOCH, {OLD: EVIL})
+    assert client.asks_at() == OLD, "one of them lies"
+    client = client.again(new)
+    client.following.told(new, EPOCH, {OLD: NEW})
+    assert client.asks_at() == OLD, "that is not forgotten"
+    client.close()
+
+
+def test_who_was_there_together_with_another_one_does_not_come_in_its_place(tmp_path: Path) -> None:
+    client = Client(tmp_path / "k")
+    client.following.heard(ONE, EPOCH)
+    for providers in ((OTHER, Provider("192.0.2.3", 9010)), (OTHER,)):
+        client = client.again(*providers)
+        client.following.told(OTHER, EPOCH, {OLD: EVIL})
+        assert client.asks_at() == OLD
     client.close()
 
 
