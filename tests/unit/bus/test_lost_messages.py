@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import zmq
 
+from tests.support.ports import free_port
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.publishing import LONGEST_SUBSCRIPTION, Publisher
@@ -265,4 +267,25 @@ def test_nobody_makes_us_keep_an_endless_subscription() -> None:
         socket.close(0)
     publisher.close(0)
     context.term()
+    loop.close()
+
+
+def note(answers: list[str], reply: Message | None) -> None:
+    answers.append("none" if reply is None else reply.type)
+
+
+def test_what_a_provider_was_asked_before_it_moved_it_is_asked_again_at_once(provider: Provider) -> None:
+    """Nobody sweeps: it need not have been silent for long. Both what is given up in time and what is not, once."""
+    loop = Loop()
+    requester = Requester(loop, ENVELOPE, "127.0.0.1", free_port())
+    answers: list[str] = []
+    for request, timeout in (("r:1", None), ("r:2", 60.0)):
+        requester.ask(request, "/a", "push", {EXTENSION: {"request": request}}, partial(note, answers), timeout)
+    requester.move("127.0.0.1", provider.port)
+    asked = [turning(loop, lambda: provider.answer("ack")).extension["request"] for _ in range(2)]
+    turning(loop, lambda: len(answers) == 2)
+    assert asked == ["r:1", "r:2"]
+    requester.move("127.0.0.1", provider.port)
+    assert len(requester) == 0 and not provider.socket.poll(200)
+    requester.close()
     loop.close()
