@@ -27,13 +27,15 @@ OnDeath = Callable[[BaseException], None]
 
 
 def watch(pattern: Pattern, deliver: Deliver, *, polling: bool = False, interval: float = 1.0, settle: float | None = None,
-          reconcile: float = 300.0, backlog: bool = True, on_death: OnDeath | None = None) -> DirectoryWatcher:
+          reconcile: float = 300.0, backlog: bool = True, leaves_out: Callable[[str], bool] = lambda path: False,
+          on_death: OnDeath | None = None) -> DirectoryWatcher:
     """A watcher for the files that match *pattern*, in its directory and in those its wildcard levels stand for.
 
     Files that are there when it starts are not delivered unless `scan` is called or a reconciliation comes across them; without
     *backlog* they are not delivered at all until they change. Times are in seconds: *interval* between two looks when polling,
     *settle* without a change where no event tells that a file is complete (5 by default, when polling two looks), *reconcile*
-    between two looks at everything (0 for never). Raises `ConfigurationError`.
+    between two looks at everything (0 for never). Paths of which *leaves_out* is true are neither delivered nor opened. Raises
+    `ConfigurationError`.
     """
     if not pattern.directory.startswith("/"):
         raise ConfigurationError(f"pattern {pattern.text!r} cannot be watched: it needs an absolute path")
@@ -43,16 +45,18 @@ def watch(pattern: Pattern, deliver: Deliver, *, polling: bool = False, interval
     if settle is None:
         settle = interval if polling else _SETTLE
     pace = Pace(interval, settle, reconcile)
-    return DirectoryWatcher(pattern, deliver, pace, polling=polling, backlog=backlog, on_death=on_death)
+    return DirectoryWatcher(pattern, deliver, pace, polling=polling, backlog=backlog, leaves_out=leaves_out, on_death=on_death)
 
 
 class DirectoryWatcher(Watcher):
     """Runs one way of watching in a thread; from inotify it changes to polling when the kernel grants no more watches."""
 
-    def __init__(self, pattern: Pattern, deliver: Deliver, pace: Pace, *, polling: bool, backlog: bool, on_death: OnDeath | None):
+    def __init__(self, pattern: Pattern, deliver: Deliver, pace: Pace, *, polling: bool, backlog: bool,
+                 leaves_out: Callable[[str], bool], on_death: OnDeath | None):
         self.pattern = pattern
         self._deliver = deliver
-        self._outbox, self._bell, self._pace, self._beginning = Outbox(self._hand_over), Doorbell(), pace, Beginning(backlog)
+        self._outbox, self._bell = Outbox(self._hand_over, leaves_out), Doorbell()
+        self._pace, self._beginning = pace, Beginning(backlog)
         self._polling, self._on_death = polling, on_death
         self._engine: Engine | None = None
         self._thread: threading.Thread | None = None

@@ -35,7 +35,8 @@ class Feeding:
     def __init__(self, section: str, pattern: Pattern, take: Take, loop: Loop, is_own: Callable[[str], bool],
                  seen: Callable[[str | None], Any], *, polling: bool,
                  interval: float, settle: float, reconcile: float, backlog: bool):
-        """Files of which *is_own* is true are those of the journal, and never taken in, wherever it was put. *seen* is
+        """Files of which *is_own* is true are those of the journal, and left alone, wherever it was put: to open and close one
+        would take SQLite's locks off it, and the next process to read the journal take it for one that nobody uses. *seen* is
         told what keeps the directory from being seen, or None, as often as that is looked at."""
         self._section = section
         self._is_own = is_own
@@ -53,7 +54,7 @@ class Feeding:
         """Its directory was there once."""
         self._new_watcher: Callable[[], Watcher] = lambda: watch(
             pattern, self._deliver, polling=polling, interval=interval, settle=settle, reconcile=reconcile, backlog=backlog,
-            on_death=loop.fail)
+            leaves_out=self._leaves_out, on_death=loop.fail)
         self._watcher: Watcher = self._new_watcher()
 
     def start(self) -> None:
@@ -111,10 +112,14 @@ class Feeding:
         """Called by the watcher's thread: hand over; False when there was no room for a while."""
         if not self._room.acquire(timeout=ROOM_WAIT):
             return self._stopped.is_set()
-        others = [arrival for arrival in arrivals if not self._is_own(arrival.path)]
-        if len(others) < len(arrivals) and not self._has_seen_own:
+        self._loop.call(self._take, arrivals, self._room.release)
+        return True
+
+    def _leaves_out(self, path: str) -> bool:
+        """Called by the watcher's thread."""
+        is_own = self._is_own(path)
+        if is_own and not self._has_seen_own:
             self._has_seen_own = True
             logger.warning("[%s] watches the directory that holds the journal, which is left alone: put it elsewhere (--journal)",
                            self._section)
-        self._loop.call(self._take, others, self._room.release)
-        return True
+        return is_own

@@ -151,8 +151,8 @@ class InotifyEngine:
                 self._closed(path, status, once_more=False)
 
     def _file_status(self, path: str) -> os.stat_result | None:
-        """The status of what may be a file; None for nothing, and for a link."""
-        status = status_of(path)
+        """The status of what may be a file to take; None for nothing, for a link, and for what is left out."""
+        status = None if self._outbox.leaves_out(path) else status_of(path)
         if status is not None and stat.S_ISLNK(status.st_mode):
             self.sight.leave_out_link(path)
             return None
@@ -250,7 +250,7 @@ class InotifyEngine:
             self.sight.cannot_read(directory.path, error)
 
     def _found(self, path: str, directory: Directory) -> None:
-        status = status_of(path)
+        status = self._file_status(path)
         if status is None or (directory.is_old and self._beginning.precedes(status)):
             return
         if self._settling.is_needed(path, status) or self._settling.is_written_slowly(path, status):
@@ -262,7 +262,7 @@ class InotifyEngine:
         """Look at one file, in a directory that is watched. One whose time was set last is not in writing: writing sets mtime and
         ctime to the same moment."""
         above, name = os.path.split(path)
-        status = status_of(path) if self._watches.holds(above) and is_wanted(self._pattern, name) else None
+        status = self._file_status(path) if self._watches.holds(above) and is_wanted(self._pattern, name) else None
         if status is None:
             return
         if self._settling.is_needed(path, status) and status.st_ctime_ns == status.st_mtime_ns:

@@ -193,7 +193,7 @@ class PollingEngine:
             for count, entry in enumerate(entries, 1):
                 if count % PORTION == 0:
                     yield
-                if not is_wanted(self._pattern, entry.name):
+                if not is_wanted(self._pattern, entry.name) or self._outbox.leaves_out(os.path.join(directory.path, entry.name)):
                     continue
                 present.add(entry.name)
                 if entry.is_symlink():

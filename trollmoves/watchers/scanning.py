@@ -50,8 +50,10 @@ class Pace:
 class Outbox:
     """Collects arrivals and delivers them in portions."""
 
-    def __init__(self, deliver: Deliver):
+    def __init__(self, deliver: Deliver, leaves_out: Callable[[str], bool]):
+        """Files of which *leaves_out* is true are neither opened nor taken."""
         self._deliver = deliver
+        self.leaves_out = leaves_out
         self._arrivals: list[Arrival] = []
 
     def __len__(self) -> int:
