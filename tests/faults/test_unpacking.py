@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import os
 import tarfile
@@ -515,6 +516,22 @@ def test_new_content_of_a_packed_file_is_unpacked_again(tmp_path: Path) -> None:
             eventually(lambda version=version: (network.destination / "same").read_bytes() == version * 5000,  # type: ignore[misc]
                        message=f"{version!r} arrives")
         assert len(announced(network)) == 3
+
+
+def test_new_content_of_the_same_size_arrives_when_the_times_in_archives_are_all_the_same(tmp_path: Path) -> None:
+    """As Python's tarfile writes them, unless told otherwise: what came before must not be taken for it."""
+    with network_of(tmp_path, ".tar", server={"compression": "tar", **QUICKLY}) as network:
+        network.start()
+        for version in (b"first", b"again", b"third"):
+            held = io.BytesIO()
+            with tarfile.open(fileobj=held, mode="w") as archive:
+                info = tarfile.TarInfo("same")
+                info.size = len(version)
+                archive.addfile(info, io.BytesIO(version))
+            network.write("same.tar", held.getvalue())
+            eventually(lambda version=version: (network.destination / "same").read_bytes() == version,  # type: ignore[misc]
+                       message=f"{version!r} arrives")
+        eventually(lambda: not names_in(network.origins[0]), message="origins and copies are removed")
 
 
 @pytest.mark.parametrize("side", ["server", "client"])

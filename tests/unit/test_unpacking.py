@@ -283,7 +283,7 @@ def test_an_end_between_members_is_a_truncation(tmp_path: Path, into: Path) -> N
     assert unpacked(tmp_path, into, packed + b"what tapes hold behind the end") == {"a": b"data", "b": b"data"}
 
 
-@pytest.mark.parametrize("field", [(100, 108), (124, 136), (136, 148), (148, 156)])
+@pytest.mark.parametrize("field", [(100, 108), (124, 136), (148, 156)])
 def test_fields_that_are_no_numbers_are_damage(field: tuple[int, int], tmp_path: Path, into: Path) -> None:
     for text in (b"-1", b"0o7", b"9", b"1_0", b"+1", b" x"):
         block = bytearray(entry("a", b"")[0].tobuf())
@@ -352,12 +352,21 @@ def test_damaged_pax_records_are_refused(record: bytes, tmp_path: Path, into: Pa
     refused(tmp_path, into, packed, "pax header|no number")
 
 
-def test_times_and_sizes_from_pax_records_and_a_label(tmp_path: Path, into: Path) -> None:
+def test_pax_records_about_other_things_and_a_label(tmp_path: Path, into: Path) -> None:
     general = tarfile.TarInfo.create_pax_global_header({"mtime": "1000.5", "comment": "a commit"})
     label = entry("label", b"", b"V")
     odd = [entry(f"t{number}", pax_headers={"mtime": text}) for number, text in enumerate(("nan", "-5", "1e300", "x"))]
     assert len(unpacked(tmp_path, into, general + tar([label, entry("a"), *odd]))) == 5
-    assert (into / "a").stat().st_mtime == 1000.5
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_members_have_the_time_of_the_packed_file(kind: str, tmp_path: Path, into: Path) -> None:
+    """The times in archives are often the same whatever the content is, by which it would be taken for what came before."""
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes({"tar": tar_of, "zip": zip_of}[kind]({"x": b"x"}))
+    os.utime(path, (1_500_000_000, 1_500_000_000.5))
+    unpack(str(path), kind, into=str(into))
+    assert (into / "x").stat().st_mtime == 1_500_000_000.5
 
 
 SPARSE_FORMS = (["--format=gnu"], ["--format=pax", "--sparse-version=0.0"], ["--format=pax", "--sparse-version=0.1"],
@@ -506,11 +515,10 @@ def test_what_the_zip_program_writes(level: str, tmp_path: Path, into: Path) -> 
     (source / "sub" / "m\u00fcsli.txt").write_bytes(b"words " * 500)
     (source / "run").write_bytes(b"1")
     (source / "run").chmod(0o755)
-    os.utime(source / "run", (1_500_000_000, 1_500_000_000))
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     subprocess.run([program, "-qr", level, "../made.zip", "."], cwd=source, check=True, timeout=60, env=environment)
     assert unpacked(tmp_path, into, (tmp_path / "made.zip").read_bytes(), file="made.zip") == files_of(source)
-    assert stat.S_IMODE((into / "run").stat().st_mode) == 0o755 and (into / "run").stat().st_mtime == 1_500_000_000
+    assert stat.S_IMODE((into / "run").stat().st_mode) == 0o755
 
 
 # --- what the disk does, call by call

@@ -33,6 +33,9 @@ class Packed:
     """Open for reading; read with `os.pread`."""
     size: int
     """Bytes."""
+    mtime: float
+    """Seconds. Members of an archive get it: the times in there are often the same whatever the content is (0, say), and by their
+    times files of one name and size are told apart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,4 +24,4 @@ def opened(path: str, directory: int | None = None) -> Iterator[Packed]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BadArchive("is no regular file")
-        yield Packed(path, os.path.basename(path), descriptor, status.st_size)
+        yield Packed(path, os.path.basename(path), descriptor, status.st_size, status.st_mtime)

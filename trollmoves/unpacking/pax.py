@@ -1,4 +1,4 @@
-"""The records of pax headers: `<length> <key>=<value>` and a newline, of which only those about names, sizes and times count."""
+"""The records of pax headers: `<length> <key>=<value>` and a newline, of which only those about names and sizes count."""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ class Records(dict[str, str]):
     def number(self, key: str, default: int) -> int:
         """The whole number at *key*."""
         return whole(self[key], key) if key in self else default
-
-    def seconds(self, key: str, default: float | None) -> float | None:
-        """The time at *key*; none when it is no time."""
-        try:
-            return float(self[key]) if key in self else default
-        except ValueError:
-            return None
 
 
 def parse_records(data: bytes) -> Records:

@@ -29,7 +29,7 @@ VOLUME_LABEL = b"V"
 LONG_NAME, LONG_LINK = b"L", b"K"
 PAX, PAX_GLOBAL, PAX_SOLARIS = b"x", b"g", b"X"
 EXTENSIONS = (LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL, PAX_SOLARIS, VOLUME_LABEL)
-GLOBAL_KEYS = ("path", "size", "mtime")
+GLOBAL_KEYS = ("path", "size")
 
 
 @dataclass(slots=True)
@@ -40,7 +40,6 @@ class Header:
     name: str
     mode: int
     size: int
-    mtime: float | None
     kind: bytes
 
 
@@ -50,7 +49,6 @@ class Entry:
 
     name: str
     mode: int
-    mtime: float | None
     kind: bytes
     stored: int
     """Bytes in the archive."""
@@ -76,7 +74,7 @@ def extract(packed: Packed, output: Output, options: Options) -> None:
             output.directory(entry.name)
             continue
         output.budget.room_for(entry.name, entry.size)
-        with output.file(entry.name, mode=entry.mode, mtime=entry.mtime) as member:
+        with output.file(entry.name, mode=entry.mode, mtime=packed.mtime) as member:
             _copy(source, entry, member)
         source.exactly(-entry.stored % BLOCK)
 
@@ -143,7 +141,7 @@ def _header(source: Source) -> Header | None:
     if block[257:263] == b"ustar\0" and block[345]:
         name = f"{_text(block[345:500])}/{name}"
     return Header(block, name, field_number(block[100:108], "mode"), field_number(block[124:136], "size"),
-                  float(field_number(block[136:148], "time")), block[156:157])
+                  block[156:157])
 
 
 def _read_rest(source: Source) -> None:
@@ -190,12 +188,11 @@ def _entry(header: Header, source: Source, before: Before, general: Records, roo
     kind = DIRECTORY if header.kind == b"\0" and name.endswith("/") else header.kind
     _check_kind(kind, name)
     stored = records.number("size", header.size)
-    mtime = records.seconds("mtime", header.mtime)
     if stored < 0:
         raise BadArchive(f"{shown(name)}: a negative size: the archive is damaged")
     if kind == DIRECTORY:
-        return Entry(name, 0, mtime, kind, 0, 0)
-    entry = Entry(name, header.mode & 0o7777, mtime, kind, stored, stored)
+        return Entry(name, 0, kind, 0, 0)
+    entry = Entry(name, header.mode & 0o7777, kind, stored, stored)
     _add_extents(entry, header, records, source, room)
     return entry
 

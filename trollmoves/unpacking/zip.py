@@ -84,7 +84,7 @@ def _extract_file(packed: Packed, member: Member, start: int, output: Output, op
     output.budget.room_for(member.name, member.size)
     mode = stat.S_IMODE(member.mode) if member.mode else 0o644
     checksum = 0
-    with output.file(member.name, mode=mode, mtime=member.mtime) as file:
+    with output.file(member.name, mode=mode, mtime=packed.mtime) as file:
         for data in _plain(packed, member, start, output.budget.limits.memory, piece_size(options.block_size)):
             if file.size + len(data) > member.size:
                 raise BadArchive(f"{shown(member.name)}: is longer than the {member.size} bytes the archive says")

@@ -7,7 +7,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from trollmoves.unpacking.base import BadArchive, Packed
 from trollmoves.unpacking.limits import Budget
@@ -42,7 +41,6 @@ class Member:
     """Where the members end and the directory begins."""
     mode: int
     """As of Unix, with the type; 0 when the archive does not say."""
-    mtime: float | None
 
     @property
     def is_directory(self) -> bool:
@@ -123,12 +121,11 @@ def _members(packed: Packed, directory: Directory) -> Iterator[Member]:
 
 
 def _member(fields: tuple[int, ...], raw_name: bytes, extras: dict[int, bytes], limit: int) -> Member:
-    _, made_by, _, flags, method, clock, date, checksum, *_ = fields
+    _, made_by, _, flags, method, _, _, checksum, *_ = fields
     size, packed_size, offset = _wide(extras.get(EXTRA_64, b""), fields[9], fields[8], fields[16])
     mode = fields[15] >> 16 if made_by >> 8 == UNIX or fields[15] >> 28 else 0
     is_utf_8 = bool(flags & IS_UTF_8) or made_by >> 8 == UNIX  # where names are bytes, and nearly always these
-    return Member(_name(raw_name, is_utf_8, extras), raw_name, flags, method, checksum, packed_size, size, offset, limit, mode,
-                  _time(date, clock))
+    return Member(_name(raw_name, is_utf_8, extras), raw_name, flags, method, checksum, packed_size, size, offset, limit, mode)
 
 
 def _wide(extra: bytes, *values: int) -> list[int]:
@@ -157,12 +154,3 @@ def _name(raw: bytes, is_utf_8: bool, extras: dict[int, bytes]) -> str:
     if len(unicode) > 5 and unicode[0] == 1 and int.from_bytes(unicode[1:5], "little") == zlib.crc32(raw):
         return unicode[5:].decode("utf-8", "surrogateescape")
     return raw.decode("utf-8", "surrogateescape") if is_utf_8 else raw.decode("cp437")
-
-
-def _time(date: int, clock: int) -> float | None:
-    """A local time of two seconds' resolution; none when it is no time."""
-    try:
-        moment = datetime(1980 + (date >> 9), date >> 5 & 15, date & 31, clock >> 11, clock >> 5 & 63, (clock & 31) * 2)  # noqa: DTZ001
-        return moment.timestamp()
-    except (ValueError, OverflowError, OSError):
-        return None
