@@ -222,6 +222,23 @@ def test_what_is_too_large_is_not_taken_in(tmp_path: Path, stranger: Stranger) -
         assert rows(network.client_journal, "SELECT count(*) FROM files WHERE identity = 'large.bin'") == [(0,)]
 
 
+def test_addresses_that_nobody_answers_at_keep_no_file_from_the_provider_that_has_it(tmp_path: Path, stranger: Stranger) -> None:
+    network = network_with(stranger, tmp_path)
+    with network:
+        network.start()
+        still_serves(network, "before.bin")
+        for number in range(200):
+            address = f"127.0.1.9:{1 + number}"
+            stranger.publisher.send(stranger.announcement(uid="wanted.bin", address=address, offset=1 + number, size=2000))
+        waits = "SELECT count(*) FROM sources WHERE provider LIKE '127.0.1.9:%'"
+        eventually(lambda: rows(network.client_journal, waits) > [(10,)], message="they are heard")
+        data = os.urandom(2000)
+        network.write("wanted.bin", data)
+        wanted = network.destination / "wanted.bin"
+        eventually(lambda: wanted.exists() and wanted.read_bytes() == data, 90, message="a real one is asked second")
+        assert rows(network.client_journal, waits) < [(100,)]
+
+
 def padding(size: int) -> str:
     return ', "more": "' + "x" * size + '"'
 

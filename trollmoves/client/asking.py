@@ -358,7 +358,7 @@ class Asking:
             self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
             self._lay_down(flight, error_of(code, detail))
             return
-        untried = [provider for provider in flight.sources if provider not in flight.tried]
+        untried = self.providers.best_first(provider for provider in flight.sources if provider not in flight.tried)
         flight.hopeful = flight.hopeful or not permanent or code in MENDABLE
         action = after_failure(code=code, permanent=permanent, hopeful=flight.hopeful, untried=untried, age=now - flight.created,
                                lifetime=flight.source.announcement.lifetime(flight.created) or EXPIRES_AFTER,

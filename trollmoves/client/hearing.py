@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -61,6 +62,9 @@ SHORT_PAUSE = 0.1
 MUCH = 16 * 2**20
 """Bytes of messages on their way to the journal, beyond which no more are taken in."""
 NOTEWORTHY = 64 * 1024
+MOST_SOURCES = 20
+"""Who have the same file, as published at one place: a mirror's own, or a few servers that share an address."""
+MOST_NAMED = 10_000
 OTHERS_ANNOUNCE = 3.0
 """Seconds for the first of `lease_servers` to announce what another one has announced."""
 
@@ -112,6 +116,8 @@ class Hearing:
                                       self._alarm)
         self._open = True
         self._paused = False
+        self._named: OrderedDict[tuple[int, Provider], int] = OrderedDict()
+        """How often a provider named somebody else who has a file; those of the last files."""
         self._unwritten = 0
         """Bytes of messages that the journal does not have yet; few are not counted."""
 
@@ -252,7 +258,7 @@ class Hearing:
             if not announcement.epoch and self._relay is None:
                 self._upstream.heard(announcement)
         if self._relay is None or self._relay.is_welcome(announcement):
-            self._take_announcement(announcement)
+            self._take_announcement(provider, announcement)
 
     def _beat(self, provider: Provider, message: Message) -> None:
         interval = message.fields.get("min_interval")
@@ -267,7 +273,7 @@ class Hearing:
             self._following.told(provider, message.extension.get("epoch"), message.extension.get("moved"))
         self._catch_ups[provider].beat(message)
 
-    def _take_announcement(self, announcement: Announcement) -> None:
+    def _take_announcement(self, provider: Provider, announcement: Announcement) -> None:
         file, known = self._ledger.known(announcement.identity)
         earlier = None
         if known is not None and known.key != announcement.key and announcement.epoch:
@@ -282,23 +288,19 @@ class Hearing:
             replaced = self._copies.is_replaced(file, announcement)
             if earlier is None:
                 verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)
-        self._follow(verdict, file, known, Source(announcement.address, announcement))
+        self._follow(provider, verdict, file, known, Source(announcement.address, announcement))
 
-    def _follow(self, verdict: Verdict, file: int, known: Known | None, source: Source) -> None:
+    def _follow(self, provider: Provider, verdict: Verdict, file: int, known: Known | None, source: Source) -> None:
         """Do what is to be done about the announcement *source* of *file*."""
         announcement = source.announcement
         if verdict is Verdict.NEW:
             if known is not None and self._is_old_news(file, known, announcement):
                 return
             (self._begin if self._relay is None else self._relay.begin)(source)
-        elif self._relay is not None and verdict is not Verdict.IGNORE:
-            self._relay.also_from(file, source)
         elif verdict is Verdict.SOURCE:
-            self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
-            self._asking.add_source(file, source)
-            if known is not None and known.state is State.ANNOUNCED and not self._delay and self._settings.lease_servers \
-                    and self._asking.providers.is_preferred(source.provider):
-                self._ledger.step(file, State.ANNOUNCED, time.time(), 0, f"{source.provider} announces it as well")
+            self._also_from(provider, file, known, source)
+        elif self._relay is not None and verdict is Verdict.TELL:
+            self._relay.also_from(file, source)
         elif verdict is Verdict.IGNORE and known is not None and known.state not in FINISHED:
             self._announced_again(file, source)
         elif verdict is Verdict.TELL:
@@ -315,6 +317,27 @@ class Hearing:
         if version is None or not followed:
             return verdict
         return judge(version._replace(provider=announcement.address), announcement)
+
+    def _also_from(self, provider: Provider, file: int, known: Known | None, source: Source) -> None:
+        """Another one announces what we are about to get."""
+        if self._names_too_many(provider, file):
+            return
+        if self._relay is not None:
+            self._relay.also_from(file, source)
+            return
+        self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
+        self._asking.add_source(file, source)
+        if known is not None and known.state is State.ANNOUNCED and not self._delay and self._settings.lease_servers \
+                and self._asking.providers.is_preferred(source.provider):
+            self._ledger.step(file, State.ANNOUNCED, time.time(), 0, f"{source.provider} announces it as well")
+
+    def _names_too_many(self, provider: Provider, file: int) -> bool:
+        """Whether what is published at *provider* has named more who have *file* than anybody can be: each would be asked, one
+        after the other, before it is given up or tried again."""
+        count = self._named[file, provider] = self._named.pop((file, provider), 0) + 1
+        if len(self._named) > MOST_NAMED:
+            self._named.popitem(last=False)
+        return count > MOST_SOURCES
 
     def _announced_again(self, file: int, source: Source) -> None:
         """The same content, that is under way, announced once more: with a later position it may be another file, of the same

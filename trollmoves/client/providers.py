@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from trollmoves.client.flight import Flight, Source
 
@@ -58,6 +58,11 @@ class Providers:
         self._proven[provider] = None
         if len(self._proven) > MOST_PROVIDERS:
             del self._proven[next(iter(self._proven))]
+
+    def best_first(self, providers: Iterable[str]) -> list[str]:
+        """Those before others that have delivered something: an announcement may name any address, and finding out that nobody
+        answers there takes long."""
+        return sorted(providers, key=lambda provider: provider not in self._proven)
 
     # Those that do not answer.
 

@@ -37,6 +37,12 @@ def test_no_more_than_so_many_providers_are_asked_at_a_time() -> None:
     assert providers.room("other:1") == 2
 
 
+def test_who_has_delivered_something_comes_before_others() -> None:
+    providers = Providers(2, ())
+    providers.delivered("b:1")
+    assert providers.best_first(["a:1", "b:1", "c:1"]) == ["b:1", "a:1", "c:1"]
+
+
 def test_who_did_not_answer_rests_until_it_or_its_host_is_heard_of() -> None:
     providers = Providers(2, ())
     for address in ("a:1", "a:2", "b:1"):
