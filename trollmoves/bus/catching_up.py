@@ -69,6 +69,7 @@ class CatchUp:
         """The position up to which something is known to be missing."""
         self._address: tuple[str, int] | None = None
         self._started: Any = None
+        self._journals = 0
         self._asking = False
         self._closed = False
         self._newer_than = 0.0
@@ -169,7 +170,9 @@ class CatchUp:
             self._seen.clear()
             self._want(head)
             return
-        logger.info("%s has a journal that is new to us", self._provider)
+        self._journals += 1
+        if self._journals <= 10 or self._journals % 1000 == 0:
+            logger.info("%s has a journal that is new to us (%d so far)", self._provider, self._journals)
         skip = self._new and self._past == 0
         if self._new and 0 < self._past < math.inf:
             self._newer_than = time.time() - self._past

@@ -78,6 +78,8 @@ class Outstanding:
     """Told what the peer says of a request that takes long."""
     polling: bool = field(default=False)
     """The peer said `pending`; its id is enough to ask again."""
+    poll_due: bool = field(default=False)
+    """It will be, soon: what the peer says meanwhile is nothing new."""
     since: float = field(default_factory=time.monotonic)
     """Monotonic time at which it was sent (again), or asked about."""
     asked: float = field(default_factory=time.monotonic)
@@ -109,6 +111,7 @@ class Requester:
         self._outstanding: dict[str, Outstanding] = {}
         self._heard = self._repeated = time.monotonic()
         self._restarted = -math.inf
+        self.malformed = 0
         self._socket: Socket | None = None
         self._connections: Socket | None = None
         self._connected = False
@@ -276,7 +279,12 @@ class Requester:
             try:
                 self._dispatch(decode(frames[-1].bytes))
             except MalformedMessage as error:
-                logger.warning("%s:%d replied with something that is no message: %s", *self._place, error)
+                self._note_malformed(error)
+
+    def _note_malformed(self, error: MalformedMessage) -> None:
+        self.malformed += 1
+        if self.malformed in (1, 10, 100) or self.malformed % 1000 == 0:
+            logger.warning("%s:%d replied with something that is no message: %s (%d so far)", *self._place, error, self.malformed)
 
     def _dispatch(self, reply: Message) -> None:
         results = reply.extension.get("results")
@@ -314,10 +322,13 @@ class Requester:
     def _is_final(self, request: str, waiting: Outstanding, said: Mapping[str, Any]) -> bool:
         """Whether what the peer said of a request is its outcome; else it is asked again how it stands."""
         if said.get("state") in WAITING:
+            if waiting.poll_due:
+                return False
             if waiting.progress is not None:
                 waiting.progress(said)
             early = waiting.asked + SOONEST - time.monotonic()
             if early > 0:
+                waiting.poll_due = True
                 self._loop.after(early, partial(self._poll, request, waiting))
             else:
                 self._poll(request, waiting)
@@ -336,6 +347,7 @@ class Requester:
 
     def _poll(self, request: str, waiting: Outstanding) -> None:
         """The move takes long, or somebody else has it: ask for the outcome by the request's id alone."""
+        waiting.poll_due = False
         if self._outstanding.get(request) is not waiting:
             return
         waiting.polling = True

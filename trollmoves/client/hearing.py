@@ -116,6 +116,7 @@ class Hearing:
                                       self._alarm)
         self._open = True
         self._paused = False
+        self._refused: dict[Provider, int] = {}
         self._named: OrderedDict[tuple[int, Provider], int] = OrderedDict()
         """How often a provider named somebody else who has a file; those of the last files."""
         self._unwritten = 0
@@ -191,7 +192,7 @@ class Hearing:
             try:
                 self._take_one(provider, catch_up, message, live=cursor is None)
             except MalformedMessage as error:
-                logger.warning("[%s] %s announced something nobody can ask for: %s", self._settings.name, provider, error)
+                self._refuse(provider, error)
             except JournalError:
                 raise
             except Exception:  # whatever one message brings about, the next one is taken
@@ -205,6 +206,12 @@ class Hearing:
         self._asking.commit(then if self._relay is None else self._relay.committing(then))
         if self._is_behind and not self._paused:
             self._pause()
+
+    def _refuse(self, provider: Provider, error: MalformedMessage) -> None:
+        count = self._refused[provider] = self._refused.get(provider, 0) + 1
+        if count in (1, 10, 100) or count % 1000 == 0:
+            logger.warning("[%s] %s announced something nobody can ask for: %s (%d so far)", self._settings.name, provider, error,
+                           count)
 
     def _written(self, size: int, then: Callable[[], Any] | None) -> None:
         self._unwritten -= size

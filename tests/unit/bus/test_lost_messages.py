@@ -221,6 +221,39 @@ def test_who_is_said_to_be_started_anew_again_and_again_can_answer_all_the_same(
     loop.close()
 
 
+def test_who_says_again_and_again_that_it_is_moving_is_asked_once_in_a_second(provider: Provider) -> None:
+    loop, told = Loop(), []
+    requester = Requester(loop, ENVELOPE, "127.0.0.1", provider.port)
+    requester.ask("r:1", "/a", "push", {EXTENSION: {"request": "r:1"}}, lambda reply: None, progress=told.append)
+    identity, _, _ = turning(loop, lambda: provider.socket.poll(0) and provider.socket.recv_multipart())
+    moving = ENVELOPE.encode("/a", "pending", {EXTENSION: {"request": "r:1", "state": "moving"}})
+    for _ in range(200):
+        provider.socket.send_multipart([identity, b"", moving])
+    turning(loop, lambda: provider.socket.poll(0))
+    for _ in range(20):
+        loop.turn(0.02)
+    questions = 0
+    while provider.socket.poll(0):
+        questions += decode(provider.socket.recv_multipart()[-1]).type == "status"
+    assert questions == 1
+    assert len(told) == 1
+    requester.close()
+    loop.close()
+
+
+def test_replies_that_are_no_messages_do_not_fill_the_log(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
+    loop = Loop()
+    requester = Requester(loop, ENVELOPE, "127.0.0.1", provider.port)
+    requester.ask("r:1", "/a", "push", {EXTENSION: {"request": "r:1"}}, lambda reply: None)
+    identity, _, _ = turning(loop, lambda: provider.socket.poll(0) and provider.socket.recv_multipart())
+    for _ in range(500):
+        provider.socket.send_multipart([identity, b"", b"garbage"])
+    turning(loop, lambda: requester.malformed == 500)
+    assert len(caplog.messages) == 3
+    requester.close()
+    loop.close()
+
+
 @pytest.mark.parametrize("again", ["on a new connection", "when it may be lost"])
 def test_what_is_over_is_not_asked_again_with_its_group(provider: Provider, again: str) -> None:
     """What failed may have been had by another request since, and published."""
