@@ -399,7 +399,7 @@ def renewed(raw: bytes, moved: Mapping[str, str]) -> bytes:
 def _is_extension_of(extension: Data, data: Data) -> bool:
     """Whether *extension* was written by the announcer itself, and not copied on by a relay that does not know it."""
     return (bool(extension) and extension.get("address") == data.get("request_address")
-            and isinstance(extension.get("epoch"), str) and _whole(extension.get("offset")) > 0)
+            and bool(_text(extension.get("epoch"))) and _whole(extension.get("offset")) > 0)
 
 
 def _whole(value: Any) -> int:
@@ -407,7 +407,7 @@ def _whole(value: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and len(value) <= LONGEST_NAME else ""
 
 
 def _size(extension: Data) -> int | None:

@@ -269,6 +269,8 @@ def is_address(host: str) -> bool:
     return True
 
 
+LONGEST_HOST = 255
+"""Characters of the name of one (RFC 1035)."""
 LOCAL_SOCKET = "ipc://"
 """How the address of a socket in the file system of this machine begins; it takes the place of a host, with the port 0."""
 
@@ -286,7 +288,7 @@ def _parsed_endpoint(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]")
     if not separator or not host or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
         raise ValueError(f"{text[:200]!r} is not an address like host:port")
-    if CONTROL.search(host) or any(mark in host for mark in " /?#@\\"):
+    if len(host) > LONGEST_HOST or CONTROL.search(host) or any(mark in host for mark in " /?#@\\"):
         raise ValueError(f"{text[:200]!r} is not an address like host:port")
     return host, int(port)
 

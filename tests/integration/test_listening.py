@@ -248,6 +248,16 @@ def test_more_messages_than_are_held_in_memory(tmp_path: Path) -> None:
         assert sorted(server.states().values()) == ["announced"] * count
 
 
+def test_large_messages_about_nothing_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """A file may be late; but not everything that a stranger publishes can be kept until it comes."""
+    with Listening(tmp_path) as server:
+        for number in range(60):
+            server.say({"uid": f"{number}", "uri": str(tmp_path / "missing"), "more": "x" * 1_900_000})
+        eventually(lambda: list(server.states().values()).count("given_up") >= 20, 90, message="few of them wait")
+        server.say({"uid": "real", "uri": str(server.file("real"))})
+        eventually(lambda: server.states().get("real") == "announced", message="a real one is announced")
+
+
 def test_our_client_gets_a_set(tmp_path: Path) -> None:
     with Listening(tmp_path) as server:
         paths = [server.file(f"a/{name}") for name in ("one", "two")]

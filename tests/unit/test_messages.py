@@ -169,7 +169,7 @@ def test_identities() -> None:
     assert identity_of({"uri": "/d/a"}) == "/d/a" and identity_of({"uri": "/d/a"}) != identity_of({"uri": "/d/b"})
 
 
-@pytest.mark.parametrize("address", [None, "", "host", 9094, "host:port", ["h:1"], {"a": 1}, "h:0", "a b:1"])
+@pytest.mark.parametrize("address", [None, "", "host", 9094, "host:port", ["h:1"], {"a": 1}, "h:0", "a b:1", "h" * 256 + ":1"])
 def test_an_announcement_needs_an_address(address: object) -> None:
     with pytest.raises(MalformedMessage):
         read_announcement(decode(JSON + json.dumps({"uid": "a", "request_address": address}).encode()))
@@ -195,14 +195,15 @@ def test_the_extension_of_an_announcement() -> None:
 
 @pytest.mark.parametrize("changes", [
     {"address": "other:1"}, {"address": None}, {"epoch": 3}, {"offset": "7"}, {"offset": 0}, {"offset": -1}, {"offset": True},
-    {"offset": 2**70}, {"offset": [1]},
+    {"offset": 2**70}, {"offset": [1]}, {"epoch": "e:" + "1" * 5000},
 ])
 def test_an_extension_that_cannot_be_the_announcers_own_is_left_out(changes: dict[str, object]) -> None:
     assert announced(**changes) == ("", 0, 0, "", None)
 
 
 @pytest.mark.parametrize("changes, read", [
-    ({"previous": "6"}, ("e:1", 7, 0, "k:1", 3)), ({"key": 5}, ("e:1", 7, 6, "", 3)), ({"size": -1}, ("e:1", 7, 6, "k:1", None)),
+    ({"previous": "6"}, ("e:1", 7, 0, "k:1", 3)), ({"key": 5}, ("e:1", 7, 6, "", 3)),
+    ({"key": "k:" + "1" * 5000}, ("e:1", 7, 6, "", 3)), ({"size": -1}, ("e:1", 7, 6, "k:1", None)),
     ({"size": 2**70}, ("e:1", 7, 6, "k:1", None)),
 ])
 def test_parts_of_the_extension_that_make_no_sense(changes: dict[str, object], read: tuple[object, ...]) -> None:

@@ -12,7 +12,7 @@ from trollmoves.client.deciding import WAITING, Covered, Known, Notice, after_no
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
 from trollmoves.lifecycle import State
-from trollmoves.messages import Announcement, Message, identity_of
+from trollmoves.messages import LONGEST_NAME, Announcement, Message, identity_of
 
 PEER_SILENCE = 12.0
 """Seconds without a word of a peer of our kind, whose beats come every five, after which it is taken for dead."""
@@ -122,5 +122,6 @@ class Peers:
 def _said(peer: Provider, notice: Notice, message: Message, shared: bool) -> Said:
     fields, extension = message.fields, message.extension
     size = extension.get("size")
-    return Said(peer, notice, str(extension.get("key", "")), str(fields.get("request_address") or fields.get("origin") or ""),
-                size if type(size) is int else None, time.monotonic(), shared)
+    key, provider = str(extension.get("key", "")), str(fields.get("request_address") or fields.get("origin") or "")
+    return Said(peer, notice, key[:LONGEST_NAME], provider[:LONGEST_NAME], size if type(size) is int else None, time.monotonic(),
+                shared)

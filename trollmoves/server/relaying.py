@@ -41,6 +41,10 @@ LANES = 2
 MOST_HELD = 1000
 """Messages that are held in memory; the rest wait in the journal."""
 FEW_HELD = 200
+USUAL = 4 * 1024
+"""Bytes of a message up to which it counts as one."""
+AT_ONCE = 50
+"""Messages of which the journal is asked at a time."""
 LONGEST_SENDER = 200
 """Characters of it that are kept."""
 MOST_WAITING = 10_000
@@ -62,6 +66,11 @@ class Item:
     """When it was taken up; by a clock that nobody sets."""
     attempt: int = 0
 
+    @property
+    def weight(self) -> int:
+        """For how many of the usual size it counts."""
+        return 1 + len(self.message.raw) // USUAL
+
 
 class Relaying:
     """Relays for one chain; belongs to the loop."""
@@ -81,8 +90,8 @@ class Relaying:
         before = journal.find_one("meta", (self._counter,))
         self._skipped = 0 if before is None else int(before["value"])
         """Messages that were none of ours."""
-        self._held: set[int] = set()
-        """Rows of the journal that are under way."""
+        self._held: dict[int, int] = {}
+        """Rows of the journal that are under way, and how much each counts for."""
         self._newest = 0
         """Row up to which all that were `seen` are, or were, under way."""
         self._waiting = 0
@@ -118,16 +127,18 @@ class Relaying:
 
     def _take(self) -> None:
         """Begin with what the journal has, as long as there is room."""
-        room = MOST_HELD - len(self._held)
-        self._more = room <= 0
-        if self.stopped or self._more:
-            return
-        rows = self._journal.find("seen_since", (self._chain, self._newest, room))
-        self._more = len(rows) == room
-        self._newest = max([self._newest, *(row["id"] for row in rows)])
-        items = [item for row in rows if (item := self._item(row)) is not None]
-        self._held.update(item.file for item in items)
-        self._submit(items)
+        self._more = not self.stopped
+        while self._more and self._holding < MOST_HELD:
+            rows = self._journal.find("seen_since", (self._chain, self._newest, AT_ONCE))
+            self._more = len(rows) == AT_ONCE
+            self._newest = max([self._newest, *(row["id"] for row in rows)])
+            items = [item for row in rows if (item := self._item(row)) is not None]
+            self._held.update((item.file, item.weight) for item in items)
+            self._submit(items)
+
+    @property
+    def _holding(self) -> int:
+        return sum(self._held.values())
 
     def _item(self, row: Any) -> Item | None:
         if row["message"] is None:  # a file that was seen when this section watched a directory
@@ -186,8 +197,8 @@ class Relaying:
         self._done(item)
 
     def _done(self, item: Item) -> None:
-        self._held.discard(item.file)
-        if self._more and len(self._held) <= FEW_HELD:
+        self._held.pop(item.file, None)
+        if self._more and self._holding <= FEW_HELD:
             self._take()
 
     def _failed(self, item: Item, error: Exception) -> None:
@@ -217,17 +228,17 @@ class Relaying:
 
     def _try_again(self, item: Item, detail: str) -> None:
         if self._waiting >= MOST_WAITING:
-            self._give_up(item, f"{detail}, and {self._waiting} other messages wait for their files")
+            self._give_up(item, f"{detail}, and too many other messages wait for their files")
             return
         wait = wait_before(item.attempt)
         logger.warning("[%s] %s (again %s)", self._chain, detail, in_words(wait))
         line = step_line(State.FAILED, time.time(), "", item.attempt, detail[:500])
-        self._waiting += 1
+        self._waiting += item.weight
         self._journal.write([("note", [{"line": line, "id": item.file}])], self._done, item)  # it makes room for others
         self._loop.after(wait, lambda: self._again(item))
 
     def _again(self, item: Item) -> None:
         if not self.stopped:
-            self._waiting -= 1
-            self._held.add(item.file)
+            self._waiting -= item.weight
+            self._held[item.file] = item.weight
             self._submit([item])
