@@ -180,7 +180,7 @@ class Service:
             self._cleaning.start()
             self.loop.every(CHECK_JOURNAL, self.journal.check)
             self.loop.every(CHECK_JOURNAL, self._left_over.look)
-            self.loop.first = Leaps(self.journal, self.clock_leapt).check
+            self.loop.first = Leaps(self.journal, self._clock_leapt).check
             self.loop.every(ATTEND, self._attend)
             self.loop.every(TRIM_EVERY, Trimming().trim)
             self.loop.look_at_incoming()
@@ -214,6 +214,10 @@ class Service:
         logger.info("reloading %s", self._config_file)
         self.apply(configuration)
         self._attend_to(configuration)
+
+    def _clock_leapt(self, seconds: float) -> None:
+        self._expecting.clock_leapt(seconds)
+        self.clock_leapt(seconds)
 
     def _attend(self) -> None:
         """All at one time, so that an idle process wakes up once for them."""

@@ -67,6 +67,12 @@ class Counting:
         else:
             self._buckets.append([begin, 1.0])
 
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set: how long ago something came is what it was."""
+        self._since += seconds
+        for bucket in self._buckets:
+            bucket[0] += seconds
+
     def known(self, abouts: Mapping[str, bool]) -> None:
         """What an earlier process said: by what alarms were about, whether they are open."""
         self._late = abouts.get(self.expectation.text, False)
@@ -110,6 +116,9 @@ class Assembling:
 
     def reaches_back(self) -> float:
         return KEPT + self.expectation.within
+
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set: nominal times are those of the world, and stay."""
 
     def came(self, fields: Mapping[str, Any], when: float) -> None:
         nominal = self._nominal(fields)

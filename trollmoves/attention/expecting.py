@@ -52,6 +52,12 @@ class Expecting:
                        for chain, text in expected):
                 self._journal.alarms.clear(alarm.chain, LATE, alarm.about, "it is expected no more")
 
+    def clock_leapt(self, seconds: float) -> None:
+        """The clock was set."""
+        self._looked += seconds
+        for section in self._sections.values():
+            section.clock_leapt(seconds)
+
     def look(self) -> None:
         """Take in what came, and say what did not."""
         now = self._clock()
@@ -84,6 +90,11 @@ class Section:
         oldest = self._journal.find_one("announcement_from", (0,))
         forgotten = oldest["time"] if oldest is not None and oldest["position"] > 1 else 0.0
         return [max(known.get(one.text, now), forgotten) for one in self.expectations]
+
+    def clock_leapt(self, seconds: float) -> None:
+        self._calm_until = [when + seconds for when in self._calm_until]
+        for one in self._following:
+            one.clock_leapt(seconds)
 
     def look(self, now: float, *, absent: bool) -> None:
         rows = self._journal.find("announcements_of_chain",

@@ -168,3 +168,16 @@ def test_a_position_is_found_by_time(start: Callable[[], Process], clock: Clock)
         clock.set(began + number)
         process.came(1)
     assert [position_at(process.journal, began + after) for after in (-5, 0, 0.5, 1, 48.5, 100)] == [0, 0, 1, 1, 49, 50]
+
+
+@pytest.mark.parametrize("leap", [7200.0, -7200.0])
+def test_a_clock_that_is_set_makes_nothing_late_nor_in_time(start: Callable[[], Process], clock: Clock, leap: float) -> None:
+    process = start()
+    process.expecting.follow({"a": read_expectations("2 per 10m within 1m")})
+    for _ in range(3):
+        process.looks(300)
+        process.came(1)
+    clock.advance(leap)
+    process.expecting.clock_leapt(leap)
+    assert process.looks(300) == []
+    assert len(process.looks(120)) == 1  # now two lack
