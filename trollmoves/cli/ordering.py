@@ -54,7 +54,8 @@ def check_chain(options: argparse.Namespace, places: Sequence[Path]) -> None:
     known = set()
     for path in places:
         with Reader(path) as reader:
-            known |= {row["chain"] for row in reader.find("chains")} | {row["chain"] for row in reader.find("open_alarms")}
+            known |= {row["chain"] for row in (*reader.find("chains"), *reader.find("open_alarms"))}
+            known |= reader.configured() or set()
     if options.chain not in known:
         raise TrollmovesError(f"no journal knows a section {options.chain!r}; there is {', '.join(sorted(known)) or 'none'}")
 

@@ -66,8 +66,13 @@ class Reader:
     def not_configured(self, chains: Iterable[str]) -> set[str]:
         """Which of these sections or targets the process had no more when it read its configuration last. A journal that does not
         say has all its sections."""
+        configured = self.configured()
+        return set() if configured is None else set(chains) - configured
+
+    def configured(self) -> set[str] | None:
+        """The sections or targets that the process had when it read its configuration last; None where the journal does not say."""
         row = self.find_one("meta", (SECTIONS,))
-        return set() if row is None else set(chains).difference(json.loads(row["value"]))
+        return None if row is None else set(json.loads(row["value"]))
 
     def close(self) -> None:
         self._connection.close()
