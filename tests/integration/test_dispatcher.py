@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from tests.faults.checker import rows
 from tests.integration.dispatching import SUBJECT, Dispatching, arrives
 from tests.support.eventually import eventually, never
 from tests.support.ftp_server import ScriptedFtpServer
@@ -220,3 +222,22 @@ def test_the_example_runs(tmp_path: Path) -> None:
         eventually(lambda: len(dispatching.published()) == 3)  # the archive takes both
         assert len(list((tmp_path / "first").iterdir())) == 1
         assert dispatching.program.stop() == 0
+
+
+def test_a_login_that_is_refused_is_an_alarm_until_it_is_not(tmp_path: Path) -> None:
+    """The files wait meanwhile; for a day nothing else would be said of them."""
+    def alarms(dispatching: Dispatching) -> list[tuple[object, ...]]:
+        return rows(dispatching.journal, "SELECT about, cleared IS NULL FROM alarms WHERE kind = 'locked out'")
+
+    def target(password: str) -> str:
+        login = f"{server.user}:{quote(password, safe='')}@127.0.0.1:{server.port}"
+        return local(tmp_path, "one").replace('host: ""', f"host: ftp://{login}").replace(f"{tmp_path}/one", "/one")
+    with ScriptedFtpServer(tmp_path / "ftp") as server, Dispatching(tmp_path, "") as dispatching:
+        place = f"ftp://127.0.0.1:{server.port}"
+        dispatching.write_config(target("an old one"))
+        dispatching.start()
+        path = dispatching.announce("a.dat")
+        eventually(lambda: alarms(dispatching) == [(place, 1)], message="an alarm")
+        dispatching.write_config(target(server.password))
+        arrives(server.root / "one" / "viirs" / "a.dat", path)
+        eventually(lambda: alarms(dispatching) == [(place, 0)], message="it is over")

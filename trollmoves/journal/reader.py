@@ -70,7 +70,7 @@ class Reader:
         return set() if configured is None else set(chains) - configured
 
     def configured(self) -> set[str] | None:
-        """The sections or targets that the process had when it read its configuration last; None where the journal does not say."""
+        """The sections or targets that the process had when it read its configuration last; None if the journal does not say."""
         row = self.find_one("meta", (SECTIONS,))
         return None if row is None else set(json.loads(row["value"]))
 

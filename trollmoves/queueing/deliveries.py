@@ -20,11 +20,12 @@ import orjson
 from trollmoves import crashing
 from trollmoves.errors import MoveError
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.alarms import LOCKED_OUT
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
-from trollmoves.queueing.host_queue import HostQueue, wait_after
+from trollmoves.queueing.host_queue import UNTIL_SOMEBODY_ACTS, HostQueue, wait_after
 from trollmoves.queueing.results import Results
 from trollmoves.uris import hide_password
 from trollmoves.workers import Work, Workers
@@ -150,6 +151,9 @@ class Deliveries(ABC):
     def set_hosts(self, hosts: Mapping[str, Host]) -> None:
         """Deliver to these from now on; what is under way goes on as it was begun."""
         self._hosts = dict(hosts)
+        for alarm in self._journal.alarms.open(LOCKED_OUT, self.name):
+            if alarm.about not in hosts:
+                self._journal.alarms.clear(self.name, LOCKED_OUT, alarm.about, "nothing is to be moved there any more")
         for place in [place for place, queue in self._queues.items() if place not in hosts and not queue.in_flight]:
             del self._queues[place]
         for place, host in hosts.items():
@@ -256,6 +260,7 @@ class Deliveries(ABC):
         else:
             state, line = State.PUBLISHED, line + step_line(State.PUBLISHED, now, detail="nobody is told")
         records.append(("step_due", [(state, now, flight.attempt, None, line, flight.id)]))
+        self._journal.alarms.clear(self.name, LOCKED_OUT, flight.place, "it can be used")
         if flight.queue.succeeded():
             logger.info("[%s] %s can be used again", self.name, _named(flight.place))
             records.append(("close_circuit", [(self.name, flight.place)]))
@@ -280,6 +285,9 @@ class Deliveries(ABC):
             logger.info("[%s] %s need not go to %s: %s", self.name, flight.delivery.shown, _named(flight.place), text)
         else:
             self._say_failed(flight, text, final=wait is None)
+        if isinstance(error, UNTIL_SOMEBODY_ACTS):
+            said = f"nothing gets to {_named(flight.place)}: {text}"
+            self._journal.alarms.raise_(self.name, LOCKED_OUT, flight.place, said[:1000])
         if flight.queue.failed(error):
             logger.warning("[%s] %s is left alone for a while", self.name, _named(flight.place))
         circuit = (self.name, flight.place, flight.queue.failures, now, now, text)
