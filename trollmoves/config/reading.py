@@ -334,6 +334,9 @@ def _correct_client(section: _Section, values: dict[str, Any]) -> None:
     packed = values.get("compression") and not is_false(values["compression"])
     if packed and values.get("destination", "").lower().startswith("s3:"):
         section.problem("compression", "needs a destination this machine can read as files, and s3 is none; leave it out")
+    if values.get("expect") and values.get("processing_delay") and not is_false(values["processing_delay"]):
+        section.warn("expect", "a hot spare (processing_delay) publishes little while its primary works, so its files would seem "
+                               "late: give `expect` to the primary")
     if re.search(r"\s", section.name):
         section.problem("name", "the name of a client's section is part of a message's subject and may hold no white space")
 

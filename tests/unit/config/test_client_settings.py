@@ -208,3 +208,13 @@ SECTION = "[{name}]\nproviders = h:9010\ndestination = /in/\n{more}\n"
 def test_ports_are_not_shared(write: Write, first: str, second: str, told: str) -> None:
     configuration = read_client_config(write(SECTION.format(name="a", more=first) + SECTION.format(name="b", more=second)))
     assert len(configuration.problems) == bool(told) and told in "".join(configuration.problems)
+
+
+@pytest.mark.parametrize(("delay", "warns"), [("5", True), ("0", False), ("", False)])
+def test_a_hot_spare_that_expects_something_is_warned_of(tmp_path: Path, delay: str, warns: bool) -> None:
+    path = tmp_path / "client.ini"
+    path.write_text("[s]\nproviders = h:1\ntopic = /a\ndestination = /d/\npublish_port = 0\nexpect = 3 per hour\n"
+                    + (f"processing_delay = {delay}\n" if delay else ""))
+    configuration = read_client_config(path)
+    assert configuration.problems == ()
+    assert [True for warning in configuration.warnings if "expect: a hot spare" in warning] == [True] * warns
