@@ -137,8 +137,8 @@ class Service:
                          opened.failures, PROBE_EVERY, opened.error)
         self.journal.write([("open_circuit", [("", opened.host, opened.failures, now, now, opened.error)])])
 
-    def _in_worker(self, run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
-        self.workers.submit([Work("cleaning", 1, lambda _: run(), done)])
+    def _in_worker(self, run: Callable[[], Any], done: Callable[[Any], Any], chain: str) -> None:
+        self.workers.submit([Work(("cleaning", chain), 1, lambda _: run(), done)])
 
     def _look_up(self, run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
         self.workers.submit([Work("names", LOOK_UPS, lambda _: run(), done, far=True)])

@@ -207,7 +207,7 @@ def forget_all(path: Path) -> None:
             called(*arguments)
     ran: list[bool] = []
     journal = Journal(path, call_all, lambda error: pytest.fail(repr(error)))
-    Cleaning(journal, Now(), lambda chain: (0.0, 100_000), lambda work, done: done(work())).start()
+    Cleaning(journal, Now(), lambda chain: (0.0, 100_000), lambda work, done, _: done(work())).start()
     journal.close()
 
 

@@ -30,8 +30,9 @@ AT_ONCE = 2000
 LOOK_AGAIN = 3600.0
 """Seconds between two looks whether an expired file is still at its origin."""
 
-InWorker = Callable[[Callable[[], Any], Callable[[Any], Any]], Any]
-"""Runs the first elsewhere, and calls the second with what it returned or raised, in the loop."""
+InWorker = Callable[[Callable[[], Any], Callable[[Any], Any], str], Any]
+"""Runs the first elsewhere, and calls the second with what it returned or raised, in the loop. What is about the origins of a
+chain (the third; else empty) may take for ever, and holds up no other."""
 
 
 class Clock(Protocol):
@@ -48,6 +49,8 @@ class Cleaning:
         """*limits_of* tells the retention of a chain: seconds, and number of files. The journal and origins are looked at by
         *in_worker*: a large journal, or a network file system, may take its time. *told* is told which files are forgotten."""
         self._told = told
+        self._looking: set[str] = set()
+        """Chains whose origins are being looked at."""
         self._journal = journal
         self._clock = clock
         self._limits_of = limits_of
@@ -61,7 +64,7 @@ class Cleaning:
             self._clean([], EVERY)
             return
         self._journal.write([*self._journal.alarms.forget(), ("forget_consumers", [(time.time() - CONSUMER_KNOWN,)])])
-        self._in_worker(self._chains, self._found)
+        self._in_worker(self._chains, self._found, "")
 
     def _found(self, chains: Sequence[str] | Exception) -> None:
         if isinstance(chains, Exception):
@@ -69,22 +72,37 @@ class Cleaning:
             chains = []
         self._clean(chains, EVERY)
 
-    def _clean(self, chains: Sequence[str], again: float) -> None:
-        """Clean one chain after the other; each is continued when it was looked at."""
+    def _clean(self, chains: Sequence[str], again: float | None) -> None:
+        """Clean one chain after the other. Whether files are still at their origins is looked at apart for each: of one that does
+        not answer nothing is forgotten, and the others go on."""
         if not chains or self._journal.times_to_move:
-            self._clock.after(again, self._again)
+            if again is not None:
+                self._clock.after(again, self._again)
             return
         chain, leaps = chains[0], self._journal.leaps
 
-        def looked(found: Any) -> None:
-            portion, there = ([], set()) if isinstance(found, Exception) else found
-            if isinstance(found, Exception):
-                logger.error("[%s] cannot be cleaned: %r", chain, found)
-            elif leaps == self._journal.leaps:  # else it may only have seemed to be old
-                self._forget(portion, there)
-            self._clean(chains[1:], SOON if len(portion) >= AT_ONCE else again)
+        def found(portion: Any) -> None:
+            if isinstance(portion, Exception):
+                logger.error("[%s] cannot be cleaned: %r", chain, portion)
+            elif portion:
+                self._looking.add(chain)
+                self._in_worker(lambda: {row["id"] for row in portion if _is_there(row)},
+                                partial(self._looked, chain, leaps, portion), chain)
+            self._clean(chains[1:], again)
 
-        self._in_worker(partial(self._look, chain, *self._limits_of(chain), time.time()), looked)
+        if chain in self._looking:
+            self._clean(chains[1:], again)
+        else:
+            self._in_worker(partial(self._look, chain, *self._limits_of(chain), time.time()), found, "")
+
+    def _looked(self, chain: str, leaps: int, portion: list[Any], there: Any) -> None:
+        self._looking.discard(chain)
+        if isinstance(there, Exception):
+            logger.error("[%s] cannot be cleaned: %r", chain, there)
+        elif leaps == self._journal.leaps:  # else it may only have seemed to be old
+            self._forget(portion, there)
+            if len(portion) >= AT_ONCE:
+                self._clock.after(SOON, lambda: self._clean([chain], None))
 
     # In a worker: whole tables are gone through.
 
@@ -92,12 +110,11 @@ class Cleaning:
         with Reader(self._journal.path) as reader:
             return [row["chain"] for row in reader.find("chains")]
 
-    def _look(self, chain: str, seconds: float, count: int, now: float) -> tuple[list[Any], set[int]]:
-        """What is expired, or is to be looked at again; and the files of it that are still at their origin."""
+    def _look(self, chain: str, seconds: float, count: int, now: float) -> list[Any]:
+        """What is expired, or is to be looked at again."""
         with Reader(self._journal.path) as reader:
-            portion = (reader.find("expired_files", (chain, now - seconds, chain, count, AT_ONCE))
-                       or reader.find("kept_files", (chain, now, AT_ONCE)))
-        return portion, {row["id"] for row in portion if _is_there(row)}
+            return (reader.find("expired_files", (chain, now - seconds, chain, count, AT_ONCE))
+                    or reader.find("kept_files", (chain, now, AT_ONCE)))
 
     def _forget(self, portion: list[Any], there: set[int]) -> None:
         if not portion:

@@ -57,7 +57,7 @@ class Past:
                     run.append(True)
                     function()
         run: list[bool] = []
-        Cleaning(self.journal, Now(), lambda chain: (seconds, 100_000), lambda work, done: done(work())).start()
+        Cleaning(self.journal, Now(), lambda chain: (seconds, 100_000), lambda work, done, _: done(work())).start()
         self.committed()
 
 

@@ -35,7 +35,7 @@ class Timers:
         return seconds
 
 
-def at_once(run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
+def at_once(run: Callable[[], Any], done: Callable[[Any], Any], chain: str) -> None:
     done(run())
 
 
@@ -121,6 +121,29 @@ def test_of_a_file_that_waits_to_be_confirmed_and_removed_all_is_kept(journal: J
     assert [count(journal, table) for table in ("announcements", "transfers", "removals", "forgotten")] == [1, 1, 1, 0]
 
 
+def test_a_directory_that_does_not_answer_holds_up_no_other_section(journal: Journal, tmp_path: Path) -> None:
+    add(journal, tmp_path / "gone", age=2 * DAY, written=False)
+    file = add(journal, tmp_path / "gone too", age=2 * DAY, written=False)
+    with closing(sqlite3.connect(journal.path, timeout=20)) as connection, connection:
+        connection.execute("UPDATE files SET chain = 'a' WHERE id = ?", (file,))
+    held: list[Callable[[], None]] = []
+
+    def hanging(run: Callable[[], Any], done: Callable[[Any], Any], chain: str) -> None:
+        if chain == "a":
+            held.append(lambda: done(run()))
+        else:
+            done(run())
+    timers = Timers()
+    Cleaning(journal, timers, lambda chain: (DAY, 1000), hanging).start()
+    for _ in range(3):
+        assert timers.run() == EVERY
+        committed(journal)
+        assert count(journal, "files") == len(held) == 1
+    held[0]()
+    committed(journal)
+    assert count(journal, "files") == 0
+
+
 def test_who_was_served_within_a_day_is_known_though_more_came_since_than_is_kept(journal: Journal, tmp_path: Path) -> None:
     """With `delete` nothing may go without it."""
     def consumers() -> list[str]:
@@ -204,7 +227,7 @@ def test_nothing_is_forgotten_for_a_clock_that_was_set_as_long_as_the_times_are_
     assert count(journal, "files") == 1
     journal.times_to_move = 0
 
-    def set_meanwhile(run: Callable[[], Any], done: Callable[[Any], Any]) -> None:
+    def set_meanwhile(run: Callable[[], Any], done: Callable[[Any], Any], chain: str) -> None:
         found = run()
         journal.leaps += 1
         done(found)
