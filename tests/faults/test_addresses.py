@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +14,10 @@ from tests.faults.checker import rows
 from tests.faults.network import TOPIC, Network, section
 from tests.support.eventually import eventually
 from tests.support.mirrors import Node, Nodes, arrived, gone
+from tests.support.namespaces import Edge
 from tests.support.ports import free_port
 
-DELETING = {"delete": "true", "remove_delay": "0"}
+DELETING: dict[str, Any] = {"delete": "true", "remove_delay": "0"}
 
 
 def count(network: Network, query: str) -> int:
@@ -222,3 +225,46 @@ def test_a_section_that_leaves_a_port_to_another_one_says_what_to_do(tmp_path: P
         assert not re.search("Traceback", network.servers[0].output())
         network.write_many(5, "after")
         network.settle()
+
+
+@pytest.mark.slow
+def test_a_machine_that_gets_its_network_late_and_another_address_then(tmp_path: Path) -> None:
+    """Its server goes on running: what it announced as one that nobody reaches, or at the address it had, is had where it is."""
+    with Edge() as edge, Nodes(tmp_path) as nodes:
+        if not edge.separate:
+            pytest.skip("needs a network of its own")
+        server = nodes.server(side=edge.left, request_address=None, listen_address="*", allowed_destinations="any", **DELETING)
+        give_address(edge, None)
+        server.start()
+        wanted: dict[str, bytes] = {}
+
+        def announce(prefix: str, address: str) -> None:
+            names = {f"{prefix}{number}.dat": prefix.encode() for number in range(20)}
+            for name, content in names.items():
+                server.put(name, content)
+            query = f"SELECT count(*) FROM announcements WHERE message LIKE '%{prefix}%\"request_address\":\"{address}:%'"  # noqa: S608
+            eventually(lambda: server.find(query) == [(20,)], message=f"they are announced with {address}")
+            wanted.update(names)
+        announce("early", "127.0.0.1")
+        give_address(edge, edge.left.address)
+        client = nodes.client("client", [server.address], edge.middle_left).start()
+        arrived(client, wanted, 120)
+        client.stop()
+        announce("then", edge.left.address)
+        give_address(edge, "10.231.1.3")
+        client.configure(providers=f"10.231.1.3:{server.port}")
+        client.start()
+        arrived(client, wanted, 120)
+        announce("late", "10.231.1.3")
+        arrived(client, wanted, 120)
+        eventually(gone(server), 60, message="origins are removed")
+
+
+def give_address(edge: Edge, address: str | None) -> None:
+    """To the machine on the left, in the place of the one it has."""
+    def ip(*words: str) -> str:
+        return subprocess.run([*edge.left.prefix, "ip", *words], check=True, capture_output=True, text=True, timeout=20).stdout
+    device = next(line.split(":")[1].split("@")[0].strip() for line in ip("-o", "link").splitlines() if "LOOPBACK" not in line)
+    ip("address", "flush", "dev", device)
+    if address is not None:
+        ip("address", "add", f"{address}/24", "dev", device)
