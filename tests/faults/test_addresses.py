@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.support.eventually import eventually
 from tests.support.mirrors import Node, Nodes, arrived, gone
 from tests.support.namespaces import Edge
 from tests.support.ports import free_port
+from trollmoves.cli.retry import main as retry
 
 DELETING: dict[str, Any] = {"delete": "true", "remove_delay": "0"}
 
@@ -172,6 +174,29 @@ def test_sections_that_share_a_port_get_another_one_together(tmp_path: Path) -> 
         network.client.start()
         network.settle(40, deletes=True)
         eventually(lambda: not any(other.iterdir()), 40, message="the origins of the other section are removed")
+
+
+@pytest.mark.parametrize("again", [3000, 4000], ids=["of the same size", "of another size"])
+@pytest.mark.parametrize("through", ["a client", "a mirror"])
+def test_what_is_told_again_with_the_new_address_is_no_news(tmp_path: Path, through: str, again: int) -> None:
+    """Also of content that was replaced meanwhile, which nobody can have any more."""
+    with Network(tmp_path, mirror=through == "a mirror", killed=True) as network:
+        network.begin()
+        for size in (3000, again):
+            network.write("f.bin", os.urandom(size))
+            network.settle()
+        restart_elsewhere(network)
+        network.write("late.bin", b"late")
+        network.settle()
+        journal = network.client_journal if through == "a client" else tmp_path / "mirror.journal"
+        query = "SELECT identity, key FROM files ORDER BY id"
+        before, program = rows(journal, query), network.client if through == "a client" else network.mirrors[0]
+        mark = program.mark()
+        assert retry(["--since", "1d", "--journal", str(journal)]) == 0
+        program.wait_for("all that was asked for again is here", since=mark)
+        network.settle()
+        assert rows(journal, query) == before
+        network.check()
 
 
 @pytest.fixture

@@ -87,19 +87,20 @@ def judge(known: Known | None, announcement: Announcement) -> Verdict:
 
 
 def is_overtaken(versions: Iterable[Known], announcement: Announcement) -> bool:
-    """Whether an announcement came before by another way: the same content, of the same provider, announced no earlier.
+    """Whether an announcement came before by another way: the same content, of the same journal, announced no earlier; whatever
+    address its owner had then.
 
     What was missed is asked for while new announcements come in, so that old ones may be heard after newer ones.
     """
-    return any(known.key == announcement.key and known.provider == announcement.address and known.epoch == announcement.epoch
-               and known.offset >= announcement.offset and known.state != State.GIVEN_UP for known in versions)
+    return any(known.key == announcement.key and known.epoch == announcement.epoch and known.offset >= announcement.offset
+               and known.state != State.GIVEN_UP for known in versions)
 
 
 def is_replaced(versions: Iterable[Known], announcement: Announcement) -> bool:
     """Whether other content was announced later in the same place, so that this one cannot be had any more."""
     place = place_of(announcement.message)
-    return any(known.place == place and known.key != announcement.key and known.provider == announcement.address
-               and known.epoch == announcement.epoch and known.offset > announcement.offset for known in versions)
+    return any(known.place == place and known.key != announcement.key and known.epoch == announcement.epoch
+               and known.offset > announcement.offset for known in versions)
 
 
 def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> int | None:
