@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.faults.checker import rows
-from tests.faults.network import TOPIC, Network, section
+from tests.faults.network import TOPIC, Network, Recorder, section
 from tests.support.eventually import eventually
 from tests.support.mirrors import Node, Nodes, arrived, gone
 from tests.support.namespaces import Edge
@@ -176,6 +176,21 @@ def test_sections_that_share_a_port_get_another_one_together(tmp_path: Path) -> 
         eventually(lambda: not any(other.iterdir()), 40, message="the origins of the other section are removed")
 
 
+def test_upstream_clients_are_told_of_the_new_port_with_what_nobody_asked_for(tmp_path: Path) -> None:
+    with Network(tmp_path) as network:
+        network.servers[0].start()
+        network.write_many(3)
+        eventually(lambda: announced(network, "f") == 3, message="they are announced")
+        restart_elsewhere(network)
+        recorder = Recorder(network.publish_ports[0])
+        try:
+            eventually(lambda: len(recorder.files()) == 3, message="they are announced again")
+        finally:
+            recorder.close()
+        assert {data["request_address"] for data in recorder.files()} == {f"127.0.0.1:{network.request_ports[0]}"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [3000, 4000], ids=["of the same size", "of another size"])
 @pytest.mark.parametrize("through", ["a client", "a mirror"])
 def test_what_is_told_again_with_the_new_address_is_no_news(tmp_path: Path, through: str, again: int) -> None:
