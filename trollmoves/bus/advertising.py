@@ -14,7 +14,7 @@ from posttroll.bbmcast import MulticastSender, get_configured_broadcast_port
 
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
-from trollmoves.bus.sockets import NOW, Socket, close, connected, message_version, send_frames
+from trollmoves.bus.sockets import Socket, close, connected, message_version, send_frames
 from trollmoves.messages import NEWEST_VERSION, Envelope
 from trollmoves.uris import format_endpoint, parse_endpoint
 
@@ -99,7 +99,7 @@ class _NameServer:
         """`ok`, or whatever else it says: it is there."""
         assert self._socket is not None
         try:
-            self._socket.recv_multipart(NOW)
+            self._loop.incoming.receive(self._socket)
         except zmq.Again:
             return
         self._unanswered = 0

@@ -3,7 +3,7 @@
 ZeroMQ limits how many messages wait and how long a frame is, but not how many frames a message has: it keeps those of a message
 whose end never comes, as long as there is memory, and tells nobody; anybody who can connect may send such a one. The system knows
 how many bytes of a connection have come in. What we did not get of them waits, and who has most of it is cut off when it is too
-much.
+much. That is little where nothing at all came out of a connection for a while: a frame of two bytes takes 66 of memory.
 """
 
 from __future__ import annotations
@@ -12,24 +12,35 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
 from termios import FIONREAD
 
-from trollmoves.bus.sockets import KEPT_ALIVE, held
+import zmq
+
+from trollmoves.bus.sockets import KEPT_ALIVE, NOW, Socket, descriptor_of, held
 
 logger = logging.getLogger(__name__)
 
 MOST = 256 * 2**20
 """Bytes that may wait, of all connections together."""
+MOST_UNFINISHED = 16 * 2**20
+"""The same of those that nothing was taken from lately: no message that is allowed is larger."""
+LATELY = 1.0
+"""Seconds."""
+BEATS = 8
+"""Bytes in a second that come over a quiet connection, at most: ZeroMQ's heartbeats, encrypted or not."""
+MOST_FRAMES = 8
+"""Frames of a message that are looked at."""
 EVERY = 1.0
 """Seconds between two looks; ten times as often while much waits."""
 AROUND_A_FRAME = 64
 """Bytes, at most, that come with a frame besides what is in it, with encryption or without. Of what was taken too much is never
 counted for long: nothing can be saved up."""
-NOTEWORTHY = 2**20
+NOTEWORTHY = 16 * 2**10
 BYTES_RECEIVED = 128
 """Where in Linux's `struct tcp_info` the number stands."""
 OPEN_FILES = "/proc/self/fd"
@@ -39,13 +50,15 @@ OPEN_FILES = "/proc/self/fd"
 class Connection:
     """One descriptor, and what it led to when it was looked at."""
 
-    inode: str
+    inode: int
     ours: bool = False
     """It is one of ZeroMQ's."""
     received: int = 0
     """Bytes that have come in."""
-    waiting: int = 0
+    waiting: float = 0
     """How many of them were not taken."""
+    taken: float = 0.0
+    """When (monotonic) something was taken last, or it was seen first."""
 
 
 class Incoming:
@@ -54,62 +67,88 @@ class Incoming:
     def __init__(self, most: int = MOST):
         self._most = most
         self._connections: dict[int, Connection] = {}
-        self._taken: dict[int, int] = {}
+        self._taken: dict[tuple[int, int], int] = {}
+        """By descriptor and inode: another connection may have a descriptor a moment later."""
+        self._looked = time.monotonic()
+        self.paused = 0
+        """Listeners that do not take what has come, so that it waits through no fault of who sent it."""
         self.cut = 0
         """How often somebody was cut off."""
 
-    def took(self, descriptor: int, size: int, frames: int = 1, *, accepted: bool = False) -> None:
-        """Messages of so many *frames* and bytes were received over the connection with that *descriptor*. In the first second
-        of one that was *accepted* nothing counts: who hangs up and comes again at once would have it counted for the next one."""
-        if accepted and descriptor not in self._connections:
-            return
-        self._taken[descriptor] = self._taken.get(descriptor, 0) + size + frames * AROUND_A_FRAME
+    def receive(self, socket: Socket) -> list[zmq.Frame]:
+        """A message of *socket*, of which many frames are not kept. Raises `zmq.Again` when there is none."""
+        frame = socket.recv(NOW, copy=False)
+        frames, count, size = [frame], 1, len(frame)
+        while frame.more:
+            frame = socket.recv(NOW, copy=False)
+            count, size = count + 1, size + len(frame)
+            if count <= MOST_FRAMES:
+                frames.append(frame)
+        self.took(descriptor_of(frame), size, count)
+        return frames
+
+    def took(self, descriptor: int, size: int, frames: int = 1) -> None:
+        """Messages of so many *frames* and bytes were received over the connection with that *descriptor*."""
+        with suppress(OSError):  # it is closed
+            which = descriptor, os.fstat(descriptor).st_ino
+            self._taken[which] = self._taken.get(which, 0) + size + frames * AROUND_A_FRAME
 
     def look(self) -> float:
         """Cut off who sent too much; returns after how many seconds to look again."""
         taken, self._taken = self._taken, {}
-        self._connections = {descriptor: self._look_at(descriptor, inode, taken.get(descriptor, 0))
+        before, self._looked = self._looked, time.monotonic()
+        beats = BEATS * (self._looked - before)
+        self._connections = {descriptor: self._look_at(descriptor, inode, taken.get((descriptor, inode), 0), beats)
                              for descriptor, inode in _open_sockets()}
         waiting = {descriptor: known.waiting for descriptor, known in self._connections.items() if known.waiting > NOTEWORTHY}
         waiting = {descriptor: size - _held_by_the_system(descriptor) for descriptor, size in waiting.items()}
+        unfinished = {descriptor: size for descriptor, size in waiting.items()
+                      if not self.paused and self._looked - self._connections[descriptor].taken > LATELY}
+        left = self._cut_down(waiting, self._most), self._cut_down(unfinished, MOST_UNFINISHED)
+        return EVERY / 10 if left[0] > self._most // 8 or left[1] > MOST_UNFINISHED // 8 else EVERY
+
+    def _look_at(self, descriptor: int, inode: int, taken: int, beats: float) -> Connection:
+        known = self._connections.get(descriptor)
+        if known is None or known.inode != inode:
+            known = Connection(inode, _is_of_zeromq(descriptor), taken=self._looked)
+        if known.ours:
+            received = _received(descriptor)
+            known.waiting = max(0.0, known.waiting + received - known.received - taken - beats)
+            known.received = received
+            known.taken = self._looked if taken else known.taken
+        return known
+
+    def _cut_down(self, waiting: dict[int, float], most: int) -> float:
+        """Cut off who has most, until it comes to no more than *most*; how much is left."""
         total = sum(waiting.values())
-        while total > self._most:
+        while total > most:
             descriptor = max(waiting, key=waiting.__getitem__)
             size = waiting.pop(descriptor)
             total -= size
-            self._cut_off(descriptor, size)
-        return EVERY if total < self._most // 8 else EVERY / 10
+            if descriptor in self._connections:
+                self._cut_off(descriptor, size)
+        return total
 
-    def _look_at(self, descriptor: int, inode: str, taken: int) -> Connection:
-        known = self._connections.get(descriptor)
-        if known is None or known.inode != inode:  # what was taken may have come over the one before
-            known, taken = Connection(inode, _is_of_zeromq(descriptor)), 0
-        if known.ours:
-            received = _received(descriptor)
-            known.waiting = max(0, known.waiting + received - known.received - taken)
-            known.received = received
-        return known
-
-    def _cut_off(self, descriptor: int, size: int) -> None:
+    def _cut_off(self, descriptor: int, size: float) -> None:
         inode = self._connections.pop(descriptor).inode
         with suppress(OSError), held(descriptor) as connection:
-            if f"socket:[{os.fstat(connection.fileno()).st_ino}]" != inode:
+            if os.fstat(connection.fileno()).st_ino != inode:
                 return  # it went by itself
             self.cut += 1
             if self.cut in (1, 10, 100) or self.cut % 1000 == 0:
                 logger.warning("%s has sent %d MiB that are no whole messages, or more than can be taken in, and is cut off "
-                               "(%d so far)", connection.getpeername()[0], size >> 20, self.cut)
+                               "(%d so far)", connection.getpeername()[0], size // 2**20, self.cut)
             connection.shutdown(socket.SHUT_RDWR)
 
 
-def _open_sockets() -> Iterator[tuple[int, str]]:
-    """All sockets of this process: descriptor, and what tells one from the next of the same descriptor."""
+def _open_sockets() -> Iterator[tuple[int, int]]:
+    """All sockets of this process: descriptor and inode."""
     with suppress(OSError):
         for name in os.listdir(OPEN_FILES):
             with suppress(OSError):
                 place = os.readlink(f"{OPEN_FILES}/{name}")
-                if place.startswith("socket:"):
-                    yield int(name), place
+                if place.startswith("socket:["):
+                    yield int(name), int(place[len("socket:["):-1])
 
 
 def _is_of_zeromq(descriptor: int) -> bool:

@@ -19,7 +19,7 @@ import zmq
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.requesting import Answered
-from trollmoves.bus.sockets import NOW, Socket, close, connected_or_none
+from trollmoves.bus.sockets import Socket, close, connected_or_none
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
 
@@ -95,11 +95,11 @@ class Lanes:
 
     def _read(self, lane: Lane) -> None:
         try:
-            frames = lane.socket.recv_multipart(NOW)
+            frames = self._loop.incoming.receive(lane.socket)
         except zmq.Again:
             return
         try:
-            reply: Message | None = decode(frames[-1])
+            reply: Message | None = decode(frames[-1].bytes)
         except MalformedMessage as error:
             logger.warning("%s:%d replied with something that is no message: %s", *self._place, error)
             reply = None
@@ -144,7 +144,7 @@ class Lanes:
 
     def _ponged(self, socket: Socket) -> None:
         try:
-            socket.recv_multipart(NOW)
+            self._loop.incoming.receive(socket)
         except zmq.Again:
             return
         self._end_ping()

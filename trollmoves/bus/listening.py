@@ -93,12 +93,16 @@ class Listener:
 
     def pause(self) -> None:
         """Let messages wait in the queue."""
-        self._paused = True
+        self._note_paused(True)
         if self._socket is not None:
             self._loop.unregister(self._socket)
 
+    def _note_paused(self, paused: bool) -> None:
+        self._loop.incoming.paused += paused - self._paused
+        self._paused = paused
+
     def resume(self) -> None:
-        self._paused = False
+        self._note_paused(False)
         if self._socket is not None:
             self._loop.unregister(self._socket)
             self._loop.register(self._socket, self._read)
@@ -118,6 +122,7 @@ class Listener:
     def close(self) -> None:
         self._where.close()
         self._disconnect()
+        self._note_paused(False)
 
 
 def _decoded(raw: bytes) -> Message:

@@ -71,7 +71,7 @@ class Publisher:
                 received = self._socket.recv(NOW, copy=False)
             except zmq.Again:
                 return
-            self._loop.incoming.took(descriptor_of(received), len(received), accepted=True)
+            self._loop.incoming.took(descriptor_of(received), len(received))
             self._subscribers.count(received)
             frame = received.bytes
             if frame[:1] == b"\x00":  # the last one with this subscription has gone

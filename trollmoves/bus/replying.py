@@ -12,7 +12,7 @@ import zmq
 
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.owners import Owners
-from trollmoves.bus.sockets import NOW, bound, close, descriptor_of, send_frames
+from trollmoves.bus.sockets import bound, close, descriptor_of, send_frames
 from trollmoves.bus.unread import Unread, acknowledged
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
@@ -107,14 +107,13 @@ class Replier:
             self._handle(requests)
 
     def _receive(self) -> tuple[Asker, Message] | None:
-        frames = self._socket.recv_multipart(NOW, copy=False)
+        frames = self._loop.incoming.receive(self._socket)
         address, descriptor = _address_of(frames[-1]), descriptor_of(frames[-1])
         asker = Asker(frames[0].bytes, address, descriptor)
         if self._owners is not None:
             ours = self._owners.is_ours(descriptor, address, asker.identity)
             asker = replace(asker, stranger=None if ours is None else not ours)
         size = sum(len(frame) for frame in frames)
-        self._loop.incoming.took(descriptor, size, len(frames), accepted=True)
         if len(frames) != 3 or len(frames[1]) or size > self._largest + 1024:
             self._refuse(asker, "unknown", f"{len(frames)} frames of {size} bytes")
             return None

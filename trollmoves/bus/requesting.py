@@ -20,13 +20,11 @@ import zmq
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.sockets import (
-    NOW,
     Socket,
     close,
     connected_or_none,
     connections_of,
     count_waiting,
-    descriptor_of,
     end_connections_of,
     send_frames,
 )
@@ -271,11 +269,10 @@ class Requester:
             if self._socket is None:  # an answer made us disconnect
                 return
             try:
-                frames = self._socket.recv_multipart(NOW, copy=False)
+                frames = self._loop.incoming.receive(self._socket)
             except zmq.Again:
                 return
             self._heard = time.monotonic()
-            self._loop.incoming.took(descriptor_of(frames[-1]), sum(map(len, frames)), len(frames))
             try:
                 self._dispatch(decode(frames[-1].bytes))
             except MalformedMessage as error:

@@ -19,7 +19,7 @@ from trollmoves.bus.listening import Listener
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.silence import Silence
-from trollmoves.bus.sockets import NOW, Socket, close, connected, send_frames
+from trollmoves.bus.sockets import Socket, close, connected, send_frames
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
 from trollmoves.uris import LOCAL_SOCKET, format_endpoint, parse_endpoint
@@ -263,7 +263,7 @@ class Subscribing:
     def _answered(self) -> None:
         assert self._question is not None
         try:
-            said = decode(self._question.recv_multipart(NOW)[-1]).data
+            said = decode(self._loop.incoming.receive(self._question)[-1].bytes).data
         except zmq.Again:
             return
         except MalformedMessage as error:

@@ -26,6 +26,8 @@ MOST = 4 * 2**20
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 PART = b"\x01\xff" + b"\x07" * 255
 """A frame after which another one of the same message comes (ZMTP 3.0)."""
+NOTHING = b"\x01\x00"
+"""The same without anything in it: 66 bytes of memory for two."""
 
 
 def ready(kind: bytes) -> bytes:
@@ -37,6 +39,7 @@ class Endless:
     """Speaks ZeroMQ over *connection*, and sends parts of one message as long as somebody takes them."""
 
     def __init__(self, connection: socket.socket, kind: bytes):
+        self.part = PART
         self._connection = connection
         connection.settimeout(20)
         connection.sendall(GREETING + ready(kind))
@@ -56,7 +59,7 @@ class Endless:
         """As much as is taken now; nothing when it was cut off."""
         with suppress(OSError):
             for _ in range(20):
-                self._rest = self._rest or PART * 1000
+                self._rest = self._rest or self.part * 1000
                 written = self._connection.send(self._rest)
                 self._rest = self._rest[written:]
                 self.sent += written
@@ -110,6 +113,85 @@ def test_who_sends_a_message_without_an_end_is_cut_off(loop: Loop, role: Callabl
             stranger.send_some()
             loop.turn(0.01)
         assert stranger.sent > MOST
+
+
+def test_frames_of_nothing_are_cut_off_long_before(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "MOST_UNFINISHED", MOST // 16)
+    with ExitStack() as stack:
+        stranger, deadline = replier(loop, stack), time.monotonic() + 60
+        stranger.part = NOTHING
+        while not loop.incoming.cut:
+            assert time.monotonic() < deadline and stranger.sent < 64 * MOST
+            if stranger.sent < MOST // 2:
+                stranger.send_some()
+            loop.turn(0.01)
+
+
+def test_a_message_of_very_many_frames_is_not_kept(loop: Loop) -> None:
+    with ExitStack() as stack:
+        found = Replier(loop, 0, ENVELOPE, lambda requests: None, address="127.0.0.1")
+        stack.callback(found.close, 0)
+        context: zmq.Context[Any] = zmq.Context()
+        peer = stack.enter_context(context.socket(zmq.DEALER))
+        peer.connect(f"tcp://127.0.0.1:{found.port}")
+        peer.send_multipart([b""] * 20_000)
+        received, real = [], loop.incoming.receive
+
+        def noted(*arguments: Any, **options: Any) -> list[zmq.Frame]:
+            received.append(real(*arguments, **options))
+            return received[-1]
+        loop.incoming.receive = noted  # type: ignore[method-assign]
+        deadline = time.monotonic() + 20
+        while not received:
+            assert time.monotonic() < deadline
+            loop.turn(0.01)
+        assert [len(frames) for frames in received] == [incoming.MOST_FRAMES] and found.malformed == 1
+
+
+def test_heartbeats_of_months_cut_nobody_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come in, and nobody takes them."""
+    day, connections = 86400.0, 500
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(incoming, "_open_sockets", lambda: [(number, 1) for number in range(connections)])
+    monkeypatch.setattr(incoming, "_is_of_zeromq", lambda descriptor: True)
+    monkeypatch.setattr(incoming, "_received", lambda descriptor: int(now * 6))
+    cut: list[int] = []
+    guard = Incoming()
+    monkeypatch.setattr(guard, "_cut_off", lambda descriptor, size: cut.append(descriptor))
+    while now < 300 * day:
+        guard.look()
+        now += day
+    assert not cut
+
+
+def test_a_pause_of_ours_cuts_nobody_off(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits meanwhile waits because we do not take it."""
+    monkeypatch.setattr(incoming, "MOST_UNFINISHED", MOST // 16)
+    context: zmq.Context[Any] = zmq.Context()
+    with ExitStack() as stack:
+        socket = stack.enter_context(context.socket(zmq.PUB))
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        taken: list[int] = []
+        listener = Listener(loop, "127.0.0.1", port, ("/a",), lambda messages: taken.append(len(messages)))
+        stack.callback(listener.close)
+        raw, deadline = ENVELOPE.encode("/a", "file", {"pad": "x" * 10_000}), time.monotonic() + 20
+        while not taken:
+            assert time.monotonic() < deadline
+            socket.send(raw)
+            loop.turn(0.01)
+        listener.pause()
+        for _ in range(200):
+            socket.send(raw)
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            loop.turn(0.05)
+        taken.clear()
+        listener.resume()
+        while sum(taken) < 200:
+            assert time.monotonic() < deadline + 20
+            loop.turn(0.01)
+        assert not loop.incoming.cut
 
 
 def test_who_sends_much_that_is_taken_is_not(loop: Loop) -> None:
