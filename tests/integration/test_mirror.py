@@ -281,6 +281,18 @@ def test_new_content_of_the_same_size_that_only_the_second_server_has_is_no_copy
         arrived(node, {"one.dat": b"other"})
 
 
+def test_newer_content_of_a_second_server_waits_for_older_content_that_is_being_moved(nodes: Nodes) -> None:
+    """Else what is slower arrives last, and stays."""
+    first, second = nodes.server("first", bandwidth_per_host="100k", checksum="never"), nodes.server("second")
+    client = nodes.client("client", [first.address, second.address])
+    nodes.start()
+    first.put("one.dat", bytes(500_000))
+    eventually(lambda: client.states().get("one.dat") == "requested", PATIENCE, message="it is asked for")
+    second.put("one.dat", b"newer")
+    eventually(lambda: client.find("SELECT state FROM files") == [("published",)] * 2, PATIENCE, message="both are published")
+    never(lambda: (client.files / "one.dat").read_bytes() != b"newer", 7)
+
+
 def test_for_a_stranger_nothing_is_fetched(nodes: Nodes) -> None:
     server = nodes.server()
     mirror = nodes.mirror("mirror", [server.address])

@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 SOON = 0.05
 USUAL = 16 * 1024
 """Bytes of an announcement up to which it counts as one: some times as much is kept while its file is asked for."""
+OTHER_CONTENT_LASTS = 900.0
+"""Seconds for which newer content of a name waits for what another provider is moving under it."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
 HURRY_EVERY = 10.0
@@ -81,6 +83,8 @@ class Asking:
         if arriving is not None:
             self._deliver_first = arriving.deliver
         self._flights: dict[int, Flight] = {}
+        self._asked: dict[str, dict[int, str]] = {}
+        """By identity: of each of its contents that is under way, which provider is asked."""
         self._to_send: list[Flight] = []
         """Flights to be sent, or to be forgotten, when what was noted with them is in the journal."""
         self._noted: list[tuple[str, int]] = []
@@ -197,6 +201,12 @@ class Asking:
         """Whether *file* is asked for."""
         return file in self._flights
 
+    def has_to_wait(self, identity: str, file: int, provider: str) -> bool:
+        """Whether another provider is moving other content of *identity*: what arrived last would stay, and may be the older.
+        (One provider moves them one after the other.)"""
+        return any(other != file and asked != provider and time.time() - self._flights[other].asked_at < OTHER_CONTENT_LASTS
+                   for other, asked in self._asked.get(identity, {}).items())
+
     @property
     def is_being_written(self) -> bool:
         """Whether the journal still shows as waiting what was asked for a moment ago."""
@@ -217,6 +227,7 @@ class Asking:
         flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
         self._flights[flight.id] = flight
         flight.weight = 1 + len(source.announcement.message.raw) // USUAL
+        self._asked.setdefault(flight.identity, {})[flight.id] = source.provider
         self.providers.took_off(source.provider, flight.weight)
 
     def _land(self, flight: Flight) -> None:
@@ -225,6 +236,10 @@ class Asking:
             flight.shown = False
             self._journal.write([("end_progress", [(flight.id,)])])
         if self._flights.pop(flight.id, None) is not None:
+            asked = self._asked[flight.identity]
+            del asked[flight.id]
+            if not asked:
+                del self._asked[flight.identity]
             self.providers.landed(flight.source.provider, flight.weight)
             self.waiting.room_again(flight.source.provider)
 

@@ -24,6 +24,8 @@ DETOURS_EVERY = 2.0
 """Seconds between two looks for what waits for a provider that does not answer and could be had from another one."""
 AT_ONCE = 64
 """Files of which the journal is asked at a time."""
+OTHER_CONTENT_WAIT = 2.0
+"""Seconds between two looks whether what is under way from another provider under the same name has come."""
 KEPT = 3000
 """Files whose announcements are kept in memory as well; the first ones, which are the next to be asked for."""
 LARGEST_KEPT = 8 * 1024
@@ -34,6 +36,8 @@ class Requests(Protocol):
     """What is known of the requests under way."""
 
     def is_under_way(self, file: int) -> bool: ...
+
+    def has_to_wait(self, identity: str, file: int, provider: str) -> bool: ...
 
     @property
     def is_being_written(self) -> bool:
@@ -129,7 +133,8 @@ class Waiting:
         flight.created = now
         source = next((source for source in (flight.source, *flight.sources.values())
                        if self._providers.room(source.provider) > 0), None)
-        if source is not None and self._is_free(row):
+        if source is not None and self._is_free(row) \
+                and not self._requests.has_to_wait(row["identity"], row["id"], source.provider):
             self._requests.ask(flight, source)
         elif row["due"] is None or row["due"] > now:
             self._ledger.step(row["id"], State.ANNOUNCED, now, row["attempt"], "waits for a provider that has room")
@@ -202,19 +207,29 @@ class Waiting:
 
     def _ask_kept(self, flight: Flight) -> None:
         """It was never asked for."""
-        if not self._requests.is_under_way(flight.id) and not self._ledger.is_unwritten(flight.identity):
+        if not self._requests.is_under_way(flight.id) and not self._ledger.is_unwritten(flight.identity) \
+                and not self._has_to_wait(flight.identity, flight.id, flight.source.provider, flight.attempt):
             del self._kept[flight.id]
             self._requests.ask(flight, flight.source)
+
+    def _has_to_wait(self, identity: str, file: int, provider: str, attempt: int) -> bool:
+        """Whether other content of *identity* is under way elsewhere; then it is looked at again soon."""
+        if not self._requests.has_to_wait(identity, file, provider):
+            return False
+        detail = "other content of its name is under way from another provider"
+        self._ledger.step(file, State.ANNOUNCED, time.time() + OTHER_CONTENT_WAIT, attempt, detail)
+        return True
 
     def _ask_elsewhere(self, provider: str) -> None:
         """*provider* does not answer: ask others for what waits for it, where they announced the same."""
         for row in self._journal.find("files_elsewhere", (self._chain, provider, time.time(), self._most)):
-            if self._providers.room(row["other"]) > 0 and self._is_free(row):
+            if self._providers.room(row["other"]) > 0 and self._is_free(row) \
+                    and not self._requests.has_to_wait(row["identity"], row["id"], row["other"]):
                 flight = self.flight_of(row)
                 self._requests.ask(flight, flight.sources[row["other"]])
 
     def _ask_row(self, row: Any) -> None:
-        if self._is_free(row):
+        if self._is_free(row) and not self._has_to_wait(row["identity"], row["id"], row["provider"], row["attempt"]):
             flight = self._flight_to_ask(row)
             self._requests.ask(flight, flight.source)
 
