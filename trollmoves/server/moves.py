@@ -47,6 +47,8 @@ NOTED_AFTER = 1.0
 MOST_HELD = 12 * 2**20
 """Bytes of requests that may wait for the outcome of their moves; beyond it peers are told to ask later."""
 SMALL_REQUEST = 16 * 2**10
+NOTHING_WRITTEN = (0, 0, 0)
+"""No lease is like that."""
 MOST_CANCELLED = 1000
 """Moves that an operator has cancelled; of older ones others of the group are not told."""
 MOST_BROUGHT = 3
@@ -314,6 +316,7 @@ class Moves:
             more = [*more, ("end_progress", [(moving.file,)])]
         only_refused = isinstance(outcome, NotAllowed | Unknown) and not moving.noted
         transfer, step = moving.rows(state, now, detail, receipt)
+        moving.recorded = moving.request
         self._ended.append((moving, outcome))
         self._ended_transfers.append(transfer)
         if only_refused:  # by whom may be anybody, and the file is what it was
@@ -330,7 +333,7 @@ class Moves:
     def _tell(self, ended: list[tuple[Moving, list[Receipt] | MoveError]]) -> None:
         """The journal has it: answer those who wait."""
         crashing.point("server.moved")
-        for moving, outcome in ended:
+        for moving, outcome in self._without_newer_requests(ended):
             waiters = self._forget(moving)
             if isinstance(outcome, MoveError):
                 # Who waits for what was cancelled came when it had ended already.
@@ -346,6 +349,22 @@ class Moves:
                 self._share(moving, moving.lease, outcome, waiters)
         self._answers.send()
         crashing.point("server.replied")
+
+    def _without_newer_requests(self, ended: list[tuple[Moving, list[Receipt] | MoveError]]) \
+            -> list[tuple[Moving, list[Receipt] | MoveError]]:
+        """Of what has ended all but what was asked for anew, by a client that was started again, while the outcome was being
+        written: the journal gets the newer request first, by which it will be confirmed."""
+        newer = [(moving, outcome) for moving, outcome in ended
+                 if moving.request != moving.recorded and not isinstance(outcome, MoveError)]
+        if not newer:
+            return ended
+        records: list[Operation] = []
+        for moving, _ in newer:
+            moving.recorded, moving.lease_written = moving.request, NOTHING_WRITTEN
+            records += [*self._lease_records(moving), *_earlier_requests(moving)]
+        self._journal.write(records, self._tell, newer)
+        moved_on = {moving.push.transfer for moving, _ in newer}
+        return [one for one in ended if one[0].push.transfer not in moved_on]
 
     def _share(self, moving: Moving, lease: Lease, receipts: list[Receipt], waiters: list[Waiter]) -> None:
         """The holder of the lease is told the outcome; others of its group wait until it has published."""

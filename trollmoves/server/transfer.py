@@ -82,7 +82,7 @@ class Moving:
     message: Message
     """The request that started it; its data make up the replies to those who ask for the outcome later."""
     request: str
-    """The id of that request; empty for upstream clients."""
+    """The id of that request, or of a newer one that has the lease for it; empty for upstream clients."""
     grouped: bool
     consumer: Consumer
     before: list[Receipt]
@@ -100,6 +100,8 @@ class Moving:
     began: float = field(default_factory=time.time)
     noted: bool = False
     """The journal has it."""
+    recorded: str = ""
+    """The id of the request that the journal has with the outcome."""
     cancelled: bool = False
     """Nobody wants it any more."""
     wanted: tuple[Member, ...] = ()

@@ -18,6 +18,7 @@ from trollmoves.errors import Cancelled, MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Envelope, Message, decode
+from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.answers import Answers
 from trollmoves.server.moves import Moves
@@ -58,8 +59,8 @@ class Bench:
         self.told: list[Message] = []
         replies = Replies(ENVELOPE)
         answers = Answers(self.loop, replies, self.tell)
-        self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), answers,
-                           Sharing(self.journal, answers, replies, self.tell))
+        self.sharing = Sharing(self.journal, answers, replies, self.tell)
+        self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), answers, self.sharing)
         self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, self.journal, self.loop, self.workers))
         self.file = {"path": os.fsencode(root / "a"), "device": 0, "inode": 0, "size": 1000, "mtime_ns": 0}
 
@@ -95,7 +96,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def asks(request: str) -> Waiter:
     said = {"request": request, "client": "me", "group": "us"}
-    message = decode(ENVELOPE.encode("/t", "push", {"uid": "a", "uri": "/a", EXTENSION: said}))
+    message = decode(ENVELOPE.encode("/t", "push", {"uid": "a", "uri": "/a", "destination": "file:///in/", EXTENSION: said}))
     return Waiter.of(Asker(b"peer", "127.0.0.1"), message, 0.0)
 
 
@@ -120,6 +121,27 @@ def test_who_asks_for_what_was_cancelled_and_has_ended_may_ask_again(bench: Benc
     bench.write()
     told = {reply.extension["request"]: (reply.extension["code"], reply.extension["permanent"]) for reply in bench.told}
     assert told == {"r:first": ("cancelled", True), "r:second": ("busy", False)}
+    assert not len(bench.moves)
+
+
+def test_who_asks_anew_while_the_outcome_is_written_can_confirm_by_that_request(bench: Bench) -> None:
+    """Its client was started again."""
+    moving = bench.start(asks("r:first"))
+    moving.lease = bench.sharing.begin(moving.push.transfer, asks("r:first"), None)
+    bench.workers.work[0].done([Receipt("file:///in/a", 1000, "xxh3:1", "sum", 1)])
+    bench.loop.turn(0.0)
+    bench.moves.join(moving, asks("r:second"))  # the journal is writing
+
+    def told() -> bool:
+        bench.write()
+        bench.loop.turn(0.0)
+        return bool(bench.told)
+    eventually(told, message="who asked is told")
+    delivered = {reply.extension["request"]: reply for reply in bench.told if reply.extension.get("confirm")}
+    assert set(delivered) == {"r:second"}
+    kept = bench.journal.find_one("transfer", (1, moving.push.transfer))
+    assert kept is not None
+    assert (kept["request"], kept["earlier"], kept["fence"]) == ("r:second", "r:first", moving.lease.fence if moving.lease else 0)
     assert not len(bench.moves)
 
 
