@@ -1,7 +1,8 @@
 """One section of a client: hear -> decide -> ask -> publish. This is the life of a file on one screen.
 
     Hearing       what providers announce and what was missed      hearing.py, peers.py (bus/: Listener, CatchUp)
-    -> deciding   is it news, whom to ask, when again              deciding.py (no I/O)
+    -> recognising is it news, or known by another way             recognising.py, following.py, copies.py
+    -> deciding   the rules: what is news, whom to ask, when again deciding.py (no I/O)
     -> Asking     ask, many at a time; retry; other providers      asking.py, sending.py, waiting.py, providers.py
     -> Unpacking  where `compression` is set                       unpacking.py
     -> Delivering acknowledge and publish                          delivering.py

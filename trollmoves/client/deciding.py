@@ -38,6 +38,7 @@ class Verdict(Enum):
     SOURCE = "another provider of what we are about to get"
     TELL = "we have it: tell the provider, so that it can remove its copy"
     IGNORE = "the same announcement again"
+    OLD = "older than what is known"
 
 
 class Known(NamedTuple):

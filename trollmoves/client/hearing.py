@@ -1,4 +1,4 @@
-"""Hear: what providers announce and what peers say (peers.py), journaled first; whether it is news is for `deciding`.
+"""Hear: what providers announce and what peers say (peers.py), journaled first; whether it is news is for `recognising`.
 
 Each provider has a listener for what it publishes and a catch-up for what was missed.
 """
@@ -18,26 +18,13 @@ from trollmoves.bus import Listener, Loop
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
-from trollmoves.client.copies import Copies
-from trollmoves.client.deciding import (
-    FINISHED,
-    Known,
-    Notice,
-    Verdict,
-    Wait,
-    after_notice,
-    earlier_copy,
-    is_moved_on,
-    is_overtaken,
-    is_replaced,
-    judge,
-    read_notice,
-)
+from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, after_notice, read_notice
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.peers import Peers
 from trollmoves.client.providers import host_part
+from trollmoves.client.recognising import Recognising
 from trollmoves.client.upstream_past import UpstreamPast
 from trollmoves.config.places import Provider
 from trollmoves.config.settings import ClientSettings
@@ -49,9 +36,6 @@ from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement, Message, read_announcement
 
 logger = logging.getLogger(__name__)
-
-ELSEWHERE = (Verdict.SOURCE, Verdict.TELL)
-"""What is heard of another provider than the one we know of."""
 
 BEATS = "/heartbeat/move_it_"
 SERVER_BEATS = ("/heartbeat/move_it_server", "/heartbeat/move_it_mirror")
@@ -102,7 +86,7 @@ class Hearing:
         self._peers = Peers(self._delay, ledger, asking)
         self._following = Following(settings.name, settings.providers, journal, ledger, asking.requesters,
                                     lambda address: asking.providers.wake(address=address))
-        self._copies = Copies()
+        self._recognising = Recognising(ledger, self._following, relays=relay is not None)
         self._listeners: dict[Provider, Listener] = {}
         self._catch_ups: dict[Provider, CatchUp] = {}
         self._heard: dict[Provider, float] = {}
@@ -281,28 +265,11 @@ class Hearing:
         self._catch_ups[provider].beat(message)
 
     def _take_announcement(self, provider: Provider, announcement: Announcement) -> None:
-        file, known = self._ledger.known(announcement.identity)
-        earlier = None
-        if known is not None and known.key != announcement.key and announcement.epoch:
-            versions = self._ledger.versions(announcement.identity)
-            earlier = earlier_copy(versions, file, announcement)
-            if earlier is not None:
-                file, known = earlier, versions[earlier]
-                if known.state is State.GIVEN_UP:
-                    return
-        verdict = judge(known, announcement)
-        if known is not None and verdict in ELSEWHERE and announcement.epoch:
-            replaced = self._copies.is_replaced(file, announcement)
-            if earlier is None:
-                verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)
-        self._follow(provider, verdict, file, known, Source(announcement.address, announcement))
-
-    def _follow(self, provider: Provider, verdict: Verdict, file: int, known: Known | None, source: Source) -> None:
-        """Do what is to be done about the announcement *source* of *file*."""
-        announcement = source.announcement
+        verdict, file, known = self._recognising.recognise(announcement)
+        source = Source(announcement.address, announcement)
         if verdict is Verdict.NEW:
-            if known is not None and self._is_old_news(file, known, announcement):
-                return
+            if known is not None and known.state == State.GIVEN_UP:  # what was given up of it is no loss any more
+                self._ledger.step(file, State.COVERED, None, 0, "announced anew")
             (self._begin if self._relay is None else self._relay.begin)(source)
         elif verdict is Verdict.SOURCE:
             self._also_from(provider, file, known, source)
@@ -312,18 +279,6 @@ class Hearing:
             self._announced_again(file, source)
         elif verdict is Verdict.TELL:
             self._asking.delivering.tell(source)
-
-    def _if_moved(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
-        """What seems to be of another provider may be of the same one, which has another address by now."""
-        followed = self._following.leads(known.provider, announcement.epoch) == announcement.address
-        if known.key == announcement.key and not followed:
-            return verdict
-        version = self._ledger.versions(announcement.identity).get(file)
-        if version is not None and is_moved_on(version, announcement):
-            return Verdict.NEW
-        if version is None or not followed:
-            return verdict
-        return judge(version._replace(provider=announcement.address), announcement)
 
     def _also_from(self, provider: Provider, file: int, known: Known | None, source: Source) -> None:
         """Another one announces what we are about to get."""
@@ -355,17 +310,6 @@ class Hearing:
                 before.epoch != announcement.epoch or before.offset < announcement.offset):
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
             self._asking.add_source(file, source)
-
-    def _is_old_news(self, file: int, known: Known, announcement: Announcement) -> bool:
-        """Whether what differs from the newest that is known is but older; else what was given up of it is no loss any more."""
-        if announcement.epoch:
-            versions = self._ledger.versions(announcement.identity).values()
-            # What a mirror announces later its clients take for newer.
-            if is_overtaken(versions, announcement) or (self._relay is not None and is_replaced(versions, announcement)):
-                return True
-        if known.state == State.GIVEN_UP:
-            self._ledger.step(file, State.COVERED, None, 0, "announced anew")
-        return False
 
     def _begin(self, source: Source) -> None:
         """A file that is new to us: a row in the journal, and a request at once if there is no reason to wait."""

@@ -1,0 +1,64 @@
+"""Recognise: whether an announcement is news or speaks of what is known already, perhaps by another way. What follows from that
+is for `hearing`; the single rules are in `deciding`."""
+
+from __future__ import annotations
+
+from trollmoves.client.copies import Copies
+from trollmoves.client.deciding import Known, Verdict, earlier_copy, is_moved_on, is_overtaken, is_replaced, judge
+from trollmoves.client.following import Following
+from trollmoves.client.ledger import Ledger
+from trollmoves.lifecycle import State
+from trollmoves.messages import Announcement
+
+ELSEWHERE = (Verdict.SOURCE, Verdict.TELL)
+"""What is heard of another provider than the one we know of."""
+
+
+class Recognising:
+    """Of one client chain; belongs to the loop."""
+
+    def __init__(self, ledger: Ledger, following: Following, *, relays: bool):
+        """A mirror *relays*: what it announces later its clients take for newer."""
+        self._ledger = ledger
+        self._following = following
+        self._relays = relays
+        self._copies = Copies()
+
+    def recognise(self, announcement: Announcement) -> tuple[Verdict, int, Known | None]:
+        """What an announcement is to us; of which row of the journal, and what is known of that."""
+        file, known = self._ledger.known(announcement.identity)
+        earlier = None
+        if known is not None and known.key != announcement.key and announcement.epoch:
+            versions = self._ledger.versions(announcement.identity)
+            earlier = earlier_copy(versions, file, announcement)
+            if earlier is not None:
+                file, known = earlier, versions[earlier]
+                if known.state is State.GIVEN_UP:
+                    return Verdict.OLD, file, known
+        verdict = judge(known, announcement)
+        if known is not None and verdict in ELSEWHERE and announcement.epoch:
+            replaced = self._copies.is_replaced(file, announcement)
+            if earlier is None:
+                verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)
+        if verdict is Verdict.NEW and known is not None and self._is_old(announcement):
+            verdict = Verdict.OLD
+        return verdict, file, known
+
+    def _if_moved(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
+        """What seems to be of another provider may be of the same one, which has another address by now."""
+        followed = self._following.leads(known.provider, announcement.epoch) == announcement.address
+        if known.key == announcement.key and not followed:
+            return verdict
+        version = self._ledger.versions(announcement.identity).get(file)
+        if version is not None and is_moved_on(version, announcement):
+            return Verdict.NEW
+        if version is None or not followed:
+            return verdict
+        return judge(version._replace(provider=announcement.address), announcement)
+
+    def _is_old(self, announcement: Announcement) -> bool:
+        """Whether what differs from the newest that is known is but older."""
+        if not announcement.epoch:
+            return False
+        versions = self._ledger.versions(announcement.identity).values()
+        return is_overtaken(versions, announcement) or (self._relays and is_replaced(versions, announcement))
