@@ -17,6 +17,7 @@ from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.requesters import Named
 from trollmoves.bus.requesting import WAIT, new_requests
 from trollmoves.bus.streaming import Stream
+from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import EXPIRES_AFTER, MENDABLE, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
@@ -74,8 +75,9 @@ class Asking:
         self._loop = loop
         self._addressing = Addressing(settings, loop.names.is_this_machine)
         self.requesters = Requesters(loop, envelope)
-        self.delivering = Delivering(settings, self._addressing, journal, loop, envelope, stream, self.requesters, who,
-                                     self.landed)
+        self.acknowledging = Acknowledging(settings, self._addressing, journal, loop, self.requesters, who)
+        self.delivering = Delivering(settings, self._addressing, journal, loop, envelope, stream, self.requesters,
+                                     self.acknowledging, who, self.landed)
         self._sending = Sending(settings, self._addressing, who, loop, envelope, workers, stream, self.requesters,
                                 self._answered, self._under_way, self.not_delivered)
         self._unpacking = Unpacking(settings, self._addressing, self.delivering, journal, loop, workers, self.not_delivered)
@@ -109,13 +111,14 @@ class Asking:
         """Ask for nothing new."""
         self.providers.close()
         self.waiting.stop()
-        self.delivering.flush()
+        self.acknowledging.flush()
 
     def close(self) -> None:
         self._open = False
         self._sending.close()
         self._unpacking.close()
         self.delivering.close()
+        self.acknowledging.close()
         self.requesters.close()
 
     def cancel(self) -> None:
@@ -268,7 +271,7 @@ class Asking:
         for flight in self._flights.values():
             flight.created += seconds
         self.waiting.clock_leapt(seconds)
-        self.delivering.clock_leapt(seconds)
+        self.acknowledging.clock_leapt(seconds)
 
     def repeat(self, address: str) -> None:
         """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""
@@ -419,6 +422,7 @@ class Asking:
         self.commit()
         if self._arriving is not None:
             return
+        self.acknowledging.start()
         self.delivering.start()  # first: it takes for sent whatever the journal has no record of
         for row in self._journal.find("files_in_state", (self._settings.name, State.MOVED)):
             self._take_up_delivered(self._take_up_one(row))

@@ -5,7 +5,8 @@
     -> deciding   the rules: what is news, whom to ask, when again deciding.py (no I/O)
     -> Asking     ask, many at a time; retry; other providers      asking.py, sending.py, waiting.py, providers.py
     -> Unpacking  where `compression` is set                       unpacking.py
-    -> Delivering acknowledge and publish                          delivering.py
+    -> Delivering publish, once it is ours to do                   delivering.py
+    -> Acknowledging  tell the providers                           acknowledging.py
 
 A message is journaled (through the `Ledger`, ledger.py) before anything is done about it.
 """

@@ -1,4 +1,4 @@
-"""Acknowledge and publish: what a client does when a file is at its destination.
+"""Publish: what a client does when a file is at its destination.
 
 The publication is in the journal before it is sent; a client that dies in between publishes again after its restart, and says so.
 """
@@ -17,11 +17,9 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.committing import Committing, Granted
-from trollmoves.bus.confirming import Confirming
 from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
-from trollmoves.bus.requesters import Named
-from trollmoves.bus.requesting import Answered, new_request
 from trollmoves.bus.streaming import Stream
+from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.sending import DELIVERED, push_data
@@ -31,10 +29,6 @@ from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode, read_announcement
 
-CONFIRMED_AT = "confirmed:"
-"""With the name of the chain: a value in the journal, before which time all that was published is confirmed."""
-NOTE_CONFIRMED_EVERY = 10.0
-ACK_TIMEOUT = 60.0
 PAGE = 500
 """Publications that are taken from the journal at a time."""
 NEXT_PAGE = 0.5
@@ -48,15 +42,12 @@ AGAIN = 5.0
 """Seconds before a provider that does not answer is asked again for leave to publish."""
 
 
-def _ignore(reply: Message | None) -> None:
-    """An ack that gets lost costs the provider a file it keeps too long, nothing else."""
-
-
 class Delivering:
     """Ends the life of a file in one client chain; belongs to the loop."""
 
     def __init__(self, settings: ClientSettings, addressing: Addressing, journal: Journal, loop: Loop, envelope: Envelope,
-                 stream: Stream, requesters: Requesters, who: Mapping[str, Any], landed: Callable[[Flight], Any]):
+                 stream: Stream, requesters: Requesters, acknowledging: Acknowledging, who: Mapping[str, Any],
+                 landed: Callable[[Flight], Any]):
         """*who* says to providers who we are; *landed* is called when a file is published and nothing is left to do for it."""
         self._settings = settings
         self._addressing = addressing
@@ -65,6 +56,7 @@ class Delivering:
         self._envelope = envelope
         self._stream = stream
         self._requesters = requesters
+        self._acknowledging = acknowledging
         self._who = who
         self._landed = landed
         self._closed = False
@@ -76,10 +68,7 @@ class Delivering:
         """How many publications of ours wait for that."""
         self._unsent: dict[int, int] = {}
         """Positions of publications that are to be sent, by file: all that there are up to `_reached`, and later ones."""
-        subject = settings.topic or "/"
-        self.committing = Committing(loop, requesters, subject, who)
-        self._confirming = Confirming(loop, requesters, subject)
-        self._noted_settled = 0
+        self.committing = Committing(loop, requesters, settings.topic or "/", who)
         self._leaving: list[tuple[Flight, bytes, str, int]] = []
         """What was held and may be sent, once the journal knows that it perhaps was."""
         self._is_letting_go = False
@@ -95,12 +84,10 @@ class Delivering:
         self._more: list[Operation] = []
 
     def start(self) -> None:
-        """Publish, once somebody listens: what is sent before anybody has connected is heard by nobody. What the last process
-        published and perhaps did not confirm is confirmed."""
+        """Publish, once somebody listens: what is sent before anybody has connected is heard by nobody."""
         left = self._journal.find_one("unpublished", (self._settings.name, 0, 1))
         self._reached = (self._journal.head + 1 if left is None else left["position"]) - 1
         self._await_subscribers(time.monotonic() + SUBSCRIBERS_WAIT)
-        self._confirm_again()
 
     def _await_subscribers(self, latest: float) -> None:
         if self._stream.is_heard:
@@ -234,7 +221,7 @@ class Delivering:
                 publish(flight, raw, subject, position)
             for source in flight.sources.values():
                 if source is not flight.source:
-                    self.tell(source)
+                    self._acknowledging.tell(source)
             self._landed(flight)
 
     def _publish(self, flight: Flight, raw: bytes, subject: str, position: int) -> None:
@@ -256,12 +243,7 @@ class Delivering:
     def _published_now(self, flight: Flight) -> None:
         self._note_published(flight.id)
         if flight.confirms:
-            self.confirm(flight)
-
-    def confirm(self, flight: Flight) -> None:
-        """Tell the provider, together with others and until it says so, that we are done with what it delivered."""
-        asked = flight.asked_for
-        self._confirming.add(asked[:3], asked.position, asked.request, time.time())
+            self._acknowledging.confirm(flight)
 
     # Others of our group may be about to publish it too: the provider decides (bus/leases.py).
 
@@ -337,69 +319,11 @@ class Delivering:
         files, self._published = orjson.dumps(self._published), []
         self._journal.write([("step_all", [(State.PUBLISHED, now, step_line(State.PUBLISHED, now), files)])])
 
-    def tell(self, source: Source, answered: Answered = _ignore) -> None:
-        """Tell a provider that we have what it announced."""
-        announcement = source.announcement
-        if self._closed or not self._requesters.has_room(
-                announcement.host, announcement.port, announcement.epoch):
-            self._loop.call(answered, None)
-            return
-        fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
-        if announcement.epoch:
-            request = new_request()
-            data = {**fields, EXTENSION: {**announcement.message.extension, "request": request, **self._who}}
-            requester = self._requesters.ours(announcement.host, announcement.port, announcement.epoch)
-            requester.ask(request, subject, "ack", data, answered, ACK_TIMEOUT)
-        else:
-            lanes = self._requesters.upstream(announcement.host, announcement.port)
-            lanes.ask(subject, "ack", fields, answered, self._settings.req_timeout)
-
-    # Providers are told that it is published.
-
-    def _confirm_again(self) -> None:
-        """What was published since the last time of which we know that everything was confirmed."""
-        row = self._journal.find_one("meta", (CONFIRMED_AT + self._settings.name,))
-        if row is None:
-            self._write_confirmed(time.time())
-        for published in self._journal.find("published_since", (self._settings.name, float(row[0]))) if row is not None else ():
-            announcement = read_announcement(decode(published["message"].encode()))
-            if announcement.epoch:
-                place = announcement.host, announcement.port, announcement.epoch
-                self._confirming.add(place, announcement.offset, published["request"], published["time"])
-        self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
-
-    def _note_confirmed(self) -> None:
-        if self._closed:
-            return
-        if self._confirming.settled != self._noted_settled:
-            self._noted_settled = self._confirming.settled
-            self._write_confirmed(self._confirming.oldest())
-        self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
-
-    def _write_confirmed(self, when: float) -> None:
-        self._journal.write([("put_meta", [(CONFIRMED_AT + self._settings.name, str(when - 1.0))])])
-
-    def acknowledge(self, place: Named, requests: Sequence[tuple[int, str]], answered: Answered = _ignore) -> None:
-        """Confirm what the provider at *place* delivered: for each file the position of its announcement and the id of its
-        request."""
-        request = new_request()
-        data = {EXTENSION: {"version": PROTOCOL, "request": request, "requests": requests}}
-        self._requesters.ours(*place).ask(request, self._settings.topic or "/", "ack", data, answered, ACK_TIMEOUT)
-
-    def clock_leapt(self, seconds: float) -> None:
-        """The clock was set: what is to be confirmed keeps its age."""
-        self._confirming.clock_leapt(seconds)
-
     def close(self) -> None:
         """Publish nothing more: what is journaled is published by whoever takes up the journal."""
         self._closed = True
         self.committing.close()
-        self._confirming.close()
 
-    def flush(self) -> None:
-        """Say what waits to be confirmed, before the end."""
-        if not self._closed:
-            self._confirming.flush()
 
 
 def publication_id(flight: Flight) -> str:

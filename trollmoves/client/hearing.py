@@ -278,7 +278,7 @@ class Hearing:
         elif verdict is Verdict.IGNORE and known is not None and known.state not in FINISHED:
             self._announced_again(file, source)
         elif verdict is Verdict.TELL:
-            self._asking.delivering.tell(source)
+            self._asking.acknowledging.tell(source)
 
     def _also_from(self, provider: Provider, file: int, known: Known | None, source: Source) -> None:
         """Another one announces what we are about to get."""

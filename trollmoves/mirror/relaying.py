@@ -143,7 +143,7 @@ class Relaying:
         self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
         self._asking.add_source(file, source)
         if self._journal.find_one("is_released", (file,)) is not None:
-            self._asking.delivering.tell(source)
+            self._asking.acknowledging.tell(source)
 
     def _depth_of(self, file: int) -> int:
         if file in self._depths:

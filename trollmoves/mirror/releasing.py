@@ -83,12 +83,12 @@ class Releasing(Removing):
             return
         flight = self._asking.waiting.flight_of(row)
         self._telling.add(file)
-        announcement, delivering = flight.source.announcement, self._asking.delivering
+        announcement, acknowledging = flight.source.announcement, self._asking.acknowledging
         for source in flight.sources.values():
             if source is not flight.source:
-                delivering.tell(source)
+                acknowledging.tell(source)
         if row["request"] is None:  # the consumers have it from elsewhere
-            delivering.tell(flight.source, partial(self._answered, [file]))
+            acknowledging.tell(flight.source, partial(self._answered, [file]))
         elif announcement.epoch:
             if not self._confirmations:
                 self._loop.call(self._confirm)
@@ -101,8 +101,8 @@ class Releasing(Removing):
         confirmations, self._confirmations = self._confirmations, {}
         for place, delivered in confirmations.items():
             files = [file for file, _, _ in delivered]
-            self._asking.delivering.acknowledge(place, [(position, request) for _, position, request in delivered],
-                                                partial(self._answered, files))
+            self._asking.acknowledging.acknowledge(place, [(position, request) for _, position, request in delivered],
+                                                   partial(self._answered, files))
 
     def _answered(self, files: list[int], reply: Message | None) -> None:
         if reply is None or reply.type == "err":  # they are still on the list

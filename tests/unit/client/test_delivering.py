@@ -12,6 +12,7 @@ import pytest
 
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.committing import Granted
+from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.asking import Asking
 from trollmoves.client.delivering import AT_ONCE, PAGE, Delivering
@@ -68,8 +69,10 @@ class Bench:
 
     def chain(self) -> Delivering:
         stream: Any = self.stream
-        return Delivering(self.settings, Addressing(self.settings), self.journal, self.loop, ENVELOPE, stream,
-                          Requesters(self.loop, ENVELOPE), {}, lambda flight: self.landed.append(flight.id))
+        addressing, requesters = Addressing(self.settings), Requesters(self.loop, ENVELOPE)
+        self.acknowledging = Acknowledging(self.settings, addressing, self.journal, self.loop, requesters, {})
+        return Delivering(self.settings, addressing, self.journal, self.loop, ENVELOPE, stream, requesters, self.acknowledging,
+                          {}, lambda flight: self.landed.append(flight.id))
 
     def deliver(self, chain: Delivering, name: str, **extension: Any) -> None:
         """Have a file announced, with an extension if one is given, and say that it was delivered."""
@@ -288,6 +291,6 @@ def test_what_the_last_process_did_not_confirm_is_as_old_as_it_is(bench: Bench) 
         ("put_meta", [("confirmed:chain", str(published - 1))])])
     for _ in range(5):
         bench.loop.turn(0.02)
-    chain = bench.chain()
-    chain.start()
-    assert chain._confirming.oldest() == published
+    bench.chain()
+    bench.acknowledging.start()
+    assert bench.acknowledging._confirming.oldest() == published
