@@ -31,6 +31,9 @@ MOST_UNFINISHED = 16 * 2**20
 """The same of those that nothing was taken from lately: no message that is allowed is larger."""
 LATELY = 1.0
 """Seconds."""
+LOOKS = 3
+"""Besides, looks without anything taken, at least: when we paused or were busy, much waits through no fault of who sent it, and
+is taken between one look and the next."""
 BEATS = 8
 """Bytes in a second that come over a quiet connection, at most: ZeroMQ's heartbeats, encrypted or not."""
 MOST_FRAMES = 8
@@ -59,6 +62,8 @@ class Connection:
     """How many of them were not taken."""
     taken: float = 0.0
     """When (monotonic) something was taken last, or it was seen first."""
+    looks: int = 0
+    """How often something waited since then, while we did take what comes."""
 
 
 class Incoming:
@@ -102,10 +107,12 @@ class Incoming:
                              for descriptor, inode in _open_sockets()}
         waiting = {descriptor: known.waiting for descriptor, known in self._connections.items() if known.waiting > NOTEWORTHY}
         waiting = {descriptor: size - _held_by_the_system(descriptor) for descriptor, size in waiting.items()}
-        unfinished = {descriptor: size for descriptor, size in waiting.items()
-                      if not self.paused and self._looked - self._connections[descriptor].taken > LATELY}
-        left = self._cut_down(waiting, self._most), self._cut_down(unfinished, MOST_UNFINISHED)
-        return EVERY / 10 if left[0] > self._most // 8 or left[1] > MOST_UNFINISHED // 8 else EVERY
+        old = {descriptor: size for descriptor, size in waiting.items()
+               if not self.paused and self._looked - self._connections[descriptor].taken > LATELY}
+        unfinished = {descriptor: size for descriptor, size in old.items() if self._connections[descriptor].looks >= LOOKS}
+        soon = sum(old.values()) > MOST_UNFINISHED // 8
+        self._cut_down(unfinished, MOST_UNFINISHED)
+        return EVERY / 10 if self._cut_down(waiting, self._most) > self._most // 8 or soon else EVERY
 
     def _look_at(self, descriptor: int, inode: int, taken: int, beats: float) -> Connection:
         known = self._connections.get(descriptor)
@@ -116,6 +123,7 @@ class Incoming:
             known.waiting = max(0.0, known.waiting + received - known.received - taken - beats)
             known.received = received
             known.taken = self._looked if taken else known.taken
+            known.looks = 0 if taken or self.paused or known.waiting <= NOTEWORTHY else known.looks + 1
         return known
 
     def _cut_down(self, waiting: dict[int, float], most: int) -> float:

@@ -165,33 +165,63 @@ def test_heartbeats_of_months_cut_nobody_off(monkeypatch: pytest.MonkeyPatch) ->
     assert not cut
 
 
-def test_a_pause_of_ours_cuts_nobody_off(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits meanwhile waits because we do not take it."""
+@pytest.fixture
+def honest(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Honest]:
     monkeypatch.setattr(incoming, "MOST_UNFINISHED", MOST // 16)
-    context: zmq.Context[Any] = zmq.Context()
     with ExitStack() as stack:
-        socket = stack.enter_context(context.socket(zmq.PUB))
-        port = socket.bind_to_random_port("tcp://127.0.0.1")
-        taken: list[int] = []
-        listener = Listener(loop, "127.0.0.1", port, ("/a",), lambda messages: taken.append(len(messages)))
-        stack.callback(listener.close)
-        raw, deadline = ENVELOPE.encode("/a", "file", {"pad": "x" * 10_000}), time.monotonic() + 20
-        while not taken:
+        yield Honest(loop, stack)
+
+
+class Honest:
+    """A publisher, and who listens to it."""
+
+    def __init__(self, loop: Loop, stack: ExitStack):
+        self.loop = loop
+        context: zmq.Context[Any] = zmq.Context()
+        self.socket = stack.enter_context(context.socket(zmq.PUB))
+        port = self.socket.bind_to_random_port("tcp://127.0.0.1")
+        self.taken = 0
+        self.listener = Listener(loop, "127.0.0.1", port, ("/a",), self._heard)
+        stack.callback(self.listener.close)
+        self.turn_until(lambda: self.send(1) or self.taken > 0)
+
+    def _heard(self, messages: list[Message]) -> None:
+        self.taken += len(messages)
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            self.socket.send(ENVELOPE.encode("/a", "file", {"pad": "x" * 10_000}))
+
+    def turn_until(self, check: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + 30
+        while not check():
             assert time.monotonic() < deadline
-            socket.send(raw)
-            loop.turn(0.01)
-        listener.pause()
-        for _ in range(200):
-            socket.send(raw)
-        until = time.monotonic() + 2.5
-        while time.monotonic() < until:
-            loop.turn(0.05)
-        taken.clear()
-        listener.resume()
-        while sum(taken) < 200:
-            assert time.monotonic() < deadline + 20
-            loop.turn(0.01)
-        assert not loop.incoming.cut
+            self.loop.turn(0.01)
+
+
+def test_a_pause_of_ours_cuts_nobody_off(honest: Honest) -> None:
+    """What waits meanwhile waits because we do not take it; also at the moment when we begin to."""
+    honest.listener.pause()
+    taken, until = honest.taken, time.monotonic() + 2.5
+    honest.send(200)
+    honest.turn_until(lambda: time.monotonic() > until)
+    honest.listener.resume()
+    honest.loop.incoming.look()
+    honest.turn_until(lambda: honest.taken >= taken + 200)
+    assert not honest.loop.incoming.cut
+
+
+def test_a_loop_that_was_busy_cuts_nobody_off(honest: Honest) -> None:
+    """A slow disk, or a slow name server: what came meanwhile could not be taken."""
+    taken, until = honest.taken, time.monotonic() + 0.5
+    honest.turn_until(lambda: time.monotonic() > until)
+
+    def busy() -> None:
+        honest.send(200)
+        time.sleep(2.5)
+    honest.loop.call(busy)
+    honest.turn_until(lambda: honest.taken >= taken + 200)
+    assert not honest.loop.incoming.cut
 
 
 def test_who_sends_much_that_is_taken_is_not(loop: Loop) -> None:
