@@ -24,6 +24,7 @@ DETOURS_EVERY = 2.0
 """Seconds between two looks for what waits for a provider that does not answer and could be had from another one."""
 AT_ONCE = 64
 """Files of which the journal is asked at a time."""
+OTHER_CONTENT = "other content of its name is under way from another provider"
 OTHER_CONTENT_WAIT = 2.0
 """Seconds between two looks whether what is under way from another provider under the same name has come."""
 KEPT = 3000
@@ -133,8 +134,7 @@ class Waiting:
         flight.created = now
         source = next((source for source in (flight.source, *flight.sources.values())
                        if self._providers.room(source.provider) > 0), None)
-        if source is not None and self._is_free(row) \
-                and not self._requests.has_to_wait(row["identity"], row["id"], source.provider):
+        if source is not None and self._is_free(row) and not self._has_to_wait(flight, source):
             self._requests.ask(flight, source)
         elif row["due"] is None or row["due"] > now:
             self._ledger.step(row["id"], State.ANNOUNCED, now, row["attempt"], "waits for a provider that has room")
@@ -207,30 +207,41 @@ class Waiting:
 
     def _ask_kept(self, flight: Flight) -> None:
         """It was never asked for."""
-        if not self._requests.is_under_way(flight.id) and not self._ledger.is_unwritten(flight.identity) \
-                and not self._has_to_wait(flight.identity, flight.id, flight.source.provider, flight.attempt):
+        if not self._requests.is_under_way(flight.id) and not self._ledger.is_unwritten(flight.identity):
             del self._kept[flight.id]
-            self._requests.ask(flight, flight.source)
+            if self._has_to_wait(flight, flight.source):
+                self._wait(flight, told=False)
+            else:
+                self._requests.ask(flight, flight.source)
 
-    def _has_to_wait(self, identity: str, file: int, provider: str, attempt: int) -> bool:
-        """Whether other content of *identity* is under way elsewhere; then it is looked at again soon."""
-        if not self._requests.has_to_wait(identity, file, provider):
-            return False
-        detail = "other content of its name is under way from another provider"
-        self._ledger.step(file, State.ANNOUNCED, time.time() + OTHER_CONTENT_WAIT, attempt, detail)
-        return True
+    def _has_to_wait(self, flight: Flight, source: Source) -> bool:
+        """Whether other content of its name is under way elsewhere than where it would be asked for."""
+        provider = self._providers.first_of(flight, source).provider
+        return self._requests.has_to_wait(flight.identity, flight.id, provider)
+
+    def _wait(self, flight: Flight, *, told: bool) -> None:
+        """Look at it again soon. Its history says once that it waits; a failure remains the last it says."""
+        due = time.time() + OTHER_CONTENT_WAIT
+        if told:
+            self._ledger.add("postpone", (due, flight.id))
+        else:
+            self._ledger.step(flight.id, State.ANNOUNCED, due, flight.attempt, OTHER_CONTENT)
 
     def _ask_elsewhere(self, provider: str) -> None:
         """*provider* does not answer: ask others for what waits for it, where they announced the same."""
         for row in self._journal.find("files_elsewhere", (self._chain, provider, time.time(), self._most)):
-            if self._providers.room(row["other"]) > 0 and self._is_free(row) \
-                    and not self._requests.has_to_wait(row["identity"], row["id"], row["other"]):
+            if self._providers.room(row["other"]) > 0 and self._is_free(row):
                 flight = self.flight_of(row)
-                self._requests.ask(flight, flight.sources[row["other"]])
+                if not self._has_to_wait(flight, flight.sources[row["other"]]):
+                    self._requests.ask(flight, flight.sources[row["other"]])
 
     def _ask_row(self, row: Any) -> None:
-        if self._is_free(row) and not self._has_to_wait(row["identity"], row["id"], row["provider"], row["attempt"]):
-            flight = self._flight_to_ask(row)
+        if not self._is_free(row):
+            return
+        flight = self._flight_to_ask(row)
+        if self._has_to_wait(flight, flight.source):
+            self._wait(flight, told=row["state"] == State.FAILED or OTHER_CONTENT in _last_of(row["steps"]))
+        else:
             self._requests.ask(flight, flight.source)
 
     def _flight_to_ask(self, row: Any) -> Flight:
@@ -238,8 +249,12 @@ class Waiting:
         flight.request = row["request"] or ""
         # Only what was never answered is asked for under its old id: the provider may know the outcome.
         flight.repeats = bool(flight.request and flight.source.announcement.epoch and row["state"] == State.FAILED
-                              and "does not answer" in row["steps"].rstrip("\n").rpartition("\n")[2])
+                              and "does not answer" in _last_of(row["steps"]))
         return flight
 
     def _is_free(self, row: Any) -> bool:
         return not self._requests.is_under_way(row["id"]) and not self._ledger.is_unwritten(row["identity"])
+
+
+def _last_of(steps: str) -> str:
+    return steps.rstrip("\n").rpartition("\n")[2]

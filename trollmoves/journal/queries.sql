@@ -127,6 +127,10 @@ GROUP BY files.id ORDER BY files.id LIMIT ?;
 -- What waits for one provider need wait no longer.
 UPDATE files SET due = ? WHERE chain = ? AND provider = ? AND due > ?;
 
+-- name: postpone
+-- A file that waits has to wait on.
+UPDATE files SET due = ? WHERE id = ? AND due IS NOT NULL;
+
 -- name: overdue_files
 -- What waits for one provider and could have been tried since long ago.
 SELECT * FROM files WHERE chain = ? AND provider = ? AND due < ? ORDER BY due LIMIT ?;

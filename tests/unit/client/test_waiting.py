@@ -1,0 +1,96 @@
+"""Content waits while other content of its name is on its way from another provider."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ports import free_port
+from trollmoves.bus import Loop
+from trollmoves.client import hearing
+from trollmoves.client.chain import Chain
+from trollmoves.config.reading import read_client_config
+from trollmoves.journal import Journal
+from trollmoves.messages import EXTENSION, Envelope, decode
+from trollmoves.workers import Workers
+
+ENVELOPE = Envelope("somebody@here")
+
+
+class Client:
+    """A client chain and its journal. Nobody answers where it asks; what it hears is told by the test."""
+
+    def __init__(self, directory: Path, settings: str):
+        self.servers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+        (directory / "client.ini").write_text(
+            f"[chain]\nproviders = {' '.join(self.servers)}\ndestination = file://{directory}/\ntopic = /a\n"
+            f"publish_port = {free_port()}\nnameservers = false\nlisten_address = 127.0.0.1\n" + settings.format(*self.servers))
+        self.loop = Loop()
+        self.workers = Workers(self.loop.call_all, self.loop.fail, 1)
+        self.journal = Journal(directory / "journal", self.loop.call_all, self.loop.fail)
+        read = read_client_config(directory / "client.ini").chains["chain"]
+        self.providers = read.providers
+        self.chain = Chain(read, "chain@here", self.journal, self.loop, ENVELOPE, self.workers)
+        self.chain.start()
+        self.turn_until(lambda: self.chain._hearing._catch_ups)
+
+    def hear(self, server: int, position: int, content: str) -> None:
+        """The *server* has *content*; all contents have one name."""
+        address = self.servers[server]
+        said = {"version": 1, "epoch": f"e:{server}", "offset": position, "previous": 0, "address": address,
+                "key": f"k:{content}", "size": len(content)}
+        raw = ENVELOPE.encode("/a", "file", {"uid": "x", "uri": f"/{content}", "request_address": address, EXTENSION: said})
+        self.chain._hearing._take_in(self.providers[server], [decode(raw)])
+
+    def asked(self) -> list[tuple[str, str]]:
+        """Which content is asked for, and of whom."""
+        flights = self.chain._asking._flights.values()
+        return [(flight.source.announcement.key, flight.source.provider) for flight in flights]
+
+    def steps(self, file: int) -> list[str]:
+        row = self.journal.find_one("file", (file,))
+        return str(row["steps"]).splitlines() if row is not None else []
+
+    def turn_until(self, check: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + 30
+        while not check():
+            assert time.monotonic() < deadline
+            self.loop.turn(0.02)
+
+    def close(self) -> None:
+        self.chain.stop()
+        self.workers.stop(1)
+        self.journal.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Client]:
+    monkeypatch.setattr(hearing, "OTHERS_ANNOUNCE", 0.0)
+    found = Client(tmp_path, getattr(request, "param", ""))
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("client", ["lease_servers = {1}\n"], indirect=True)
+def test_it_waits_also_where_one_of_lease_servers_is_asked_in_the_place_of_the_first(client: Client) -> None:
+    client.hear(0, 1, "old")
+    client.turn_until(client.asked)
+    client.hear(0, 2, "newer")
+    client.hear(1, 1, "newer")
+    client.turn_until(lambda: len(client.asked()) > 1 or any("other content" in step for step in client.steps(2)))
+    assert client.asked() == [("k:old", client.servers[0])]
+
+
+def test_its_history_tells_once_that_it_waits(client: Client) -> None:
+    client.hear(0, 1, "old")
+    client.turn_until(client.asked)
+    client.hear(1, 1, "newer")
+    until = time.monotonic() + 6
+    client.turn_until(lambda: time.monotonic() > until)
+    assert client.asked() == [("k:old", client.servers[0])]
+    assert ["other content" in step for step in client.steps(2)] == [False, True]
