@@ -205,9 +205,9 @@ class Asking:
         return file in self._flights
 
     def has_to_wait(self, identity: str, file: int, provider: str) -> bool:
-        """Whether another provider is moving other content of *identity*: what arrived last would stay, and may be the older.
-        (One provider moves them one after the other.)"""
-        return any(other != file and asked != provider and time.time() - self._flights[other].asked_at < OTHER_CONTENT_LASTS
+        """Whether another provider is moving older content of *identity*: what arrived last would stay. (One provider moves them
+        one after the other.)"""
+        return any(other < file and asked != provider and time.time() - self._flights[other].asked_at < OTHER_CONTENT_LASTS
                    for other, asked in self._asked.get(identity, {}).items())
 
     @property

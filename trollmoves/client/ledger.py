@@ -52,8 +52,9 @@ class Ledger:
             return on_record
         return unwritten or on_record or (0, None)
 
-    def is_unwritten(self, identity: str) -> bool:
-        return identity in self._unwritten
+    def is_unwritten(self, identity: str, file: int) -> bool:
+        """Whether look-ups do not see *file*, or not as it is now."""
+        return self._unwritten.get(identity, (0, None))[0] == file or file in self._overtaken.get(identity, {})
 
     def is_waiting(self, identity: str, file: int) -> bool:
         """Whether *file* is being written as one that waits to be asked for."""

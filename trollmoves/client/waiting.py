@@ -24,9 +24,9 @@ DETOURS_EVERY = 2.0
 """Seconds between two looks for what waits for a provider that does not answer and could be had from another one."""
 AT_ONCE = 64
 """Files of which the journal is asked at a time."""
-OTHER_CONTENT = "other content of its name is under way from another provider"
+OTHER_CONTENT = "older content of its name is under way from another provider"
 OTHER_CONTENT_WAIT = 2.0
-"""Seconds between two looks whether what is under way from another provider under the same name has come."""
+"""Seconds between two looks whether older content that is under way from another provider has come."""
 KEPT = 3000
 """Files whose announcements are kept in memory as well; the first ones, which are the next to be asked for."""
 LARGEST_KEPT = 8 * 1024
@@ -207,7 +207,7 @@ class Waiting:
 
     def _ask_kept(self, flight: Flight) -> None:
         """It was never asked for."""
-        if not self._requests.is_under_way(flight.id) and not self._ledger.is_unwritten(flight.identity):
+        if not self._requests.is_under_way(flight.id) and not self._ledger.is_unwritten(flight.identity, flight.id):
             del self._kept[flight.id]
             if self._has_to_wait(flight, flight.source):
                 self._wait(flight, told=False)
@@ -215,7 +215,7 @@ class Waiting:
                 self._requests.ask(flight, flight.source)
 
     def _has_to_wait(self, flight: Flight, source: Source) -> bool:
-        """Whether other content of its name is under way elsewhere than where it would be asked for."""
+        """Whether older content of its name is under way elsewhere than where it would be asked for."""
         provider = self._providers.first_of(flight, source).provider
         return self._requests.has_to_wait(flight.identity, flight.id, provider)
 
@@ -253,7 +253,7 @@ class Waiting:
         return flight
 
     def _is_free(self, row: Any) -> bool:
-        return not self._requests.is_under_way(row["id"]) and not self._ledger.is_unwritten(row["identity"])
+        return not self._requests.is_under_way(row["id"]) and not self._ledger.is_unwritten(row["identity"], row["id"])
 
 
 def _last_of(steps: str) -> str:

@@ -66,7 +66,7 @@ def test_what_is_forgotten_is_not_kept_anywhere(ledger: Ledger) -> None:
     ledger.remember("x", 1, OLD)
     ledger.forget("x", 1)
     assert not ledger.versions("x")
-    assert not ledger.is_unwritten("x")
+    assert not ledger.is_unwritten("x", 1)
 
 
 def test_only_what_waits_is_worth_keeping(ledger: Ledger) -> None:

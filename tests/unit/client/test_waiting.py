@@ -1,4 +1,4 @@
-"""Content waits while other content of its name is on its way from another provider."""
+"""Content waits while older content of its name is on its way from another provider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.ports import free_port
 from trollmoves.bus import Loop
-from trollmoves.client import hearing
+from trollmoves.client import asking, hearing
 from trollmoves.client.chain import Chain
 from trollmoves.config.reading import read_client_config
 from trollmoves.journal import Journal
@@ -24,8 +24,8 @@ ENVELOPE = Envelope("somebody@here")
 class Client:
     """A client chain and its journal. Nobody answers where it asks; what it hears is told by the test."""
 
-    def __init__(self, directory: Path, settings: str):
-        self.servers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    def __init__(self, directory: Path, settings: str, servers: list[str] | None = None):
+        self.servers = servers or [f"127.0.0.1:{free_port()}" for _ in range(2)]
         (directory / "client.ini").write_text(
             f"[chain]\nproviders = {' '.join(self.servers)}\ndestination = file://{directory}/\ntopic = /a\n"
             f"publish_port = {free_port()}\nnameservers = false\nlisten_address = 127.0.0.1\n" + settings.format(*self.servers))
@@ -61,6 +61,10 @@ class Client:
             assert time.monotonic() < deadline
             self.loop.turn(0.02)
 
+    def turn_for(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        self.turn_until(lambda: time.monotonic() > until)
+
     def close(self) -> None:
         self.chain.stop()
         self.workers.stop(1)
@@ -82,7 +86,7 @@ def test_it_waits_also_where_one_of_lease_servers_is_asked_in_the_place_of_the_f
     client.turn_until(client.asked)
     client.hear(0, 2, "newer")
     client.hear(1, 1, "newer")
-    client.turn_until(lambda: len(client.asked()) > 1 or any("other content" in step for step in client.steps(2)))
+    client.turn_until(lambda: len(client.asked()) > 1 or any("older content" in step for step in client.steps(2)))
     assert client.asked() == [("k:old", client.servers[0])]
 
 
@@ -90,7 +94,35 @@ def test_its_history_tells_once_that_it_waits(client: Client) -> None:
     client.hear(0, 1, "old")
     client.turn_until(client.asked)
     client.hear(1, 1, "newer")
-    until = time.monotonic() + 6
-    client.turn_until(lambda: time.monotonic() > until)
+    client.turn_for(6)
     assert client.asked() == [("k:old", client.servers[0])]
-    assert ["other content" in step for step in client.steps(2)] == [False, True]
+    assert ["older content" in step for step in client.steps(2)] == [False, True]
+
+
+def test_it_waits_no_longer_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 4.0)
+    before = Client(tmp_path, "")
+    before.hear(0, 1, "old")
+    before.turn_until(before.asked)
+    before.hear(1, 1, "newer")
+    before.turn_until(lambda: len(before.steps(2)) > 1)
+    before.close()
+    client = Client(tmp_path, "", before.servers)
+    client.turn_until(client.asked)
+    assert client.asked() == [("k:old", client.servers[0])]
+    client.turn_until(lambda: ("k:newer", client.servers[1]) in client.asked())
+    client.close()
+
+
+def test_it_does_not_wait_for_what_came_later(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that has new content of the name all the time, and delivers none, would keep it away for ever."""
+    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 3.0)
+    client.hear(0, 1, "some")
+    client.turn_until(client.asked)
+    client.hear(1, 1, "wanted")
+    heard, until = 1, time.monotonic() + 12
+    while ("k:wanted", client.servers[1]) not in client.asked():
+        assert time.monotonic() < until
+        heard += 1
+        client.hear(0, heard, "more" * heard)
+        client.turn_for(1)
