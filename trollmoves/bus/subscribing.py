@@ -105,6 +105,11 @@ class Subscribing:
         for catch_up in self._catch_ups.values():
             catch_up.again(newer_than, topics)
 
+    @property
+    def paused(self) -> bool:
+        """Whether messages wait in the queues of the sockets."""
+        return self._paused
+
     def pause(self) -> None:
         """Let messages wait in the queues of the sockets."""
         self._paused = True

@@ -165,11 +165,18 @@ class Hearing:
     def _journaled(self, chains: set[str], size: int, then: Callable[[], Any] | None) -> None:
         crashing.point(f"{self._role}.journaled")
         self._unwritten -= size
-        if self.subscribing is not None and self._journal.waiting < LITTLE and self._unwritten < LITTLE_BYTES:
-            self.subscribing.resume()
+        self._resume_if_little_waits()
         self._told(chains)
         if then is not None:
             then()
+
+    def _resume_if_little_waits(self) -> None:
+        if self.subscribing is None:
+            return
+        if self._journal.waiting < LITTLE and self._unwritten < LITTLE_BYTES:
+            self.subscribing.resume()
+        elif self.subscribing.paused and not self._unwritten:  # it is others who write: nothing of ours tells when they are done
+            self._journal.write([], self._resume_if_little_waits)
 
 
 def _host(name: str) -> str:
