@@ -19,6 +19,7 @@ from trollmoves.errors import (
     OriginGone,
     TemporaryError,
 )
+from trollmoves.journal.in_use import is_own
 from trollmoves.movers.attributes import how_to_move
 from trollmoves.movers.base import Origin, Receipt
 from trollmoves.movers.ends import opened
@@ -112,4 +113,6 @@ def _local(trigger: Trigger) -> str:
         raise Denied("the uri is not that of a file on this machine")
     if not posixpath.isabs(trigger.path):
         raise Denied("the uri is no absolute path")
+    if is_own(trigger.path):
+        raise Denied("it is the journal of this dispatcher")
     return trigger.path

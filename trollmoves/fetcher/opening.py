@@ -35,6 +35,7 @@ from trollmoves.errors import (
     Unreachable,
 )
 from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets, origin_of
+from trollmoves.journal.in_use import is_own
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ends import opened as opened_file
 from trollmoves.movers.s3_usual import with_usual
@@ -104,6 +105,8 @@ class Opener:
             raise Denied(f"{place.path} is no absolute path")
         if not is_this_machine(str(place.arguments.get("host") or "")):
             raise Denied(f"{place} is on another machine")
+        if is_own(place.path):
+            raise Denied(f"{place.path} is the journal of this fetcher")
         with opened_file(place.path) as origin:
             real = os.readlink(f"/proc/self/fd/{origin.descriptor}")
             if self._origins and not any(real.startswith(root.rstrip("/") + "/") for root in self._origins):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import secrets
 import sqlite3
 import time
@@ -22,6 +21,7 @@ from typing import Any
 import orjson
 
 from trollmoves.errors import JournalError, JournalTooNew
+from trollmoves.journal import in_use
 from trollmoves.journal.alarms import EVENT, Alarms
 from trollmoves.journal.owning import APPLICATION, refuse_strange
 from trollmoves.journal.reader import Reader
@@ -35,8 +35,6 @@ SUBJECTS_KEPT = 10_000
 CHECKPOINT_PAGES = 4000
 LOG_SIZE = 16 * 2**20
 """Bytes the write-ahead log comes to before it is used from its beginning again; it is given them at once."""
-BESIDE = re.compile(r"(-wal|-shm|-journal|\.lock|\.damaged-.*|\.schema-\d+)?")
-"""Endings of the files that make up a journal."""
 DAMAGE = ("SQLITE_ERROR", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
 """Errors of opening, besides those that SQLite says are damage, that come from what is in the file. Others (a full disk, one that
 does not answer) pass, and what is on the disk is as good as before."""
@@ -88,6 +86,7 @@ class Journal:
         finally:
             connection.close()
         self._previous: OrderedDict[str, int] = OrderedDict()
+        in_use.opened(self._place)
         self.reader = Reader(path)
         self.alarms = Alarms(self.reader, self.write)
         self._inode = os.stat(path).st_ino
@@ -120,9 +119,7 @@ class Journal:
 
     def owns(self, path: str) -> bool:
         """Whether the file at *path* is one of the journal's own. May be asked by any thread."""
-        directory, _, name = path.rpartition("/")
-        return (name.startswith(self._place[1]) and BESIDE.fullmatch(name, len(self._place[1])) is not None
-                and os.path.realpath(directory) == self._place[0])
+        return in_use.is_part(path, self._place)
 
     def new_file(self) -> int:
         """The id for the next row of `files`."""
@@ -199,6 +196,7 @@ class Journal:
             self._commit()
         self.reader.close()  # the last connection tidies up, which a reading one cannot
         self._writer.stop()
+        in_use.closed(self._place)
         with suppress(OSError):
             os.close(self._lock)
             self._lock = -1

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from trollmoves import crashing
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Operation
+from trollmoves.journal.in_use import is_own
 from trollmoves.messages import Message, translate
 from trollmoves.patterns import Pattern
 from trollmoves.server.beneath import Announced
@@ -16,7 +17,7 @@ from trollmoves.server.unpacking import arrival_at
 from trollmoves.unpacking import BadArchive, Limits, Options, endings_of, unpack
 from trollmoves.uris import local_path
 from trollmoves.watchers.base import Arrival
-from trollmoves.watchers.messages import Named, look
+from trollmoves.watchers.messages import Elsewhere, Named, look
 
 ONE = Limits(members=1)
 """The message speaks of a file, and so it shall afterwards."""
@@ -75,6 +76,8 @@ class Opening:
 
     def _piece(self, named: Named, alarms: list[str]) -> Piece:
         arrival = named.arrival
+        if is_own(arrival.path):
+            raise Elsewhere(f"{arrival.path} is the journal of this server")
         if not (arrival.path.endswith(self._endings) and arrival.size):
             return Piece(arrival, named.relative)
         meant = Announced(arrival.path, arrival.device, arrival.inode, arrival.size, arrival.mtime_ns)
