@@ -47,6 +47,8 @@ class Feeding:
         self._backlog = backlog
         self._room = threading.BoundedSemaphore(BATCHES_UNDER_WAY)
         self._stopped = threading.Event()
+        self._over = False
+        """What a watcher finds now that did not end in time is nobody's: its directory did not answer, and may be another's."""
         self._looked: dict[str, float] = {}
         """By path: when it was or will be looked at (monotonic), for the last ones, oldest first."""
         self._failures = 0
@@ -87,6 +89,7 @@ class Feeding:
         """Take in nothing more; may be called twice."""
         self._stopped.set()
         self._watcher.stop()
+        self._over = True
 
     def check_health(self, most_restarts: int) -> None:
         """Make the watcher anew when it cannot see files any more; raise when that failed *most_restarts* times in a row (0:
@@ -112,6 +115,9 @@ class Feeding:
         """Called by the watcher's thread: hand over; False when there was no room for a while."""
         if not self._room.acquire(timeout=ROOM_WAIT):
             return self._stopped.is_set()
+        if self._over:
+            self._room.release()
+            return True
         self._loop.call(self._take, arrivals, self._room.release)
         return True
 
