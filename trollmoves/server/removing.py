@@ -53,6 +53,9 @@ AGED_LAST = 60.0
 """Seconds between two of them, at most."""
 LOOK_AGAIN = 2.0
 """Seconds between two looks at a file that somebody has not confirmed, at least; a confirmation hurries it."""
+DECIDED_FOR = 30.0
+"""Seconds that it holds what was found out of a file: a directory that does not answer may keep the worker for hours, while
+others come who need it."""
 RETRY = 60.0
 """Seconds between two tries of a removal that failed; never hotter."""
 HOSTS_TOLD = 100
@@ -255,16 +258,17 @@ class Removing:
             leaving.append(Leaving(row, why, self._files_of(row, why), [announced_file(one) for one in packed],
                                    [announced_file(one) for one in packed if not self._is_needed(one, going)]))
         self.under_way = len(leaving)
-        self._workers.submit([Work(("remove", self._chain), 1, lambda _: self._remove_all(leaving),
+        until = time.monotonic() + DECIDED_FOR
+        self._workers.submit([Work(("remove", self._chain), 1, lambda _: self._remove_all(leaving, until),
                                    lambda outcomes: self._tried(leaving, outcomes, pause))])
 
-    def _remove_all(self, leaving: list[Leaving]) -> list[Outcome]:
+    def _remove_all(self, leaving: list[Leaving], until: float) -> list[Outcome]:
         """What was removed is recorded once a power loss cannot bring it back: nobody would look at it again."""
         outcomes: list[Outcome] = []
         needed: set[str] = set()
         for one in leaving:
             try:
-                outcomes.append(self._remove(one, needed) if self._open else None)
+                outcomes.append(self._remove(one, needed) if self._open and time.monotonic() < until else None)
             except OSError as error:
                 needed.update(packed.path for packed in one.packed)
                 outcomes.append(error)

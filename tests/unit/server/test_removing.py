@@ -4,6 +4,7 @@ journal is gone through for that."""
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from tests.support.unpacked import UnpackedScene
 from trollmoves.bus import Loop
 from trollmoves.config.reading import read_server_config
 from trollmoves.journal import Journal
+from trollmoves.server import removing
 from trollmoves.server.removing import Removing
 from trollmoves.server.requests import Consumer
-from trollmoves.workers import Workers
+from trollmoves.workers import Work, Workers
 
 LONG_AGO = 7200.0
 
@@ -148,6 +150,22 @@ def test_a_consumer_is_waited_for_from_its_first_delivery_on(consumed: Consumed)
     consumed.delivered(third, "two")
     eventually(lambda: not consumed.turn("third"), interval=0.0)
     assert consumed.turn("second")
+
+
+def test_what_was_found_out_long_ago_is_found_out_anew(consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory did not answer for hours, and others came meanwhile who need the file."""
+    monkeypatch.setattr(removing, "DECIDED_FOR", 0.2)
+    answers = threading.Event()
+    consumed.workers.submit([Work(("remove", "s"), 1, lambda _: answers.wait(60), bool)])
+    file = consumed.file("a")
+    consumed.delivered(file, "one")
+    eventually(lambda: consumed.turn("a") and consumed.removing.under_way, interval=0.0)
+    consumed.delivered(file, "two", state="moved")
+    never(lambda: not consumed.turn("a"), 0.5, interval=0.0)
+    answers.set()
+    never(lambda: not consumed.turn("a"), 2.5, interval=0.0)
+    consumed.delivered(file, "two")
+    eventually(lambda: not consumed.turn("a"), interval=0.0)
 
 
 def test_the_whole_journal_is_gone_through_now_and_then_only(consumed: Consumed) -> None:
