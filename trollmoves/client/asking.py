@@ -95,7 +95,7 @@ class Asking:
         """Transactions on their way to the disk with requests in them."""
         self.providers = Providers(settings.in_flight, settings.lease_servers)
         self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers,
-                               lambda: len(self._flights) >= settings.in_flight // 4)
+                               lambda: self.providers.in_flight >= settings.in_flight // 4)
         self._new_requests = new_requests()
         self._held_up: set[str] = set()
         """Providers that could not reach a destination the last time."""

@@ -22,7 +22,7 @@ class Providers:
         self._most = most
         self._order = order
         self._in_flight: Counter[str] = Counter()
-        """By provider: how many of its files were asked for and not answered yet."""
+        """By provider: how many of its files were asked for and not answered yet, by weight."""
         self._proven: dict[str, None] = {}
         """Those that delivered something, as many as are asked at a time, the latest ones last. They need not wait for others
         that an announcement names and nobody has heard of."""
@@ -43,6 +43,11 @@ class Providers:
         self._in_flight[provider] -= weight
         if self._in_flight[provider] <= 0:
             del self._in_flight[provider]
+
+    @property
+    def in_flight(self) -> int:
+        """How much is asked for, of all together."""
+        return self._in_flight.total()
 
     def room(self, provider: str) -> int:
         """How many files more *provider* may be asked for; 0 while it does not answer."""

@@ -1,4 +1,4 @@
-"""Content waits while older content of its name is on its way from another provider."""
+"""What waits to be asked for: until there is room, and while older content of its name is on its way from another provider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.ports import free_port
 from trollmoves.bus import Loop
-from trollmoves.client import asking, hearing
+from trollmoves.client import asking, hearing, waiting
 from trollmoves.client.chain import Chain
 from trollmoves.config.reading import read_client_config
 from trollmoves.journal import Journal
@@ -38,12 +38,13 @@ class Client:
         self.chain.start()
         self.turn_until(lambda: self.chain._hearing._catch_ups)
 
-    def hear(self, server: int, position: int, content: str) -> None:
-        """The *server* has *content*; all contents have one name."""
+    def hear(self, server: int, position: int, content: str, name: str = "x", **more: str) -> None:
+        """The *server* has *content*; as a rule all contents have one name."""
         address = self.servers[server]
         said = {"version": 1, "epoch": f"e:{server}", "offset": position, "previous": 0, "address": address,
                 "key": f"k:{content}", "size": len(content)}
-        raw = ENVELOPE.encode("/a", "file", {"uid": "x", "uri": f"/{content}", "request_address": address, EXTENSION: said})
+        data = {**more, "uid": name, "uri": f"/{content}", "request_address": address, EXTENSION: said}
+        raw = ENVELOPE.encode("/a", "file", data)
         self.chain._hearing._take_in(self.providers[server], [decode(raw)])
 
     def asked(self) -> list[tuple[str, str]]:
@@ -78,6 +79,19 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     found = Client(tmp_path, getattr(request, "param", ""))
     yield found
     found.close()
+
+
+@pytest.mark.parametrize("client", ["in_flight = 16\n"], indirect=True)
+def test_a_few_large_ones_that_take_all_room_are_followed_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when it is looked for the next time, as where nothing waits."""
+    monkeypatch.setattr(waiting, "REFILL_EVERY", 1000.0)
+    for position in range(1, 5):
+        client.hear(0, position, "content", f"x{position}", pad="x" * 130_000)
+    assert len(client.asked()) == 2  # each has the weight of nine
+    client.turn_for(1)
+    flights = client.chain._asking._flights
+    client.chain._asking._answered(flights[1], decode(ENVELOPE.encode("/a", "covered")))
+    client.turn_until(lambda: list(flights) == [2, 3])
 
 
 @pytest.mark.parametrize("client", ["lease_servers = {1}\n"], indirect=True)
