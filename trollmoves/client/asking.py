@@ -270,6 +270,7 @@ class Asking:
         """The clock was set: what was asked for keeps its age."""
         for flight in self._flights.values():
             flight.created += seconds
+            flight.asked_at += seconds
         self.waiting.clock_leapt(seconds)
         self.acknowledging.clock_leapt(seconds)
 

@@ -140,3 +140,14 @@ def test_it_does_not_wait_for_what_came_later(client: Client, monkeypatch: pytes
         heard += 1
         client.hear(0, heard, "more" * heard)
         client.turn_for(1)
+
+
+def test_it_waits_no_longer_when_the_clock_is_set_back(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 3.0)
+    client.hear(0, 1, "old")
+    client.turn_until(client.asked)
+    before = time.time
+    monkeypatch.setattr(time, "time", lambda: before() - 3600.0)
+    client.chain.clock_leapt(-3600.0)
+    client.hear(1, 1, "newer")
+    client.turn_until(lambda: ("k:newer", client.servers[1]) in client.asked())
