@@ -43,7 +43,8 @@ EVERY = 1.0
 AROUND_A_FRAME = 64
 """Bytes, at most, that come with a frame besides what is in it, with encryption or without. Of what was taken too much is never
 counted for long: nothing can be saved up."""
-NOTEWORTHY = 16 * 2**10
+NOTEWORTHY = 2 * 2**10
+"""Bytes of a connection that are counted; less is its beginning, which nobody takes, with encryption or without."""
 BYTES_RECEIVED = 128
 """Where in Linux's `struct tcp_info` the number stands."""
 OPEN_FILES = "/proc/self/fd"

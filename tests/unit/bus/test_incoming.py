@@ -165,6 +165,21 @@ def test_heartbeats_of_months_cut_nobody_off(monkeypatch: pytest.MonkeyPatch) ->
     assert not cut
 
 
+def test_a_little_of_very_many_connections_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(incoming, "_open_sockets", lambda: [(number, 1) for number in range(4000)])
+    monkeypatch.setattr(incoming, "_is_of_zeromq", lambda descriptor: True)
+    monkeypatch.setattr(incoming, "_received", lambda descriptor: 10_000)
+    monkeypatch.setattr(incoming, "_held_by_the_system", lambda descriptor: 0)
+    cut: list[int] = []
+    guard = Incoming()
+    monkeypatch.setattr(guard, "_cut_off", lambda descriptor, size: cut.append(descriptor))
+    while now < 2:
+        now += guard.look()
+    assert len(cut) > 2000
+
+
 @pytest.fixture
 def honest(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Honest]:
     monkeypatch.setattr(incoming, "MOST_UNFINISHED", MOST // 16)
