@@ -87,8 +87,7 @@ class Section:
         new = [(self.chain, one.text, now) for one in self.expectations if one.text not in known]
         if new:
             self._journal.write([("add_expectation", new)])
-        oldest = self._journal.find_one("announcement_from", (0,))
-        forgotten = oldest["time"] if oldest is not None and oldest["position"] > 1 else 0.0
+        forgotten = self._journal.find_one("forgotten_until", (self.chain,))["time"] or 0.0
         return [max(known.get(one.text, now), forgotten) for one in self.expectations]
 
     def clock_leapt(self, seconds: float) -> None:

@@ -183,6 +183,10 @@ SELECT position FROM announcements ORDER BY position DESC LIMIT 1 OFFSET ?;
 SELECT subject, max(position) AS position, max(time) AS time FROM forgotten
 WHERE position > ? AND (? = '' OR chain = ?) GROUP BY subject;
 
+-- name: forgotten_until
+-- The time of the newest announcement of one chain that is no longer kept. Older ones may be kept: their files wait to be removed.
+SELECT max(time) AS time FROM forgotten WHERE chain = ?;
+
 -- name: note_forgotten
 -- Announcements of the files in a list are about to be removed.
 INSERT INTO forgotten (chain, subject, position, time)

@@ -181,3 +181,18 @@ def test_a_clock_that_is_set_makes_nothing_late_nor_in_time(start: Callable[[], 
     process.expecting.clock_leapt(leap)
     assert process.looks(300) == []
     assert len(process.looks(120)) == 1  # now two lack
+
+
+def test_what_the_journal_had_to_forget_is_not_missing_though_older_files_are_kept(start: Callable[[], Process]) -> None:
+    """A file that waits to be confirmed keeps its announcement for longer than others do."""
+    wanted = {"a": read_expectations("8 per hour")}
+    process = start()
+    process.expecting.follow(wanted)
+    for _ in range(8):
+        process.came(1)
+        assert process.looks(430) == []
+    process.journal.write([(query, [("[2, 3, 4, 5, 6]",)]) for query in ("note_forgotten", "remove_announcements_of")])
+    process.committed()
+    process = start()
+    process.expecting.follow(wanted)
+    assert process.looks(600) == []
