@@ -222,7 +222,8 @@ class Moves:
         if moving is None:
             return False
         for one in list(moving.requests) if for_all else [request]:
-            del moving.requests[one], self._by_request[one]
+            del moving.requests[one]
+            self._by_request.pop(one, None)  # another move may have been asked for with it as well
         told = [waiter for waiter in moving.waiters if for_all or waiter.request == request]
         for waiter in told:
             moving.waiters.remove(waiter)

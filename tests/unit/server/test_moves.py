@@ -67,10 +67,10 @@ class Bench:
     def tell(self, asker: Asker, raw: bytes) -> None:
         self.told.append(decode(raw))
 
-    def start(self, waiter: Waiter) -> Moving:
+    def start(self, waiter: Waiter, transfer: str = "0123456789abcdef") -> Moving:
         """A move that *waiter* asks for, on its way to a worker."""
         destination = parse_destination("file://localhost/in/")
-        push = Push("0123456789abcdef", members(waiter.message, self.file), destination, (), waiter.asker.address, 1)
+        push = Push(transfer, members(waiter.message, self.file), destination, (), waiter.asker.address, 1)
         moving = Moving(push, 1, self.served, 1000, waiter.message, waiter.request, False, waiter.consumer, [])
         self.moves.start(moving, waiter)
         self.moves.submit()
@@ -143,6 +143,17 @@ def test_who_asks_anew_while_the_outcome_is_written_can_confirm_by_that_request(
     assert kept is not None
     assert (kept["request"], kept["earlier"], kept["fence"]) == ("r:second", "r:first", moving.lease.fence if moving.lease else 0)
     assert not len(bench.moves)
+
+
+def test_an_operator_cancels_what_was_asked_for_with_a_request_of_another_move(bench: Bench) -> None:
+    """Who asks again by name may be understood to mean another row of the journal."""
+    first = bench.start(asks("r:first"))
+    bench.moves.join(first, asks("r:second"))
+    bench.start(asks("r:second"), "another")
+    bench.moves.cancel("r:second")
+    assert bench.moves.cancel("r:first", for_all=True)
+    assert [reply.extension["code"] for reply in bench.told] == ["cancelled"] * 3
+    assert first.cancelled
 
 
 def test_nothing_is_left_of_a_port_that_was_closed(bench: Bench) -> None:
