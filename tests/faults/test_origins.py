@@ -361,3 +361,17 @@ def test_what_was_gone_when_it_was_asked_for_and_is_there_again_arrives(tmp_path
         assert "given_up" not in network.states(network.server_journal())
         assert network.stop() == [0, 0]
         network.check(deletes=True)
+
+
+def test_what_was_gone_when_it_should_go_and_is_there_again_goes(tmp_path: Path) -> None:
+    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "3", "reconcile": "2"}) as network:
+        network.start()
+        network.write("a.bin", b"x" * 1000)
+        eventually((network.destination / "a.bin").exists, message="it is delivered")
+        aside = network.origins[0].rename(tmp_path / "aside")
+        network.servers[0].wait_for("not removed: gone")
+        aside.rename(network.origins[0])
+        eventually(lambda: not list(network.origins[0].iterdir()), message="it is removed")
+        network.settle(deletes=True)
+        assert network.stop() == [0, 0]
+        network.check(deletes=True)

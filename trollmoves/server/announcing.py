@@ -24,7 +24,7 @@ from trollmoves.messages import content_key
 from trollmoves.patterns import Pattern
 from trollmoves.server import standalone
 from trollmoves.server.announcer import Announcer, Numbered
-from trollmoves.server.returning import returned
+from trollmoves.server.returning import remaining, returned
 from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 
@@ -69,11 +69,15 @@ class Announcing:
         crashing.point("server.seen")
         known = self.known(arrivals)
         fresh = [item for arrival in arrivals if (item := self._examine(arrival, known)) is not None]
+        records = _records(fresh) if fresh else []
         if known and len(fresh) < len(arrivals):
+            if self._settings.removes:
+                due = time.time() + self._settings.remove_delay
+                records += remaining(self._journal, self._settings.name, arrivals, due)
             for row, arrival in returned(self._journal, self._settings.name, arrivals):
                 logger.info("%s is there again", arrival.path)
                 self.announce_again(row, arrival, "it is there again")
-        self._journal.write(_records(fresh) if fresh else [], self._tell, fresh, then)
+        self._journal.write(records, self._tell, fresh, then)
 
     def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
                           then: Callable[[], Any]) -> None:

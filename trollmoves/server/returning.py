@@ -1,5 +1,5 @@
-"""Return: a file that was given up because it was away, and that is there again as it was. A directory was moved for a moment, or
-its file system was not mounted; the file is no other one for that, so that nobody would announce or move it as new."""
+"""Return: a file that was given up, or not removed, because it was away, and that is there again as it was. A directory was moved
+for a moment, or its file system was not mounted; the file is no other one for that, so that nobody would take it for new."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from trollmoves.journal import Journal
+from trollmoves.journal import Journal, Operation
 from trollmoves.lifecycle import State
 from trollmoves.server.beneath import AWAY
 from trollmoves.uris import is_utf8
@@ -18,10 +18,21 @@ from trollmoves.watchers.base import Arrival
 
 def returned(journal: Journal, chain: str, arrivals: Sequence[Arrival]) -> list[tuple[Any, Arrival]]:
     """Those of *arrivals* that were given up as gone, and their rows in the journal."""
+    return [(row, arrival) for row, arrival in _rows("given_up_files", journal, chain, arrivals) if _was_away(row)]
+
+
+def remaining(journal: Journal, chain: str, arrivals: Sequence[Arrival], due: float) -> list[Operation]:
+    """The records to have those of *arrivals* removed after all, at the time *due*, that were away when they should have been."""
+    found = [(row["id"], chain, due) for row, _ in _rows("files_not_removed", journal, chain, arrivals)]
+    return [("add_removal", found)] if found else []
+
+
+def _rows(query: str, journal: Journal, chain: str, arrivals: Sequence[Arrival]) -> list[tuple[Any, Arrival]]:
+    """What *query* finds of the very files that arrived."""
     there = {os.fsencode(arrival.path): arrival for arrival in arrivals}
     names = [name for name in map(os.path.basename, (arrival.path for arrival in arrivals)) if is_utf8(name)]
-    found = [(row, there.get(row["path"])) for row in journal.find("given_up_files", (chain, orjson.dumps(names)))]
-    return [(row, arrival) for row, arrival in found if arrival is not None and _was_away(row)
+    found = [(row, there.get(row["path"])) for row in journal.find(query, (chain, orjson.dumps(names)))]
+    return [(row, arrival) for row, arrival in found if arrival is not None
             and (arrival.size, arrival.mtime_ns, arrival.inode) == (row["size"], row["mtime_ns"], row["inode"])]
 
 
