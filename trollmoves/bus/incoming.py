@@ -21,6 +21,7 @@ from termios import FIONREAD
 
 import zmq
 
+from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.sockets import KEPT_ALIVE, NOW, Socket, descriptor_of, held
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Incoming:
             if os.fstat(connection.fileno()).st_ino != inode:
                 return  # it went by itself
             self.cut += 1
-            if self.cut in (1, 10, 100) or self.cut % 1000 == 0:
+            if is_worth_a_line(self.cut):
                 logger.warning("%s has sent %d MiB that are no whole messages, or more than can be taken in, and is cut off "
                                "(%d so far)", connection.getpeername()[0], size // 2**20, self.cut)
             connection.shutdown(socket.SHUT_RDWR)

@@ -9,6 +9,7 @@ from typing import Any
 
 import zmq
 
+from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.sockets import NOW, Socket, close, connected, descriptor_of
@@ -77,7 +78,7 @@ class Listener:
 
     def _refuse(self, raw: bytes, error: MalformedMessage) -> None:
         self.malformed += 1
-        if self.malformed in (1, 10, 100) or self.malformed % 1000 == 0:
+        if is_worth_a_line(self.malformed):
             logger.warning("%s:%d published something that is no message (%s; %d so far): %r",
                            self.host, self.port, error, self.malformed, raw[:60])
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import zmq
 
+from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.owners import Owners
 from trollmoves.bus.sockets import bound, close, descriptor_of, send_frames
@@ -86,7 +87,7 @@ class Replier:
 
     def _note_unread(self, asker: Asker) -> None:
         self.unread += 1
-        if self.unread in (1, 10, 100) or self.unread % 1000 == 0:
+        if is_worth_a_line(self.unread):
             logger.warning("%s asks and does not read: no large replies for it (%d so far)", asker.address, self.unread)
 
     def _read(self) -> None:
@@ -125,7 +126,7 @@ class Replier:
 
     def _refuse(self, asker: Asker, kind: str, why: str) -> None:
         self.malformed += 1
-        if self.malformed in (1, 10, 100) or self.malformed % 1000 == 0:
+        if is_worth_a_line(self.malformed):
             logger.warning("%s sent something that is no request: %s (%d so far)", asker.address, why, self.malformed)
         self.reply(asker, self._envelope.encode("error", kind))
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import zmq
 
+from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.sockets import (
@@ -280,7 +281,7 @@ class Requester:
 
     def _note_malformed(self, error: MalformedMessage) -> None:
         self.malformed += 1
-        if self.malformed in (1, 10, 100) or self.malformed % 1000 == 0:
+        if is_worth_a_line(self.malformed):
             logger.warning("%s:%d replied with something that is no message: %s (%d so far)", *self._place, error, self.malformed)
 
     def _dispatch(self, reply: Message) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import zmq
 
 from trollmoves.bus.addresses import is_own_address
+from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.sockets import descriptor_of, held
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Subscribers:
         descriptor, peer = connection = max(host.connections, key=host.connections.__getitem__)
         self._letters -= host.connections.pop(connection)
         self._cut += 1
-        if self._cut in (1, 10, 100) or self._cut % 1000 == 0:
+        if is_worth_a_line(self._cut):
             logger.warning("%s has subscribed to more than the %d bytes of topics that a host may on port %d, or the %d that all "
                            "may, and is cut off (%d so far)", peer[0], self._most, self._port, self._most_in_all, self._cut)
         try:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from trollmoves import crashing
 from trollmoves.bus import Listener, Loop
 from trollmoves.bus.catching_up import CatchUp
+from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, after_notice, read_notice
@@ -193,7 +194,7 @@ class Hearing:
 
     def _refuse(self, provider: Provider, error: MalformedMessage) -> None:
         count = self._refused[provider] = self._refused.get(provider, 0) + 1
-        if count in (1, 10, 100) or count % 1000 == 0:
+        if is_worth_a_line(count):
             logger.warning("[%s] %s announced something nobody can ask for: %s (%d so far)", self._settings.name, provider, error,
                            count)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
+from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import Known
@@ -223,7 +224,7 @@ class Relaying:
     def _drop(self, announcement: Announcement, passed: list[str]) -> None:
         self.dropped += 1
         self._ledger.add("put_meta", (self._meta, str(self.dropped)))
-        if self.dropped in (1, 10, 100) or self.dropped % 1000 == 0:
+        if is_worth_a_line(self.dropped):
             why = "it has been here before" if self._mirror in passed else f"it has passed through {len(passed)} mirrors"
             logger.info("[%s] %s of %s is not mirrored: %s (%d so far)", self._settings.name, announcement.identity,
                         announcement.address, why, self.dropped)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from trollmoves.bus import Loop
+from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.once import KEPT
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage, OriginGone
@@ -216,7 +217,7 @@ class Relaying:
 
     def _skip(self, item: Item, error: Exception) -> None:
         self._skipped += 1
-        if self._skipped in (1, 10, 100) or self._skipped % 1000 == 0:
+        if is_worth_a_line(self._skipped):
             logger.warning("[%s] a message of %s is not announced: %s (%d so far)", self._chain, item.message.sender, error,
                            self._skipped)
         self._journal.write([("remove_file", [(item.file,)]), ("put_meta", [(self._counter, str(self._skipped))])],
