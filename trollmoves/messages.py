@@ -358,6 +358,11 @@ class Announcement(NamedTuple):
     size: int | None = None
     """Bytes, when the announcer says so."""
 
+    @property
+    def named(self) -> tuple[str, int, str]:
+        """What names its announcer, which speaks our extension, to those who ask (`bus.requesters.Named`)."""
+        return self.host, self.port, self.epoch
+
     def lifetime(self, heard: float) -> float | None:
         """Seconds after *heard* (epoch seconds) for which the file will be at its provider; None when it does not tell."""
         expires = self.message.extension.get("expires") if self.epoch else None

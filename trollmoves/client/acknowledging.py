@@ -55,8 +55,7 @@ class Acknowledging:
         for published in self._journal.find("published_since", (self._settings.name, float(row[0]))) if row is not None else ():
             announcement = read_announcement(decode(published["message"].encode()))
             if announcement.epoch:
-                place = announcement.host, announcement.port, announcement.epoch
-                self._confirming.add(place, announcement.offset, published["request"], published["time"])
+                self._confirming.add(announcement.named, announcement.offset, published["request"], published["time"])
         self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
 
     def confirm(self, flight: Flight) -> None:
@@ -67,16 +66,14 @@ class Acknowledging:
     def tell(self, source: Source, answered: Answered = _ignore) -> None:
         """Tell a provider that we have what it announced."""
         announcement = source.announcement
-        if self._closed or not self._requesters.has_room(
-                announcement.host, announcement.port, announcement.epoch):
+        if self._closed or not self._requesters.has_room(*announcement.named):
             self._loop.call(answered, None)
             return
         fields, subject = self._addressing.known_data(announcement.message.fields), announcement.message.subject
         if announcement.epoch:
             request = new_request()
             data = {**fields, EXTENSION: {**announcement.message.extension, "request": request, **self._who}}
-            requester = self._requesters.ours(announcement.host, announcement.port, announcement.epoch)
-            requester.ask(request, subject, "ack", data, answered, ACK_TIMEOUT)
+            self._requesters.ours(*announcement.named).ask(request, subject, "ack", data, answered, ACK_TIMEOUT)
         else:
             lanes = self._requesters.upstream(announcement.host, announcement.port)
             lanes.ask(subject, "ack", fields, answered, self._settings.req_timeout)

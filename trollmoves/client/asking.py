@@ -85,8 +85,8 @@ class Asking:
         if arriving is not None:
             self._deliver_first = arriving.deliver
         self._flights: dict[int, Flight] = {}
-        self._asked: dict[str, dict[int, str]] = {}
-        """By identity: of each of its contents that is under way, which provider is asked."""
+        self._asked: dict[str, set[int]] = {}
+        """By identity: its contents that are under way."""
         self._to_send: list[Flight] = []
         """Flights to be sent, or to be forgotten, when what was noted with them is in the journal."""
         self._noted: list[tuple[str, int]] = []
@@ -207,8 +207,8 @@ class Asking:
     def has_to_wait(self, identity: str, file: int, provider: str) -> bool:
         """Whether another provider is moving older content of *identity*: what arrived last would stay. (One provider moves them
         one after the other.)"""
-        return any(other < file and asked != provider and time.time() - self._flights[other].asked_at < OTHER_CONTENT_LASTS
-                   for other, asked in self._asked.get(identity, {}).items())
+        others = [self._flights[other] for other in self._asked.get(identity, ()) if other < file]
+        return any(other.source.provider != provider and time.time() - other.asked_at < OTHER_CONTENT_LASTS for other in others)
 
     @property
     def is_being_written(self) -> bool:
@@ -230,7 +230,7 @@ class Asking:
         flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
         self._flights[flight.id] = flight
         flight.weight = 1 + len(source.announcement.message.raw) // USUAL
-        self._asked.setdefault(flight.identity, {})[flight.id] = source.provider
+        self._asked.setdefault(flight.identity, set()).add(flight.id)
         self.providers.took_off(source.provider, flight.weight)
 
     def _land(self, flight: Flight) -> None:
@@ -240,7 +240,7 @@ class Asking:
             self._journal.write([("end_progress", [(flight.id,)])])
         if self._flights.pop(flight.id, None) is not None:
             asked = self._asked[flight.identity]
-            del asked[flight.id]
+            asked.remove(flight.id)
             if not asked:
                 del self._asked[flight.identity]
             self.providers.landed(flight.source.provider, flight.weight)
@@ -423,8 +423,8 @@ class Asking:
         self.commit()
         if self._arriving is not None:
             return
-        self.acknowledging.start()
         self.delivering.start()  # first: it takes for sent whatever the journal has no record of
+        self.acknowledging.start()
         for row in self._journal.find("files_in_state", (self._settings.name, State.MOVED)):
             self._take_up_delivered(self._take_up_one(row))
         self._unpacking.start()

@@ -274,7 +274,7 @@ class Delivering:
         """Another one has the lease: ask as for something new, which is answered when that one has published, or is gone."""
         announcement = flight.source.announcement
         flight.place = flight.place or self._addressing.place(announcement.message.fields)
-        self._requesters.ours(announcement.host, announcement.port, announcement.epoch).ask(
+        self._requesters.ours(*announcement.named).ask(
             flight.request, announcement.message.subject, "push", push_data(self._addressing, self._who, flight, flight.place),
             partial(self._line_moved, flight, publish))
 

@@ -62,7 +62,7 @@ class Flight:
     def asked_for(self) -> Asked:
         """The request, as its provider knows it."""
         announcement = self.source.announcement
-        return Asked(announcement.host, announcement.port, announcement.epoch, announcement.offset, self.request)
+        return Asked(*announcement.named, announcement.offset, self.request)
 
     def take_lease(self, said: Mapping[str, Any]) -> None:
         """What the provider says with the outcome of our right to publish."""

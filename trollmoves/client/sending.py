@@ -100,15 +100,15 @@ class Sending:
         assert flight.place is not None
         announcement = flight.source.announcement
         data = push_data(self._addressing, self._who, flight, flight.place)
-        place, subject = (announcement.host, announcement.port), announcement.message.subject
+        subject = announcement.message.subject
         if announcement.epoch:
-            requester = self._requesters.ours(*place, announcement.epoch)
+            requester = self._requesters.ours(*announcement.named)
             requester.ask(flight.request, subject, "push", data, partial(self._answered, flight),
                           progress=partial(self._progress, flight))
         else:
-            self._requesters.upstream(*place).ask(subject, "push", data, partial(self._answered, flight),
-                                                  self._settings.transfer_req_timeout,
-                                                  in_turn=flight.place.destination.scheme in CONNECTED)
+            lanes = self._requesters.upstream(announcement.host, announcement.port)
+            lanes.ask(subject, "push", data, partial(self._answered, flight), self._settings.transfer_req_timeout,
+                      in_turn=flight.place.destination.scheme in CONNECTED)
         crashing.point("client.asked")
 
     def _group(self, flight: Flight) -> None:
@@ -117,8 +117,7 @@ class Sending:
         if not self._groups:
             self._loop.call(self._send_groups)
         announcement = flight.source.announcement
-        place = announcement.host, announcement.port, announcement.epoch, flight.place.requested
-        self._groups.setdefault(place, []).append(flight)
+        self._groups.setdefault((*announcement.named, flight.place.requested), []).append(flight)
 
     def _send_groups(self) -> None:
         groups, self._groups = self._groups, {}

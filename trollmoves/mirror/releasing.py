@@ -92,8 +92,7 @@ class Releasing(Removing):
         elif announcement.epoch:
             if not self._confirmations:
                 self._loop.call(self._confirm)
-            place = announcement.host, announcement.port, announcement.epoch
-            self._confirmations.setdefault(place, []).append((file, announcement.offset, row["request"]))
+            self._confirmations.setdefault(announcement.named, []).append((file, announcement.offset, row["request"]))
         else:  # an upstream server does not wait for us
             self._end([file])
 
