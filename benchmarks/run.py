@@ -102,10 +102,11 @@ def _through(network: Network | Lsyncd, count: int) -> float:
     beside = network.directory / "beside"
     beside.mkdir()
     names = write_files(beside, count)
+    moves = [(f"{beside}/{name}", f"{network.source}/{name}") for name in names]
     time.sleep(1.0)
     began = time.monotonic()
-    for name in names:
-        os.rename(beside / name, network.source / name)
+    for here, there in moves:
+        os.rename(here, there)
     return count / (wait_for_files(network.destination, names, 300.0) - began)
 
 
