@@ -74,7 +74,7 @@ class Message(NamedTuple):
     @property
     def extension(self) -> Data:
         """What the peer said in our extension, else empty."""
-        found = self.fields.get(EXTENSION)
+        found = self.data.get(EXTENSION) if isinstance(self.data, dict) else None
         return found if isinstance(found, dict) else {}
 
 

@@ -20,7 +20,7 @@ from trollmoves.bus.addresses import is_this_machine
 from trollmoves.config.settings import ClientSettings
 from trollmoves.messages import EXTENSION, dated, translate, uids_of
 from trollmoves.patterns import Template
-from trollmoves.uris import Destination, parse_destination
+from trollmoves.uris import Destination, last_part, parse_destination
 
 PLACES_KEPT = 1000
 NOT_PUBLISHED = ("request_address", "destination", EXTENSION)
@@ -185,7 +185,7 @@ class Addressing:
 
 def name_of(item: Mapping[str, Any]) -> str:
     """The name that a delivered file has, as upstream tells it: its uid, which is kept from leaving the directory."""
-    uid, named = str(item.get("uid", "")), posixpath.basename(str(item.get("uri", "")))
+    uid, named = str(item.get("uid", "")), last_part(str(item.get("uri", "")))
     if uid in NO_NAMES or uid.rpartition("/")[2] in NO_NAMES:
         return "" if named in NO_NAMES else named
     return posixpath.basename(uid) if uid.startswith("/") or ".." in uid.split("/") else uid

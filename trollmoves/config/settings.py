@@ -243,7 +243,7 @@ class ClientSettings(ChainSettings):
     lease_servers: Annotated[tuple[str, ...], BeforeValidator(places.request_addresses)] = option(
         (), "request addresses (`host:port`) of servers that announce the same files, in the order in which every member of the "
             "group asks them: the first that answers decides who publishes")
-    in_flight: Annotated[int, BeforeValidator(values.number_of(1, 10_000))] = option(512, "requests under way per provider")
+    in_flight: Annotated[int, BeforeValidator(values.number_of(1, 10_000))] = option(1000, "requests under way per provider")
     catch_up: Annotated[float, BeforeValidator(values.seconds_of(named={"all": math.inf, "none": 0.0}))] = option(
         math.inf, "what a new client asks for of the past: `all` the server remembers, `none`, or a time like `12h`", "all")
 

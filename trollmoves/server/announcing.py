@@ -25,7 +25,7 @@ from trollmoves.patterns import Pattern
 from trollmoves.server import standalone
 from trollmoves.server.announcer import Announcer, Numbered
 from trollmoves.server.returning import remaining, returned
-from trollmoves.uris import is_utf8
+from trollmoves.uris import is_utf8, last_part
 from trollmoves.watchers.base import Arrival
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Announcing:
         files = [item.file for item in fresh]
         for member in members:
             if known.get(os.fsencode(member.path)) == (member.size, member.mtime_ns, member.inode):
-                uid, path = os.path.basename(member.path), os.fsencode(member.path)
+                uid, path = last_part(member.path), os.fsencode(member.path)
                 files.append(self._journal.find_one("row_of_path", (self._settings.name, uid, path))["id"])
         origin = (os.fsencode(packed.path), packed.device, packed.inode, packed.size, packed.mtime_ns)
         self._journal.write([
@@ -148,7 +148,7 @@ class Announcing:
 
     def known(self, arrivals: Sequence[Arrival]) -> dict[bytes, Content]:
         """What the journal has of these arrivals: by path, the content that was announced last."""
-        names = orjson.dumps([name for name in (os.path.basename(arrival.path) for arrival in arrivals) if is_utf8(name)])
+        names = orjson.dumps([name for name in (last_part(arrival.path) for arrival in arrivals) if is_utf8(name)])
         rows = self._journal.find("announced_files", (self._settings.name, names))
         return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
 
@@ -176,7 +176,7 @@ class Announcing:
         return fresh
 
     def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any], file: int, *, replaces: bool) -> Fresh:
-        topic, uid = self._settings.topic, os.path.basename(arrival.path)
+        topic, uid = self._settings.topic, last_part(arrival.path)
         uid.encode("utf-8")
         key = content_key(topic, (arrival.path,), (arrival.size,), (arrival.mtime_ns,))
         file = file or self._journal.new_file()
@@ -220,6 +220,6 @@ def said_of(path: str, fields: Mapping[str, Any], members: Sequence[str], settin
     """Type and data of the announcement of a file: the *address* to ask for it, or else how to fetch it."""
     metadata = {**settings.info.plain(), **fields}
     if address is not None:
-        return "file", {**metadata, "uri": path, "uid": os.path.basename(path), "request_address": address}
+        return "file", {**metadata, "uri": path, "uid": last_part(path), "request_address": address}
     kind, data = standalone.described(path, settings.archives, members)
     return kind, data | {name: value for name, value in metadata.items() if name not in standalone.OWN}

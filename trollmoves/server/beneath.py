@@ -16,6 +16,7 @@ from trollmoves import crashing
 from trollmoves.errors import MoveError, NotAnnounced, OriginChanged, OriginGone, TemporaryError
 from trollmoves.movers.base import Origin
 from trollmoves.movers.moving import temporary_name
+from trollmoves.uris import last_part
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def opened(roots: tuple[str, ...], announced: Announced) -> Iterator[Origin]:
         status = os.fstat(descriptor)
         if not announced.is_still(status):
             raise OriginChanged(f"{announced.path}{ANOTHER}")
-        name = os.path.basename(announced.path)
+        name = last_part(announced.path)
         yield Origin(announced.path, name, descriptor, status.st_size, status.st_mtime_ns, status.st_mode & 0o777)
     finally:
         os.close(descriptor)

@@ -20,12 +20,12 @@ class Shares:
 
     def has_room(self, peer: str, most: int) -> bool:
         """Whether *peer* may have more, where all together may have *most*."""
-        return self.of(peer) < most - self.total
+        return self._of.get(peer, 0) < most - self.total
 
     def add(self, peer: str, amount: int) -> None:
         """*peer* takes *amount* more, or gives it back."""
         self.total += amount
-        left = self.of(peer) + amount
+        left = self._of.get(peer, 0) + amount
         if left:
             self._of[peer] = left
         else:

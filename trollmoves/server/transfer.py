@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from trollmoves.movers.base import Receipt
 from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.requests import Consumer, Waiter, members
+from trollmoves.uris import last_part
 
 LIGHT = 200
 """Bytes, about, of what is held where the message is held already, or shared with others."""
@@ -112,7 +112,7 @@ class Moving:
 
     def __post_init__(self) -> None:
         member = self.push.members[0]
-        self.place = self.push.destination.place, member.relative, os.path.basename(member.file.path)
+        self.place = self.push.destination.place, member.relative, last_part(member.file.path)
 
     @property
     def is_here(self) -> bool:

@@ -55,7 +55,7 @@ def test_defaults(write: Write) -> None:
     assert (chain.heartbeat, chain.heartbeat_alarm_scale) == (True, 0)
     assert (chain.req_timeout, chain.transfer_req_timeout, chain.processing_delay, chain.compression, chain.delete) == (
         1, 10, None, None, False)
-    assert (chain.create_target_directory, chain.ftp_root, chain.backup_targets, chain.in_flight) == (True, "/", None, 512)
+    assert (chain.create_target_directory, chain.ftp_root, chain.backup_targets, chain.in_flight) == (True, "/", None, 1000)
     assert (chain.catch_up, chain.group, chain.listen_address, chain.replacements.plain()) == (math.inf, "s", "*", {})
 
 
