@@ -7,6 +7,7 @@ is the queue (waiting.py).
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,9 +25,10 @@ from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.providers import Providers, host_part
+from trollmoves.client.replacing import Replacing
 from trollmoves.client.sending import DELIVERED, Sending
 from trollmoves.client.unpacking import Unpacking
-from trollmoves.client.waiting import Waiting
+from trollmoves.client.waiting import OTHER_CONTENT_WAIT, Waiting
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import JournalError, MoveError, NotAnnounced, TrollmovesError, error_of
 from trollmoves.journal import Journal
@@ -43,7 +45,7 @@ SOON = 0.05
 USUAL = 16 * 1024
 """Bytes of an announcement up to which it counts as one: some times as much is kept while its file is asked for."""
 OTHER_CONTENT_LASTS = 900.0
-"""Seconds for which newer content of a name waits for what another provider is moving under it."""
+"""Seconds for which content of a name waits for other content that is being moved under it."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
 HURRY_EVERY = 10.0
@@ -94,6 +96,7 @@ class Asking:
         self._writing = 0
         """Transactions on their way to the disk with requests in them."""
         self.providers = Providers(settings.in_flight, settings.lease_servers)
+        self.replacing = Replacing(self._addressing, journal)
         self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers,
                                lambda: self.providers.in_flight >= settings.in_flight // 4)
         self._new_requests = new_requests()
@@ -205,10 +208,31 @@ class Asking:
         return file in self._flights
 
     def has_to_wait(self, identity: str, file: int, provider: str) -> bool:
-        """Whether another provider is moving older content of *identity*: what arrived last would stay. (One provider moves them
-        one after the other.)"""
-        others = [self._flights[other] for other in self._asked.get(identity, ()) if other < file]
-        return any(other.source.provider != provider and time.time() - other.asked_at < OTHER_CONTENT_LASTS for other in others)
+        """Whether other content of *identity* is under way, so that the older might arrive last, and stay: older content from
+        another provider than *provider* (one moves them one after the other), or newer content.
+
+        A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one."""
+        others = [self._flights[other] for other in self._asked.get(identity, ()) if other != file]
+        newer = min((other.asked_at for other in others if other.id > file), default=-math.inf)
+        since = [newer, *(other.asked_at for other in others if other.id < file and other.source.provider != provider)]
+        return time.time() - max(since) < OTHER_CONTENT_LASTS
+
+    def cover_replaced(self, flight: Flight) -> bool:
+        """Whether newer content is where *flight* would go; then that is noted, and nothing is left to ask for. (A mirror has
+        both, each for who asks for it.)"""
+        if self._arriving is not None or not self.replacing.is_replaced(flight):
+            return False
+        logger.info("[%s] %s from %s is left where it is: newer content of its name has been delivered", self._settings.name,
+                    flight.identity, flight.source.provider)
+        self._ledger.step(flight.id, State.COVERED, None, flight.attempt, "newer content of its name has been delivered")
+        if flight.repeats:
+            self._cancel(flight)
+        return True
+
+    def _cancel(self, flight: Flight) -> None:
+        """Should its provider live after all, it need not deliver what nobody waits for."""
+        if flight.source.announcement.epoch:
+            self.requesters.ours(*flight.asked_for[:3]).cancel(self._settings.topic or "/", [flight.request])
 
     @property
     def is_being_written(self) -> bool:
@@ -358,8 +382,7 @@ class Asking:
         self.providers.rest(provider)
         untried = [other for other in flight.sources if other not in flight.tried and not self.providers.is_resting(other)]
         if untried:
-            if flight.source.announcement.epoch:  # should it live after all, it need not deliver what another one does
-                self.requesters.ours(*flight.asked_for[:3]).cancel(self._settings.topic or "/", [flight.request])
+            self._cancel(flight)
             self._failed(flight, "dest_unreachable", False, f"{provider} does not answer")
             return
         flight.repeats = bool(flight.source.announcement.epoch)
@@ -377,6 +400,9 @@ class Asking:
             self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
             self._lay_down(flight, error_of(code, detail))
             return
+        if self.cover_replaced(flight):
+            self._lay_down(flight, error_of(code, detail))
+            return
         untried = self.providers.best_first(provider for provider in flight.sources if provider not in flight.tried)
         flight.hopeful = flight.hopeful or not permanent or code in MENDABLE
         action = after_failure(code=code, permanent=permanent, hopeful=flight.hopeful, untried=untried, age=now - flight.created,
@@ -384,6 +410,8 @@ class Asking:
                                backoff=wait_before(flight.attempt), retry_after=_seconds(retry_after))
         logger.warning("[%s] %s from %s: %s (%s)", self._settings.name, flight.identity, flight.source.provider, detail,
                        _what_next(action))
+        if isinstance(action, Ask) and self._arriving is None and self.has_to_wait(flight.identity, flight.id, action.provider):
+            action = Wait(OTHER_CONTENT_WAIT)
         if isinstance(action, Ask):
             self._ledger.step(flight.id, State.FAILED, None, flight.attempt, detail, flight.source.provider)
             self.ask(flight, flight.sources[action.provider])
@@ -411,8 +439,16 @@ class Asking:
 
     def landed(self, flight: Flight) -> None:
         """The journal knows all there is: nothing more is kept in memory."""
+        if flight.asked and self._arriving is None and len(self._asked.get(flight.identity, ())) > 1:
+            self._cancel_older(flight)
         self._land(flight)
         self._ledger.forget(flight.identity, flight.id)
+
+    def _cancel_older(self, flight: Flight) -> None:
+        """It is delivered, and did not wait for older content, which took too long: that need not come any more."""
+        for other in map(self._flights.__getitem__, self._asked[flight.identity]):
+            if other.id < flight.id and other.place == flight.place and self.replacing.is_replaced(other):
+                self._cancel(other)
 
     # What the last process left.
 

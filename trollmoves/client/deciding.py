@@ -76,6 +76,12 @@ def mtime_of(message: Message) -> float | None:
     return said if isinstance(said, float) else None
 
 
+def is_written_later(one: Message, other: Message) -> bool:
+    """Whether what *one* announces was written after what *other* does, as far as both tell."""
+    this, that = mtime_of(one), mtime_of(other)
+    return this is not None and that is not None and this > that
+
+
 def judge(known: Known | None, announcement: Announcement) -> Verdict:
     """Compare an announcement with what is known of its identity."""
     if known is None or known.state == State.GIVEN_UP or not is_same_content(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Protocol
 
 import orjson
@@ -13,6 +13,7 @@ from trollmoves.bus.loop import Deadline
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.providers import Providers
+from trollmoves.client.replacing import Replacing
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import decode, read_announcement
@@ -24,9 +25,9 @@ DETOURS_EVERY = 2.0
 """Seconds between two looks for what waits for a provider that does not answer and could be had from another one."""
 AT_ONCE = 64
 """Files of which the journal is asked at a time."""
-OTHER_CONTENT = "older content of its name is under way from another provider"
+OTHER_CONTENT = "other content of its name is under way"
 OTHER_CONTENT_WAIT = 2.0
-"""Seconds between two looks whether older content that is under way from another provider has come."""
+"""Seconds between two looks whether other content that is under way has come."""
 KEPT = 3000
 """Files whose announcements are kept in memory as well; the first ones, which are the next to be asked for."""
 LARGEST_KEPT = 8 * 1024
@@ -39,6 +40,13 @@ class Requests(Protocol):
     def is_under_way(self, file: int) -> bool: ...
 
     def has_to_wait(self, identity: str, file: int, provider: str) -> bool: ...
+
+    @property
+    def replacing(self) -> Replacing:
+        """What was delivered in the place of older content."""
+
+    def cover_replaced(self, flight: Flight) -> bool:
+        """Whether newer content is where *flight* would go; then that is noted, and nothing is left to ask for."""
 
     @property
     def is_being_written(self) -> bool:
@@ -197,25 +205,32 @@ class Waiting:
         """Ask for what is due, in this order, as long as there is room; the journal is read for what is not kept in memory."""
         left = [file for file in files if file not in self._kept]
         rows = {row["id"]: row for row in self._journal.find("files_among", (orjson.dumps(left),))} if left else {}
+        replaced = self._requests.replacing.among(files)
         for file in files:
             if self._providers.room(provider) <= 0:  # one of them may need more than others
                 return
             if file in rows:
-                self._ask_row(rows[file])
+                self._ask_row(rows[file], replaced)
             elif file in self._kept:
-                self._ask_kept(self._kept[file])
+                self._ask_kept(self._kept[file], replaced)
 
-    def _ask_kept(self, flight: Flight) -> None:
+    def _ask_kept(self, flight: Flight, replaced: Container[int]) -> None:
         """It was never asked for."""
         if not self._requests.is_under_way(flight.id) and not self._ledger.is_unwritten(flight.identity, flight.id):
             del self._kept[flight.id]
-            if self._has_to_wait(flight, flight.source):
-                self._wait(flight, told=False)
-            else:
-                self._requests.ask(flight, flight.source)
+            self._ask(flight, flight.source, replaced, told=False)
+
+    def _ask(self, flight: Flight, source: Source, replaced: Container[int], *, told: bool) -> None:
+        """Ask for it, unless it is one of those that are *replaced* by newer content, which may be there, or has to wait."""
+        if flight.id in replaced and self._requests.cover_replaced(flight):
+            return
+        if self._has_to_wait(flight, source):
+            self._wait(flight, told=told)
+        else:
+            self._requests.ask(flight, source)
 
     def _has_to_wait(self, flight: Flight, source: Source) -> bool:
-        """Whether older content of its name is under way elsewhere than where it would be asked for."""
+        """Whether other content of its name is under way, which has to come before it, or may make it needless."""
         provider = self._providers.first_of(flight, source).provider
         return self._requests.has_to_wait(flight.identity, flight.id, provider)
 
@@ -229,20 +244,17 @@ class Waiting:
 
     def _ask_elsewhere(self, provider: str) -> None:
         """*provider* does not answer: ask others for what waits for it, where they announced the same."""
-        for row in self._journal.find("files_elsewhere", (self._chain, provider, time.time(), self._most)):
+        rows = self._journal.find("files_elsewhere", (self._chain, provider, time.time(), self._most))
+        replaced = self._requests.replacing.among([row["id"] for row in rows])
+        for row in rows:
             if self._providers.room(row["other"]) > 0 and self._is_free(row):
                 flight = self.flight_of(row)
-                if not self._has_to_wait(flight, flight.sources[row["other"]]):
-                    self._requests.ask(flight, flight.sources[row["other"]])
+                self._ask(flight, flight.sources[row["other"]], replaced, told=_is_told(row))
 
-    def _ask_row(self, row: Any) -> None:
-        if not self._is_free(row):
-            return
-        flight = self._flight_to_ask(row)
-        if self._has_to_wait(flight, flight.source):
-            self._wait(flight, told=row["state"] == State.FAILED or OTHER_CONTENT in _last_of(row["steps"]))
-        else:
-            self._requests.ask(flight, flight.source)
+    def _ask_row(self, row: Any, replaced: Container[int]) -> None:
+        if self._is_free(row):
+            flight = self._flight_to_ask(row)
+            self._ask(flight, flight.source, replaced, told=_is_told(row))
 
     def _flight_to_ask(self, row: Any) -> Flight:
         flight = self.flight_of(row)
@@ -254,6 +266,11 @@ class Waiting:
 
     def _is_free(self, row: Any) -> bool:
         return not self._requests.is_under_way(row["id"]) and not self._ledger.is_unwritten(row["identity"], row["id"])
+
+
+def _is_told(row: Any) -> bool:
+    """Whether the history of a file says why it waits."""
+    return row["state"] == State.FAILED or OTHER_CONTENT in _last_of(row["steps"])
 
 
 def _last_of(steps: str) -> str:

@@ -78,6 +78,19 @@ SELECT * FROM files WHERE id = ?;
 -- What is known of one identity in one chain, newest first.
 SELECT * FROM files WHERE identity = ? AND chain = ? ORDER BY id DESC LIMIT 50;
 
+-- name: replaced_among
+-- Of the files in a list those with newer content of their name.
+SELECT DISTINCT files.id AS id FROM files JOIN files AS newer
+ON newer.identity = files.identity AND newer.chain = files.chain AND newer.id > files.id
+WHERE files.id IN (SELECT value FROM json_each(?));
+
+-- name: delivered_after
+-- The announcements of newer content of the name of a file that was delivered, by us or by another member of the group.
+SELECT newer.message AS message FROM files JOIN files AS newer
+ON newer.identity = files.identity AND newer.chain = files.chain AND newer.id > files.id
+WHERE files.id = ? AND newer.message IS NOT NULL AND (newer.state IN ('publishing', 'published') OR (
+    newer.state = 'covered' AND (newer.steps LIKE '% has it"]%' OR newer.steps LIKE '% has published it"]%')));
+
 -- name: announced_files
 -- The same for many identities at once, oldest first.
 SELECT path, size, mtime_ns, inode FROM files

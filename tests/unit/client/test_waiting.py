@@ -1,4 +1,4 @@
-"""What waits to be asked for: until there is room, and while older content of its name is on its way from another provider."""
+"""What waits to be asked for: until there is room, and while other content of its name is on its way."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ENVELOPE = Envelope("somebody@here")
 class Client:
     """A client chain and its journal. Nobody answers where it asks; what it hears is told by the test."""
 
-    def __init__(self, directory: Path, settings: str, servers: list[str] | None = None):
+    def __init__(self, directory: Path, settings: str, servers: list[str] | None = None, below: str = ""):
         self.servers = servers or [f"127.0.0.1:{free_port()}" for _ in range(2)]
         (directory / "client.ini").write_text(
-            f"[chain]\nproviders = {' '.join(self.servers)}\ndestination = file://{directory}/\ntopic = /a\n"
-            f"publish_port = {free_port()}\nnameservers = false\nlisten_address = 127.0.0.1\n" + settings.format(*self.servers))
+            f"[chain]\nproviders = {' '.join(self.servers)}\ntopic = /a\npublish_port = {free_port()}\nnameservers = false\n"
+            f"listen_address = 127.0.0.1\ndestination = file://{directory}/{below}\n" + settings.format(*self.servers))
         self.loop = Loop()
         self.workers = Workers(self.loop.call_all, self.loop.fail, 1)
         self.journal = Journal(directory / "journal", self.loop.call_all, self.loop.fail)
@@ -38,11 +38,11 @@ class Client:
         self.chain.start()
         self.turn_until(lambda: self.chain._hearing._catch_ups)
 
-    def hear(self, server: int, position: int, content: str, name: str = "x", **more: str) -> None:
+    def hear(self, server: int, position: int, content: str, name: str = "x", mtime: float | None = None, **more: str) -> None:
         """The *server* has *content*; as a rule all contents have one name."""
         address = self.servers[server]
         said = {"version": 1, "epoch": f"e:{server}", "offset": position, "previous": 0, "address": address,
-                "key": f"k:{content}", "size": len(content)}
+                "key": f"k:{content}", "size": len(content), "mtime": mtime}
         data = {**more, "uid": name, "uri": f"/{content}", "request_address": address, EXTENSION: said}
         raw = ENVELOPE.encode("/a", "file", data)
         self.chain._hearing._take_in(self.providers[server], [decode(raw)])
@@ -100,7 +100,7 @@ def test_it_waits_also_where_one_of_lease_servers_is_asked_in_the_place_of_the_f
     client.turn_until(client.asked)
     client.hear(0, 2, "newer")
     client.hear(1, 1, "newer")
-    client.turn_until(lambda: len(client.asked()) > 1 or any("older content" in step for step in client.steps(2)))
+    client.turn_until(lambda: len(client.asked()) > 1 or any("other content" in step for step in client.steps(2)))
     assert client.asked() == [("k:old", client.servers[0])]
 
 
@@ -110,7 +110,7 @@ def test_its_history_tells_once_that_it_waits(client: Client) -> None:
     client.hear(1, 1, "newer")
     client.turn_for(6)
     assert client.asked() == [("k:old", client.servers[0])]
-    assert ["older content" in step for step in client.steps(2)] == [False, True]
+    assert ["other content" in step for step in client.steps(2)] == [False, True]
 
 
 def test_it_waits_no_longer_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,178 @@
+"""Old content never takes the place of newer content of its name that was delivered, nor comes after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.client.test_waiting import ENVELOPE, Client
+from trollmoves.bus.requesting import Requester
+from trollmoves.client import asking, hearing
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, decode
+
+DELIVERED = (State.PUBLISHING, State.PUBLISHED)
+
+
+class Answered(Client):
+    """The test answers in the place of providers."""
+
+    def fail(self, file: int, code: str = "dest_unreachable") -> None:
+        """The provider could not deliver it now."""
+        said = {"version": 1, "code": code, "permanent": False}
+        self._answer(file, "err", {"error": "not now", EXTENSION: said})
+
+    def deliver(self, file: int) -> None:
+        asked = self.chain._asking._flights[file].source.announcement.message.fields
+        self._answer(file, "file", {**asked, EXTENSION: {"version": 1, "state": "delivered", "verified": "size"}})
+
+    def _answer(self, file: int, kind: str, data: dict[str, object]) -> None:
+        flight = self.chain._asking._flights[file]
+        self.turn_until(lambda: flight.place is not None)  # it was sent
+        self.chain._asking._answered(flight, decode(ENVELOPE.encode("/a", kind, data)))
+
+    def state(self, file: int) -> str:
+        row = self.journal.find_one("file", (file,))
+        return str(row["state"]) if row is not None else ""
+
+    def is_asked_for(self, file: int) -> bool:
+        return file in self.chain._asking._flights
+
+    def deliver_newer(self, file: int, server: int, *, mtime: float | None = None, **more: str) -> None:
+        """Content that is heard of now is delivered."""
+        self.hear(server, 1, "newer content", mtime=mtime, **more)
+        self.turn_until(lambda: self.is_asked_for(file))
+        self.deliver(file)
+        self.turn_until(lambda: self.state(file) in DELIVERED)
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Answered]:
+    monkeypatch.setattr(hearing, "OTHERS_ANNOUNCE", 0.0)
+    monkeypatch.setattr(asking, "wait_before", lambda attempt: 1.0)
+    found = Answered(tmp_path, "", below=getattr(request, "param", ""))
+    yield found
+    found.close()
+
+
+def fail_old(client: Answered, *, mtime: float | None = None, **more: str) -> None:
+    client.hear(0, 1, "old", mtime=mtime, **more)
+    client.turn_until(lambda: client.is_asked_for(1))
+    client.fail(1)
+    client.turn_until(lambda: client.state(1) == State.FAILED)
+
+
+def test_what_failed_is_not_tried_again_when_newer_content_was_delivered(client: Answered) -> None:
+    fail_old(client)
+    client.deliver_newer(2, 1)
+    client.turn_until(lambda: client.state(1) == State.COVERED or client.is_asked_for(1))
+    assert client.state(1) == State.COVERED
+    assert "newer content" in client.steps(1)[-1]
+
+
+def test_nor_is_what_was_never_asked_for(client: Answered) -> None:
+    client.chain._asking.providers.took_off(client.servers[0], 1000)  # which has no room for more
+    client.hear(0, 1, "old")
+    client.deliver_newer(2, 1)
+    assert not client.is_asked_for(1)
+    client.chain._asking.providers.landed(client.servers[0], 1000)
+    client.turn_until(lambda: client.state(1) == State.COVERED or client.is_asked_for(1))
+    assert client.state(1) == State.COVERED
+
+
+def test_nor_is_another_provider_asked_for_it(client: Answered) -> None:
+    client.hear(0, 1, "old")
+    client.hear(1, 1, "old")
+    client.turn_until(lambda: client.is_asked_for(1))
+    client.hear(0, 2, "newer")
+    client.turn_until(lambda: client.is_asked_for(2))
+    client.deliver(2)
+    client.turn_until(lambda: client.state(2) in DELIVERED)
+    client.fail(1)
+    client.turn_until(lambda: client.state(1) == State.COVERED or ("k:old", client.servers[1]) in client.asked())
+    assert client.state(1) == State.COVERED
+
+
+def test_it_waits_while_newer_content_is_under_way(client: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_old(client)
+    monkeypatch.setattr(asking, "wait_before", lambda attempt: 60.0)
+    client.hear(1, 1, "newer")
+    client.turn_until(lambda: client.is_asked_for(2))
+    client.turn_for(3)
+    assert not client.is_asked_for(1)
+    client.fail(2)
+    client.turn_until(lambda: client.is_asked_for(1))
+    assert not client.is_asked_for(2)
+
+
+def test_another_provider_is_not_asked_for_it_while_newer_content_is_under_way(
+        client: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.hear(0, 1, "old")
+    client.hear(1, 1, "old")
+    client.turn_until(lambda: client.is_asked_for(1))
+    client.hear(0, 2, "newer")
+    client.turn_until(lambda: client.is_asked_for(2))
+    monkeypatch.setattr(asking, "wait_before", lambda attempt: 60.0)
+    client.fail(1)
+    client.turn_for(3)
+    assert not client.is_asked_for(1)
+    client.fail(2)
+    client.turn_until(lambda: client.is_asked_for(1))
+
+
+def test_what_a_peer_has_delivered_counts(client: Answered) -> None:
+    fail_old(client)
+    data = {"uid": "x", "uri": "/newer", "origin": client.servers[1], EXTENSION: {"version": 1, "key": "k:newer", "size": 5}}
+    client.chain._hearing._take_in(client.providers[1], [decode(ENVELOPE.encode("/a", "file", data))])
+    client.hear(1, 1, "newer")
+    client.turn_until(lambda: client.state(2) == State.COVERED)
+    client.turn_until(lambda: client.state(1) == State.COVERED or client.is_asked_for(1))
+    assert client.state(1) == State.COVERED
+
+
+@pytest.mark.parametrize("client", ["{kind}/"], indirect=True)
+def test_what_goes_elsewhere_is_tried_again(client: Answered) -> None:
+    fail_old(client, kind="one")
+    client.deliver_newer(2, 1, kind="other")
+    client.turn_until(lambda: client.is_asked_for(1) or client.state(1) == State.COVERED)
+    assert client.is_asked_for(1)
+
+
+def test_what_was_written_later_is_tried_again_though_it_was_heard_of_earlier(client: Answered) -> None:
+    fail_old(client, mtime=2000.0)
+    client.deliver_newer(2, 1, mtime=1000.0)
+    client.turn_until(lambda: client.is_asked_for(1) or client.state(1) == State.COVERED)
+    assert client.is_asked_for(1)
+
+
+def test_what_takes_too_long_is_cancelled_when_newer_content_is_there(client: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 2.0)
+    cancelled: list[str] = []
+    monkeypatch.setattr(Requester, "cancel", lambda self, subject, requests: cancelled.extend(requests))
+    client.hear(0, 1, "old")
+    client.turn_until(lambda: client.is_asked_for(1))
+    request = client.chain._asking._flights[1].request
+    client.deliver_newer(2, 1)
+    client.turn_until(lambda: cancelled)
+    assert cancelled == [request]
+    client.fail(1, "cancelled")
+    client.turn_until(lambda: client.state(1) == State.COVERED)
+
+
+def test_what_was_never_answered_is_cancelled_when_newer_content_is_there(
+        client: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its provider may have been stopped for a while, and deliver it then."""
+    cancelled: list[str] = []
+    monkeypatch.setattr(Requester, "cancel", lambda self, subject, requests: cancelled.extend(requests))
+    client.hear(0, 1, "old")
+    client.turn_until(lambda: client.is_asked_for(1))
+    flight = client.chain._asking._flights[1]
+    client.chain._asking._answered(flight, None)
+    client.turn_until(lambda: client.state(1) == State.FAILED)
+    client.deliver_newer(2, 1)
+    client.chain._asking.providers.wake_all()
+    client.turn_until(lambda: client.state(1) == State.COVERED or client.is_asked_for(1))
+    assert client.state(1) == State.COVERED
+    assert cancelled == [flight.request]
