@@ -137,6 +137,24 @@ def test_what_was_gone_and_is_there_again_is_moved(tmp_path: Path) -> None:
         gone(path)
 
 
+def test_what_was_gone_when_it_should_go_and_is_there_again_goes(tmp_path: Path) -> None:
+    options = f"destinations = {tmp_path}/one/\ndelete = true\nreconcile = 2"
+    with MovingIt(tmp_path, options, environment={"TROLLMOVES_CRASH_POINT": "move_it.everywhere:1"}) as moving:
+        path = moving.write("f.dat")
+        moving.program.start()
+        assert moving.program.wait() == -signal.SIGKILL  # it is delivered, and not removed
+        aside = moving.incoming.rename(tmp_path / "aside")
+        moving.incoming.mkdir()
+        moving.program = moving.program_with(None)
+        moving.start()
+        moving.program.wait_for("not removed: gone")
+        moving.incoming.rmdir()
+        aside.rename(moving.incoming)
+        gone(path)
+        eventually(lambda: not moving.removals())
+        assert moving.program.stop() == 0
+
+
 def test_an_original_stays_when_it_got_nowhere_though_an_operator_has_dismissed_it(tmp_path: Path) -> None:
     """What was dismissed for one destination goes when another one has it."""
     refusing = f"destinations = {tmp_path}/{TOO_LONG}/"

@@ -101,10 +101,10 @@ SELECT * FROM files
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND state = 'given_up' AND path IS NOT NULL ORDER BY id;
 
 -- name: files_not_removed
--- What was to be removed last, and was not there.
+-- What was to be removed once, and was not there.
 SELECT * FROM files
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT NULL
-  AND steps LIKE '%["removed",%"not removed: gone%' AND steps NOT LIKE '%"not removed: gone%' || char(10) || '["%' ORDER BY id;
+  AND steps LIKE '%["removed",%"not removed: gone%' ORDER BY id;
 
 -- name: known_files
 SELECT id, identity, state, key, size, provider FROM files

@@ -25,7 +25,7 @@ from trollmoves.messages import Envelope, content_key
 from trollmoves.move_it.moving import Moving
 from trollmoves.move_it.removing import WHEN_ALL_HAVE_IT
 from trollmoves.patterns import Pattern
-from trollmoves.server.returning import returned
+from trollmoves.server.returning import remaining, returned
 from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 
@@ -61,12 +61,8 @@ class Intake:
                  if self._is_new(arrival, known) and self.can_announce(arrival.path, say=True)]
         records = [record for arrival in fresh
                    for record in self._records(arrival, arrival.path, replaces=os.fsencode(arrival.path) in known)]
-        back = returned(self._journal, self._settings.name, arrivals) if known and len(fresh) < len(newest) else []
-        if back:
-            now = time.time()
-            line = step_line(State.FAILED, now, detail="it is there again")
-            records.append(("revive", [{"id": row["id"], "now": now, "line": line} for row, _ in back]))
-        self._write(fresh, records, then, pumps=bool(fresh or back))
+        back = self._records_of_returned(arrivals) if known and len(fresh) < len(newest) else []
+        self._write(fresh, [*records, *back], then, pumps=bool(fresh or back))
 
     def announce_unpacked(self, packed: Arrival, members: Sequence[Arrival], records: Sequence[Operation],
                           then: Callable[[], Any]) -> None:
@@ -120,6 +116,16 @@ class Intake:
     def _is_new(self, arrival: Arrival, known: dict[bytes, Content]) -> bool:
         path = os.fsencode(arrival.path)
         return self._unwritten.get(path) != arrival and known.get(path) != (arrival.size, arrival.mtime_ns, arrival.inode)
+
+    def _records_of_returned(self, arrivals: Sequence[Arrival]) -> list[Operation]:
+        """What to write of those that were away when they should have been moved, or removed, and are there again."""
+        now = time.time()
+        records = remaining(self._journal, self._settings.name, arrivals, now) if self._settings.delete else []
+        back = returned(self._journal, self._settings.name, arrivals)
+        if back:
+            line = step_line(State.FAILED, now, detail="it is there again")
+            records.append(("revive", [{"id": row["id"], "now": now, "line": line} for row, _ in back]))
+        return records
 
     def _records(self, arrival: Arrival, named: str, packed: tuple[Any, ...] | None = None, *,
                  replaces: bool = False) -> list[Operation]:

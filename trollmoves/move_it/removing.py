@@ -22,7 +22,7 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.movers.sessions import Sessions
-from trollmoves.server.beneath import Announced, announced_file, keep_removed, remove
+from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, keep_removed, remove
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Removing:
         if isinstance(outcome, Exception):
             logger.error("%s cannot be removed (%s); tried again in %d s", path, outcome, RETRY)
             return [("delay_removal", [(now + RETRY, row["file"])])]
-        detail = f"removed {', '.join(outcome)}" if outcome else "not removed: gone, or another file has its name"
+        detail = f"removed {', '.join(outcome)}" if outcome else NOT_REMOVED
         logger.info("[%s] %s", self._chain, detail if outcome else f"{path} {detail}")
         return [("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
                 ("end_removal", [(row["file"],)]), ("end_packed", [(sibling["id"],) for sibling in self._siblings(row)])]

@@ -27,6 +27,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocki
 GONE, NO_FILE, ANOTHER = " is gone", " is a link or no regular file", " is not the file that was announced"
 AWAY = (GONE, NO_FILE, ANOTHER)
 """How errors end that say that an announced file is away."""
+NOT_REMOVED = "not removed: gone, or another file has its name"
+"""What the history of a file says that was away when it was to be removed (also in files_not_removed in queries.sql)."""
 
 
 class Announced(NamedTuple):

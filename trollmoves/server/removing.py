@@ -26,7 +26,7 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
-from trollmoves.server.beneath import Announced, announced_file, keep_removed, remove
+from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, keep_removed, remove
 from trollmoves.server.requests import Consumer
 from trollmoves.server.unclaimed import Unclaimed
 from trollmoves.uris import is_address
@@ -301,7 +301,7 @@ class Removing:
             if isinstance(outcome, OSError):
                 self._not_removed(one.row, now, path, outcome.strerror or str(outcome))
                 continue
-            detail = f"removed ({one.why})" if outcome else "not removed: gone, or another file has its name"
+            detail = f"removed ({one.why})" if outcome else NOT_REMOVED
             logger.info("%s %s", path, detail)
             if outcome and one.why == AGED:
                 self._unclaimed.removed(file, path)

@@ -11,7 +11,7 @@ import orjson
 
 from trollmoves.journal import Journal, Operation
 from trollmoves.lifecycle import State
-from trollmoves.server.beneath import AWAY
+from trollmoves.server.beneath import AWAY, NOT_REMOVED
 from trollmoves.uris import is_utf8
 from trollmoves.watchers.base import Arrival
 
@@ -23,7 +23,8 @@ def returned(journal: Journal, chain: str, arrivals: Sequence[Arrival]) -> list[
 
 def remaining(journal: Journal, chain: str, arrivals: Sequence[Arrival], due: float) -> list[Operation]:
     """The records to have those of *arrivals* removed after all, at the time *due*, that were away when they should have been."""
-    found = [(row["id"], chain, due) for row, _ in _rows("files_not_removed", journal, chain, arrivals)]
+    found = [(row["id"], chain, due) for row, _ in _rows("files_not_removed", journal, chain, arrivals)
+             if _last(row, "removed").startswith(NOT_REMOVED)]
     return [("add_removal", found)] if found else []
 
 
@@ -37,5 +38,10 @@ def _rows(query: str, journal: Journal, chain: str, arrivals: Sequence[Arrival])
 
 
 def _was_away(row: Any) -> bool:
+    return _last(row, State.GIVEN_UP).endswith(AWAY)
+
+
+def _last(row: Any, step: str) -> str:
+    """What the history of a file says of the last *step* of that name; others may have followed."""
     steps = [orjson.loads(line) for line in row["steps"].splitlines()]
-    return next((step[4].endswith(AWAY) for step in reversed(steps) if step[0] == State.GIVEN_UP), False)
+    return next((str(said[4]) for said in reversed(steps) if said[0] == step), "")
