@@ -26,7 +26,7 @@ text the second. Adapters translate the exceptions of their libraries into these
         |   +-- OriginChanged       another file has taken its place
         |   +-- NotAnnounced        nobody announced such a file
         |   +-- Denied              the configuration does not allow it
-        |   |   +-- Unwritable      nor does the disk (its rights, read-only, no directory): that is waited for
+        |   |   +-- Refused         nor does the other side, or the disk (its rights, read-only): that is waited for
         |   +-- LoginRefused        credentials, key or host key not accepted
         |   +-- DestinationInvalid  the destination cannot be used as written
         |   +-- MissingLibrary      an optional library is not installed
@@ -141,8 +141,9 @@ class Denied(PermanentError):
     code = "denied"
 
 
-class Unwritable(Denied):
-    """A directory of this machine cannot be written to until somebody mends it; the file is no worse for that, and waits."""
+class Refused(Denied):
+    """A host, or a directory of this machine, does not take the file until somebody mends it there; the file is no worse for it,
+    and waits."""
 
 
 class LoginRefused(PermanentError):

@@ -121,6 +121,19 @@ def test_a_file_waits_for_a_directory_that_somebody_has_to_mend(tmp_path: Path) 
         gone(path)
 
 
+def test_a_file_that_a_host_refuses_is_tried_again(tmp_path: Path) -> None:
+    refusals = {command: ["550 Permission denied"] * 2 for command in ("STOR", "MKD")}
+    with ScriptedFtpServer(tmp_path / "ftp", FtpScript(answers=refusals)) as server:
+        options = f"destinations = ftp://{LOGIN}@127.0.0.1:{server.port}/\ndelete = true"
+        with MovingIt(tmp_path, options) as moving:
+            moving.start()
+            path = moving.write("a.dat")
+            content = path.read_bytes()
+            moving.program.wait_for(r"could not move .*a\.dat.*550.*to be tried again")
+            arrives(server.root / "a.dat", content)
+            gone(path)
+
+
 def test_what_was_gone_and_is_there_again_is_moved(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("is in the way")
     with MovingIt(tmp_path, f"destinations = {tmp_path}/file/below/ {tmp_path}/one/\ndelete = true") as moving:

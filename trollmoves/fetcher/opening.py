@@ -30,6 +30,7 @@ from trollmoves.errors import (
     MoveError,
     OriginGone,
     PermanentError,
+    Refused,
     Stalled,
     TemporaryError,
     Unreachable,
@@ -358,7 +359,7 @@ REFUSALS: dict[str, type[MoveError]] = {
     **dict.fromkeys(("ReadError", "BadZipFile", "CompressionError"), PermanentError)}
 """By name: the libraries are not loaded unless they are used."""
 WEB_STATUS: dict[int, type[MoveError]] = {
-    401: LoginRefused, 404: OriginGone, 410: OriginGone, 408: TemporaryError, 429: TemporaryError}
+    401: LoginRefused, 403: Refused, 404: OriginGone, 410: OriginGone, 408: TemporaryError, 429: TemporaryError}
 FTP_STATUS: dict[str, type[MoveError]] = {"530": LoginRefused, "550": OriginGone}
 
 
@@ -368,12 +369,12 @@ def _refusal(error: Exception) -> type[MoveError] | None:
     if name in REFUSALS:
         return REFUSALS[name]
     if name == "error_perm":  # ftplib's
-        return FTP_STATUS.get(str(error)[:3], Denied)
+        return FTP_STATUS.get(str(error)[:3], Refused)
     if name == "ClientResponseError":  # aiohttp's
         status = int(getattr(error, "status", 0))
         return WEB_STATUS.get(status, Denied if 400 <= status < 500 else TemporaryError)
     if isinstance(error, PermissionError):
-        return Denied
+        return Refused
     return PermanentError if isinstance(error, KeyError | ValueError | IsADirectoryError) else None
 
 

@@ -22,7 +22,7 @@ from trollmoves.errors import (
     DestinationInvalid,
     MoveError,
     OriginChanged,
-    Unwritable,
+    Refused,
     VerificationFailed,
 )
 from trollmoves.movers.bandwidth import Pace
@@ -54,12 +54,12 @@ ERRORS: dict[int, type[MoveError]] = {
     errno.ENOENT: MissingDirectory,
     errno.ENOSPC: DestinationFull,
     errno.EDQUOT: DestinationFull,
-    errno.EACCES: Unwritable,
-    errno.EPERM: Unwritable,
-    errno.EROFS: Unwritable,
-    errno.ENOTDIR: Unwritable,
-    errno.EISDIR: Unwritable,
-    errno.ELOOP: Unwritable,
+    errno.EACCES: Refused,
+    errno.EPERM: Refused,
+    errno.EROFS: Refused,
+    errno.ENOTDIR: Refused,
+    errno.EISDIR: Refused,
+    errno.ELOOP: Refused,
     errno.ENAMETOOLONG: DestinationInvalid,
     errno.EINVAL: DestinationInvalid,
 }

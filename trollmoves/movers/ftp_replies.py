@@ -7,7 +7,7 @@ import ftplib  # noqa: S402
 import re
 from contextlib import suppress
 
-from trollmoves.errors import Busy, ConnectionLost, Denied, DestinationFull, DestinationInvalid, LoginRefused, MoveError
+from trollmoves.errors import Busy, ConnectionLost, DestinationFull, DestinationInvalid, LoginRefused, MoveError, Refused
 from trollmoves.movers.ftp_connection import Connection
 
 REFUSALS = (ftplib.error_perm, ftplib.error_temp)
@@ -28,7 +28,7 @@ REPLIES: dict[str, type[MoveError]] = {
     "521": DestinationInvalid,
     "522": DestinationInvalid,
 }
-"""Other 4xx may pass (`Busy`), other 5xx will not (`Denied`)."""
+"""Other 4xx may pass (`Busy`), other 5xx will not (`Refused`)."""
 NOT_UNDERSTOOD = ("500", "501", "502", "504")
 NO_SUCH_PLACE = ("450", "451", "550", "553")
 """What servers say to STOR for a directory that is missing, a file that is there, and what is forbidden alike."""
@@ -57,7 +57,7 @@ def translated(error: ftplib.Error, subject: str) -> MoveError:
     elif isinstance(error, ftplib.error_temp) and (_CUT.search(text) or isinstance(error.__cause__, OSError)):
         kind = ConnectionLost
     else:
-        kind = REPLIES.get(code, Busy if isinstance(error, ftplib.error_temp) else Denied)
+        kind = REPLIES.get(code, Busy if isinstance(error, ftplib.error_temp) else Refused)
     return kind(f"{subject}: the server says {text!r}")
 
 

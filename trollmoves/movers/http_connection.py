@@ -22,11 +22,11 @@ from urllib.parse import quote, urljoin, urlsplit
 from trollmoves.errors import (
     Busy,
     ConnectionLost,
-    Denied,
     DestinationFull,
     DestinationInvalid,
     LoginRefused,
     MoveError,
+    Refused,
     Stalled,
     TemporaryError,
     Unreachable,
@@ -43,7 +43,7 @@ LAST_WORD = 5.0
 
 STATUS: dict[int, type[MoveError]] = {
     401: LoginRefused,
-    403: Denied,
+    403: Refused,
     407: LoginRefused,
     408: Stalled,
     423: Busy,

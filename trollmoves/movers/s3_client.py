@@ -24,11 +24,11 @@ from botocore.parsers import ResponseParserError
 from trollmoves.errors import (
     Busy,
     ConnectionLost,
-    Denied,
     DestinationFull,
     DestinationInvalid,
     LoginRefused,
     MoveError,
+    Refused,
     Stalled,
     TemporaryError,
     Unreachable,
@@ -56,7 +56,7 @@ class NotThere(DestinationInvalid):
 CODES: dict[str, type[MoveError]] = {
     **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
                      "InvalidSecurity", "NotSignedUp", "RequestTimeTooSkewed", "401"), LoginRefused),
-    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "AccountProblem", "403"), Denied),
+    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "AccountProblem", "403"), Refused),
     **dict.fromkeys(("SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestLimitExceeded",
                      "TooManyRequests", "OperationAborted", "429", "503"), Busy),
     **dict.fromkeys(("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "507"), DestinationFull),
@@ -173,7 +173,7 @@ class S3Client:
     def _look(self) -> None:
         """See that the bucket is there and the login good. Who may only write is not told the first; the first put will show."""
         try:
-            with suppress(Denied):
+            with suppress(Refused):
                 seconds = self._settings.connect_timeout
                 self.patiently(lambda: self.apart("list_objects_v2", f"s3://{self.bucket}", seconds, MaxKeys=1))
         except Stalled as error:

@@ -21,11 +21,11 @@ from dataclasses import replace
 
 from trollmoves.errors import (
     ConnectionLost,
-    Denied,
     DestinationFull,
     DestinationInvalid,
     MoveError,
     OriginChanged,
+    Refused,
     TemporaryError,
 )
 from trollmoves.movers.bandwidth import Pace
@@ -46,11 +46,11 @@ ERRORS: tuple[tuple[str, type[MoveError]], ...] = (
     ("No such file or directory", MissingDirectory),
     ("No space left", DestinationFull),
     ("quota exceeded", DestinationFull),
-    ("Permission denied", Denied),
-    ("Operation not permitted", Denied),
-    ("Read-only file system", Denied),
-    ("Not a directory", DestinationInvalid),
-    ("s a directory", DestinationInvalid),
+    ("Permission denied", Refused),
+    ("Operation not permitted", Refused),
+    ("Read-only file system", Refused),
+    ("Not a directory", Refused),
+    ("s a directory", Refused),
     ("File name too long", DestinationInvalid),
 )
 """What programs at the other end say in the C locale. Anything else is temporary."""

@@ -20,11 +20,11 @@ from contextlib import suppress
 from typing import NoReturn
 
 from trollmoves.errors import (
-    Denied,
     DestinationFull,
     DestinationInvalid,
     MoveError,
     OriginChanged,
+    Refused,
     TemporaryError,
     VerificationFailed,
 )
@@ -49,7 +49,7 @@ CHECKSUM_WITHIN = 600.0
 
 ERRORS: dict[int, type[MoveError]] = {
     protocol.NO_SUCH_FILE: MissingDirectory,
-    protocol.PERMISSION_DENIED: Denied,
+    protocol.PERMISSION_DENIED: Refused,
     protocol.BAD_MESSAGE: DestinationInvalid,
     protocol.UNSUPPORTED: DestinationInvalid,
     protocol.NO_SPACE: DestinationFull,

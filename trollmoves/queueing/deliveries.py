@@ -25,7 +25,7 @@ from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
-from trollmoves.queueing.host_queue import UNTIL_SOMEBODY_ACTS, HostQueue, wait_after
+from trollmoves.queueing.host_queue import HostQueue, wait_after
 from trollmoves.queueing.results import Results
 from trollmoves.uris import hide_password
 from trollmoves.workers import Work, Workers
@@ -285,11 +285,11 @@ class Deliveries(ABC):
             logger.info("[%s] %s need not go to %s: %s", self.name, flight.delivery.shown, _named(flight.place), text)
         else:
             self._say_failed(flight, text, final=wait is None)
-        if isinstance(error, UNTIL_SOMEBODY_ACTS):
-            said = f"nothing gets to {_named(flight.place)}: {text}"
-            self._journal.alarms.raise_(self.name, LOCKED_OUT, flight.place, said[:1000])
         if flight.queue.failed(error):
             logger.warning("[%s] %s is left alone for a while", self.name, _named(flight.place))
+        if flight.queue.is_locked(error):
+            said = f"nothing gets to {_named(flight.place)}: {text}"
+            self._journal.alarms.raise_(self.name, LOCKED_OUT, flight.place, said[:1000])
         circuit = (self.name, flight.place, flight.queue.failures, now, now, text)
         opened: list[Operation] = [("open_circuit", [circuit])] if flight.queue.is_probing else []
         receipt_state = State.GIVEN_UP if wait is None else State.FAILED

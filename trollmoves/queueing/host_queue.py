@@ -15,9 +15,9 @@ from trollmoves.errors import (
     MissingLibrary,
     MoveError,
     PermanentError,
+    Refused,
     Stalled,
     Unreachable,
-    Unwritable,
 )
 from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY, HostLeftAlone
 from trollmoves.movers.retrying import LONGEST, wait_before
@@ -39,6 +39,8 @@ class HostQueue:
         self._clock = clock
         self.failures = 0
         """In a row."""
+        self._refusals = 0
+        """The same, of files that it did not take."""
         self._closed_until = 0.0
         self.error = ""
         """What the host failed with last."""
@@ -63,11 +65,12 @@ class HostQueue:
 
     def succeeded(self) -> bool:
         """A file got there. True when the host had failed before: then those that wait need wait no longer."""
-        recovered, self.failures = self.failures > 0, 0
+        recovered, self.failures, self._refusals = self.failures > 0, 0, 0
         return recovered
 
     def failed(self, error: MoveError) -> bool:
         """A file did not. True when it is the host's fault, and it is left alone from now on."""
+        self._refusals += isinstance(error, Refused)
         if not isinstance(error, OF_THE_HOST):
             return False
         now = self._clock()
@@ -85,6 +88,10 @@ class HostQueue:
             return error.retry_after  # it was not even tried, and will be then
         return PROBE_EVERY if self.failures >= OPENS_AFTER else wait_before(self.failures)
 
+    def is_locked(self, error: MoveError) -> bool:
+        """Whether nothing gets there, as *error* and those before it say, until somebody acts."""
+        return isinstance(error, UNTIL_SOMEBODY_ACTS) or (isinstance(error, Refused) and self._refusals >= OPENS_AFTER)
+
     @property
     def is_probing(self) -> bool:
         """Whether the host failed so often that any file may serve to find out whether it works again."""
@@ -95,4 +102,4 @@ def wait_after(error: MoveError, attempt: int) -> float | None:
     """Seconds until the file is tried again; None when that would change nothing."""
     if isinstance(error, UNTIL_SOMEBODY_ACTS):
         return LONGEST
-    return None if isinstance(error, PermanentError) and not isinstance(error, Unwritable) else wait_before(attempt)
+    return None if isinstance(error, PermanentError) and not isinstance(error, Refused) else wait_before(attempt)

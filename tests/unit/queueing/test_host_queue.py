@@ -11,10 +11,10 @@ from trollmoves.errors import (
     LoginRefused,
     MoveError,
     OriginGone,
+    Refused,
     Stalled,
     TemporaryError,
     Unreachable,
-    Unwritable,
 )
 from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY, HostLeftAlone
 from trollmoves.movers.retrying import LONGEST
@@ -102,9 +102,21 @@ def test_what_is_not_the_fault_of_the_host(error: MoveError) -> None:
     assert not queue.failed(error) and queue.room == 2
 
 
+def test_a_host_that_takes_nothing_is_locked_until_it_takes_something() -> None:
+    queue, error = HostQueue(1, is_local=False), Refused("no")
+    for _ in range(OPENS_AFTER - 1):
+        queue.failed(error)
+        assert not queue.is_locked(error)
+    queue.failed(error)
+    assert queue.is_locked(error) and not queue.is_locked(TemporaryError("x"))
+    assert queue.room == 2  # other directories there may take theirs
+    assert not queue.succeeded() and not queue.is_locked(error)
+    assert queue.is_locked(LoginRefused("no"))
+
+
 @pytest.mark.parametrize("error, again", [(OriginGone("x"), False), (Denied("x"), False), (DestinationInvalid("x"), False),
                                           (Stalled("x"), True), (TemporaryError("x"), True), (LoginRefused("x"), True),
-                                          (Unwritable("x"), True)])
+                                          (Refused("x"), True)])
 def test_files_that_are_tried_again(error: MoveError, again: bool) -> None:
     wait = wait_after(error, 3)
     assert (wait is not None) == again and (wait is None or 0 <= wait <= LONGEST)
