@@ -19,9 +19,9 @@ from trollmoves.uris import parse_destination
 STRANGER = "192.0.2.7"
 
 
-def pushing(tmp_path: Path) -> Pushing:
+def pushing(tmp_path: Path, more: str = "") -> Pushing:
     path = tmp_path / "server.ini"
-    path.write_text(f"[one]\norigin = {tmp_path}/{{a}}\ntopic = /t\nrequest_port = 9094\n")
+    path.write_text(f"[one]\norigin = {tmp_path}/{{a}}\ntopic = /t\nrequest_port = 9094\n{more}\n")
     return Pushing(read_server_config(path).chains["one"], (str(tmp_path),))
 
 
@@ -40,6 +40,18 @@ def test_the_name_of_a_backup_target_is_looked_up_once_and_the_address_kept(tmp_
 def test_a_backup_target_needs_the_rights_of_a_destination(tmp_path: Path) -> None:
     with pytest.raises(Denied, match=r"allowed_destinations = sftp://192\.0\.2\.8/in/\*"):
         pushing(tmp_path).check(push(f"sftp://{STRANGER}/in/", (STRANGER, "192.0.2.8"), STRANGER))
+
+
+@pytest.mark.parametrize(("stranger", "backups", "hurried"), [
+    (False, (), True), (True, (), False), (None, (), False), (False, ("localhost",), False)])
+def test_the_process_of_small_moves_follows_links_and_gets_nothing_of_a_stranger(
+        tmp_path: Path, stranger: bool | None, backups: tuple[str, ...], hurried: bool) -> None:
+    """Also when it is known already that the stranger may have files there."""
+    ours = pushing(tmp_path, f"allowed_destinations = {tmp_path}/*")
+    asked = push(f"file://localhost{tmp_path}/in/", backups, "127.0.0.1")._replace(stranger=stranger)
+    assert ours.plain(asked) is None
+    ours.rights.check(asked.destination, asked.peer, asked.stranger)
+    assert (ours.plain(asked) is not None) is hurried
 
 
 @pytest.mark.parametrize("becomes", [None, b"other content"])

@@ -32,6 +32,8 @@ def allowed(destination: str, peer: str, *patterns: str, inline: bool = True) ->
     ("sftp://0x7f.1/in/", STRANGER, False),
     (f"sftp://[::ffff:{STRANGER}]/in/", STRANGER, True),
     ("s3://bucket/in/", "127.0.0.1", False),
+    ("s3://localhost/in/", "127.0.0.1", False),
+    (f"s3://{STRANGER}/in/", STRANGER, False),
     ("sftp://no.such.host.invalid/in/", STRANGER, False),
 ])
 def test_without_a_list_a_peer_may_have_files_for_itself(destination: str, peer: str, expected: bool) -> None:
@@ -52,6 +54,7 @@ def test_without_a_list_a_peer_may_have_files_for_itself(destination: str, peer:
     ("sftp://host/data//in/./x", "sftp://host/data/in/*", True),
     ("file:///etc/x", "file:///data/*", False),
     ("file:///data/x", "file:///data/*", True),
+    ("file://elsewhere/data/x", "file://other/data/*", False),
     ("file:///anywhere", "any", True),
     ("s3://bucket/key", "s3://bucket/*", True),
     ("s3://other/key", "s3://bucket/*", False),
