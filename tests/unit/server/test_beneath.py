@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from trollmoves.errors import OriginChanged
 from trollmoves.patterns import is_temporary_name
-from trollmoves.server.beneath import Announced, _name_aside, remove
+from trollmoves.server.beneath import Announced, _name_aside, opened, remove
 
 ROUNDS = 4000
 
@@ -44,6 +45,39 @@ def test_another_of_its_name_stays(old: Path, tmp_path: Path) -> None:
     (tmp_path / "new").rename(old)
     assert not remove((str(tmp_path),), file)
     assert (os.listdir(tmp_path), old.read_bytes()) == (["a.bin"], b"not delivered")
+
+
+@pytest.mark.parametrize("content", [b"rewritten", b"rewritten, and longer"])
+def test_one_that_was_written_to_since_is_neither_served_nor_removed(old: Path, tmp_path: Path, content: bytes) -> None:
+    """In place, so that it is the same file; also when it is as long as before."""
+    file = announced(old)
+    old.write_bytes(content)
+    os.utime(old, ns=(file.mtime_ns, file.mtime_ns + (len(content) == file.size)))
+    with pytest.raises(OriginChanged), opened((str(tmp_path),), file):
+        pass
+    assert not remove((str(tmp_path),), file)
+    assert old.read_bytes() == content
+
+
+def test_one_of_equal_size_and_time_that_took_its_name_is_neither_served_nor_removed(old: Path, tmp_path: Path) -> None:
+    """As products of fixed size are, unpacked with their times."""
+    file = announced(old)
+    (tmp_path / "new").write_bytes(b"different")
+    os.utime(tmp_path / "new", ns=(file.mtime_ns, file.mtime_ns))
+    (tmp_path / "new").rename(old)
+    with pytest.raises(OriginChanged), opened((str(tmp_path),), file):
+        pass
+    assert not remove((str(tmp_path),), file)
+    assert old.read_bytes() == b"different"
+
+
+def test_it_is_known_after_a_remount_that_numbers_files_anew(old: Path, tmp_path: Path) -> None:
+    """As network file systems do."""
+    file = announced(old)
+    again = file._replace(device=file.device + 1, inode=file.inode + 1)
+    with opened((str(tmp_path),), again) as origin:
+        assert origin.size == file.size
+    assert remove((str(tmp_path),), again)
 
 
 def test_one_that_takes_its_name_at_the_last_moment_stays(tmp_path: Path) -> None:
