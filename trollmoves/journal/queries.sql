@@ -167,6 +167,17 @@ UPDATE transfers SET state = CASE WHEN receipt LIKE '[%' THEN 'moved' ELSE 'fail
                      receipt = CASE WHEN receipt LIKE '[%' THEN receipt ELSE 'interrupted' END
 WHERE state = 'moving';
 
+-- name: left_behind
+-- What was begun to be moved, and is tried again by nobody: part of it may be at its destination. After an error only of large
+-- files, which may be resumed.
+SELECT transfers.*, files.path FROM transfers JOIN files ON files.id = transfers.file
+WHERE transfers.state = 'failed' AND transfers.time < ? AND files.path IS NOT NULL
+  AND transfers.chain IN (SELECT value FROM json_each(?))
+  AND (transfers.receipt = 'interrupted' OR (files.size >= ? AND transfers.receipt NOT LIKE 'left nothing: %')) LIMIT ?;
+
+-- name: end_left_behind
+UPDATE transfers SET receipt = 'left nothing: ' || receipt WHERE file = ? AND transfer = ? AND state = 'failed' AND time = ?;
+
 -- name: add_source
 INSERT OR REPLACE INTO sources (file, provider, message) VALUES (?, ?, ?);
 

@@ -54,7 +54,7 @@ class Pushing:
 
     def __init__(self, settings: ServerSettings, roots: tuple[str, ...]):
         """*roots* are the directories above all files that may be announced."""
-        self._roots = roots
+        self.roots = roots
         self.rights = Rights(settings.name, settings.allowed_destinations, settings.allow_inline_credentials)
         self._settings = settings
         parameters = dict(settings.connection_parameters.plain())
@@ -103,7 +103,7 @@ class Pushing:
             return None
         members = [(tuple(member.file), (place.scheme, place.host, place.port, place.path))
                    for member, place in _placed(push, destination)]
-        return self._roots, self._file_session, members, tuple(self._how(push))
+        return self.roots, self._file_session, members, tuple(self._how(push))
 
     def _how(self, push: Push) -> How:
         return How(push.transfer, sync=self._sync, checksum=self._settings.checksum, overwrite=self._settings.overwrite,
@@ -115,14 +115,23 @@ class Pushing:
         how = self._how(push)
         settings = self._session if push.stranger is False else self._careful_session
         try:
-            with opened(self._roots, member.file) as origin, _lent(place, settings, backups, sessions) as kept:
+            with opened(self.roots, member.file) as origin, _lent(place, settings, backups, sessions) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
         except (OriginGone, OriginChanged):
             if push.begun:  # nobody else removes what that has left
                 with suppress(Exception), _lent(place, settings, backups, sessions) as kept:
-                    name = os.path.basename(member.file.path)
-                    remove_unfinished(name, kept.at(place), kept.session, kept.mover.abilities, how)
+                    _remove_unfinished(member, place, kept, how)
             raise
+
+    def remove_unfinished(self, push: Push, sessions: Sessions) -> None:
+        """Remove what attempts at *push* have left at its destination, when nobody makes another one. Raises a `MoveError`."""
+        for member, place in _placed(push, push.destination):
+            with _lent(place, self._careful_session, [], sessions) as kept:
+                _remove_unfinished(member, place, kept, self._how(push))
+
+
+def _remove_unfinished(member: Member, place: Destination, kept: Kept, how: How) -> None:
+    remove_unfinished(os.path.basename(member.file.path), kept.at(place), kept.session, kept.mover.abilities, how)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from trollmoves.movers.circuits import of_this_process as circuits_of_this_proce
 from trollmoves.server.addresses import Addresses
 from trollmoves.server.announcer import Announcer
 from trollmoves.server.chain import Chain
+from trollmoves.server.left_behind import LeftBehind
 from trollmoves.server.listening import ListenChain
 from trollmoves.server.recent import Recent
 from trollmoves.server.removing import Removing
@@ -137,6 +138,8 @@ class Server(Service):
         self._stream = Stream(self._name, self.loop, self.journal.epoch, self.journal.head, self.envelope, publisher,
                               self._request_address, self._moved)
         self.loop.every(self._check_interval, self._check_health)
+        LeftBehind(lambda: {name: chain.served for name, chain in self._chains.items()}, self.journal, self.loop,
+                   self.workers).start()
 
     def _start_chain(self, settings: ServerSettings) -> None:
         """Raises `ConfigurationError` while its port is taken."""
