@@ -18,6 +18,7 @@ from trollmoves.messages import (
     Envelope,
     content_key,
     decode,
+    digest_of,
     dumps,
     identity_of,
     loads,
@@ -147,6 +148,27 @@ def test_uids_and_uris_wherever_they_are() -> None:
     assert uids_of(NESTED) == ("top", "a", "b", "c")
     assert uris_of(NESTED) == ("/a", "/b", "/c")
     assert uids_of({"uid": 20260101}) == ("20260101",)
+    assert uids_of({"dataset": [{"uid": 20260101}, {"uid": None}]}) == ("20260101", "None")
+    assert identity_of({"dataset": [{"uid": 1}, {"uid": 2}]}) == identity_of({"dataset": [{"uid": "2"}, {"uid": "1"}]})
+
+
+def numbered(subject: str = "/a", uri: str = "/in/a", **said: object) -> bytes:
+    data = {"uri": uri, EXTENSION: {"epoch": "e:1", "offset": 7, **said}}
+    return digest_of(decode(ENVELOPE.encode(subject, "file", data)))
+
+
+def test_a_copy_of_a_publication_is_known_by_its_number() -> None:
+    """Whatever else it says, such as that it was perhaps sent before; a relay has its own subject or uri."""
+    assert numbered() == numbered(redelivered=True)
+    others = [numbered(offset=8), numbered(epoch="e:2"), numbered(subject="/b"), numbered(uri="/elsewhere/a")]
+    assert len({numbered(), *others}) == 5
+
+
+def test_a_publication_without_a_number_is_known_by_its_letters() -> None:
+    raw = ENVELOPE.encode("/a", "file", {"uri": "/in/a"})
+    assert digest_of(decode(raw)) == digest_of(decode(raw)) != digest_of(decode(raw.replace(b"/in/a", b"/in/b")))
+    strange = ENVELOPE.encode("/a", "file", {"uri": "/in/a", "n": 1, EXTENSION: {"epoch": "e:1", "offset": "7"}})
+    assert digest_of(decode(strange)) != digest_of(decode(strange.replace(b'"n":1', b'"n":2'))), "no number"
     assert uids_of([]) == uids_of("text") == uids_of(None) == ()
     assert list(values_of({"uid": [{"uid": 1}], "x": {"uid": 2}}, "uid")) == [[{"uid": 1}], 2]  # a value is not searched itself
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trollmoves.bus.replaying import Replaying
+from trollmoves.bus.replaying import MOST_BYTES, MOST_MESSAGES, Replaying
 from trollmoves.errors import DestinationInvalid
 from trollmoves.journal import Journal
 from trollmoves.journal.cleaning import Cleaning
@@ -28,12 +28,13 @@ class Past:
                 function(*arguments)
         self.journal = Journal(path, call_all, lambda error: print(error))
 
-    def announce(self, chain: str, subject: str, count: int = 1, age: float = 0.0, state: str = "published") -> None:
+    def announce(self, chain: str, subject: str, count: int = 1, age: float = 0.0, state: str = "published",
+                 size: int = 0) -> None:
         when = time.time() - age
         for _ in range(count):
             file = self.journal.new_file()
             position, previous = self.journal.new_position(subject)
-            raw = ENVELOPE.encode(subject, "file", {"uid": f"f{position}"}).decode()
+            raw = ENVELOPE.encode(subject, "file", {"uid": f"f{position}", "more": "x" * size}).decode()
             row = (file, chain, f"f{file}", "", state, when, "", None, 1, None, None, None, None, None, None, None, 0, when)
             self.journal.write([("add_file", [row]), ("add_announcement", [(position, file, subject, previous, raw, when)])])
         self.committed()
@@ -126,3 +127,25 @@ def test_what_is_asked_for_elsewhere_by_now_is_told_with_the_new_address(past: P
     page = decode(Replaying(past.journal, ENVELOPE, moved=lambda: {"a:1": "b:2"}).answer(question)).extension["messages"]
     assert [decode(text.encode()).fields["request_address"] for text in page] == ["b:2"]
     assert past.ask(since=0)[0] == ["x"]
+
+
+def test_who_followed_another_journal_is_told_everything(past: Past) -> None:
+    """Positions of a journal that was lost mean nothing in the one that took its place."""
+    past.announce("one", "/a", 3)
+    uids, said = past.ask(since=2, epoch="e:the one that was lost")
+    assert (uids, said["from"], said["to"]) == (["f1", "f2", "f3"], 0, 3)
+    assert past.ask(since=2)[0] == ["f3"]
+
+
+def test_a_page_has_its_limits_and_holds_at_least_one_message(past: Past) -> None:
+    past.announce("one", "/a", size=2 * MOST_BYTES)
+    past.announce("one", "/a", MOST_MESSAGES + 1)
+    past.announce("one", "/a", 3, size=int(MOST_BYTES * 0.4))
+    since, pages = 0, []
+    while len(pages) < 10:
+        uids, said = past.ask(since=since)
+        pages.append(len(uids))
+        since = said["to"]
+        if not said["more"]:
+            break
+    assert pages == [1, MOST_MESSAGES, 3, 1]

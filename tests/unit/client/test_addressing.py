@@ -99,6 +99,26 @@ def test_a_login_is_in_the_request_only(tmp_path: Path) -> None:
     assert (place.requested, place.noticed) == ("ftp://me:planted@192.0.2.1/in/", "ftp://192.0.2.1/in/")
 
 
+@pytest.mark.parametrize(("destination", "more", "uri"), [
+    ("ftp://192.0.2.1/in", ["login = me:planted"], "ftp://me@192.0.2.1/in/b_11.dat"),
+    ("ftp://you:planted@192.0.2.1/in", [], "ftp://192.0.2.1/in/b_11.dat"),
+    ("file:///in", ["login = me:planted"], "/in/b_11.dat")])
+def test_what_is_published_holds_no_password(destination: str, more: list[str], uri: str, tmp_path: Path) -> None:
+    found = addressing(tmp_path, destination, *more)
+    data = found.published_data({**FILE, "destination": found.place(FILE).requested}, "127.0.0.1:9", found.place(FILE))
+    assert data["uri"] == uri
+    assert "planted" not in str(data) + str(found.notice_data(found.place(FILE)))
+
+
+def test_metadata_are_mapped_or_replaced_and_what_no_mapping_names_stays(tmp_path: Path) -> None:
+    found = addressing(tmp_path, "/in", "platform = M9:Meteosat-9|M10:Meteosat-10", "sensor = seviri", "absent = x")
+    for platform, name in ("M9", "Meteosat-9"), ("M10", "Meteosat-10"), ("M11", "M11"):
+        fields = {**FILE, "platform": platform, "sensor": "other"}
+        data = found.published_data(fields, "127.0.0.1:9", found.place(fields))
+        assert (data["platform"], data["sensor"], data["origin"]) == (name, "seviri", "127.0.0.1:9")
+        assert "absent" not in data
+
+
 def test_notices_of_upstream_have_no_slash(tmp_path: Path) -> None:
     found = addressing(tmp_path, "/data/out9")
     assert found.is_sent_to(FILE, f"file://{HERE}/data/out9") and found.is_sent_to(FILE, f"file://{HERE}/data/out9/")

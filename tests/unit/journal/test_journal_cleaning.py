@@ -113,6 +113,15 @@ def test_a_file_that_is_still_at_its_origin_stays_known_in_compact_form(journal:
     assert journal.find("announced_files", ("c", f'["f{file}"]'))  # so it is not announced again
 
 
+def test_a_file_that_cannot_be_looked_at_is_not_taken_for_gone(journal: Journal, tmp_path: Path) -> None:
+    """It would be announced again when it can."""
+    (tmp_path / "away").symlink_to("away")  # it leads nowhere, as a mount that is broken does
+    file = add(journal, tmp_path / "away" / "file", age=2 * DAY, written=False)
+    journal.write([("end_removal", [(file,)])])
+    clean(journal)
+    assert journal.find_one("file", (file,)) is not None
+
+
 def test_of_a_file_that_waits_to_be_confirmed_and_removed_all_is_kept(journal: Journal, tmp_path: Path) -> None:
     """Without its announcement and its transfers no confirmation would be found to be about it, and it would stay for good."""
     file = add(journal, tmp_path / "there", age=2 * DAY)
