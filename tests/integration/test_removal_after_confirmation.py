@@ -95,6 +95,44 @@ def test_another_file_of_the_same_name_stays(tmp_path: Path) -> None:
         never(lambda: not is_there(scene, "a.bin"), 3.0, message="the new file goes for the old one")
 
 
+@pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "removed by its owner"])
+def test_a_file_that_is_no_more_is_not_to_be_removed(tmp_path: Path, replaced: bool) -> None:
+    """Also where somebody has not confirmed it, and never will: it would be looked at, and remembered, for ever."""
+    with serving(tmp_path, "true") as scene:
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, scene.announced(f"{name[5:8]}.bin"), name, confirmed=False)
+        announcement = scene.announced("a.bin")
+        delivered(scene, announcement, "recv@one/a")
+        waiting = "SELECT 1 FROM removals JOIN files ON files.id = file WHERE identity = 'a.bin'"
+        journal = scene.network.server_journal()
+        eventually(lambda: rows(journal, waiting), message="it waits for the other consumer")
+        never(lambda: not is_there(scene, "a.bin") or not rows(journal, waiting), 3.0, message="it goes, or is forgotten")
+        if replaced:
+            scene.network.write("a.bin", b"newer content, which nobody has")
+        else:
+            (scene.network.origins[0] / "a.bin").unlink()
+        eventually(lambda: not rows(journal, waiting), message="nothing waits any more")
+        never(lambda: is_there(scene, "a.bin") != replaced, 2.0, message="the newer one goes")
+
+
+def test_a_file_that_is_away_for_a_moment_waits_on_when_it_is_there_again(tmp_path: Path) -> None:
+    with serving(tmp_path, "true", reconcile="1") as scene:
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, scene.announced(f"{name[5:8]}.bin"), name, confirmed=False)
+        announcement = scene.announced("a.bin")
+        delivered(scene, announcement, "recv@one/a")
+        waiting = "SELECT 1 FROM removals JOIN files ON files.id = file WHERE identity = 'a.bin'"
+        journal, place = scene.network.server_journal(), scene.network.origins[0] / "a.bin"
+        eventually(lambda: rows(journal, waiting), message="it waits for the other consumer")
+        place.rename(tmp_path / "away.bin")
+        eventually(lambda: not rows(journal, waiting), message="it is gone")
+        (tmp_path / "away.bin").rename(place)
+        eventually(lambda: rows(journal, waiting), message="it waits again")
+        never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes before the other consumer has it")
+        delivered(scene, announcement, "recv@two/b")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
+
+
 def test_a_client_that_is_named_by_its_address_cannot_be_spoken_for(tmp_path: Path) -> None:
     with serving(tmp_path, "192.0.2.7") as scene:
         announcement = scene.announced("a.bin")

@@ -109,6 +109,16 @@ def _open_file(roots: tuple[str, ...], path: str) -> int:
         raise _translated(error, path) from error
 
 
+def is_no_more(roots: tuple[str, ...], announced: Announced, *, gone: bool) -> bool:
+    """Whether another file has its name; with *gone* also whether there is none."""
+    try:
+        with parent_beneath(roots, announced.path) as parent:
+            status = _status(parent, os.path.basename(announced.path))
+    except (MoveError, OSError):  # its directory is away, or cannot be looked into
+        return False
+    return gone if status is None else not announced.is_still(status)
+
+
 def remove(roots: tuple[str, ...], announced: Announced) -> bool:
     """Remove the announced file; False when it is gone or another file has its name. Raises `OSError` when that fails.
 

@@ -26,7 +26,7 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
-from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, keep_removed, remove
+from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, is_no_more, keep_removed, remove
 from trollmoves.server.requests import Consumer
 from trollmoves.server.unclaimed import Unclaimed
 from trollmoves.uris import is_address
@@ -40,6 +40,8 @@ SOON = 0.1
 AT_ONCE = 200
 DELIVERED = "delivered"
 AGED = "delete_after"
+AWAITED = "awaited"
+"""Somebody has not confirmed it: it goes only from the list, where there is no such file any more."""
 CONSUMERS_LAST = 30.0
 """Seconds between two looks at who was served lately, for which all deliveries in the journal are gone through; who is served
 meanwhile is known at once."""
@@ -104,6 +106,8 @@ class Removing:
         self._after = settings.delete_after
         self._deletes = settings.delete is not None
         self._unpacks = settings.compression is not None
+        self._watches = settings.listen is None and not self._unpacks
+        """What is away for a moment is heard of when it is there again."""
         self._enabled = settings.removes
         self._roots = roots
         self._journal = journal
@@ -155,12 +159,12 @@ class Removing:
             leaving = [*due, *self._aged_now(now, {row["file"] for row, _ in due})]
             self._unclaimed.look()
             if leaving:
-                self._begin(leaving, SOON if more else EVERY)
+                self._begin(leaving, SOON if more and any(why != AWAITED for _, why in leaving) else EVERY)
                 return
         self._loop.after(EVERY, self._again)
 
     def _due_now(self, now: float) -> tuple[list[tuple[Any, str]], bool]:
-        """Some of what is to go, and why; and whether there is more."""
+        """Some of what is to go, or may be gone, and why; and whether there is more."""
         found, leaving = self._journal.find("due_removals", (self._chain, now, AT_ONCE)), []
         records: list[Operation] = []
         for row in found:
@@ -177,6 +181,7 @@ class Removing:
             elif self._after is not None and row["created"] < now - self._after:
                 leaving.append((row, AGED))
             else:
+                leaving.append((row, AWAITED))
                 again = now + (RETRY if row["tries"] else max(self._delay, LOOK_AGAIN))
                 records.append(("wait_removal", [(due or again, row["file"])]))
         if records:
@@ -253,8 +258,9 @@ class Removing:
     def _begin(self, found: list[tuple[Any, str]], pause: float) -> None:
         leaving, going = [], set(self._leaving)
         for row, why in found:
-            going.add(row["file"])
-            packed = self._packed_of(row["file"]) if self._deletes else []
+            if why != AWAITED:
+                going.add(row["file"])
+            packed = self._packed_of(row["file"]) if self._deletes and why != AWAITED else []
             leaving.append(Leaving(row, why, self._files_of(row, why), [announced_file(one) for one in packed],
                                    [announced_file(one) for one in packed if not self._is_needed(one, going)]))
         self.under_way = len(leaving)
@@ -272,10 +278,12 @@ class Removing:
             except OSError as error:
                 needed.update(packed.path for packed in one.packed)
                 outcomes.append(error)
-        keep_removed(self._roots, [file.path for one in leaving for file in (*one.files, *one.last)])
+        keep_removed(self._roots, [file.path for one in leaving if one.why != AWAITED for file in (*one.files, *one.last)])
         return outcomes
 
-    def _remove(self, leaving: Leaving, needed: set[str]) -> int:
+    def _remove(self, leaving: Leaving, needed: set[str]) -> Outcome:
+        if leaving.why == AWAITED:
+            return 0 if all(is_no_more(self._roots, file, gone=self._watches) for file in leaving.files) else None
         crashing.point("server.removing")
         removed = sum([remove(self._roots, file) for file in leaving.files])
         for packed in leaving.last:
