@@ -239,6 +239,12 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def may_name_a_file(text: str) -> bool:
+    """Whether what a message names may be a file of ours: whatever a server announces, which is any name in UTF-8 without control
+    characters. (Blanks that are none of ASCII, and characters that are not seen, are in many names.)"""
+    return CONTROL.search(text) is None and is_utf8(text)
+
+
 def local_path(uri: str) -> str:
     """The path part of an announced uri: of a plain path itself, of a `file://` uri (or any other) what follows the host."""
     scheme, _, path = _split(uri)

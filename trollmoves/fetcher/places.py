@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from trollmoves.bus.addresses import addresses_of
 from trollmoves.config.hidden import is_secret
 from trollmoves.errors import Denied, MalformedMessage
-from trollmoves.uris import hide_password
+from trollmoves.uris import hide_password, may_name_a_file
 
 ALIASES = {"": "file", "local": "file", "ssh": "sftp", "s3a": "s3"}
 ARCHIVES = ("tar", "zip")
@@ -131,7 +131,7 @@ def place_of(data: Mapping[str, Any]) -> Place:
     """Where the file of a message is: `path` on `filesystem` where those are given, else `uri`. Raises `MalformedMessage`."""
     uri, path, filesystem = data.get("uri"), data.get("path"), data.get("filesystem")
     for text in (uri, path):
-        if text is not None and (not isinstance(text, str) or len(text) > LONGEST or not text.isprintable()):
+        if text is not None and (not isinstance(text, str) or len(text) > LONGEST or not may_name_a_file(text)):
             raise MalformedMessage("its uri or path is no printable text")
     if filesystem is not None:
         path = path or (_of_uri(str(uri)).path if uri else None)

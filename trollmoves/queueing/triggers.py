@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import EXTENSION, Envelope, Message, decode, digest_of, dumps
-from trollmoves.uris import hide_password, local_path
+from trollmoves.uris import hide_password, local_path, may_name_a_file
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,6 @@ def _trouble(uri: object) -> str:
     """Why *uri* leads to no file, empty when it may lead to one."""
     if not isinstance(uri, str) or not uri:
         return "it has no uri"
-    if len(uri) > LONGEST_URI or not uri.isprintable():
+    if len(uri) > LONGEST_URI or not may_name_a_file(uri):
         return f"its uri is no path: {hide_password(uri[:100])!r}"
     return ""

@@ -17,7 +17,7 @@ from trollmoves.bus.subscribing import NewCatchUp, Subscribing
 from trollmoves.errors import MalformedMessage, OriginChanged, OriginGone, PermanentError, TemporaryError, TrollmovesError
 from trollmoves.messages import EXTENSION, NESTED, Envelope, Message
 from trollmoves.patterns import LONGEST_PATH, Pattern
-from trollmoves.uris import check_relative, hide_password, host_of, is_hidden, local_path
+from trollmoves.uris import check_relative, hide_password, host_of, is_hidden, local_path, may_name_a_file
 from trollmoves.watchers.base import Arrival
 
 TYPES = ("file", "dataset", "collection")
@@ -75,7 +75,7 @@ def files_in(message: Message) -> list[tuple[str, str | None]]:
     if not found or len(found) > MOST_FILES:
         raise MalformedMessage(f"names {len(found)} files")
     for uri, relative in found:
-        if not isinstance(uri, str) or not local_path(uri).startswith("/") or len(uri) > LONGEST_PATH or not uri.isprintable():
+        if not isinstance(uri, str) or not local_path(uri).startswith("/") or len(uri) > LONGEST_PATH or not may_name_a_file(uri):
             raise MalformedMessage(f"has a uri that is no absolute path: {hide_password(str(uri)[:100])!r}")
         if relative is not None:
             try:

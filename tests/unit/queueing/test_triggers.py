@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from trollmoves.errors import MalformedMessage
+from trollmoves.fetcher.places import place_of
 from trollmoves.messages import Envelope, decode
 from trollmoves.queueing.triggers import triggers_of
+from trollmoves.watchers.messages import files_in
 
 
 def said(kind: str, data: dict[str, Any]) -> Any:
@@ -28,3 +30,26 @@ def test_a_message_does_not_grow_without_end(deep: bool) -> None:
     assert len(message.raw) < 250_000  # of which 180 MB would become
     with pytest.raises(MalformedMessage, match="says too much of its 9000 files"):
         list(triggers_of(message))
+
+
+ANNOUNCED = ("/data/blank\u00a0or\u3000two.dat", "/data/nothing\u200bseen.dat", "/data/日本 %41#?.dat")
+"""Uris of files that servers announce and clients fetch."""
+NO_NAMES = ("/data/a\nb", "/data/\x1b[2J", "/data/\x00", "/data/\ud800")
+
+
+@pytest.mark.parametrize("uri", ANNOUNCED)
+def test_what_servers_announce_is_taken(uri: str) -> None:
+    assert [trigger.fields["uri"] for trigger in triggers_of(said("file", {"uri": uri}))] == [uri]
+    assert files_in(said("file", {"uri": uri})) == [(uri, None)]
+    assert place_of({"uri": uri}).path == uri
+
+
+@pytest.mark.parametrize("uri", NO_NAMES)
+def test_what_can_be_no_name_is_not(uri: str) -> None:
+    message = said("file", {"uri": "/data/a"})
+    message.fields["uri"] = uri
+    assert not list(triggers_of(message))
+    with pytest.raises(MalformedMessage):
+        files_in(message)
+    with pytest.raises(MalformedMessage):
+        place_of({"uri": uri})
