@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any, NamedTuple, cast
 from urllib.parse import urljoin
 
@@ -35,6 +34,7 @@ from trollmoves.errors import (
     TemporaryError,
     Unreachable,
 )
+from trollmoves.fetcher.ftp_file import ftp_stream
 from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets, origin_of
 from trollmoves.journal.in_use import is_own
 from trollmoves.movers.base import SessionSettings
@@ -91,7 +91,7 @@ class Opener:
             with self._opened(place.inside, whole=False) as outer, self._member(place, outer) as found:
                 yield found
             return
-        ways = {"file": self._file, "sftp": self._sftp, "s3": self._s3}
+        ways = {"file": self._file, "sftp": self._sftp, "ftp": self._ftp, "s3": self._s3}
         with ways.get(place.protocol, self._other)(place, whole) as found:
             yield found
 
@@ -216,6 +216,15 @@ class Opener:
                 trouble = error
         raise Unreachable(f"{' '.join(addresses)}, port {port}: {trouble}") from trouble
 
+    # ftp
+
+    @contextmanager
+    def _ftp(self, place: Place, whole: bool) -> Iterator[Opened]:
+        arguments = self._arguments(place)
+        stream, size = ftp_stream(place, arguments, self._addresses(place, arguments), self._settings)
+        with stream:
+            yield Opened(stream, size)
+
     # s3
 
     @contextmanager
@@ -238,31 +247,13 @@ class Opener:
     def _other(self, place: Place, whole: bool) -> Iterator[Opened]:
         fsspec = importlib.import_module("fsspec")
         arguments = self._arguments(place)
-        if place.protocol == "ftp":
-            arguments.setdefault("timeout", self._settings.stall_timeout)
         if place.protocol in WEB:
             client = arguments.get("client_kwargs") or {}
             arguments["client_kwargs"] = {**client, **self._web(client)}
             arguments["get_client"] = self._web_client
-        filesystem = self._filesystem(fsspec, place, arguments)
-        try:
-            stream = filesystem.open(place.path, "rb")
-            with stream:
-                yield Opened(stream, getattr(stream, "size", None))
-        finally:
-            with suppress(Exception):
-                filesystem.ftp.close()
-
-    def _filesystem(self, fsspec: Any, place: Place, arguments: dict[str, Any]) -> Any:
-        """For ftp connected: to an address that was looked at, and that answers."""
-        made = partial(fsspec.filesystem, place.protocol, skip_instance_cache=True, use_listings_cache=False)
-        if place.protocol != "ftp":
-            return made(**arguments)
-        *first, last = self._addresses(place, arguments)
-        for address in first:
-            with suppress(OSError):
-                return made(**arguments | {"host": address})
-        return made(**arguments | {"host": last})
+        filesystem = fsspec.filesystem(place.protocol, skip_instance_cache=True, use_listings_cache=False, **arguments)
+        with filesystem.open(place.path, "rb") as stream:
+            yield Opened(stream, getattr(stream, "size", None))
 
     def _web(self, client: Mapping[str, Any]) -> dict[str, Any]:
         """How a client of web servers waits, that it asks before it follows a redirection, and that what the configuration has it
@@ -379,7 +370,8 @@ def _refusal(error: Exception) -> type[MoveError] | None:
 
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "file": (), "sftp": ("paramiko",), "s3": ("botocore",), "http": ("fsspec", "aiohttp"), "https": ("fsspec", "aiohttp")}
+    "file": (), "ftp": (), "sftp": ("paramiko",), "s3": ("botocore",), "http": ("fsspec", "aiohttp"),
+    "https": ("fsspec", "aiohttp")}
 """What each protocol needs; others need fsspec, and what that asks for."""
 
 

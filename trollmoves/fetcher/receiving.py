@@ -55,7 +55,7 @@ class Receiving:
     def _write(self, stream: Stream, size: int | None, path: str) -> int:
         descriptor = self._create(path)
         try:
-            done = self._copy(stream, descriptor, path)
+            done = self._copy(stream, size, descriptor, path)
             if size is not None and done != size:
                 raise ConnectionLost(f"ended after {done} of {size} bytes")
             if self._mode is not None:
@@ -75,12 +75,14 @@ class Receiving:
             self._session.make_directories(os.path.dirname(path))
             return _created(path)
 
-    def _copy(self, stream: Stream, descriptor: int, path: str) -> int:
+    def _copy(self, stream: Stream, size: int | None, descriptor: int, path: str) -> int:
         done = 0
         while piece := stream.read(PIECE):
             done += len(piece)
             if self._largest is not None and done > self._largest:
                 raise Denied(f"is longer than max_size ({self._largest} bytes)")
+            if size is not None and done > size:  # it may never end
+                raise ConnectionLost(f"more came than the {size} bytes that were told")
             self._pace.wait_for(len(piece))
             view = memoryview(piece)
             try:

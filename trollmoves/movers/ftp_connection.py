@@ -49,22 +49,28 @@ class Connection(ftplib.FTP):
         self._ends = time.monotonic() + connect_timeout
         self._peer: tuple[Any, ...] = ()
 
-    def reach(self, host: str, port: int, address: str = "") -> None:
-        """Connect (to *address*, if it was decided on), read the welcome and, with a TLS context, secure the connection."""
+    def reach(self, host: str, port: int, address: str = "", *, implicit: bool = False) -> None:
+        """Connect (to *address*, if it was decided on), read the welcome and, with a TLS context, secure the connection: by
+        AUTH TLS, or, where that is *implicit*, before a word is said."""
         self.host, self.port = host, port
         self.sock = socket.create_connection((address or host, port), self._connect_timeout)
         self.af = self.sock.family
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._peer = self.sock.getpeername()
+        if self._context is not None and implicit:
+            self._encrypt(self._context)
         self.welcome = self.getresp()
-        if self._context is not None:
+        if self._context is not None and not implicit:
             self._secure(self._context)
 
     def _secure(self, context: ssl.SSLContext) -> None:
         self.voidcmd("AUTH TLS")
         if self._buffer:
             raise ftplib.error_proto("unencrypted bytes follow the reply to AUTH TLS")
+        self._encrypt(context)
+
+    def _encrypt(self, context: ssl.SSLContext) -> None:
         self.sock = context.wrap_socket(self._control(self._seconds_left()), server_hostname=self.host)
 
     def log_in(self, login: Login, if_continued: bool = False) -> None:

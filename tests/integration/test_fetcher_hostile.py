@@ -1,0 +1,179 @@
+"""Servers that lie, hang, flood or are somebody else: nothing wrong gets a final name, and no worker or memory is lost to them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import ssl
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.movers import content_of
+from tests.support.ftp_server import FtpScript, ScriptedFtpServer
+from tests.support.servers import make_certificate
+from trollmoves.errors import ConnectionLost, LoginRefused, OriginGone, Stalled, Unreachable
+from trollmoves.fetcher.fetching import fetch
+from trollmoves.fetcher.opening import Opener
+from trollmoves.fetcher.places import Rights, place_of
+from trollmoves.fetcher.receiving import Receiving
+from trollmoves.movers.base import SessionSettings
+
+SETTINGS = SessionSettings(connect_timeout=2, stall_timeout=2)
+ALL = ("sftp", "ftp", "http", "s3", "zip", "tar")
+TRANSFER = "0123456789abcdef"
+MOST_MEMORY = 64 * 2**20
+
+
+def fetched(data: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]], into: Path) -> bytes:
+    """What a fetch writes. Raises a `MoveError`, and then nothing is there."""
+    opener = Opener(options, (), SETTINGS, Rights(ALL, ()))
+    final = into / "final.nc"
+    into.mkdir(exist_ok=True)
+    found: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            fetch(opener, Receiving(SETTINGS, sync=False, largest=None), place_of(data), str(final), TRANSFER)
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "the worker is held for good"
+    if found:
+        assert list(into.iterdir()) == []
+        raise found[0]
+    return final.read_bytes()
+
+
+Talk = Callable[[socket.socket], None]
+
+
+@contextlib.contextmanager
+def listening(talk: Talk) -> Iterator[int]:
+    """A server that hands every connection to *talk*; its port."""
+    def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError), connection:
+            talk(connection)
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=run, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+# FTP
+
+
+def ftp_options(server: Any, **more: Any) -> dict[str, dict[str, Any]]:
+    return {"ftp": {"username": server.user, "password": server.password, **more}}
+
+
+def test_by_ftp_with_tls_from_known_servers_only(tmp_path: Path) -> None:
+    script = FtpScript()
+    with ScriptedFtpServer(tmp_path / "ftp", script, tls=True) as server:
+        (server.root / "a.nc").write_bytes(content_of(300_000))
+        data = {"uri": f"ftp://127.0.0.1:{server.port}/a.nc"}
+        known = ftp_options(server, tls=True, tls_ca_file=str(server.authority))
+        assert fetched(data, known, tmp_path / "into") == content_of(300_000)
+        assert "PROT P" in script.commands
+        script.commands.clear()
+        with pytest.raises(LoginRefused, match="tls_ca_file"):
+            fetched(data, ftp_options(server, tls=True), tmp_path / "other")
+        assert not any(line.startswith(("USER", "PASS")) for line in script.commands)
+
+
+def test_by_ftp_with_tls_from_the_first_byte(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.both)
+
+    def talk(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.sendall(b"220 Welcome\r\n230 Unasked\r\n")
+            secured.recv(100)
+
+    with listening(talk) as port:
+        data = {"uri": f"ftp://127.0.0.1:{port}/a.nc"}
+        options = {"ftp": {"tls": "tlsv1_2", "tls_ca_file": str(certificate.certificate)}}
+        with pytest.raises(ConnectionLost, match="something unasked"):  # so the welcome was heard
+            fetched(data, options, tmp_path / "into")
+
+
+def test_members_of_archives_by_ftp(tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp") as server:
+        for name in ("first.nc", "second.nc", "third.nc"):
+            (tmp_path / "packed" / name).parent.mkdir(exist_ok=True)
+            (tmp_path / "packed" / name).write_bytes(content_of(1_500_000) + name.encode())
+        for kind in ("zip", "tar"):
+            packed = shutil.make_archive(str(tmp_path / "p"), kind, tmp_path / "packed")
+            shutil.copy(packed, server.root / f"p.{kind}")
+            for name in ("third.nc", "first.nc"):
+                data = {"uri": f"{kind}://{name}::ftp://127.0.0.1:{server.port}/p.{kind}"}
+                assert fetched(data, ftp_options(server), tmp_path / "into") == content_of(1_500_000) + name.encode()
+
+
+@pytest.mark.parametrize("unknown", [set(), {"SIZE"}, {"SIZE", "MLSD", "MLST", "EPSV"}])
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_ftp_servers_that_know_less(unknown: set[str], size: int, tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp", FtpScript(unknown=unknown)) as server:
+        (server.root / "a b ü.nc").write_bytes(content_of(size))
+        data = {"uri": f"ftp://127.0.0.1:{server.port}/a b ü.nc"}
+        assert fetched(data, ftp_options(server), tmp_path / "into") == content_of(size)
+        with pytest.raises(OriginGone):
+            fetched({"uri": f"ftp://127.0.0.1:{server.port}/other.nc"}, ftp_options(server), tmp_path / "other")
+
+
+@pytest.mark.parametrize(("command", "reply"), [
+    ("SIZE", "213 5"),
+    ("SIZE", "213 500000"),
+    ("SIZE", "200-" + "a\r\n" * 30_000),
+    ("226", "426 Broken off"),
+    ("226", "350 What else?"),
+    ("RETR", "200 There it was"),
+], ids=["more", "less", "endless reply", "broken off", "no end", "no data"])
+def test_an_ftp_server_that_lies(command: str, reply: str, tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp", FtpScript(answers={command: [reply]})) as server:
+        (server.root / "a.nc").write_bytes(content_of(100_000))
+        with pytest.raises((ConnectionLost, Stalled)):
+            fetched({"uri": f"ftp://127.0.0.1:{server.port}/a.nc"}, ftp_options(server), tmp_path / "into")
+
+
+@pytest.mark.parametrize("banner", [b"220-" + b"a" * 1000, b"220-a\r\n" * 1000], ids=["a line", "lines"])
+def test_an_ftp_server_whose_welcome_does_not_end(banner: bytes, tmp_path: Path) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"220-Welcome\r\n")
+        while True:
+            connection.sendall(banner)
+
+    tracemalloc.start()
+    try:
+        with listening(talk) as port, pytest.raises((ConnectionLost, Unreachable)):
+            fetched({"uri": f"ftp://127.0.0.1:{port}/a.nc"}, {}, tmp_path / "into")
+        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_an_ftp_server_sends_is_one_file_whatever_replaces_it_meanwhile(tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp") as server:
+        (server.root / "a.nc").write_bytes(b"a" * 20_000_000)
+        opener = Opener(ftp_options(server), (), SETTINGS, Rights(ALL, ()))
+        with opener.opened(place_of({"uri": f"ftp://127.0.0.1:{server.port}/a.nc"})) as found:
+            first = found.stream.read(100_000)
+            (server.root / "new").write_bytes(b"b" * 20_000_000)
+            (server.root / "new").rename(server.root / "a.nc")
+            assert set(first + found.stream.read()) == {ord("a")}
+
+
