@@ -1,7 +1,8 @@
-"""Servers that lie, hang, flood or are somebody else: nothing wrong gets a final name, and no worker or memory is lost to them."""
+"""Servers that lie, hang, flood or are somebody else: nothing wrong gets a final name, no worker and memory is lost to them."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import socket
@@ -10,11 +11,13 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import asyncssh
 import pytest
 
 from tests.contract.movers import content_of
+from tests.contract.test_hostile_servers import Open, SftpTricks, playing, ssh_server
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
 from tests.support.servers import make_certificate
 from trollmoves.errors import ConnectionLost, LoginRefused, OriginGone, Stalled, Unreachable
@@ -22,6 +25,7 @@ from trollmoves.fetcher.fetching import fetch
 from trollmoves.fetcher.opening import Opener
 from trollmoves.fetcher.places import Rights, place_of
 from trollmoves.fetcher.receiving import Receiving
+from trollmoves.movers import sftp_protocol as sftp
 from trollmoves.movers.base import SessionSettings
 
 SETTINGS = SessionSettings(connect_timeout=2, stall_timeout=2)
@@ -177,3 +181,74 @@ def test_what_an_ftp_server_sends_is_one_file_whatever_replaces_it_meanwhile(tmp
             assert set(first + found.stream.read()) == {ord("a")}
 
 
+
+
+# ssh
+
+HUGE = b"\0\0\0\5" + (2**62).to_bytes(8, "big") + b"\0\0\x81\xa4"
+"""Attributes of a file that is said to be larger than anything."""
+
+
+class Undecided(Open):
+    """Does not say whether it has what is asked for."""
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
+        class Session(asyncssh.SSHServerSession[bytes]):
+            def subsystem_requested(self, subsystem: str) -> bool:
+                return cast(bool, None)  # no answer yet, as asyncssh takes it
+
+        return Session()
+
+
+def dripping(kind: int) -> Callable[[], asyncssh.SSHServer]:
+    """A server of which requests of *kind* get an answer of which a byte comes now and then."""
+    class Session(SftpTricks):
+        def __init__(self) -> None:
+            super().__init__(kind, lambda number: b"\0")
+
+        def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+            super().data_received(data, datatype)
+            asyncio.get_running_loop().call_later(0.3, self.drip)
+
+        def drip(self) -> None:
+            with contextlib.suppress(OSError):
+                self._channel.write(b"\0\1" if self._kind == sftp.INIT else b"\0")
+                asyncio.get_running_loop().call_later(0.3, self.drip)
+
+    class Server(Open):
+        def session_requested(self) -> Session:
+            return Session()
+
+    return Server
+
+
+@pytest.mark.parametrize("server", [
+    Undecided,
+    playing(sftp.INIT, lambda number: b""),
+    dripping(sftp.INIT),
+    playing(sftp.OPEN, lambda number: b""),
+    dripping(sftp.OPEN),
+    playing(sftp.STAT, lambda number: b""),
+], ids=["no subsystem", "no version", "a version that does not end", "no handle", "a handle that does not end", "no data"])
+def test_an_ssh_server_that_does_not_answer(server: Callable[[], asyncssh.SSHServer], tmp_path: Path) -> None:
+    with ssh_server(tmp_path, server=server) as (place, settings), pytest.raises((Stalled, Unreachable, ConnectionLost)):
+        fetched({"uri": f"sftp://{place}/a.nc"}, ssh_options(place, settings), tmp_path / "into")
+
+
+def test_an_ssh_server_that_tells_an_impossible_size(tmp_path: Path) -> None:
+    with ssh_server(tmp_path, server=playing(sftp.FSTAT, lambda number: sftp.packet(sftp.ATTRIBUTES, number, HUGE))) \
+            as (place, settings):
+        tracemalloc.start()
+        try:
+            with pytest.raises((Stalled, ConnectionLost)):
+                fetched({"uri": f"sftp://{place}/a.nc"}, ssh_options(place, settings), tmp_path / "into")
+            assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+        finally:
+            tracemalloc.stop()
+
+
+def ssh_options(place: str, settings: SessionSettings) -> dict[str, dict[str, Any]]:
+    known = Path(settings.parameters["known_hosts"])
+    known.write_text(known.read_text().replace("*", place.rpartition(":")[2]))
+    return {"sftp": {"known_hosts": str(known), "key_filename": settings.parameters["ssh_private_key_file"],
+                     "allow_agent": False, "look_for_keys": False}}

@@ -36,6 +36,7 @@ from trollmoves.errors import (
 )
 from trollmoves.fetcher.ftp_file import ftp_stream
 from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets, origin_of
+from trollmoves.fetcher.ssh_file import PIECE, SshFile, Watch
 from trollmoves.journal.in_use import is_own
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ends import opened as opened_file
@@ -45,8 +46,6 @@ from trollmoves.uris import Destination, is_hidden
 INSTALL = "install trollmoves[fetch]"
 MOST_KEPT = 8
 """Connections one worker keeps."""
-AHEAD = 64
-"""Requests for pieces of a file that may be under way; each is 32 KiB."""
 
 
 class Opened(NamedTuple):
@@ -136,19 +135,22 @@ class Opener:
     def _sftp(self, place: Place, whole: bool) -> Iterator[Opened]:
         arguments = self._arguments(place)
         key = f"sftp {sorted(arguments.items())!r}"
-        _, session = self._lent(key, lambda: self._connected(arguments, self._addresses(place, arguments)))
+        client, session = self._lent(key, lambda: self._connected(arguments, self._addresses(place, arguments)))
+        watch = Watch(self._settings.stall_timeout, client.close)
         with self._kept_unless_broken(key):
-            stream = session.open(place.path, "rb")
             try:
-                status = stream.stat()
+                with watch.waiting():
+                    stream = session.open(place.path, "rb")
+                    status = stream.stat()
                 if status.st_mode is not None and not stat.S_ISREG(status.st_mode):
                     raise Denied(f"{place.path} is no regular file")
-                if whole and status.st_size:
-                    stream.prefetch(status.st_size, max_concurrent_requests=AHEAD)
-                yield Opened(stream, status.st_size)
-            finally:
-                with suppress(Exception):
+                found = SshFile(stream, status.st_size, watch, whole=whole)
+                with io.BufferedReader(cast(Any, found), 8 * PIECE) as buffered:
+                    yield Opened(buffered, status.st_size)
+                with watch.waiting():
                     stream.close()
+            finally:
+                watch.close()
 
     # What a worker keeps.
 
@@ -196,14 +198,19 @@ class Opener:
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         own = {name: value for name, value in arguments.items() if name not in ("host", "known_hosts")}
         seconds = self._settings.connect_timeout
+        connection = self._socket(addresses, int(own.get("port") or 22))
+        watch = Watch(seconds, client.close)
         try:
-            connection = self._socket(addresses, int(own.get("port") or 22))
-            client.connect(host, sock=connection, timeout=seconds, banner_timeout=seconds, auth_timeout=seconds, **own)
-            session = client.open_sftp()
+            with watch.waiting():
+                client.connect(host, sock=connection, timeout=seconds, banner_timeout=seconds, auth_timeout=seconds, **own)
+                session = client.open_sftp()
             session.get_channel().settimeout(self._settings.stall_timeout)
         except BaseException:
             client.close()
+            connection.close()
             raise
+        finally:
+            watch.close()
         return client, session
 
     def _socket(self, addresses: tuple[str, ...], port: int) -> socket.socket:
