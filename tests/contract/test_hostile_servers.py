@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.contract.movers import HOW, LARGE, NetworkContract, content_of, make, opened
+from tests.contract.movers import HOW, LARGE, NetworkContract, content_of, everything_said, make, opened
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
 from trollmoves.errors import ConnectionLost, DestinationInvalid, MoveError, Stalled, TemporaryError
 from trollmoves.movers import sftp_protocol as sftp
@@ -70,7 +70,7 @@ class TalkingServer:
                     self._talk(connection, head)
                     return
                 connection.sendall(b"HTTP/1.1 200 OK\r\nDAV: 1\r\nContent-Length: 0\r\n\r\n" if head.startswith(b"OPTIONS")
-                                   else b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" if head.startswith(b"PROPFIND")
+                                   else b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n" if head.startswith((b"PROPFIND", b"HEAD"))
                                    else b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
 
     def _head(self, connection: socket.socket) -> bytes:
@@ -103,6 +103,10 @@ def once(text: bytes) -> Talk:
     return lambda connection, head: connection.sendall(text)
 
 
+LOCKED = (b'<multistatus xmlns="DAV:"><response><href>/final.dat</href><status>HTTP/1.1 423 Locked</status></response>'
+          b"</multistatus>")
+
+
 @pytest.mark.parametrize(("method", "talk"), [
     ("PUT", repeated(b"", b"HTTP/1.1 100 Continue\r\n\r\n")),
     ("PUT", repeated(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.2)),
@@ -118,12 +122,43 @@ def once(text: bytes) -> Talk:
     ("HEAD", once(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\nRepr-Digest: sha-256=:abc:\r\n\r\n")),
     ("HEAD", once(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")),
     ("MOVE", once(b"HTTP/1.1 200")),
+    ("MOVE", once(b"HTTP/1.1 207 Multi-Status\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%s"
+                  % (len(LOCKED), LOCKED))),
+    ("MOVE", once(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")),
+    ("PUT", once(b"HTTP/1.1 207 Multi-Status\r\nContent-Length: 0\r\n\r\n")),
 ])
 def test_an_http_server_that_plays_tricks(tmp_path: Path, method: str, talk: Talk) -> None:
     path = make(tmp_path / "origin.dat", b"content")
     with TalkingServer(method, talk) as server:
         error = failure(HttpMover(), server.uri, SETTINGS, path)
     assert isinstance(error, (TemporaryError, DestinationInvalid))
+    assert "http://127.0.0.1" in str(error)
+
+
+def test_an_http_server_that_says_which_part_of_a_rename_it_has_not_done(tmp_path: Path) -> None:
+    answer = once(b"HTTP/1.1 207 Multi-Status\r\nContent-Length: %d\r\n\r\n%s" % (len(LOCKED), LOCKED))
+    with TalkingServer("MOVE", answer) as server:
+        error = failure(HttpMover(), server.uri, SETTINGS, make(tmp_path / "origin.dat", b"content"))
+    assert "207 Multi-Status (423 Locked)" in str(error)
+    assert not error.permanent
+
+
+@pytest.mark.parametrize("secret", ["user", "token", "headers", "query"])
+@pytest.mark.parametrize("status", [b"HTTP/1.1 400", b"HTTP/1.1 500", b"SECRETS: "])
+def test_an_http_server_that_repeats_what_it_was_told(tmp_path: Path, secret: str, status: bytes) -> None:
+    def repeat(connection: socket.socket, head: bytes) -> None:
+        said = status + b" " + head.replace(b"\r\n", b" ")
+        connection.sendall(b"%s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
+                           % (said, len(head), head))
+
+    parameters = {"user": {}, "token": {"token": "planted"}, "headers": {"headers": {"X-Key": "planted"}},
+                  "query": {"query": "a=1&key=planted"}}[secret]
+    with TalkingServer("PUT", repeat) as server:
+        uri = server.uri.replace("http://", "http://me:planted@") if secret == "user" else server.uri
+        settings = replace(SETTINGS, parameters={**parameters, "auth_hosts": "127.0.0.1"})
+        error = failure(HttpMover(), uri, settings, make(tmp_path / "origin.dat", b"content"))
+    for hidden in ("planted", "bWU6cGxhbnRlZA=="):
+        assert hidden not in everything_said(error)
     assert "http://127.0.0.1" in str(error)
 
 

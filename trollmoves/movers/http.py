@@ -208,7 +208,7 @@ class HttpSession(Session):
             answer = self._move(source, target, "T")
         if answer.status in GONE and self._look(source)[0] is None:
             raise VerificationFailed(f"{self._http.name}{source} is no longer on the server")
-        if not answer.good:
+        if not answer.good or answer.status == 202:  # accepted is not done
             answer.refuse(f"{self._http.name}{target}")
 
     def _move(self, source: str, target: str, overwrite: str) -> Answer:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,10 +39,14 @@ from trollmoves.movers.http_response import LONGEST_ANSWER, Response
 from trollmoves.uris import CONTROL, Destination
 
 MOST_REDIRECTS = 5
+_OPEN_HEADERS = {"User-Agent": "trollmoves", "Accept": "*/*"}
+_INNER_STATUS = re.compile(r"HTTP/1\.[01] ([0-9]{3}[ A-Za-z]{0,50})<")
 LAST_WORD = 5.0
 """Seconds to wait for a server's reason when it has stopped to take bytes."""
 
 STATUS: dict[int, type[MoveError]] = {
+    202: TemporaryError,
+    207: TemporaryError,
     401: LoginRefused,
     403: Refused,
     407: LoginRefused,
@@ -54,7 +59,7 @@ STATUS: dict[int, type[MoveError]] = {
     505: DestinationInvalid,
     507: DestinationFull,
 }
-"""Others above 500 may pass (`TemporaryError`), others above 300 will not (`DestinationInvalid`)."""
+"""Others above 500 may pass (`TemporaryError`), others will not (`DestinationInvalid`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +79,13 @@ class Answer:
     headers: http.client.HTTPMessage
     text: str
     """The start of the body."""
+    scrub: Callable[[str], str]
+    """Takes our secrets out of what the server says."""
 
     @property
     def good(self) -> bool:
-        return 200 <= self.status < 300
+        """Whether it is done; a 207 tells that a part of it is not."""
+        return 200 <= self.status < 300 and self.status != 207
 
     def refuse(self, subject: str) -> NoReturn:
         """Raise our error for this answer to a request concerning *subject*."""
@@ -88,9 +96,12 @@ class Answer:
         raise kind(said)
 
     def _detail(self) -> str:
+        if self.status == 207:
+            found = _INNER_STATUS.search(self.text)
+            return f" ({found[1].strip()})" if found else ""
         if not self.headers.get("Content-Type", "").startswith(("text/plain", "application/json")):
             return ""
-        return f" ({CONTROL.sub(' ', self.text[:200]).strip()})"
+        return f" ({CONTROL.sub(' ', self.scrub(self.text)[:200]).strip()})"
 
     def _retry_after(self) -> float:
         value = self.headers.get("Retry-After", "").strip()
@@ -107,6 +118,7 @@ class HttpConnection:
         self._settings = settings
         self._headers = _headers(destination, parameters)
         self._query = _text(parameters, "query")
+        self._secrets = _secrets_in(self._headers, self._query)
         self._settled = False
         self._lost = False
         host, port = destination.host, destination.port
@@ -188,6 +200,8 @@ class HttpConnection:
         except BaseException as error:
             self._lost = True
             self._http.close()
+            if isinstance(error, http.client.HTTPException):
+                error.args = tuple(self._scrubbed(str(part)) for part in error.args)
             if isinstance(error, (OSError, http.client.HTTPException)):
                 raise self._translated(error) from error
             raise
@@ -203,13 +217,18 @@ class HttpConnection:
         wait_while_it_drains(partial(is_readable, self._http.sock), partial(unsent_of, self._http.sock), self._timeout)
         response = self._http.getresponse()
         text = response.read(LONGEST_ANSWER)
-        answer = Answer(response.status, CONTROL.sub(" ", response.reason or ""), response.headers,
-                        text.decode("utf-8", "replace"))
+        answer = Answer(response.status, self._scrubbed(CONTROL.sub(" ", response.reason or "")), response.headers,
+                        text.decode("utf-8", "replace"), self._scrubbed)
         if not complete and answer.good:
             raise http.client.HTTPException("the server says it is done before it has all bytes")
         if not complete or not response.isclosed():
             self._http.close()
         return answer
+
+    def _scrubbed(self, said: str) -> str:
+        for secret in self._secrets:
+            said = said.replace(secret, "***")
+        return said
 
     def _sent(self, body: Body) -> bool:
         """Send *body*; False when the server did not wait for all of it."""
@@ -245,7 +264,7 @@ def _headers(destination: Destination, parameters: Mapping[str, Any]) -> dict[st
     given = parameters.get("headers") or {}
     if not isinstance(given, Mapping):
         raise DestinationInvalid("headers must hold names and values")
-    secrets = {"User-Agent": "trollmoves", "Accept": "*/*"}
+    secrets = dict(_OPEN_HEADERS)
     ours = _may_know(destination, parameters)
     if ours:
         secrets |= {str(name): str(value) for name, value in given.items()}
@@ -259,6 +278,17 @@ def _headers(destination: Destination, parameters: Mapping[str, Any]) -> dict[st
         raise DestinationInvalid(f"http://{destination.host}: everybody on the way could read the credentials: use https, "
                                  "or set allow_plaintext")
     return secrets
+
+
+def _secrets_in(headers: Mapping[str, str], query: str) -> list[str]:
+    """What a server that repeats what it was told must not bring into our logs; the longest first."""
+    found = {query, *query.split("&")}
+    for value in (value for name, value in headers.items() if _OPEN_HEADERS.get(name) != value):
+        kind, _, token = value.partition(" ")
+        found |= {value, token}
+        if kind == "Basic":
+            found.add(b64decode(token).decode("utf-8", "replace").partition(":")[2])
+    return sorted(found - {""}, key=len, reverse=True)
 
 
 def _authorization(destination: Destination, parameters: Mapping[str, Any], ours: bool) -> str:
