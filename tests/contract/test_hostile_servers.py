@@ -299,6 +299,59 @@ def test_a_message_of_an_sftp_server_that_lies_about_its_length_is_shown_as_far_
     assert "no[2J way" in str(error)
 
 
+class Dripping(SftpTricks):
+    """One that, instead of an answer of that kind, keeps saying something that is none."""
+
+    def __init__(self, kind: int, drip: Callable[[asyncssh.SSHServerChannel[bytes]], None]):
+        super().__init__(kind, self.begin)
+        self._drip = drip
+
+    def begin(self, number: int) -> bytes:
+        asyncio.get_running_loop().call_later(0.3, self.go_on)
+        return b""
+
+    def go_on(self) -> None:
+        with contextlib.suppress(OSError):
+            self._drip(self._channel)
+            asyncio.get_running_loop().call_later(0.3, self.go_on)
+
+
+@pytest.mark.parametrize("drip", [lambda channel: channel.write_stderr(b"x"), lambda channel: channel.write(b"\0\x0e")])
+@pytest.mark.parametrize("kind", [sftp.STAT, sftp.CLOSE])
+def test_an_sftp_server_that_keeps_talking_instead_of_answering(
+        tmp_path: Path, kind: int, drip: Callable[[asyncssh.SSHServerChannel[bytes]], None]) -> None:
+    class Server(Open):
+        def session_requested(self) -> SftpTricks:
+            return Dripping(kind, drip)
+
+    with ssh_server(tmp_path, server=Server) as (place, settings):
+        error = failure(SftpMover(), f"sftp://{place}/final.dat", settings, make(tmp_path / "origin.dat", b"content"))
+    assert isinstance(error, Stalled)
+
+
+def test_an_sftp_server_that_answers_others_only(tmp_path: Path) -> None:
+    with ssh_server(tmp_path, server=playing(sftp.CLOSE, lambda number: b"")) as (place, settings):
+        mover, destination = SftpMover(), parse_destination(f"sftp://{place}/final.dat")
+        with mover.open(destination, settings) as other:
+            over = threading.Event()
+
+            def ask() -> None:
+                while not over.wait(0.2):
+                    other.size("/another.dat")
+
+            asking = threading.Thread(target=ask)
+            asking.start()
+            try:
+                error = failure(mover, str(destination.exact).replace("127.0.0.1", "me@127.0.0.1"), settings,
+                                make(tmp_path / "origin.dat", b"content"))
+                assert asking.is_alive()
+                assert other.is_alive()
+            finally:
+                over.set()
+                asking.join(30)
+    assert isinstance(error, Stalled)
+
+
 def shell(behave: Callable[[Process[bytes]], Awaitable[None]]) -> Behave:
     """A server without SFTP whose shell is *behave*."""
     async def run(process: Process[bytes]) -> None:
@@ -328,6 +381,13 @@ def test_a_shell_that_plays_tricks(tmp_path: Path, text: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert isinstance(error, (ConnectionLost, Stalled, DestinationInvalid))
+
+
+@pytest.mark.parametrize("text", [b"a", b"a\n"], ids=["a line", "lines"])
+def test_a_shell_that_keeps_talking_instead_of_answering(tmp_path: Path, text: bytes) -> None:
+    with ssh_server(tmp_path, shell(saying(text, 0.3))) as (place, settings):
+        error = failure(ScpMover(), f"scp://{place}/final.dat", settings, make(tmp_path / "origin.dat", b"1"))
+    assert isinstance(error, Stalled)
 
 
 def test_a_checksum_program_that_does_not_stop_talking_counts_as_none(tmp_path: Path) -> None:

@@ -155,10 +155,8 @@ class ShellSession(Session):
         mark = b"done-%d-" % next(self._marks)
         try:
             self._shell.write(_bytes(f"{{ {command}; }} 2>&1 </dev/null; printf '\\n%s%d\\n' {mark.decode()} $?\n"))
-            said = b""
-            while not (line := self._shell.read_line()).startswith(mark):
-                said = line or said
-            return _number(line[len(mark):]), said
+            *said, last = self._shell.read_lines(mark)
+            return _number(last[len(mark):]), next((line for line in reversed(said) if line), b"")
         except BaseException:
             self._shell.close()
             raise

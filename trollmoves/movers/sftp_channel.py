@@ -49,7 +49,11 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         """It will never answer again."""
         self.reason = "the connection was closed"
         self.heard = time.monotonic()
-        """When the last bytes came in."""
+        """When the last answer came in: single bytes, or bytes beside the answers, would keep who waits for ever."""
+        self.asked = 0
+        """The number of the latest request."""
+        self.answered = 0
+        """That of the latest answer."""
         self.extensions: set[bytes] = set()
         self.block = SAFE_BLOCK
         """The largest write the server takes, bytes."""
@@ -77,7 +81,6 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         chan.set_write_buffer_limits(high=2**30)  # those who write limit themselves by the answers they wait for
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        self.heard = time.monotonic()
         if datatype is not None:
             return
         self._received += data
@@ -95,6 +98,8 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         answers = self._waiting.pop(reply.number, None)
         if answers is None:
             raise protocol.ProtocolBroken("an answer to nothing")
+        self.heard = time.monotonic()
+        self.answered = reply.number
         try:
             protocol.check(reply)
         except protocol.ProtocolBroken:
@@ -123,6 +128,7 @@ class SftpChannel(asyncssh.SSHClientSession[bytes]):
         """A number for a request whose answer shall come into *answers*."""
         request = next(self._numbers) & 0xFFFFFFFF
         self._waiting[request] = answers
+        self.asked = request
         return request
 
     def send(self, packets: bytes | bytearray) -> None:
@@ -205,16 +211,22 @@ class Exchange:
         self._channel.send(packets[0] if len(packets) == 1 else b"".join(packets))
 
     def answer(self) -> tuple[int, Reply]:
-        """The next answer and the kind of its request. Raises `Stalled` when the server says nothing at all for too long."""
+        """The next answer and the kind of its request. Raises `Stalled` when for too long the server answers
+        nobody, or only what was asked later."""
         if self._unsent:
             self.send()
         asked = time.monotonic()
+        later: int | None = None
         while True:
             wait = self._patience - (time.monotonic() - max(asked, self._channel.heard))
             try:
                 reply = self._answers.get(timeout=max(wait, 0.01))
             except queue.Empty:
                 self._give_up_if_silent(asked)
+                if later is not None and self._channel.answered > later:
+                    raise Stalled(f"no answer for {self._patience:g} seconds, while later requests were answered") from None
+                if later is None and time.monotonic() - asked >= self._patience:
+                    later = self._channel.asked
                 continue
             if reply is None:
                 raise ConnectionLost(self._channel.reason)

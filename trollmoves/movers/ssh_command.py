@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -113,13 +114,23 @@ class CommandChannel(asyncssh.SSHClientSession[bytes]):
         self._buffer = bytearray(rest)
         return bytes(line)
 
+    def read_lines(self, mark: bytes) -> list[bytes]:
+        """The lines of the output, without their ends, up to one that begins with *mark*."""
+        last = re.compile(rb"^" + re.escape(mark) + rb".*\n", re.MULTILINE)
+        self._fill(lambda: last.search(self._buffer) is not None)
+        found = last.search(self._buffer)
+        assert found is not None
+        lines = bytes(self._buffer[:found.end() - 1]).split(b"\n")
+        del self._buffer[:found.end()]
+        return lines
+
     def _fill(self, enough: Callable[[], bool]) -> None:
-        while not enough():
-            try:
-                wait_while_it_drains(self._has_more, self._unsent, self._patience)
-            except TimeoutError:
-                self.close()
-                raise Stalled(f"no answer for {self._patience:g} seconds") from None
+        """Read on until it is *enough*, all of which has to come in time."""
+        try:
+            wait_while_it_drains(lambda seconds: enough() or (self._has_more(seconds) and enough()), self._unsent, self._patience)
+        except TimeoutError:
+            self.close()
+            raise Stalled(f"no answer for {self._patience:g} seconds") from None
 
     def _has_more(self, seconds: float) -> bool:
         try:
