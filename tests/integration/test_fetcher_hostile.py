@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import socket
 import ssl
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,8 +21,9 @@ import pytest
 from tests.contract.movers import content_of
 from tests.contract.test_hostile_servers import Open, SftpTricks, playing, ssh_server
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
+from tests.support.s3_server import MotoServer
 from tests.support.servers import make_certificate
-from trollmoves.errors import ConnectionLost, LoginRefused, OriginGone, Stalled, Unreachable
+from trollmoves.errors import ConnectionLost, LoginRefused, MoveError, OriginGone, Stalled, Unreachable
 from trollmoves.fetcher.fetching import fetch
 from trollmoves.fetcher.opening import Opener
 from trollmoves.fetcher.places import Rights, place_of
@@ -252,3 +255,82 @@ def ssh_options(place: str, settings: SessionSettings) -> dict[str, dict[str, An
     known.write_text(known.read_text().replace("*", place.rpartition(":")[2]))
     return {"sftp": {"known_hosts": str(known), "key_filename": settings.parameters["ssh_private_key_file"],
                      "allow_agent": False, "look_for_keys": False}}
+
+
+# Web servers and objects
+
+
+def answering(*answers: bytes, heads: bytes = b"", pause: float = 0.0, repeated: bytes = b"") -> Talk:
+    """Says *answers* to a GET, one after the other, and then *repeated* for as long as somebody listens; *heads* to a HEAD."""
+    def talk(connection: socket.socket) -> None:
+        while request := connection.recv(65536):
+            if request.startswith(b"HEAD"):
+                connection.sendall(heads)
+                continue
+            for answer in answers:
+                connection.sendall(answer)
+                time.sleep(pause)
+            while repeated:
+                connection.sendall(repeated)
+                time.sleep(pause)
+    return talk
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize("talk", [
+    answering(b"HTTP/1.1 200 OK\r\n", pause=0.3, repeated=b"X"),
+    answering(b"HTTP/1.1 200 OK\r\n", repeated=b"X-Header: value\r\n"),
+    answering(b"", pause=0.3, repeated=b"HTTP/1.1 100 Continue\r\n\r\n"),
+    answering(HEAD % 100 + b"a" * 50, pause=3, heads=HEAD % 50),
+    answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\naaaaa\r\n", pause=3, heads=HEAD % 5),
+    answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", heads=HEAD % 5),
+], ids=["a header that does not end", "headers without end", "never the answer", "half of it", "no last chunk", "no chunk"])
+def test_a_web_server_that_plays_tricks(talk: Talk, tmp_path: Path) -> None:
+    with listening(talk) as port, pytest.raises((Stalled, ConnectionLost)):
+        fetched({"uri": f"http://127.0.0.1:{port}/a.nc"}, {}, tmp_path / "into")
+
+
+@pytest.mark.parametrize("heads", [HEAD % 5, HEAD % 0, b"HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", HEAD % 10**9])
+def test_what_a_web_server_sends_counts_not_what_it_says_beforehand(heads: bytes, tmp_path: Path) -> None:
+    with listening(answering(HEAD % 20 + b"a" * 20, heads=heads)) as port:
+        assert fetched({"uri": f"http://127.0.0.1:{port}/a.nc"}, {}, tmp_path / "into") == b"a" * 20
+
+
+def test_what_a_web_server_sends_is_one_file_whatever_replaces_it_meanwhile(tmp_path: Path) -> None:
+    size, contents = 20_000_000, iter(b"abcdefghij")
+
+    def talk(connection: socket.socket) -> None:
+        while request := connection.recv(65536):
+            body = bytes([next(contents)])
+            start, end = 0, size
+            if found := re.search(rb"bytes=(\d+)-(\d+)", request):
+                start, end = int(found[1]), min(int(found[2]) + 1, size)
+            if request.startswith(b"HEAD"):
+                connection.sendall(HEAD % size)
+            elif found:
+                connection.sendall(b"HTTP/1.1 206 Part\r\nContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n\r\n%s"
+                                   % (start, end - 1, size, end - start, body * (end - start)))
+            else:
+                connection.sendall(HEAD % size + body * size)
+
+    with listening(talk) as port:
+        found = fetched({"uri": f"http://127.0.0.1:{port}/a.nc"}, {}, tmp_path / "into")
+    assert len(found) == size
+    assert len(set(found)) == 1
+
+
+def test_an_object_that_is_replaced_meanwhile_is_tried_again(tmp_path: Path) -> None:
+    with MotoServer(tmp_path / "moto") as server:
+        server.make_bucket("data")
+        server.client().put_object(Bucket="data", Key="a.nc", Body=b"a" * 20_000_000)
+        options = {"s3": {"key": server.access_key, "secret": server.secret_key, "client_kwargs": {
+            "endpoint_url": server.url, "region_name": server.region}}}
+        opener = Opener(options, (), SETTINGS, Rights(ALL, ()))
+        with pytest.raises(MoveError) as caught, opener.opened(place_of({"uri": "s3://data/a.nc"})) as found:
+            assert found.stream.read(100_000) == b"a" * 100_000
+            server.client().put_object(Bucket="data", Key="a.nc", Body=b"b" * 20_000_000)
+            found.stream.read()
+        assert not caught.value.permanent
+        assert fetched({"uri": "s3://data/a.nc"}, options, tmp_path / "into") == b"b" * 20_000_000

@@ -37,6 +37,7 @@ from trollmoves.errors import (
 from trollmoves.fetcher.ftp_file import ftp_stream
 from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets, origin_of
 from trollmoves.fetcher.ssh_file import PIECE, SshFile, Watch
+from trollmoves.fetcher.web_file import WebFile
 from trollmoves.journal.in_use import is_own
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.ends import opened as opened_file
@@ -244,9 +245,9 @@ class Opener:
         key = f"s3 {bucket} {sorted(arguments.items(), key=str)!r}"
         client, = self._lent(key, lambda: (client_of(Destination("s3", bucket, None, "/" + name), settings),))
         with self._kept_unless_broken(key):
-            size = int(client.call("head_object", str(place), Key=name)["ContentLength"])
-            with io.BufferedReader(cast(Any, _Object(client, name, size, str(place))), 2**23) as stream:
-                yield Opened(stream, size)
+            found = _Object(client, name, client.call("head_object", str(place), Key=name), str(place))
+            with io.BufferedReader(cast(Any, found), 2**23) as stream:
+                yield Opened(stream, found.size)
 
     # Everything else.
 
@@ -259,6 +260,11 @@ class Opener:
             arguments["client_kwargs"] = {**client, **self._web(client)}
             arguments["get_client"] = self._web_client
         filesystem = fsspec.filesystem(place.protocol, skip_instance_cache=True, use_listings_cache=False, **arguments)
+        if place.protocol in WEB and whole:
+            answer = WebFile(filesystem, place.path, self._settings.stall_timeout)
+            with io.BufferedReader(cast(Any, answer), 2**18) as buffered:
+                yield Opened(buffered, answer.size)
+            return
         with filesystem.open(place.path, "rb") as stream:
             yield Opened(stream, getattr(stream, "size", None))
 
@@ -300,10 +306,12 @@ class Opener:
 
 
 class _Object(io.RawIOBase):
-    """An object of S3, read in ranges, so that an archive can be read where it is."""
+    """An object of S3, read in ranges, so that an archive can be read where it is; all of them of the object that was *found*."""
 
-    def __init__(self, client: Any, key: str, size: int, shown: str):
-        self._client, self._key, self._size, self._shown = client, key, size, shown
+    def __init__(self, client: Any, key: str, found: Mapping[str, Any], shown: str):
+        self._client, self._key, self._shown = client, key, shown
+        self.size = int(found["ContentLength"])
+        self._same = {"IfMatch": found["ETag"]} if found.get("ETag") else {}
         self._at = 0
 
     def readable(self) -> bool:
@@ -313,18 +321,22 @@ class _Object(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         return self._at
 
     def tell(self) -> int:
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        last = min(self._at + len(buffer), self._size) - 1
+        last = min(self._at + len(buffer), self.size) - 1
         if last < self._at:
             return 0
-        answer = self._client.call("get_object", self._shown, Key=self._key, Range=f"bytes={self._at}-{last}")
-        data = answer["Body"].read()
+        answer = self._client.call("get_object", self._shown, Key=self._key, Range=f"bytes={self._at}-{last}", **self._same)
+        data = answer["Body"].read(last - self._at + 1)
+        answer["Body"].close()
+        asked_for = str(answer.get("ContentRange", "")).startswith(f"bytes {self._at}-") or (self._at, last) == (0, self.size - 1)
+        if len(data) != last - self._at + 1 or not asked_for:
+            raise ConnectionLost(f"{self._shown}: the server sends other bytes than it was asked for")
         buffer[:len(data)] = data
         self._at += len(data)
         return len(data)
@@ -337,7 +349,7 @@ def translated(error: Exception, place: Place) -> MoveError:
     if isinstance(error, FileNotFoundError):  # fsspec says so also of a server that does not answer; then it names the cause
         cause = error.__cause__
         return translated(cause, place) if isinstance(cause, Exception) else OriginGone(f"{place} is not there")
-    text = f"{place}: {hide_secrets(str(error)) or type(error).__name__}"[:500]
+    text = f"{place}: {hide_secrets(' '.join(str(error).split())) or type(error).__name__}"[:500]
     if "not found in known_hosts" in text:
         return LoginRefused(text)
     refusal = _refusal(error)
@@ -368,7 +380,7 @@ def _refusal(error: Exception) -> type[MoveError] | None:
         return REFUSALS[name]
     if name == "error_perm":  # ftplib's
         return FTP_STATUS.get(str(error)[:3], Refused)
-    if name == "ClientResponseError":  # aiohttp's
+    if name == "ClientResponseError" and error.__cause__ is None:  # aiohttp's; nonsense it calls a 400, with a cause
         status = int(getattr(error, "status", 0))
         return WEB_STATUS.get(status, Denied if 400 <= status < 500 else TemporaryError)
     if isinstance(error, PermissionError):

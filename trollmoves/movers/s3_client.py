@@ -28,6 +28,7 @@ from trollmoves.errors import (
     DestinationInvalid,
     LoginRefused,
     MoveError,
+    OriginReplaced,
     Refused,
     Stalled,
     TemporaryError,
@@ -63,6 +64,7 @@ CODES: dict[str, type[MoveError]] = {
     **dict.fromkeys(("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidPart",
                      "NoSuchUpload"), VerificationFailed),
     "RequestTimeout": Stalled,
+    **dict.fromkeys(("PreconditionFailed", "412"), OriginReplaced),
     "NoSuchBucket": DestinationInvalid,
     **dict.fromkeys(("NoSuchKey", "404"), NotThere),
 }
