@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     {"", "errors", "messages", "lifecycle", "uris", "patterns", "crashing"},
-    {"config", "journal", "movers", "watchers", "bus", "workers", "memory", "unpacking"},
+    {"config", "journal", "movers", "watchers", "bus", "workers", "memory", "log_files", "unpacking"},
     {"service", "attention", "queueing", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher",
      "s3_downloader", "explaining"},
     {"cli", "metrics", "web", "faults", "utils", "logging"},

@@ -21,6 +21,7 @@ Tools, each usable alone:
     watchers       directories (inotify, polling) and messages -> arrivals
     unpacking      archives and compressed files, member by member, within limits
     memory         what was needed for a burst is given back
+    log_files      what logrotate has moved away is begun anew
 
 Roles, each a short composition of the tools over `service` (start, reload, drain, stop):
 

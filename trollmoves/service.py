@@ -30,6 +30,7 @@ from trollmoves.journal import Journal
 from trollmoves.journal.alarms import OF_A_SECTION, Alarm
 from trollmoves.journal.cleaning import Cleaning
 from trollmoves.journal.leaps import Leaps
+from trollmoves.log_files import begin_anew
 from trollmoves.memory import Trimming
 from trollmoves.messages import Envelope
 from trollmoves.movers.circuits import OPENS_AFTER, PROBE_EVERY, Opened
@@ -252,8 +253,13 @@ class Service:
             return
         signal.signal(signal.SIGTERM, lambda *_: self.loop.call(self.drain))
         signal.signal(signal.SIGINT, lambda *_: self.loop.call(self.drain))
-        signal.signal(signal.SIGHUP, lambda *_: self.loop.call(self.reload))
+        signal.signal(signal.SIGHUP, lambda *_: self.loop.call(self._hang_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])  # see `hold_signals`
+
+    def _hang_up(self) -> None:
+        """Whoever rotated the logs, or changed the configuration, says so."""
+        begin_anew()
+        self.reload()
 
     def drain(self) -> None:
         """Take in nothing new, let what is under way finish, then stop. A second time: stop at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import yaml
@@ -52,3 +53,25 @@ def test_a_server_that_runs_as_root_says_what_that_means(tmp_path: Path) -> None
     with server.start():
         server.wait_for("watches")
     assert ("WARNING" in server.output() and "running as root" in server.output()) == (os.geteuid() == 0)
+
+
+def test_a_log_that_was_renamed_is_begun_anew_at_a_signal(tmp_path: Path) -> None:
+    """As logrotate does it: what is logged later does not go into the old file, which is compressed and removed."""
+    port, requests = free_ports(2)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "server.ini").write_text(f"[one]\norigin = {tmp_path}/in/{{name}}.dat\ntopic = /t\nrequest_port = {requests}\n"
+                                         "request_address = 127.0.0.1\nlisten_address = 127.0.0.1\n")
+    handler = {"class": "logging.FileHandler", "filename": str(tmp_path / "server.txt")}
+    (tmp_path / "log.yaml").write_text(yaml.safe_dump({"version": 1, "handlers": {"file": handler},
+                                                       "root": {"handlers": ["file"], "level": "INFO"}}))
+    text, renamed = tmp_path / "server.txt", tmp_path / "server.txt.1"
+    server = Program.ours("server", "-p", str(port), "-c", tmp_path / "log.yaml", "--journal", tmp_path / "server.journal",
+                          tmp_path / "server.ini", log=tmp_path / "server.log")
+    with server.start():
+        eventually(lambda: text.exists() and "watches" in text.read_text(), 60, message="it runs")
+        text.rename(renamed)
+        server.signal(signal.SIGHUP)
+        eventually(lambda: text.exists() and "reloading" in text.read_text(), 30, message="it goes on in a new file")
+        assert server.stop() == 0
+    assert "stopping" in text.read_text()
+    assert "reloading" not in renamed.read_text()

@@ -31,6 +31,7 @@ from trollmoves.config import values
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.reading import Configuration
 from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesError
+from trollmoves.log_files import all_handlers
 
 C = TypeVar("C", bound=Configuration[Any])
 logger = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ def set_up_logging(log_config: Path | None, log_file: Path | None, *, level: int
         _log_to(handler, logging.DEBUG if level is None else level)
     else:
         _log_to(logging.StreamHandler(), logging.INFO if level is None else level)
-    for found in _all_handlers():
+    for found in all_handlers():
         found.addFilter(HidePasswords())
         found.handleError = partial(_not_logged, found, Lost())  # type: ignore[method-assign]
         if getattr(found, "stream", None) in (sys.stderr, sys.stdout):
@@ -147,11 +148,6 @@ def _not_logged(handler: logging.Handler, lost: Lost, record: logging.LogRecord)
         place, why = getattr(handler, "baseFilename", "the log"), error.strerror or error
         with suppress(OSError, ValueError, AttributeError):
             print(f"{place} cannot be written: {why}; what is logged meanwhile is lost", file=sys.stderr, flush=True)
-
-
-def _all_handlers() -> list[logging.Handler]:
-    named = [found for found in logging.Logger.manager.loggerDict.values() if isinstance(found, logging.Logger)]
-    return list({id(handler): handler for logger in [logging.getLogger(), *named] for handler in logger.handlers}.values())
 
 
 def _configure(path: Path) -> None:
