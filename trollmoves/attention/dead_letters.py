@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import time
+from collections.abc import Callable
 
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import DEAD_LETTERS
 from trollmoves.journal.reader import last_failure
 
 ABOUT = "files"
+TOLD_EVERY = 60.0
+"""Seconds between two changes of the number in an alarm when it grows and grows: each is a line in the log and a message, and all
+that was given up is counted for it. The first changes are told sooner."""
+SOON = 1.0
 
 
 class DeadLetters:
     """Belongs to the loop."""
 
-    def __init__(self, journal: Journal):
+    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic):
         self._journal = journal
-        self._seen: Any = None
+        self._clock = clock
+        self._seen: dict[str, tuple[int, float]] = {}
+        """By chain: how many were given up, and when the last one was."""
+        self._told, self._pause = -math.inf, SOON
 
     def look(self) -> None:
         """Raise and clear alarms as the journal says."""
-        seen = [tuple(row) for row in self._journal.find("given_up_counts")]
-        if seen == self._seen:
+        seen = {row["chain"]: (row["count"], row["latest"]) for row in self._journal.find("given_up_counts")}
+        if seen == self._seen or (self._are_only_more(seen) and self._clock() - self._told < self._pause):
             return
-        self._seen = seen
+        now = self._clock()
+        self._pause = SOON if now - self._told > 2 * TOLD_EVERY else min(2 * self._pause, TOLD_EVERY)
+        self._told, self._seen = now, seen
         found = {row["chain"]: row["count"] for row in self._journal.find("dead_letters")}
         for chain, count in found.items():
             self._journal.alarms.raise_(chain, DEAD_LETTERS, ABOUT, self._text(chain, count))
         for chain in [alarm.chain for alarm in self._journal.alarms.open(DEAD_LETTERS) if alarm.chain not in found]:
             self._journal.alarms.clear(chain, DEAD_LETTERS, ABOUT, "none is left")
+
+    def _are_only_more(self, seen: dict[str, tuple[int, float]]) -> bool:
+        """Whether nothing but their number has changed."""
+        return seen.keys() == self._seen.keys() and all(seen[chain][0] >= count for chain, (count, _) in self._seen.items())
 
     def _text(self, chain: str, count: int) -> str:
         last = self._journal.find("dead_letters_of", (chain, 1))[0]

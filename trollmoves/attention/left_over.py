@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import orjson
 
@@ -21,6 +20,8 @@ class LeftOver:
         self._journal = journal
         self._sections: Collection[str] = ()
         self._to_count = False
+        self._found: dict[str, int] = {}
+        """By section: a file that was unfinished at the last look. As long as it is, no other need be looked for."""
 
     def follow(self, sections: Collection[str]) -> None:
         """From now on these are configured; the journal says so to others."""
@@ -41,8 +42,15 @@ class LeftOver:
     def _outcome(self, chain: str) -> str:
         if chain in self._sections:
             return "the section is back"
-        found: list[Any] = self._journal.find("unfinished_of", (chain, 1))
-        return "" if found else "none is left"
+        return "" if self._has_unfinished(chain) else "none is left"
+
+    def _has_unfinished(self, chain: str) -> bool:
+        known = self._found.pop(chain, None)
+        if known is None or self._journal.find_one("is_unfinished", (known,)) is None:
+            known = next((row["id"] for row in self._journal.find("unfinished_of", (chain, 1))), None)
+        if known is not None:
+            self._found[chain] = known
+        return known is not None
 
 
 def left_over(section: str, count: int) -> str:

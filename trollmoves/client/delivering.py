@@ -302,11 +302,12 @@ class Delivering:
     def _cover(self, flight: Flight) -> None:
         """Another member of our group has published it."""
         self.committing.release(flight.request)
-        self._unsent.pop(flight.id, None)
-        now = time.time()
+        now, position = time.time(), self._unsent.pop(flight.id, None)
         line = step_line(State.COVERED, now, flight.source.provider, flight.attempt, BY_ANOTHER)
-        self._journal.write([("step", [(State.COVERED, now, flight.attempt, line, flight.id)]),
-                             ("remove_announcements_of", [(orjson.dumps([flight.id]),)])], self._landed, flight)
+        records: list[Operation] = [("step", [(State.COVERED, now, flight.attempt, line, flight.id)])]
+        if position is not None:  # else it was not even noted that it is to be published
+            records.append(("remove_announcement", [(position,)]))
+        self._journal.write(records, self._landed, flight)
 
     def _note_published(self, file: int) -> None:
         """Recorded without waiting, with all others of this turn of the loop."""

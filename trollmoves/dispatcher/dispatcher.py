@@ -159,7 +159,7 @@ class Dispatcher(Service):
         known = {**self._retired, **self._targets}
         for target in known.values():
             target.give_up_overdue()
-        for name in [row["chain"] for row in self.journal.find("chains") if row["chain"] not in known]:
+        for name in [row["chain"] for row in self.journal.find("chains_due") if row["chain"] not in known]:
             rows = overdue(self.journal, name, FORGOTTEN_AFTER)
             if rows:
                 self.journal.write(ended(rows, "its target is configured no more"))

@@ -136,6 +136,15 @@ WITH RECURSIVE waiting (provider) AS (
     FROM waiting WHERE waiting.provider IS NOT NULL)
 SELECT provider FROM waiting WHERE provider IS NOT NULL LIMIT 200;
 
+-- name: chains_due
+-- The chains of which something waits, found in the same way.
+WITH RECURSIVE waiting (chain) AS (
+    SELECT min(chain) FROM files WHERE due IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(files.chain) FROM files WHERE due IS NOT NULL AND files.chain > waiting.chain)
+    FROM waiting WHERE waiting.chain IS NOT NULL)
+SELECT chain FROM waiting WHERE chain IS NOT NULL;
+
 -- name: files_elsewhere
 -- What waits for one provider and could be had from another one.
 SELECT files.*, sources.provider AS other FROM files JOIN sources ON sources.file = files.id
@@ -617,7 +626,7 @@ DELETE FROM orders WHERE id = ?;
 
 -- name: given_up_counts
 -- Cheap: answered from the index alone.
-SELECT chain, count(*), max(time) FROM files INDEXED BY files_given_up WHERE state = 'given_up' GROUP BY chain;
+SELECT chain, count(*) AS count, max(time) AS latest FROM files INDEXED BY files_given_up WHERE state = 'given_up' GROUP BY chain;
 
 -- name: dead_letters
 -- How many files of each chain are given up, and never got to anybody.
@@ -652,6 +661,9 @@ SELECT chain, count(*) AS count FROM files WHERE {unfinished} GROUP BY chain;
 -- name: unfinished_of
 -- Those of one chain.
 SELECT * FROM files WHERE chain = ? AND {unfinished} LIMIT ?;
+
+-- name: is_unfinished
+SELECT 1 FROM files WHERE id = ? AND {unfinished};
 
 -- name: meta
 SELECT value FROM meta WHERE name = ?;
@@ -704,6 +716,9 @@ UPDATE files SET steps = CASE WHEN {is_waited_for} THEN steps ELSE '' END, due =
 -- One list of ids in JSON: the table is gone through once for all of them.
 DELETE FROM announcements WHERE file IN (SELECT value FROM json_each(?))
   AND NOT EXISTS (SELECT 1 FROM files WHERE files.id = announcements.file AND {is_waited_for});
+
+-- name: remove_announcement
+DELETE FROM announcements WHERE position = ?;
 
 -- name: bound_failures
 -- Of the moves of a file that failed the last hundred are kept: who asks chooses the destination, and may choose ever another one.

@@ -89,3 +89,20 @@ def test_retry_says_that_nobody_will_and_dismiss_ends_it(journal: Journal, tmp_p
     [report] = json.loads(ask("trollmoves", "status", "--json", *place, state=tmp_path).out)
     assert report["chains"]["old"]["counts"] == {"published": 1, "covered": 2} and not report["chains"]["old"]["configured"]
     assert report["chains"]["kept"]["counts"] == {"announced": 1, "failed": 1}
+
+
+def test_unfinished_files_are_not_looked_for_again_while_one_is_there(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files in the journal would be gone through for that, every five seconds for as long as the alarm is open."""
+    left_over, asked, find = LeftOver(journal), list[str](), journal.find
+    monkeypatch.setattr(journal, "find", lambda query, parameters=(): asked.append(query) or find(query, parameters))
+    left_over.follow({"kept"})
+    for _ in range(5):
+        committed(journal)
+        left_over.look()
+    assert asked.count("unfinished_of") == 1
+    assert len(texts(journal)) == 1
+    for file in (1, 2):
+        journal.write([("dismiss", [{"id": file, "now": 0.0, "line": ""}])])
+        committed(journal)
+        left_over.look()
+        assert len(texts(journal)) == 2 - file
