@@ -19,7 +19,7 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.messages import Message
 from trollmoves.server.beneath import Announced, announced_file, remove
-from trollmoves.server.removing import AGED, AT_ONCE, RETRY, Leaving, Removing
+from trollmoves.server.removing import AGED, RETRY, Leaving, Removing
 from trollmoves.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ TELL_AGAIN = 10.0
 class Releasing(Removing):
     """Removes the copies of one section; belongs to the loop."""
 
+    aged_query = "aged_copies"
+
     def __init__(self, settings: MirrorSettings, journal: Journal, loop: Loop, workers: Workers, asking: Asking):
         super().__init__(settings, (), journal, loop, workers)
         self._asking = asking
@@ -41,9 +43,6 @@ class Releasing(Removing):
 
     def _stays(self, file: int) -> bool:
         return False  # also where copies are not removed providers are told
-
-    def _aged(self, before: float) -> list[Any]:
-        return self._journal.find("aged_copies", (self._chain, before, AT_ONCE))
 
     def _files_of(self, row: Any, why: str) -> list[Announced]:
         return [announced_file(copy) for copy in self._journal.find("copies_of", (row["file"],))]

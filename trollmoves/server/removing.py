@@ -2,7 +2,8 @@
 never what a destination has that could not even tell its size.
 
 What a file was unpacked from goes together with it, if origins are removed at all; the unpacked file, being a copy, goes anyhow.
-What goes is found out in the loop and removed in a worker: the server of a directory may not answer.
+What goes is found out in the loop and removed in a worker: the server of a directory may not answer. A worker also goes through
+all of the journal where that has to be done: with a million files it takes some tenths of a second, from a disk some seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
+from trollmoves.journal.reader import Reader
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
 from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, is_no_more, keep_removed, remove
@@ -55,6 +57,11 @@ AGED_LAST = 60.0
 """Seconds between two of them, at most."""
 LOOK_AGAIN = 2.0
 """Seconds between two looks at a file that somebody has not confirmed, at least; a confirmation hurries it."""
+RARER = 0.1
+"""The same, as part of its age: a consumer that is away for a day leaves so many behind that there would be no time for anything
+but looking at them."""
+RAREST = 600.0
+"""Seconds."""
 DECIDED_FOR = 30.0
 """Seconds that it holds what was found out of a file: a directory that does not answer may keep the worker for hours, while
 others come who need it."""
@@ -87,6 +94,8 @@ Outcome = int | OSError | None
 class Removing:
     """Removes the origins of one chain; belongs to the loop."""
 
+    aged_query = "aged_files"
+
     def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop, workers: Workers,
                  others: Callable[[], Iterable[Removing]] = tuple):
         """*roots* are the directories above all files that may be announced. *others* are of the sections that are served, which
@@ -103,6 +112,8 @@ class Removing:
         so yet."""
         self._looked = self._looked_for_aged = -math.inf
         """When (monotonic) it was looked into for consumers, and for aged files."""
+        self._is_looking = False
+        """A worker looks for consumers."""
         self._after = settings.delete_after
         self._deletes = settings.delete is not None
         self._unpacks = settings.compression is not None
@@ -132,7 +143,7 @@ class Removing:
         if consumer.group and not consumer.spare:
             self._served.add((consumer.client, consumer.group))
             if len(self._served) > MOST_SERVED:
-                self._consumers(FORCED)
+                self._know_anew(FORCED)
         blind = next((receipt for receipt in receipts if receipt.verified == "none"), None)
         if blind is not None:
             self._tell_kept(urlsplit(blind.uri).netloc)
@@ -153,10 +164,25 @@ class Removing:
     def _again(self) -> None:
         if not self._open:
             return
-        if not self._journal.full and not self._journal.times_to_move:
-            now = time.time()
-            due, more = self._due_now(now)
-            leaving = [*due, *self._aged_now(now, {row["file"] for row, _ in due})]
+        looked = time.monotonic() - self._looked_for_aged
+        if self._after is not None and looked >= min(AGED_LAST, self._after / AGED_LOOKS) and not self._has_to_wait:
+            self._look_for_aged(self._after)
+        else:
+            self._go_on([])
+
+    @property
+    def _has_to_wait(self) -> bool:
+        """Whether nothing can be written, or no time compared, now."""
+        return self._journal.full or self._journal.times_to_move > 0
+
+    def _go_on(self, aged: list[Any]) -> None:
+        """Begin to remove what is due, and these."""
+        if not self._open:
+            return
+        if not self._has_to_wait:
+            due, more = self._due_now(time.time())
+            others = {row["file"] for row, _ in due}
+            leaving = [*due, *((row, AGED) for row in aged if row["file"] not in others)]
             self._unclaimed.look()
             if leaving:
                 self._begin(leaving, SOON if more and any(why != AWAITED for _, why in leaving) else EVERY)
@@ -182,11 +208,15 @@ class Removing:
                 leaving.append((row, AGED))
             else:
                 leaving.append((row, AWAITED))
-                again = now + (RETRY if row["tries"] else max(self._delay, LOOK_AGAIN))
-                records.append(("wait_removal", [(due or again, row["file"])]))
+                records.append(("wait_removal", [(due or self._again_at(row, now), row["file"])]))
         if records:
             self._journal.write(records)
         return leaving, len(found) == AT_ONCE
+
+    def _again_at(self, row: Any, now: float) -> float:
+        """When to look again at a file that somebody has not confirmed."""
+        waited = min(RARER * (now - row["created"]), RAREST)
+        return now + (RETRY if row["tries"] else max(self._delay, LOOK_AGAIN, waited))
 
     def _stays(self, file: int) -> bool:
         """Whether it is an origin of a chain that does not remove them."""
@@ -230,30 +260,54 @@ class Removing:
             return all(any(_stands_for(row, consumer) for row in confirmed) for consumer in self._consumers())
         return all(any(_is_named(row, name) for row in confirmed) for name in self._who)
 
-    def _consumers(self, lasts: float = CONSUMERS_LAST) -> set[Key]:
-        """The primaries of our kind that were served lately, as the last look says, which *lasts* so many seconds; spares and
-        upstream clients are nobody to wait for."""
-        now = time.monotonic()
-        if now - self._looked > lasts:
-            rows = self._journal.find("consumers", (self._chain, time.time() - CONSUMER_KNOWN))
-            known = {(row["client"], row["consumer_group"]) for row in rows}
-            self._looked, self._known = now, known | self._served | self._served_before
-            self._served_before, self._served = self._served, set()
+    def _consumers(self) -> set[Key]:
+        """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""
+        self._know_anew(CONSUMERS_LAST)
         return self._known | self._served
 
-    def _aged_now(self, now: float, others: set[int]) -> list[tuple[Any, str]]:
-        """`delete_after`: the backstop against a consumer that never comes back."""
-        if self._after is None or time.monotonic() - self._looked_for_aged < min(AGED_LAST, self._after / AGED_LOOKS):
-            return []
-        found = self._aged(now - self._after)
-        if len(found) < AT_ONCE:  # else there may be more
-            self._looked_for_aged = time.monotonic()
-        return [(row, AGED) for row in found if row["file"] not in self._leaving | others]
+    def _know_anew(self, lasts: float) -> None:
+        """Have it looked who was served lately if the last look, which *lasts* so many seconds, was longer ago. The first one is
+        waited for: nothing is removed before."""
+        asked: tuple[str, tuple[Any, ...]] = ("consumers", (self._chain, time.time() - CONSUMER_KNOWN))
+        if self._looked == -math.inf:
+            self._know(self._journal.find(*asked))
+        elif time.monotonic() - self._looked > lasts and not self._is_looking:
+            self._is_looking = True
+            self._read(*asked, self._know)
 
-    def _aged(self, before: float) -> list[Any]:
-        return self._journal.find("aged_files", (self._chain, before, AT_ONCE))
+    def _know(self, rows: list[Any] | None) -> None:
+        """These were served lately, says the journal; None when it cannot say."""
+        self._is_looking, self._looked = False, time.monotonic()
+        if rows is not None:
+            known = {(row["client"], row["consumer_group"]) for row in rows}
+            self._known = known | self._served | self._served_before
+            self._served_before, self._served = self._served, set()
+
+    def _look_for_aged(self, age: float) -> None:
+        """`delete_after`: the backstop against a consumer that never comes back."""
+        leaving = set(self._leaving)  # which the journal may show still
+
+        def found(rows: Any) -> None:
+            if rows is None or len(rows) < AT_ONCE:  # else there may be more
+                self._looked_for_aged = time.monotonic()
+            self._go_on([row for row in rows or () if row["file"] not in leaving])
+        self._read(self.aged_query, (self._chain, time.time() - age, AT_ONCE), found)
+
+    def _read(self, query: str, parameters: tuple[Any, ...], found: Callable[[Any], Any]) -> None:
+        """Call *found* with what a worker has read in the journal; with None when that failed, or the clock was set meanwhile."""
+        leaps = self._journal.leaps
+
+        def read(outcome: Any) -> None:
+            if isinstance(outcome, Exception):
+                logger.error("[%s] what is to be removed cannot be found out: %r", self._chain, outcome)
+            found(None if isinstance(outcome, Exception) or leaps != self._journal.leaps else outcome)
+        self._workers.submit([Work((query, self._chain), 1, lambda _: self._read_rows(query, parameters), read)])
 
     # In a worker.
+
+    def _read_rows(self, query: str, parameters: tuple[Any, ...]) -> list[Any]:
+        with Reader(self._journal.path) as reader:
+            return reader.find(query, parameters)
 
     def _begin(self, found: list[tuple[Any, str]], pause: float) -> None:
         leaving, going = [], set(self._leaving)

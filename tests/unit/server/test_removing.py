@@ -175,4 +175,31 @@ def test_the_whole_journal_is_gone_through_now_and_then_only(consumed: Consumed)
         consumed.delivered(consumed.file(name), "one")
         eventually(lambda name=name: not consumed.turn(name), interval=0.0)  # type: ignore[misc]
     assert consumed.journal.asked["due_removals"] >= 4
-    assert (consumed.journal.asked["consumers"], consumed.journal.asked["aged_files"]) == (1, 1)
+    assert (consumed.journal.asked["consumers"], consumed.journal.asked["aged_files"]) == (1, 0), "by a worker, but for the first"
+
+
+def test_who_is_served_is_looked_for_again_by_a_worker(consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop, which goes through no million deliveries, learns what the journal has."""
+    monkeypatch.setattr(removing, "CONSUMERS_LAST", 0.0)
+    consumed.delivered(consumed.file("a"), "one")
+    eventually(lambda: not consumed.turn("a"), interval=0.0)
+    file = consumed.file("b")
+    consumed.journal.write([("put_transfer", [(file, "x", "s", "two", "two", False, "p", "r", "file:///x", "moved", time.time(),
+                                               1, "[]")])])
+    consumed.delivered(consumed.file("c"), "one", "two")  # the first look after this is begun for it
+    eventually(lambda: not consumed.turn("c"), interval=0.0)
+    consumed.delivered(file, "one")
+    never(lambda: not consumed.turn("b"), 2.5, interval=0.0)
+    consumed.delivered(file, "two")
+    eventually(lambda: not consumed.turn("b"), interval=0.0)
+    assert consumed.journal.asked["consumers"] == 1
+
+
+def test_what_has_waited_for_long_is_looked_at_ever_more_rarely(consumed: Consumed) -> None:
+    """While a consumer is away for a day too many wait to look at each every few seconds. A confirmation hurries it."""
+    file = consumed.file("a", age=300)
+    consumed.delivered(file, "one", state="moved")
+    eventually(lambda: consumed.turn("a") and not consumed.journal.find("due_removals", ("s", time.time() + 20, 1)), interval=0.0)
+    consumed.delivered(file, "one")
+    consumed.journal.write([("hurry_removals", [(time.time(), f"[{file}]")])])
+    eventually(lambda: not consumed.turn("a"), interval=0.0)
