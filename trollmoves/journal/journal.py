@@ -35,6 +35,8 @@ SUBJECTS_KEPT = 10_000
 CHECKPOINT_PAGES = 4000
 LOG_SIZE = 16 * 2**20
 """Bytes the write-ahead log comes to before it is used from its beginning again; it is given them at once."""
+LARGEST_LOG = 4 * LOG_SIZE
+"""What it has more than this, because somebody read for long, goes back to the disk when it is used from its beginning again."""
 DAMAGE = ("SQLITE_ERROR", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
 """Errors of opening, besides those that SQLite says are damage, that come from what is in the file. Others (a full disk, one that
 does not answer) pass, and what is on the disk is as good as before."""
@@ -233,6 +235,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
     except (sqlite3.Error, OSError) as error:
         raise _cannot_open(path, error) from error
     return connection
