@@ -50,7 +50,7 @@ class Peers:
         self._known: set[Provider] = set()
         """Those of our kind, who tell every few seconds that they are alive."""
         self._left_to: dict[Provider, dict[int, str]] = {}
-        """Files that a peer asks for: with their identities, by peer."""
+        """Files that a peer asks for: with their identities, by peer, the latest ones."""
 
     def add(self, peer: Provider) -> None:
         """*peer* has told that it is of our kind and group."""
@@ -104,7 +104,10 @@ class Peers:
     def leave_to(self, said: Said, file: int, identity: str) -> None:
         """The peer asks for *file*: we wait, unless it falls silent."""
         if not said.shared and said.peer in self._known:
-            self._left_to.setdefault(said.peer, {})[file] = identity
+            files = self._left_to.setdefault(said.peer, {})
+            files[file] = identity
+            if len(files) > NOTICES_KEPT:  # of what it never got nothing more is heard
+                del files[next(iter(files))]
 
     def check(self, heard: Mapping[Provider, float]) -> None:
         """What was left to a peer of our kind that has fallen silent need not wait any longer. *heard* is when (monotonic) each
