@@ -48,3 +48,17 @@ def test_a_host_that_is_down_is_left_alone_and_gets_its_files_when_it_is_back(tm
             eventually(lambda: not left_alone(), message="it is left alone no more")
             eventually(lambda: not rows(network.client_journal, "SELECT 1 FROM files WHERE state <> 'published'"), 30,
                        message="all are published")
+
+
+def test_many_files_for_a_host_that_is_down_do_not_fill_the_log(tmp_path: Path) -> None:
+    """Each is tried again, and fails, for a day."""
+    network = Network(tmp_path, server_options={"allowed_destinations": "any"}, client_options={
+        "destination": f"ftp://127.0.0.1:{free_port()}/", "create_target_directory": "false"})
+    many = 300
+    with network:
+        network.start()
+        network.write_many(many)
+        eventually(lambda: len(rows(network.client_journal, "SELECT 1 FROM files WHERE attempt > 0")) == many, 60,
+                   message="all were tried")
+        network.client.wait_for(r"\[\w+\] more files from 127.0.0.1:\d+ failed; the next ones are counted")
+    assert network.client.output().count("is left alone, to be tried ") <= 250

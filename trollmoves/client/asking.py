@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
+from trollmoves.bus.few_lines import FewLines
 from trollmoves.bus.requesters import Named
 from trollmoves.bus.requesting import WAIT, new_requests
 from trollmoves.bus.streaming import Stream
@@ -23,6 +24,7 @@ from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import EXPIRES_AFTER, MENDABLE, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Source
+from trollmoves.client.held_up import HeldUp
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.providers import Providers, host_part
 from trollmoves.client.replacing import Replacing
@@ -48,8 +50,6 @@ OTHER_CONTENT_LASTS = 900.0
 """Seconds for which content of a name waits for other content that is being moved under it."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
-HURRY_EVERY = 10.0
-"""Seconds between two times that all that waits for another try is tried at once, at least."""
 SUPERSEDED = ("changed", "gone")
 """What a provider says of content that another has taken the place of."""
 
@@ -100,9 +100,8 @@ class Asking:
         self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers,
                                lambda: self.providers.in_flight >= settings.in_flight // 4)
         self._new_requests = new_requests()
-        self._held_up: set[str] = set()
-        """Providers that could not reach a destination the last time."""
-        self._next_hurry = 0.0
+        self._held_up = HeldUp()
+        self._failures = FewLines(loop, logger, "files from %s failed", settings.name)
         self._open = True
 
     def start(self) -> None:
@@ -118,6 +117,7 @@ class Asking:
 
     def close(self) -> None:
         self._open = False
+        self._failures.close()
         self._sending.close()
         self._unpacking.close()
         self.delivering.close()
@@ -370,9 +370,7 @@ class Asking:
 
     def _hurry_others(self, provider: str) -> None:
         """A provider could deliver, after it could not: what waits for another try there need wait no longer."""
-        if provider in self._held_up and time.monotonic() >= self._next_hurry:
-            self._held_up.discard(provider)
-            self._next_hurry = time.monotonic() + HURRY_EVERY
+        if self._held_up.delivered(provider):
             now = time.time()
             self._ledger.add("hurry_failed", (now, self._settings.name, provider, now))
 
@@ -395,7 +393,7 @@ class Asking:
         now = time.time()
         detail = hide_password(detail)[:500]
         if code in OF_A_HOST:
-            self._held_up.add(flight.source.provider)
+            self._held_up.note(flight.source.provider)
         if code in SUPERSEDED and self._is_superseded(flight):
             self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
             self._lay_down(flight, error_of(code, detail))
@@ -408,8 +406,10 @@ class Asking:
         action = after_failure(code=code, permanent=permanent, hopeful=flight.hopeful, untried=untried, age=now - flight.created,
                                lifetime=flight.source.announcement.lifetime(flight.created) or EXPIRES_AFTER,
                                backoff=wait_before(flight.attempt), retry_after=_seconds(retry_after))
-        logger.warning("[%s] %s from %s: %s (%s)", self._settings.name, flight.identity, flight.source.provider, detail,
-                       _what_next(action))
+        if code in OF_A_HOST and isinstance(action, Wait):
+            action = Wait(self._held_up.wait(flight.source.provider, action.seconds))
+        self._failures.say(flight.source.provider, "%s from %s: %s (%s)", flight.identity, flight.source.provider, detail,
+                           _what_next(action))
         if isinstance(action, Ask) and self._arriving is None and self.has_to_wait(flight.identity, flight.id, action.provider):
             action = Wait(OTHER_CONTENT_WAIT)
         if isinstance(action, Ask):

@@ -18,6 +18,7 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
+from trollmoves.bus.few_lines import FewLines
 from trollmoves.bus.leases import Lease
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone, OriginReplaced
@@ -28,7 +29,6 @@ from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.answers import Answers
 from trollmoves.server.pushing import Member, Push
-from trollmoves.server.refusals import Refusals
 from trollmoves.server.replies import shown
 from trollmoves.server.requests import Waiter
 from trollmoves.server.rights import NotAllowed, Unknown
@@ -65,7 +65,7 @@ class Moves:
         self._small = small
         self._answers = answers
         self._sharing = sharing
-        self.refusals = Refusals(loop)
+        self.refusals = FewLines(loop, logger, "requests of %s were refused or failed")
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
         self._started = Shares()

@@ -1,0 +1,73 @@
+"""Files for a host that does not work: however many wait, a few of them are tried, and all as soon as one got there."""
+
+from __future__ import annotations
+
+from tests.support.clock import Clock
+from trollmoves.client import held_up
+from trollmoves.client.held_up import HURRY_EVERY, LONGEST, RAREST, RATE, HeldUp
+
+PROVIDER = "127.0.0.1:9"
+
+
+def tries(files: int, seconds: float) -> int:
+    """How many tries of so many files there are in the last hour of a time in which none gets there."""
+    clock = Clock(1000.0)
+    waiting, count = HeldUp(clock), 0
+    due = [0.0] * files
+    for second in range(int(seconds)):
+        clock.advance(1.0)
+        for number, when in enumerate(due):
+            if when <= second:
+                due[number] = second + waiting.wait(PROVIDER, 30.0)
+                count += second >= seconds - 3600
+    return count
+
+
+def test_a_few_are_tried_as_often_as_one_alone() -> None:
+    assert 20 * 3600 / 32 < tries(20, 7200) <= 20 * 3600 / 30
+
+
+def test_many_are_tried_no_more_often() -> None:
+    assert 3600 * RATE * 0.9 < tries(3000, 5000) <= 3600 * RATE * 1.1
+
+
+def test_none_waits_for_longer_than_an_hour() -> None:
+    waiting = HeldUp(Clock(1000.0))
+    waits = [waiting.wait(PROVIDER, 30.0) for _ in range(100_000)]
+    late = [wait for wait in waits if wait > LONGEST / 2]
+    assert max(waits) <= LONGEST
+    assert len({int(wait / 60) for wait in late[20_000:]}) == 30, "in all of the minutes, and not together"
+
+
+def test_all_are_tried_when_one_got_there() -> None:
+    clock = Clock(1000.0)
+    waiting = HeldUp(clock)
+    assert not waiting.delivered(PROVIDER), "nothing waits"
+    waiting.wait(PROVIDER, 30.0)
+    assert not waiting.delivered("127.0.0.1:10")
+    assert waiting.delivered(PROVIDER)
+    assert not waiting.delivered(PROVIDER), "they are tried already"
+
+
+def test_files_for_another_host_that_works_do_not_have_them_tried_over_and_over() -> None:
+    clock, count = Clock(1000.0), 0
+    waiting = HeldUp(clock)
+    for _ in range(3600):
+        clock.advance(1.0)
+        waiting.wait(PROVIDER, 30.0)
+        count += waiting.delivered(PROVIDER)
+    assert 3 <= count <= 12
+    clock.advance(2 * RAREST)
+    waiting.wait(PROVIDER, 30.0)
+    assert waiting.delivered(PROVIDER)
+    waiting.wait(PROVIDER, 30.0)
+    clock.advance(HURRY_EVERY + 1)
+    assert waiting.delivered(PROVIDER), "after a calm time it is as at first"
+
+
+def test_strangers_are_not_remembered_for_ever() -> None:
+    waiting = HeldUp(Clock(1000.0))
+    for number in range(held_up.MOST_PROVIDERS + 1):
+        waiting.note(str(number))
+    assert not waiting.delivered("0")
+    assert waiting.delivered("1")
