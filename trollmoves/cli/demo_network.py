@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -75,10 +76,10 @@ class Network:
 
     def own(self, text: str) -> str:
         """*text* of an example, with the directory and the ports of this network."""
-        text = text.replace(EXAMPLE_DIRECTORY, str(self.directory))
-        for old, new in self.ports.items():
-            text = text.replace(old, new)
-        return text
+        own = {EXAMPLE_DIRECTORY: str(self.directory), **self.ports}
+        examples = "|".join(rf"\b{port}\b" for port in self.ports)
+        # In one go: what was put in may look like a port of the examples, as a directory named demo-9010 does.
+        return re.sub(f"{re.escape(EXAMPLE_DIRECTORY)}|{examples}", lambda found: own[found[0]], text)
 
     def start(self, member: Member) -> None:
         """Start a program and wait until it is at work."""
