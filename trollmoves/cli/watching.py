@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from typing import Protocol, Self
 
 EVERY = 1.0
 """Seconds between two plain lines."""
+DUMB = ("", "dumb", "unknown")
+"""Terminals that cannot go back to a line: there rich shows bars at the end only."""
 
 
 class Display(Protocol):
@@ -62,8 +65,8 @@ class BarDisplay:
 
 
 def new_display() -> PlainDisplay | BarDisplay:
-    """Bars when standard output is a terminal and rich is installed, plain lines otherwise."""
-    if sys.stdout.isatty():
+    """Bars when standard output is a terminal that can redraw them and rich is installed, plain lines otherwise."""
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in DUMB:
         try:
             return BarDisplay()
         except ImportError:
