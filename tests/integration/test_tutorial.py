@@ -40,14 +40,15 @@ def test_what_the_tutorial_says_happens(tmp_path: Path) -> None:
         path.write_text(changed(path.read_text()) + "listen_address = 127.0.0.1\n")
     script = ["set -m", "trap 'kill -9 $(jobs -p) 2>/dev/null' EXIT",
               'until_it_says() { local word="$1" said; shift; for _ in $(seq 300); do said="$("$@" 2>&1)"; case "$said" in',
-              '*$word*) echo "$said"; return;; esac; sleep 0.1; done; echo "never $word: $said"; exit 1; }']
+              '*$word*) echo "$said"; return;; esac; sleep 0.1; done; echo "never $word: $said"; exit 1; }',
+              'all_have_ended() { for _ in $(seq 300); do [ -z "$(jobs -pr)" ] && return; sleep 0.1; done; jobs; exit 1; }']
     for command in commands():
         line = changed(command)
         expected = next((f"until_it_says {word} " for beginning, word in EXPECTED.items() if command.startswith(beginning)), "")
         script.append(expected + line)
-        if command == "kill %2":
-            script.append("wait %2")  # a reader's next line comes after a client that has nothing to do has ended
-    (tmp_path / "typed.sh").write_text("\n".join([*script, "echo all typed", ""]))
+        if command == "kill $!":
+            script.append("wait $!; jobs >/dev/null")  # the next line is typed when it has ended, and the shell has forgotten it
+    (tmp_path / "typed.sh").write_text("\n".join([*script, "all_have_ended", "echo all typed", ""]))
 
     typed = Program(["bash", tmp_path / "typed.sh"], tmp_path / "log", directory=tmp_path,
                     environment={"PYTHONPATH": str(CHECKOUT)})
