@@ -51,10 +51,11 @@ class TrollmovesError(Exception):
 
 
 class ConfigurationError(TrollmovesError):
-    """One or more problems in a configuration; `problems` holds a line for each."""
+    """One or more problems in a configuration; `problems` holds a line for each, `warnings` what else there is to say."""
 
-    def __init__(self, problems: Sequence[str] | str):
+    def __init__(self, problems: Sequence[str] | str, warnings: Sequence[str] = ()):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.warnings = tuple(warnings)
         super().__init__("\n".join(self.problems))
 
 

@@ -173,12 +173,13 @@ def _authority(authority: str, shown: str) -> tuple[str | None, str | None, str,
         parts = urlsplit(f"//{place}")
         port = parts.port
     except ValueError as error:
-        raise DestinationInvalid(f"destination {shown!r} has a malformed host or port") from error
+        raise DestinationInvalid(f"destination {shown!r} has a malformed host or port; write for example "
+                                 "sftp://user@host:22/data/in/") from error
     if place and not parts.hostname:
         raise DestinationInvalid(f"destination {shown!r} has a port, but no host")
     host = _host_as_written(place, parts.hostname) if parts.hostname else ""
     if any(mark in host for mark in "\\%<>\"'` {}|^"):
-        raise DestinationInvalid(f"destination {shown!r} has a malformed host")
+        raise DestinationInvalid(f"destination {shown!r} has a malformed host; write for example sftp://user@host/data/in/")
     return (unquote(user) if at else None), (unquote(password) if at and colon else None), host, port
 
 
@@ -191,7 +192,7 @@ def _checked_path(path: str, shown: str, scheme: str = "") -> str:
     if any(part == ".." for part in path.split("/")):
         raise DestinationInvalid(f"destination {shown!r} leaves its directory with '..'")
     if scheme in LOCAL_SCHEMES and not path.startswith("/"):
-        raise DestinationInvalid(f"destination {shown!r} needs an absolute path")
+        raise DestinationInvalid(f"destination {shown!r} needs an absolute path, or a uri like sftp://user@host/data/in/")
     return path
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -205,23 +205,29 @@ def read_or_explain(read: Callable[[Path], C], path: Path, *, check: bool) -> C:
     try:
         configuration = read(path)
     except ConfigurationError as error:
-        raise ConfigurationError([*error.problems, *_mistaken(read, path)]) from error
+        _say("warning", error.warnings)
+        said = error.problems
+        if len(said) > 1:
+            _say("error", said)
+            said = [f"{path}: {len(said)} problem(s), see above"]
+        raise ConfigurationError([*said, *_mistaken(read, path)]) from error
     chains = configuration.chains.values() if check else ()
     unmovable = [reason for settings in chains for reason in missing_movers(settings)]
     doubts = [f"{path}: {doubt}" for doubt in (*(reason for reason in unmovable if not reason.fatal),
                                               *(doubt for settings in chains for doubt in doubts_about(settings)))]
     configuration = replace(configuration, warnings=(*configuration.warnings, *doubts))
-    for warning in configuration.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    for problem in configuration.problems:
-        print(f"error: {problem}", file=sys.stderr)
-    fatal = [reason for reason in unmovable if reason.fatal]
-    for reason in fatal:
-        print(f"error: {path}: {reason}", file=sys.stderr)
+    fatal = [f"{path}: {reason}" for reason in unmovable if reason.fatal]
+    _say("warning", configuration.warnings)
+    _say("error", (*configuration.problems, *fatal))
     wrong = len(configuration.problems) + len(fatal)
     if wrong and (check or not configuration.chains):
         raise ConfigurationError([f"{path}: {wrong} problem(s), see above", *_mistaken(read, path)])
     return configuration
+
+
+def _say(what: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"{what}: {line}", file=sys.stderr)
 
 
 def say_checked(path: Path, warnings: Sequence[str], found: Sized | None = None, *, what: str = "section(s)",

@@ -109,11 +109,11 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     for section in sections:
         _check_expectations(section, chains[section.name])
     problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
+    warnings = in_order([*_exposure(file.path), *(warning for section in sections for warning in section.warnings)])
     if file.unreadable:
-        raise ConfigurationError([str(problem) for problem in problems])
+        raise ConfigurationError([str(problem) for problem in problems], [str(warning) for warning in warnings])
     broken = file.broken | {section.name for section in sections if section.problems}
     good = {name: chain for name, chain in chains.items() if chain is not None and name not in broken}
-    warnings = in_order([*_exposure(file.path), *(warning for section in sections for warning in section.warnings)])
     return Configuration(file.path, good, tuple(map(str, problems)), tuple(map(str, warnings)), broken)
 
 

@@ -127,6 +127,16 @@ def test_five_mistakes_are_five_lines(tmp_path: Path) -> None:
     assert ask("move_it_server.py", "x.ini", state=tmp_path).err == answer.err
 
 
+def test_lines_that_mean_nothing_hide_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(FIVE_MISTAKES + "no option\n")
+    answer = ask("move_it_server.py", "--check-config", "x.ini", state=tmp_path)
+    lines = answer.err.splitlines()
+    assert lines[0] == "warning: x.ini:2: [one] orign: is no option of a server and is ignored (did you mean 'origin'?)"
+    assert len(lines) == 9 and all(line.startswith("error: x.ini:") for line in lines[1:-1])
+    assert lines[-2] == "error: x.ini:10: is neither an option (name = value) nor a section ([name]) nor a comment (#)"
+    assert lines[-1] == "move_it_server.py: x.ini: 7 problem(s), see above"
+
+
 def test_check_reads_many_files(tmp_path: Path) -> None:
     (tmp_path / "good.ini").write_text(SERVER)
     (tmp_path / "client.ini").write_text("[one]\nproviders = h:1\ndestination = /d/\n")

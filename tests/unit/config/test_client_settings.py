@@ -108,7 +108,9 @@ def test_problems(write: Write, text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("destination, expected", [
-    ("data/in", "'data/in' needs an absolute path"),
+    ("data/in", "'data/in' needs an absolute path, or a uri like sftp://user@host/data/in/"),
+    ("sftp//user@host/d", "needs an absolute path, or a uri like sftp://user@host/data/in/"),
+    ("scp://<user>@<the host>/d", "has a malformed host; write for example sftp://user@host/data/in/"),
     ("ftp://user:hunter2@host:x/d", "has a malformed host or port"),
     ("ftp://user:hunter2/d", "has a malformed host or port"),
     ("ftp://us er:hunter2@ho st/d", "has a malformed host"),

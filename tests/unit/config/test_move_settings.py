@@ -38,8 +38,9 @@ def test_a_section_as_upstream_has_it(tmp_path: Path) -> None:
     ("origin = relative", "absolute"), ("destinations = relative/", "absolute path"),
     ("destinations = ftp://{host}/x", "fields before its path"), ("destinations = /a/../b", ".."),
     ("destinations = /{a", "without partner"),
-    ("destinations = ftp://h:x/ /in/ x /a}/", "destinations: number 1 has a malformed host or port; number 3 needs an "
-                                              "absolute path; number 4 has a brace"),
+    ("destinations = ftp://h:x/ /in/ x /a}/", "destinations: number 1 has a malformed host or port; write for example "
+                                              "sftp://user@host:22/data/in/; number 3 needs an absolute path, or a uri like "
+                                              "sftp://user@host/data/in/; number 4 has a brace"),
     ("delete = maybe", "neither true nor false"), ("compression = rar", "compression"),
     ("fsync = sometimes", "fsync"), ("destinations = " + " ".join(f"/d{number}/" for number in range(50)), "more than 40")])
 def test_mistakes(line: str, complaint: str, tmp_path: Path) -> None:

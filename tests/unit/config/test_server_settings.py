@@ -131,7 +131,8 @@ def test_values(write: Write, text: str, name: str, value: object) -> None:
     ("allowed_destinations = any ftp://h/**", ":4: [s] allowed_destinations: has the word 'any' beside others"),
     ("allowed_destinations = ftp://u:p4ss@h/**", ":4: [s] allowed_destinations: holds a password"),
     ("allowed_destinations = data/** /in/ ftp://u:p4ss@h/**",
-     ":4: [s] allowed_destinations: number 1 needs an absolute path; number 3 holds a password"),
+     ":4: [s] allowed_destinations: number 1 needs an absolute path, or a uri like sftp://user@host/data/in/; "
+     "number 3 holds a password"),
     ("allowed_destinations = data/**", ":4: [s] allowed_destinations: 'data/**' needs an absolute path"),
     ("allowed_destinations = sftp://h/../x", ":4: [s] allowed_destinations: leaves its directory"),
     ("trusted_acks = any h", ":4: [s] trusted_acks: 'any h' has the word 'any' beside others"),
