@@ -22,7 +22,7 @@ from termios import FIONREAD
 import zmq
 
 from trollmoves.bus.counting import is_worth_a_line
-from trollmoves.bus.sockets import KEPT_ALIVE, NOW, Socket, descriptor_of, held
+from trollmoves.bus.sockets import KEPT_ALIVE, NOW, Socket, descriptor_of, held, number_of
 
 logger = logging.getLogger(__name__)
 
@@ -172,10 +172,7 @@ def _is_of_zeromq(descriptor: int) -> bool:
 
 def _received(descriptor: int) -> int:
     """Bytes that have come in over a connection; 0 where that is not known."""
-    with suppress(OSError, ValueError, struct.error), held(descriptor) as connection:
-        information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED + 8)
-        return int(struct.unpack_from("Q", information, BYTES_RECEIVED)[0])
-    return 0
+    return number_of(descriptor, BYTES_RECEIVED) or 0
 
 
 def _held_by_the_system(descriptor: int) -> int:

@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import socket as tcp
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -127,6 +128,22 @@ def held(descriptor: int) -> tcp.socket:
     except OSError:
         os.close(copy)
         raise
+
+
+def number_of(descriptor: int, place: int) -> int | None:
+    """A number of eight bytes of what the system tells of a connection (Linux's `struct tcp_info`), by its *place* there; None
+    where that is not known."""
+    try:
+        connection = tcp.socket(fileno=descriptor)
+    except (OSError, ValueError):  # the connection is gone; its number may be another file's by now
+        return None
+    try:
+        information = connection.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, place + 8)
+        return int(struct.unpack_from("Q", information, place)[0])
+    except (OSError, struct.error):
+        return None
+    finally:
+        connection.detach()
 
 
 def close(socket: Socket, linger: int = 0) -> None:

@@ -6,9 +6,9 @@ acknowledged: what we sent beyond that waits somewhere.
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections import OrderedDict
+
+from trollmoves.bus.sockets import number_of
 
 MOST_CONNECTIONS = 1000
 """Of which it is kept in mind what they were sent; those that were sent something last."""
@@ -48,14 +48,4 @@ class Unread:
 
 def acknowledged(descriptor: int) -> int | None:
     """Bytes of a connection that its peer's system has taken; None where that is not known."""
-    try:
-        connection = socket.socket(fileno=descriptor)
-    except (OSError, ValueError):  # the connection is gone; its number may be another file's by now
-        return None
-    try:
-        information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
-        return int(struct.unpack_from("Q", information, BYTES_ACKED)[0])
-    except (OSError, struct.error):
-        return None
-    finally:
-        connection.detach()
+    return number_of(descriptor, BYTES_ACKED)
