@@ -105,6 +105,10 @@ class Service:
     def announce_again(self, rows: list[Any]) -> None:
         """An operator wants files of ours (rows of `files`) to be announced anew."""
 
+    def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        """Do (the rest of) an order that this program has given itself, then call *end*."""
+        end()
+
     def forgotten(self, files: set[int]) -> None:
         """The journal forgets these: what is kept in memory of them goes too."""
 

@@ -194,6 +194,28 @@ def test_the_past_is_asked_for_again_on_purpose_and_nothing_comes_twice(tmp_path
         network.check()
 
 
+def test_what_a_server_has_not_announced_anew_when_it_is_killed_it_announces_after_its_restart(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    count = 3000
+    with Network(tmp_path, killed=True) as network:
+        server, journal = network.servers[0], network.server_journal()
+        for number in range(count):
+            (network.origins[0] / f"f{number}.bin").write_bytes(b"x")
+        server.start()
+        eventually(lambda: rows(journal, "SELECT count(*) FROM announcements") == [(count,)], 60, message="all are announced")
+        mark = server.mark()
+        assert command(capsys, "retry", "--since", "1h", "--journal", journal)[0] == 0
+        server.wait_for("500 of 500 files announced anew", since=mark)
+        server.kill()
+        assert rows(journal, "SELECT count(*) FROM announcements")[0][0] < 2 * count
+        server.start()
+        eventually(lambda: rows(journal, "SELECT count(*) FROM files GROUP BY path HAVING count(*) < 2") == [], 60,
+                   message="the rest is announced anew")
+        eventually(lambda: rows(journal, "SELECT * FROM orders") == [], message="the order is done")
+        ((again,),) = rows(journal, "SELECT count(*) FROM announcements")
+        assert 2 * count <= int(str(again)) <= 2 * count + 500, "but for the portion at hand nothing is announced once more"
+
+
 def forget_all(path: Path) -> None:
     """As after the retention."""
     class Now:

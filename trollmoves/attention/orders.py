@@ -1,14 +1,16 @@
 """Orders: what an operator wants done, written into the journal by `trollmoves retry` and its like, and done by the process.
 
 A running process takes them up within a second, a stopped one when it starts. An order goes in the same transaction as its
-effect, so it is done once.
+effect, so it is done once. What takes longer (files that have to be looked at) is an order of its own, of the role to itself,
+which stays in the journal until all is done: after a restart the rest is.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -19,6 +21,8 @@ from trollmoves.journal.journal import step_line
 logger = logging.getLogger(__name__)
 
 FAILED = ("failed", "given_up")
+ITSELF = "itself"
+"""Key in what an order says that a role has given itself."""
 
 
 class Role(Protocol):
@@ -27,11 +31,28 @@ class Role(Protocol):
     def announce_again(self, rows: list[Any]) -> None:
         """Files of ours (rows of `files`) shall be announced anew."""
 
+    def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        """Do what the role has ordered of itself with `order_itself`, or the rest of it; then call *end*."""
+
     def driven_again(self) -> None:
         """Files that were given up, or wait for a later time, are due now."""
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
         """Ask the providers of *chain* (empty: of all) for what they announced since, known or not."""
+
+
+def order_itself(verb: str, chain: str, said: Mapping[str, Any]) -> Operation:
+    """The record that a role will `carry_on` with, for an order of that *verb*."""
+    return "add_order", [(time.time(), verb, chain, _saying(said))]
+
+
+def amended(order: int, said: Mapping[str, Any]) -> Operation:
+    """The record that this is left to do."""
+    return "amend_order", [(_saying(said), order)]
+
+
+def _saying(said: Mapping[str, Any]) -> str:
+    return orjson.dumps({ITSELF: said}).decode()
 
 
 class Orders:
@@ -49,23 +70,31 @@ class Orders:
         """Carry out what has come."""
         if self._journal.full:
             return
-        rows = self._journal.find("orders")
-        self._taken &= {row["id"] for row in rows}
-        for row in rows:
-            if row["id"] not in self._taken:
-                self._taken.add(row["id"])
-                self._carry_out(row)
+        for row in self._journal.find("orders_but", (orjson.dumps(list(self._taken)),)):
+            self._taken.add(row["id"])
+            self._carry_out(row)
 
     def _carry_out(self, order: Any) -> None:
         logger.info("an operator says: %s %s", order["verb"], order["said"][:200])
         try:
             said = orjson.loads(order["said"])
+            if isinstance(said, dict) and ITSELF in said:
+                self._role.carry_on(order["id"], order["chain"], said[ITSELF], partial(self._end, order, ()))
+                return
             records = self._verbs[order["verb"]](order["chain"], said)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             logger.error("an order in the journal makes no sense and is left out: %r", error)
             records = []
-        self._journal.write([*records, ("end_order", [(order["id"],)])],
-                            self._role.driven_again if order["verb"] == "retry" else None)
+        self._end(order, records)
+
+    def _end(self, order: Any, records: Sequence[Operation]) -> None:
+        self._journal.write([*records, ("end_order", [(order["id"],)])], self._ended, order)
+
+    def _ended(self, order: Any) -> None:
+        self._taken.discard(order["id"])
+        if order["verb"] == "retry":
+            self._role.driven_again()
+        self.look()  # the role may have ordered something itself
 
     def _retry(self, chain: str, said: list[int]) -> list[Operation]:
         now = time.time()

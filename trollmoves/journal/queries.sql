@@ -618,8 +618,16 @@ INSERT INTO orders (time, verb, chain, said) VALUES (?, ?, ?, ?);
 -- name: orders
 SELECT * FROM orders ORDER BY id LIMIT 20;
 
+-- name: orders_but
+-- What an operator wants, but for those in a list, which are being carried out.
+SELECT * FROM orders WHERE id NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT 20;
+
 -- name: order
 SELECT * FROM orders WHERE id = ?;
+
+-- name: amend_order
+-- A part of it is done.
+UPDATE orders SET said = ? WHERE id = ?;
 
 -- name: end_order
 DELETE FROM orders WHERE id = ?;

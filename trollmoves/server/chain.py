@@ -79,8 +79,9 @@ class Chain:
         """Announce what was there before we started."""
         self._feeding.scan()
 
-    def announce_again(self, rows: list[Any]) -> None:
-        """An operator wants files (rows of `files`) to be announced anew: who gave them up takes them for news."""
+    def announce_again(self, rows: list[Any], then: Callable[[], Any]) -> None:
+        """An operator wants files (rows of `files`) to be announced anew: who gave them up takes them for news. *then* is called
+        when that is on its way to the journal."""
         def looked(found: list[Arrival | None]) -> None:
             for row, arrival in zip(rows, found, strict=True):
                 path = os.fsdecode(row["path"])
@@ -89,6 +90,7 @@ class Chain:
                     continue
                 logger.error("%s is not announced again: it is gone, or another file has its name, which comes by itself", path)
                 self._look_again(row["id"], path)
+            then()
         self._look(lambda: [still(row) for row in rows], looked)
 
     def _look_again(self, file: int, path: str, then: Callable[[bool], Any] = bool) -> None:

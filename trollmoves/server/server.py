@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import orjson
+
+from trollmoves.attention.orders import FAILED, amended, order_itself
 from trollmoves.bus import Publisher
 from trollmoves.bus.addresses import own_address
 from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
@@ -296,8 +299,9 @@ class Server(Service):
 
     def announce_again(self, rows: list[Any]) -> None:
         for name, chain in self._chains.items():
-            if isinstance(chain, Chain):
-                chain.announce_again([row for row in rows if row["chain"] == name])
+            files = [row["id"] for row in rows if row["chain"] == name]
+            if files and isinstance(chain, Chain):
+                self.journal.write([order_itself("retry", name, {"files": files})])
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
         """Nobody is asked: what came since then and is still here is announced anew, for those who missed it."""
@@ -305,18 +309,33 @@ class Server(Service):
             topic = running.settings.topic
             if chain in ("", name) and isinstance(running, Chain) and (not topics or any(map(topic.startswith, topics))):
                 newest = int(self.journal.find_one("newest_file", ())[0] or 0)
-                self._announce_anew(name, newer_than, 0, newest)
+                said = {"newer_than": newer_than, "after": 0, "until": newest}
+                self.journal.write([order_itself("replay", name, said)])
 
-    def _announce_anew(self, name: str, newer_than: float, after: int, until: int) -> None:
-        running = self._chains.get(name)
+    def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        running = self._chains.get(chain)
         if not isinstance(running, Chain):
-            return
-        rows = self.journal.find("files_since", (name, newer_than, after, until, ANNOUNCED_AGAIN))
+            logger.error("[%s] is not served: what an operator wants announced is not", chain)
+            end()
+        elif "files" in said:
+            rows = self.journal.find("files_among", (orjson.dumps(said["files"]),))
+            running.announce_again([row for row in rows if row["state"] in FAILED], end)
+        else:
+            self._announce_anew(running, order, said, end)
+
+    def _announce_anew(self, running: Chain, order: int, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        """Announce a portion; the rest later."""
+        name = running.settings.name
+        rows = self.journal.find("files_since", (name, said["newer_than"], said["after"], said["until"], ANNOUNCED_AGAIN))
 
         def announced(count: int) -> None:
             logger.info("[%s] an operator has %d of %d files announced anew that are still there", name, count, len(rows))
-            if len(rows) == ANNOUNCED_AGAIN:
-                self.loop.after(0.1, lambda: self._announce_anew(name, newer_than, rows[-1]["id"], until))
+            if len(rows) < ANNOUNCED_AGAIN:
+                end()
+                return
+            left = {**said, "after": rows[-1]["id"]}
+            self.journal.write([amended(order, left)])
+            self.loop.after(0.1, lambda: self.carry_on(order, name, left, end))
         running.announce_anew(rows, announced)
 
     # Stopping.
