@@ -1,4 +1,4 @@
-"""Remove what is left of moves that nobody makes any more, and of archives that nobody unpacks.
+"""Remove what is left on this machine of moves that nobody makes any more, and of archives that nobody unpacks.
 
 A move that is killed, or cut off while it may be resumed, leaves its temporary file, which the next attempt finds. When there is
 none (another server delivered the file meanwhile, the client is gone), nobody else would remove it. In the same way who is killed
@@ -84,7 +84,10 @@ def _remove_unpacked(directories: Iterable[str]) -> None:
 
 
 def _is_removed(row: Any, push: Push, pushing: Pushing, sessions: Sessions) -> bool:
-    """Whether nothing is left, or what is left will never be reached."""
+    """Whether nothing is left, or what is left will never be reached. (Who asked for a move to another host gave the login for
+    it, which nobody keeps: trying without would look like an attack to that host.)"""
+    if not push.destination.is_local:
+        return True
     try:
         pushing.remove_unfinished(push, sessions)
     except MoveError as error:
