@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.compatibility.network import ask
+from tests.faults.checker import rows
 from tests.faults.network import TOPIC, Network, section
 from tests.integration.requesting import ENVELOPE
 from tests.integration.test_dead_letters import command
 from tests.support.eventually import eventually
 from tests.support.hanging import hanging
+from trollmoves.movers.file_session import SMALL
 
 
 class TwoSections:
@@ -48,6 +50,23 @@ def test_a_removal_that_hangs(tmp_path: Path) -> None:
             two.serves_the_other("one.bin")
         network.servers[0].wait_for("gone.bin cannot be removed")  # and is tried again
         two.serves_the_other("two.bin")
+        assert network.stop() == [0, 0]
+
+
+def test_many_moves_that_hang_leave_room_for_others_to_the_same_host(tmp_path: Path) -> None:
+    two, large = TwoSections(tmp_path), SMALL + 1
+    with two.network as network:
+        server, origin = network.servers[0], network.origins[0]
+        server.start()
+        network.write_many(30, size=large)
+        eventually(lambda: len(rows(network.server_journal(), "SELECT 1 FROM announcements")) == 30, message="announced")
+        with hanging(origin):
+            network.client.start()
+            server.wait_for("does not answer", 60)
+            (two.other / "other.bin").write_bytes(b"x" * large)
+            eventually((network.destination / "other.bin").exists, 30, message="the other section's file is delivered")
+            assert two.answers()
+        eventually(lambda: len(list(network.destination.glob("*.bin"))) == 31, 120, message="all arrive when it answers again")
         assert network.stop() == [0, 0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -12,16 +12,19 @@ from typing import Any, NamedTuple
 from trollmoves.config.sessions import session_settings
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import DestinationInvalid, OriginChanged, OriginGone
-from trollmoves.movers.base import Receipt, SessionSettings
+from trollmoves.movers.base import Origin, Receipt, SessionSettings
 from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
 from trollmoves.movers.file_session import SMALL
 from trollmoves.movers.moving import How, move, remove_unfinished
 from trollmoves.movers.registry import mover_for
 from trollmoves.movers.sessions import Kept, Sessions, at_backup
 from trollmoves.server.beneath import Announced, opened
+from trollmoves.server.gate import Gate
 from trollmoves.server.rights import Rights
 from trollmoves.uris import Destination
 
+AT_ONCE_NEAR = 2
+"""Files to be moved on this machine that are opened at a time, where few threads do that."""
 FEW = 4
 """Files of one request that the process of small moves syncs."""
 
@@ -57,6 +60,7 @@ class Pushing:
         self.roots = roots
         self.rights = Rights(settings.name, settings.allowed_destinations, settings.allow_inline_credentials)
         self._settings = settings
+        self._gate = Gate(f"the directory of section [{settings.name}]")
         parameters = dict(settings.connection_parameters.plain())
         self._prefix = _prefix(parameters)
         self.names_files = self._prefix is not None
@@ -115,13 +119,22 @@ class Pushing:
         how = self._how(push)
         settings = self._session if push.stranger is False else self._careful_session
         try:
-            with opened(self.roots, member.file) as origin, _lent(place, settings, backups, sessions) as kept:
+            with self._opened(member.file, place) as origin, _lent(place, settings, backups, sessions) as kept:
                 return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
         except (OriginGone, OriginChanged):
             if push.begun:  # nobody else removes what that has left
                 with suppress(Exception), _lent(place, settings, backups, sessions) as kept:
                     _remove_unfinished(member, place, kept, how)
             raise
+
+    @contextmanager
+    def _opened(self, file: Announced, place: Destination) -> Iterator[Origin]:
+        """The announced file. Raises as `opened` does, and `Busy` when its directory does not answer: else moves from there would
+        have all places for the host of *place*, and most threads."""
+        with ExitStack() as stack:
+            with self._gate.passed(AT_ONCE_NEAR if place.is_local else max(1, self.limit(place) // 2)):
+                origin = stack.enter_context(opened(self.roots, file))
+            yield origin
 
     def remove_unfinished(self, push: Push, sessions: Sessions) -> None:
         """Remove what attempts at *push* have left at its destination, when nobody makes another one. Raises a `MoveError`."""
