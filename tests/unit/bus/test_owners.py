@@ -15,7 +15,7 @@ from tests.support.eventually import eventually
 from trollmoves.bus import Loop
 from trollmoves.bus.owners import Owners, owner_in_table, owner_of
 from trollmoves.bus.replying import Asker, Replier
-from trollmoves.bus.sockets import bound, close, descriptor_of
+from trollmoves.bus.sockets import bound, close, descriptor_of, held
 from trollmoves.messages import Envelope, Message
 
 NOBODY = 65534
@@ -90,9 +90,7 @@ def test_who_hangs_up_is_not_taken_for_root_who_comes_next(station: Station) -> 
     before = station.connection(NOBODY)
     introduce(before)
     say(before, "/nobody")
-    with closing(before):
-        settled = descriptors()
-    eventually(lambda: descriptors() < settled)
+    hang_up(before)
     with closing(station.connection(0)) as ours:
         introduce(ours)
         say(ours, "/roots")
@@ -107,13 +105,12 @@ def test_who_hangs_up_is_not_taken_for_root_who_comes_next(station: Station) -> 
 @as_root
 def test_root_that_comes_after_somebody_who_was_heard_is_known_at_once(station: Station) -> None:
     """Both with one descriptor: connections have names of their own, which tell them apart once one was heard."""
-    with closing(station.connection(NOBODY)) as before:
-        introduce(before)
-        say(before, "/nobody")
-        assert station.hears(1) == [("/nobody", True)]
-        say(before, "/nobody/last")
-        settled = descriptors()
-    eventually(lambda: descriptors() < settled)
+    before = station.connection(NOBODY)
+    introduce(before)
+    say(before, "/nobody")
+    assert station.hears(1) == [("/nobody", True)]
+    say(before, "/nobody/last")
+    hang_up(before)
     with closing(station.connection(0)) as ours:
         introduce(ours)
         say(ours, "/roots")
@@ -127,11 +124,12 @@ def test_root_that_comes_after_somebody_who_was_heard_is_known_at_once(station: 
 def test_root_that_asks_over_one_connection_after_the_other_is_no_stranger(station: Station) -> None:
     """As upstream's clients do: also when the descriptor is used again before anything is read."""
     for count in range(1, 6):
-        with closing(station.connection(0)) as ours:
-            introduce(ours)
-            say(ours, f"/{count}")
-            time.sleep(0.05)  # what began, what ended and what was said wait together
-            assert station.hears(count)[-1] == (f"/{count}", False)
+        ours = station.connection(0)
+        introduce(ours)
+        say(ours, f"/{count}")
+        time.sleep(0.05)  # what began, what ended and what was said wait together
+        assert station.hears(count)[-1] == (f"/{count}", False)
+        hang_up(ours)
     assert len({asker.descriptor for asker, _ in station.asked}) == 1
 
 
@@ -166,8 +164,27 @@ def test_connections_that_nobody_has_noted_yet_hold_up_neither_others_nor_the_en
         station.connection(0).close()
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def hang_up(made: socket.socket) -> None:
+    """Close it; returns when the descriptor of its other end, which is in this process too, may be used again."""
+    descriptor, inode = next(found for found in map(other_end, os.listdir("/proc/self/fd")) if found[2] == made.getsockname())[:2]
+    made.close()
+    eventually(lambda: inode_of(descriptor) != inode)
+
+
+def other_end(descriptor: str) -> tuple[int, int, object]:
+    """A descriptor, what it is of, and to where that is connected."""
+    try:
+        with held(int(descriptor)) as copy:
+            return int(descriptor), os.fstat(copy.fileno()).st_ino, copy.getpeername()
+    except (OSError, ValueError):
+        return int(descriptor), 0, None
+
+
+def inode_of(descriptor: int) -> int:
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0
 
 
 @contextmanager
