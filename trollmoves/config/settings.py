@@ -234,7 +234,7 @@ class ClientSettings(ChainSettings):
 
     req_timeout: Timeout = option(1.0, "seconds to wait for the answer to a question or an ack")
     transfer_req_timeout: Timeout = option(10.0, "seconds to wait for the answer to a push")
-    heartbeat: Flag = option(True, "listen to the beats of the providers")
+    heartbeat: Flag = option(True, "look for providers that fall silent: an alarm, and `heartbeat_alarm_scale`")
     heartbeat_alarm_scale: Annotated[float, BeforeValidator(values.factor)] = option(
         0.0, "connect again after this many intervals without a message; 0 is never")
     processing_delay: OptionalSeconds = option(None, "seconds to leave to the primary; makes this client a hot spare")
