@@ -328,3 +328,19 @@ def test_an_older_request_of_the_holder_has_the_lease_only_when_nobody_is_heard_
     assert not lease.is_outdated("me", "r:old", late) and lease.claim("me", "r:old", late)
     assert (lease.request, lease.earlier, lease.fence) == ("r:old", ("r:new",), 3)
     assert lease.claim("partner", "r:other", late + TTL + 1.0) and lease.earlier == ()
+
+
+def test_who_had_the_lease_before_others_and_has_it_again_has_no_use_for_its_first_fence() -> None:
+    lease = Lease("me", "r:1", TTL)
+    assert lease.commit("r:1", 1, 1.0)
+    for holder, fence in ("partner", 2), ("me", 3):
+        assert lease.claim(holder, f"r:{1 if holder == 'me' else 2}", lease.expires + 1.0) and lease.fence == fence
+    assert not lease.commit("r:1", 1, lease.expires - 1.0) and not lease.commit("r:2", 2, lease.expires - 1.0)
+    assert lease.commit("r:1", 3, lease.expires - 1.0) and lease.doubtful
+
+
+def test_leases_of_an_earlier_process_have_a_grace() -> None:
+    """Their holders could not be heard while the server was away."""
+    lease = Leases(100.0).restored("file", "me", "r:1", (1, 1, 0))
+    assert not lease.claim("partner", "r:2", 100.0 + TTL - 0.1)
+    assert lease.claim("partner", "r:2", 100.0 + TTL) and lease.durable == (2, 0, 1)

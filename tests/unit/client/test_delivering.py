@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,10 @@ class Stream:
 
     def names(self) -> list[str]:
         return [message.fields["uid"] for message in self.sent if message.type == "file"]
+
+    def publications(self) -> dict[str, str]:
+        """The id of each publication, by file."""
+        return {message.fields["uid"]: message.extension["publication"] for message in self.sent if message.type == "file"}
 
     def marked(self) -> list[str]:
         return [message.fields["uid"] for message in self.sent if message.extension.get("redelivered")]
@@ -183,6 +188,9 @@ def test_a_death_repeats_no_more_of_what_was_held_than_was_let_go_at_once(bench:
     again.turn_until(len(names) - AT_ONCE)
     assert again.stream.names() == names[AT_ONCE:]
     assert again.stream.marked() == names[AT_ONCE:2 * AT_ONCE]
+    first, then = bench.stream.publications(), again.stream.publications()
+    assert all(then.get(name, number) == number for name, number in first.items()), "what is sent again has its number"
+    assert len({*first.values(), *then.values()}) == len(names)
     again.journal.close()
     again.loop.close()
 
@@ -257,6 +265,34 @@ def test_what_another_member_published_is_not_still_to_be_sent(bench: Bench) -> 
     assert chain.first_unsent() == 1
     asked[0](Granted("covered"))
     assert chain.first_unsent() is None
+
+
+@pytest.mark.parametrize(("then", "published"), [
+    (Granted("covered"), []), (Granted("granted", math.inf, 2, True), ["a"]), (Granted("unknown"), ["a"])])
+def test_a_right_that_ended_before_it_was_used_is_asked_for_again(bench: Bench, then: Granted, published: list[str]) -> None:
+    """The process was stopped between the answer and the publication, and another member may have published meanwhile."""
+    chain = bench.chain()
+    chain.start()
+    bench.stream.is_heard = True
+    bench.turn_until(0)
+    asked: list[Any] = []
+    chain.committing.ask = lambda *question: asked.append(question[-1])  # type: ignore[method-assign]
+
+    def until_asked(times: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(asked) < times and time.monotonic() < deadline:
+            bench.loop.turn(0.02)
+        assert len(asked) == times
+    bench.deliver(chain, "a", version=PROTOCOL, epoch="e:1", offset=1, address="127.0.0.1:9")
+    until_asked(1)
+    asked[0](Granted("granted", time.monotonic() + 0.1, 1))
+    time.sleep(0.2)
+    until_asked(2)
+    assert bench.stream.names() == []
+    asked[1](then)
+    for _ in range(10):
+        bench.loop.turn(0.02)
+    assert bench.stream.names() == bench.stream.marked() == published
 
 
 def test_what_waited_to_be_unpacked_is_published_when_nothing_is_to_be_unpacked_any_more(bench: Bench) -> None:
