@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -143,15 +144,16 @@ def test_a_client_that_is_named_by_its_address_cannot_be_spoken_for(tmp_path: Pa
 
 @pytest.mark.parametrize("delete", ["all", "first"])
 def test_who_was_not_served_cannot_confirm(tmp_path: Path, delete: str) -> None:
-    """Not by a made-up request, nor by saying that it is somebody who was served, even from the same machine."""
+    """Not by a made-up request, nor by saying that it is somebody who was served (its name, or its address), even from the same
+    machine."""
     with serving(tmp_path, delete) as scene:
         announcement = scene.announced("a.bin")
         request = delivered(scene, announcement, "recv@one/a", confirmed=False)
         scene.confirm(announcement, new_request())
         scene.confirm(announcement, "r:")
-        extension = {**announcement.extension, "client": "recv@one/a", "group": "recv@one/a"}
-        for said in ({}, {"request": new_request()}):
-            data = {**announcement.fields, EXTENSION: {**extension, **said}}
+        for client, said in product(("recv@one/a", "127.0.0.1"), ({}, {"request": new_request()})):
+            extension = {**announcement.extension, "client": client, "group": "recv@one/a", **said}
+            data = {**announcement.fields, EXTENSION: extension}
             assert ask(scene.network.request_ports[0], ENVELOPE.encode(announcement.subject, "ack", data)) is not None
         never(lambda: not is_there(scene, "a.bin"), 4.0, message="a stranger's word counts")
         scene.confirm(announcement, request)
