@@ -86,3 +86,26 @@ def test_a_host_is_not_asked_about_what_was_not_begun(tmp_path: Path, begun: boo
             with pytest.raises(OriginGone):
                 pushing(tmp_path).push(asked, Sessions(), lambda done: None)
     assert len(told) == begun
+
+
+def announced(path: Path) -> Announced:
+    status = path.stat()
+    return Announced(str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@pytest.mark.parametrize("more", ["", "connection_parameters__use_tmp_on_transfer = true"])
+@pytest.mark.parametrize(("relatives", "places"), [
+    ((None, None), ("a.dat", "b.dat")), (("s1/", "s2/"), ("s1/a.dat", "s2/b.dat")), (("s1/x.dat", "x.dat"), ("s1/x.dat", "x.dat"))])
+def test_each_file_of_a_set_goes_below_the_destination_that_was_asked_for(
+        tmp_path: Path, relatives: tuple[str | None, ...], places: tuple[str, ...], more: str) -> None:
+    """Upstream's second file goes below where the first one went, or takes its place."""
+    origins = [tmp_path / name for name in ("a.dat", "b.dat")]
+    for origin in origins:
+        origin.write_bytes(origin.name.encode())
+    members = tuple(Member(announced(origin), relative) for origin, relative in zip(origins, relatives, strict=True))
+    asked = push(f"file://localhost{tmp_path}/in", (), "127.0.0.1")._replace(members=members)
+    receipts = pushing(tmp_path, more).push(asked, Sessions(), lambda done: None)
+    for origin, place, receipt in zip(origins, places, receipts, strict=True):
+        assert (tmp_path / "in" / place).read_bytes() == origin.read_bytes()
+        assert receipt.uri.endswith(f"/in/{place}")
+    assert sum(path.is_file() for path in (tmp_path / "in").rglob("*")) == 2
