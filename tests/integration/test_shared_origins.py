@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.compatibility.network import ask
 from tests.faults.network import TOPIC, Network, section
-from tests.integration.requesting import Scene
+from tests.integration.requesting import ENVELOPE, Scene
 from tests.integration.test_removal_after_confirmation import delivered, is_there
 from tests.support.eventually import eventually, never
-from trollmoves.messages import Message, decode
+from trollmoves.messages import EXTENSION, Message, decode
 
 OTHER = "/other"
 
@@ -64,6 +65,44 @@ def test_what_another_section_has_to_deliver_stays(scene: Scene, spelling: str) 
     never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the other section has it")
     delivered(scene, announced(scene, "a.bin", OTHER), "other@two/b")
     eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
+
+
+def test_what_a_client_has_from_elsewhere_it_says_once(tmp_path: Path) -> None:
+    """Both sections announced it to the client, which has it from another server and knows one address to tell so."""
+    options = {"delete": "true", "remove_delay": "0.5", "trusted_acks": "127.0.0.1"}
+    with Network(tmp_path, server_options=options) as network:
+        network.write_server_config(more=more(network, **options))
+        scene = Scene(network)
+        try:
+            scene.server.wait_for("announces under /other")
+            for topic in (TOPIC, OTHER):
+                delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
+            announced(scene, "a.bin", TOPIC)
+            announcement = announced(scene, "a.bin", OTHER)
+            data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
+            assert ask(network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
+            eventually(lambda: not is_there(scene, "a.bin"), message="it goes")
+        finally:
+            scene.close()
+
+
+def test_a_section_that_does_not_trust_an_ack_keeps_its_file(tmp_path: Path) -> None:
+    """Though the ack counts for another section."""
+    options = {"delete": "true", "remove_delay": "0.5"}
+    with Network(tmp_path, server_options=options) as network:
+        network.write_server_config(more=more(network, **options, trusted_acks="127.0.0.1"))
+        scene = Scene(network)
+        try:
+            scene.server.wait_for("announces under /other")
+            for topic in (TOPIC, OTHER):
+                delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
+            announced(scene, "a.bin", TOPIC)
+            announcement = announced(scene, "a.bin", OTHER)
+            data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
+            assert ask(network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
+            never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes on the word of somebody who is not trusted")
+        finally:
+            scene.close()
 
 
 def test_a_section_that_nobody_was_served_by_is_not_waited_for(scene: Scene) -> None:

@@ -59,14 +59,26 @@ class Acknowledging:
     # One file, in upstream's form.
 
     def acknowledge(self, asker: Asker, message: Message, row: Any) -> bytes:
-        """The reply to an ack, which is about *row* of the journal."""
-        consumer, (served, trusting) = Consumer.of(asker, message), self._chains[row["chain"]]
+        """The reply to an ack, which is about *row* of the journal. A client that has a file from another server sends one only,
+        whatever sections of this one announced the file to it."""
+        consumer = Consumer.of(asker, message)
+        for one in (row, *self._same(row)):
+            self._acknowledge(asker, consumer, one)
+        return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
+
+    def _same(self, row: Any) -> list[Any]:
+        """The rows of other sections about the same origin."""
+        content = row["inode"], row["size"], row["mtime_ns"]
+        return [other for chain in self._chains if chain != row["chain"]
+                for other in self._journal.find("same_origin", (row["identity"], chain, *content)) if other["steps"]]
+
+    def _acknowledge(self, asker: Asker, consumer: Consumer, row: Any) -> None:
+        served, trusting = self._chains[row["chain"]]
         if trusting.trusts(asker.address) or self._got_it(row["id"], consumer):
             self._new_records += self._counts(row, served, consumer, asker.address)
         else:
             self._note_stranger(row, served, asker.address)
             trusting.when_trusted(asker.address, partial(self._count_late, row["id"], consumer, asker.address))
-        return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
 
     def _note_stranger(self, row: Any, served: Served, peer: str) -> None:
         """A stranger's word is noted once, no more: others may still wait for the file."""
