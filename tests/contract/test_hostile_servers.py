@@ -24,6 +24,7 @@ from trollmoves.movers.base import Mover, Session, SessionSettings
 from trollmoves.movers.ftp import FtpMover
 from trollmoves.movers.http import HttpMover
 from trollmoves.movers.moving import ignore, move
+from trollmoves.movers.s3 import S3Mover
 from trollmoves.movers.scp import ScpMover
 from trollmoves.movers.sftp import SftpMover
 from trollmoves.uris import parse_destination
@@ -166,6 +167,44 @@ def test_an_http_server_whose_answer_is_long_is_read_no_further_than_needed(tmp_
     path = make(tmp_path / "origin.dat", b"content")
     with TalkingServer("PUT", repeated(b"HTTP/1.1 500 No\r\nContent-Length: 10000000000\r\n\r\n", b"a" * 2**20)) as server:
         failure(HttpMover(), server.uri, SETTINGS, path)  # which error depends on whether the answer outruns the cut behind it
+
+
+# S3
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def s3_settings(server: TalkingServer) -> SessionSettings:
+    return replace(SETTINGS, parameters={"endpoint_url": server.uri, "key": "who", "secret": "planted", "token": "planted too",
+                                         "client_kwargs": {"region_name": "us-east-1"}})
+
+
+@pytest.mark.parametrize("size", [7, 300_000])
+@pytest.mark.parametrize("talk", [
+    repeated(b"HTTP/1.1 200 OK\r\n", b"x", 0.3),
+    repeated(b"HTTP/1.1 ", b"a" * 10_000),
+    repeated(b"HTTP/1.1 ", b"a", 0.3),
+    repeated(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.2),
+    repeated(b"", b"HTTP/1.1 100 Continue\r\nX-More: yes\r\n", 0.01),
+    once(b"HTTP/1.1 100 Continue\r\n"),
+    once(b"HTTP/1.1 abc What\r\n\r\n"),
+    repeated(CHUNKED, b"10000\r\n" + b"a" * 65536 + b"\r\n"),
+    repeated(CHUNKED, b"1\r\na\r\n", 0.3),
+    repeated(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 10000000000\r\n\r\n", b"a" * 65536),
+    once(b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.2/b/final.dat\r\nContent-Length: 0\r\n\r\n"),
+], ids=["a header that does not end", "a line without end", "a slow line without end", "never the answer", "headers without end",
+        "cut within the go-ahead", "nonsense", "endless body", "slow endless body", "endless refusal", "another host"])
+def test_an_s3_server_that_plays_tricks(tmp_path: Path, talk: Talk, size: int) -> None:
+    path = make(tmp_path / "origin.dat", content_of(size))
+    tracemalloc.start()
+    try:
+        with TalkingServer("PUT", talk) as server:
+            error = failure(S3Mover(), "s3://bucket/", s3_settings(server), path)
+        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    finally:
+        tracemalloc.stop()
+    assert isinstance(error, (TemporaryError, DestinationInvalid))
+    assert "planted" not in everything_said(error)
 
 
 # FTP

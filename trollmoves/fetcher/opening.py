@@ -243,7 +243,7 @@ class Opener:
         settings = SessionSettings(connect_timeout=self._settings.connect_timeout, stall_timeout=self._settings.stall_timeout,
                                    checksum="never", parameters=arguments)
         key = f"s3 {bucket} {sorted(arguments.items(), key=str)!r}"
-        client, = self._lent(key, lambda: (client_of(Destination("s3", bucket, None, "/" + name), settings),))
+        client, = self._lent(key, lambda: (client_of(Destination("s3", bucket, None, "/" + name), settings, streams=True),))
         with self._kept_unless_broken(key):
             found = _Object(client, name, client.call("head_object", str(place), Key=name), str(place))
             with io.BufferedReader(cast(Any, found), 2**23) as stream:

@@ -18,22 +18,28 @@ LONGEST_ANSWER = 2**16
 class _Bytes(io.RawIOBase):
     """What comes from *connection*, for as long as its time limit says in all, and no more than an answer needs."""
 
-    def __init__(self, connection: socket.socket):
+    def __init__(self, connection: socket.socket, longest: int):
         self._connection = connection
-        self._ends = time.monotonic() + (connection.gettimeout() or 0.0)
-        self._room = 4 * LONGEST_ANSWER
+        self._seconds = connection.gettimeout() or 0.0
+        self._ends = time.monotonic() + self._seconds
+        self._room = longest
+        self._bounded = True
+
+    def release(self) -> None:
+        """From now on any number of bytes may come, each within the time limit."""
+        self._bounded = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._ends - time.monotonic()
+        left = self._ends - time.monotonic() if self._bounded else self._seconds
         if left <= 0:
             raise TimeoutError("the answer does not come to its end")
         self._connection.settimeout(left)
         count = self._connection.recv_into(buffer)
         self._room -= count
-        if self._room < 0:
+        if self._bounded and self._room < 0:
             raise http.client.HTTPException("the answer does not end")
         return count
 
@@ -41,7 +47,18 @@ class _Bytes(io.RawIOBase):
 class Response(http.client.HTTPResponse):
     """A response that has to come within the time limit of its connection."""
 
+    longest = 4 * LONGEST_ANSWER
+    """Bytes, of head and body together."""
+    streams = False
+    """Whether these limits are those of the head alone, where it says that all is well."""
+
     def __init__(self, sock: socket.socket, *arguments: Any, **more: Any):
         super().__init__(sock, *arguments, **more)
         self.fp.close()
-        self.fp = io.BufferedReader(_Bytes(sock))
+        self._bytes = _Bytes(sock, self.longest)
+        self.fp = io.BufferedReader(self._bytes)
+
+    def begin(self) -> None:
+        super().begin()
+        if self.streams and 200 <= self.status < 300:
+            self._bytes.release()

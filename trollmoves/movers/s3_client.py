@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -36,8 +35,8 @@ from trollmoves.errors import (
     VerificationFailed,
 )
 from trollmoves.movers.base import SessionSettings
-from trollmoves.movers.draining import is_readable, unsent_of, wait_while_it_drains
 from trollmoves.movers.parameters import COMMON, IDLE, S3
+from trollmoves.movers.s3_answers import bind
 from trollmoves.uris import Destination
 
 logger = logging.getLogger(__name__)
@@ -126,7 +125,8 @@ def _timed_out(error: BaseException) -> bool:
 class S3Client:
     """The client for one bucket. Threads may share it, except for `close`."""
 
-    def __init__(self, destination: Destination, settings: SessionSettings):
+    def __init__(self, destination: Destination, settings: SessionSettings, *, streams: bool = False):
+        """*streams*: objects are read, of any length."""
         self.bucket = destination.host
         self._settings = settings
         self._parameters = settings.parameters
@@ -136,7 +136,7 @@ class S3Client:
             self._session = _session(self._parameters)
             self._arguments = self._client_arguments(destination)
             # botocore holds a send to the time limit of connecting, so the client that sends has another than the one that looks.
-            self._client = self._created(settings.stall_timeout, settings.stall_timeout)
+            self._client = self._created(settings.stall_timeout, settings.stall_timeout, streams=streams)
             self._extra = self._extra_arguments()
         self._look()
 
@@ -215,7 +215,7 @@ class S3Client:
         except ResponseParserError as error:
             raise ConnectionLost(f"{subject}: the server's answer makes no sense") from error
 
-    def _created(self, connect_timeout: float, stall_timeout: float) -> Any:
+    def _created(self, connect_timeout: float, stall_timeout: float, *, streams: bool = False) -> Any:
         options: dict[str, Any] = {
             "connect_timeout": connect_timeout,
             "read_timeout": stall_timeout,
@@ -236,7 +236,7 @@ class S3Client:
         except TypeError as error:  # an unknown word, or a wrong kind of value
             raise DestinationInvalid(f"s3://{self.bucket}: client_kwargs or config_kwargs: {error}") from None
 
-        _make_patient(client, stall_timeout)
+        bind(client, stall_timeout, streams=streams)
         return client
 
     def _client_arguments(self, destination: Destination) -> dict[str, Any]:
@@ -279,19 +279,6 @@ class S3Client:
         idle = sorted(set(self._parameters) & {*IDLE, "use_tmp_on_transfer"})
         if idle:
             logger.debug("s3://%s: without effect, a finished upload appears whole at once: %s", self.bucket, ", ".join(idle))
-
-
-def _make_patient(client: Any, seconds: float) -> None:
-    """Have connections of *client* not count the time in which sent bytes drain to a slow server. botocore has no option for it;
-    where it changed inside, its own time limit holds alone."""
-    pools: dict[str, Any] = getattr(client._endpoint.http_session, "_pool_classes_by_scheme", {})
-    for scheme, pool in pools.items():
-        def getresponse(connection: Any, inner: Any = pool.ConnectionCls) -> Any:
-            wait_while_it_drains(partial(is_readable, connection.sock), partial(unsent_of, connection.sock), seconds)
-            return inner.getresponse(connection)
-
-        kind = type("PatientConnection", (pool.ConnectionCls,), {"getresponse": getresponse})
-        pools[scheme] = type("PatientPool", (pool,), {"ConnectionCls": kind})
 
 
 def _session(parameters: Mapping[str, Any]) -> Any:
