@@ -18,7 +18,7 @@ import pytest
 
 from tests.contract.movers import HOW, LARGE, NetworkContract, content_of, everything_said, make, opened
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
-from trollmoves.errors import ConnectionLost, DestinationInvalid, MoveError, Stalled, TemporaryError
+from trollmoves.errors import ConnectionLost, Denied, DestinationInvalid, MoveError, Stalled, TemporaryError
 from trollmoves.movers import sftp_protocol as sftp
 from trollmoves.movers.base import Mover, Session, SessionSettings
 from trollmoves.movers.ftp import FtpMover
@@ -161,6 +161,18 @@ def test_an_http_server_that_repeats_what_it_was_told(tmp_path: Path, secret: st
     for hidden in ("planted", "bWU6cGxhbnRlZA=="):
         assert hidden not in everything_said(error)
     assert "http://127.0.0.1" in str(error)
+
+
+def test_an_http_server_that_closes_the_connection_after_an_answer_in_two_parts(tmp_path: Path) -> None:
+    def refuse(connection: socket.socket, head: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 403 No\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n")
+        time.sleep(0.5)
+        connection.sendall(b"not today")
+
+    with TalkingServer("PUT", refuse) as server:
+        error = failure(HttpMover(), server.uri, SETTINGS, make(tmp_path / "origin.dat", b"content"))
+    assert isinstance(error, Denied)
+    assert "not today" in str(error)
 
 
 def test_an_http_server_whose_answer_is_long_is_read_no_further_than_needed(tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ LONGEST_ANSWER = 2**16
 class _Bytes(io.RawIOBase):
     """What comes from *connection*, for as long as its time limit says in all, and no more than an answer needs."""
 
-    def __init__(self, connection: socket.socket, longest: int):
+    def __init__(self, connection: socket.socket, longest: int, held: io.BufferedIOBase):
+        """*held* is what keeps the connection open when its owner closes it before all was read; closed with this."""
         self._connection = connection
+        self._held = held
         self._seconds = connection.gettimeout() or 0.0
         self._ends = time.monotonic() + self._seconds
         self._room = longest
@@ -28,6 +30,10 @@ class _Bytes(io.RawIOBase):
     def release(self) -> None:
         """From now on any number of bytes may come, each within the time limit."""
         self._bounded = False
+
+    def close(self) -> None:
+        self._held.close()
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -54,8 +60,7 @@ class Response(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *arguments: Any, **more: Any):
         super().__init__(sock, *arguments, **more)
-        self.fp.close()
-        self._bytes = _Bytes(sock, self.longest)
+        self._bytes = _Bytes(sock, self.longest, self.fp)
         self.fp = io.BufferedReader(self._bytes)
 
     def begin(self) -> None:
