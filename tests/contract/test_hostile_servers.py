@@ -131,6 +131,7 @@ LOCKED = (b'<multistatus xmlns="DAV:"><response><href>/final.dat</href><status>H
     ("HEAD", once(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\nRepr-Digest: sha-256=:abc:\r\n\r\n")),
     ("HEAD", once(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")),
     ("MOVE", once(b"HTTP/1.1 200")),
+    ("MOVE", once(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n")),
     ("MOVE", once(b"HTTP/1.1 207 Multi-Status\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%s"
                   % (len(LOCKED), LOCKED))),
     ("MOVE", once(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")),

@@ -26,6 +26,8 @@ class _Bytes(io.RawIOBase):
         self._ends = time.monotonic() + self._seconds
         self._room = longest
         self._bounded = True
+        self.ended = False
+        """Whether the other side has closed the connection."""
 
     def release(self) -> None:
         """From now on any number of bytes may come, each within the time limit."""
@@ -44,6 +46,7 @@ class _Bytes(io.RawIOBase):
             raise TimeoutError("the answer does not come to its end")
         self._connection.settimeout(left)
         count = self._connection.recv_into(buffer)
+        self.ended = count == 0 and len(buffer) > 0
         self._room -= count
         if self._bounded and self._room < 0:
             raise http.client.HTTPException("the answer does not end")
@@ -65,5 +68,7 @@ class Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
+        if self._bytes.ended:  # http.client takes what there is of a head for all of it
+            raise http.client.HTTPException("the answer was cut off")
         if self.streams and 200 <= self.status < 300:
             self._bytes.release()
