@@ -13,7 +13,7 @@ from typing import Any
 from trollmoves.cli.places import add_journal_arguments, is_running, local_time, on_journals
 from trollmoves.journal import Reader
 from trollmoves.journal.reader import last_failure
-from trollmoves.lifecycle import ORDER
+from trollmoves.lifecycle import ORDER, State
 from trollmoves.uris import printable
 
 ALARMS_SHOWN = 20
@@ -23,6 +23,8 @@ ROOM = 2**20
 """Bytes without which the disk of a journal is full: it may be that no alarm can be written there any more."""
 RATE_WINDOW = 60.0
 """Seconds over which the rate is counted."""
+ENDED = {State.ACKNOWLEDGED.value, State.PUBLISHED.value, State.COVERED.value, State.GIVEN_UP.value}
+FAILED = {State.FAILED.value, State.GIVEN_UP.value}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +51,9 @@ def status(path: Path) -> dict[str, Any]:
             counts.setdefault(row["chain"], {})[row["state"]] = row["count"]
         gone = reader.not_configured(counts)
         elsewhere = {row["chain"]: row["count"] for row in reader.find("had_elsewhere")}
+        finished = {row["chain"]: row["count"] for row in reader.find("finished_since", (now - RATE_WINDOW,))}
         chains = {chain: {"configured": chain not in gone, **_chain(reader, chain, found, now),
+                          "rate": round(finished.get(chain, 0) / RATE_WINDOW, 3),
                           "had_elsewhere": elsewhere.get(chain, 0)}
                   for chain, found in sorted(counts.items())}
         return {"journal": str(path), "running": is_running(path), "time": now, "disk_full": _room(path) < ROOM, "chains": chains,
@@ -76,12 +80,10 @@ def _alarm(row: Any) -> dict[str, Any]:
 
 
 def _chain(reader: Reader, chain: str, counts: dict[str, int], now: float) -> dict[str, Any]:
-    oldest = reader.find_one("oldest_waiting", (chain,))
-    failure = reader.find_one("last_failure", (chain,))
-    finished = reader.find_one("finished_since", (chain, now - RATE_WINDOW))[0]
+    oldest = reader.find_one("oldest_waiting", (chain,)) if counts.keys() - ENDED else None  # each goes through all files
+    failure = reader.find_one("last_failure", (chain,)) if counts.keys() & FAILED else None
     return {
         "counts": {state.value: counts[state.value] for state in ORDER if state.value in counts},
-        "rate": round(finished / RATE_WINDOW, 3),
         "oldest_waiting": None if oldest is None else {"uid": oldest["identity"], "state": oldest["state"],
                                                        "seconds": round(now - oldest["created"], 3)},
         "last_error": None if failure is None else {"uid": failure["identity"], "state": failure["state"],

@@ -694,7 +694,7 @@ WHERE chain = ? AND state IN ('seen', 'announced', 'requested', 'moving', 'moved
 ORDER BY created LIMIT 1;
 
 -- name: finished_since
-SELECT count(*) FROM files WHERE chain = ? AND time > ? AND state IN ('moved', 'acknowledged', 'published');
+SELECT chain, count(*) AS count FROM files WHERE time > ? AND state IN ('moved', 'acknowledged', 'published') GROUP BY chain;
 
 -- name: last_failure
 SELECT identity, state, time, steps FROM files WHERE chain = ? AND state IN ('failed', 'given_up') ORDER BY time DESC LIMIT 1;
