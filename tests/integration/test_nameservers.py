@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import zmq
@@ -16,8 +17,11 @@ from tests.support.eventually import eventually
 from tests.support.nameserver import NameServer
 from tests.support.ports import free_port
 from tests.support.programs import Program
+from trollmoves.bus import addresses
 from trollmoves.bus.advertising import Advertising
 from trollmoves.bus.loop import Loop
+from trollmoves.bus.publishing import Publisher
+from trollmoves.bus.replaying import ReplayPort
 from trollmoves.messages import decode
 
 PUBLISHER = """
@@ -151,7 +155,7 @@ class HostileNameServer:
 @pytest.mark.parametrize("answer", [None, [b"", b"ok"], [b"", b"\xff garbage"], [b"garbage"], [b"", b"x" * 100_000], [b""] * 500])
 def test_nothing_a_name_server_answers_ends_advertising(answer: list[bytes] | None) -> None:
     hostile, loop = HostileNameServer(answer), Loop()
-    advertising = Advertising(loop, "me", "tcp://127.0.0.1:5", [f"tcp://127.0.0.1:{hostile.port}", "nowhere.invalid"])
+    advertising = Advertising(loop, "me", lambda: "127.0.0.1:5", [f"tcp://127.0.0.1:{hostile.port}", "nowhere.invalid"])
     deadline = time.monotonic() + 90
     while len(hostile.heard) < 8:
         assert time.monotonic() < deadline
@@ -164,3 +168,29 @@ def test_nothing_a_name_server_answers_ends_advertising(answer: list[bytes] | No
     advertising.stop()
     loop.close()
     hostile.close()
+
+
+def test_who_got_its_address_after_the_start_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that starts before its network does, or whose network gives it another address later."""
+    own = ["127.0.0.1"]
+    monkeypatch.setattr(addresses, "own_address", lambda: own[0])
+    monkeypatch.setattr("trollmoves.bus.advertising.EVERY", 0.05)
+    told, loop = HostileNameServer([b"", b"ok"]), Loop()
+    publisher = Publisher(loop, 0)
+    publisher.advertise("me", [f"tcp://127.0.0.1:{told.port}"])
+    replaying = ReplayPort(0, "*", loop, Mock(), Mock())
+
+    def is_found_at(address: str) -> bool:
+        loop.turn(0.1)
+        told.take()
+        return bool(told.heard) and decode(told.heard[-1]).fields["URI"] == f"tcp://{address}:{publisher.port}"
+    eventually(lambda: is_found_at("127.0.0.1"), 30, interval=0.0)
+    for now, shown in (("192.0.2.5", "192.0.2.5"), ("192.0.2.6", "192.0.2.6"), ("127.0.0.1", "192.0.2.6")):
+        own[0] = now
+        told.heard.clear()
+        eventually(lambda shown=shown: is_found_at(shown), 30, interval=0.0)  # type: ignore[misc]
+        assert replaying.address.startswith(f"{shown}:")
+    replaying.close()
+    publisher.close()
+    loop.close()
+    told.close()

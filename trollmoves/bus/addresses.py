@@ -9,8 +9,12 @@ from functools import lru_cache
 
 import netifaces
 
+from trollmoves.uris import format_endpoint
+
 LONGEST_NAME = 253
 """Characters of a host name."""
+EVERYWHERE = ("*", "0.0.0.0", "::")
+"""Addresses to bind to that mean every one."""
 KEEP = 60.0
 """Seconds an answer is kept."""
 NO_ANSWER = (socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM, socket.EAI_MEMORY)
@@ -42,6 +46,25 @@ def own_address() -> str:
         except OSError:
             others = sorted(address for address in own_addresses() if ":" not in address and not address.startswith("127."))
             return others[0] if others else "127.0.0.1"
+
+
+class Reachable:
+    """Where others reach a port of ours. That may change: the network gives this machine its address, perhaps after our start."""
+
+    def __init__(self, bound: str, port: int):
+        """*bound* is the address it is bound to."""
+        self._bound = bound
+        self._port = port
+        self._host = ""
+
+    def now(self) -> str:
+        """Host and port. While there is no network it is where it was."""
+        if self._bound not in EVERYWHERE:
+            return format_endpoint(self._bound, self._port)
+        found = own_address()
+        if not self._host or not found.startswith("127."):
+            self._host = found
+        return format_endpoint(self._host, self._port)
 
 
 def own_names() -> frozenset[str]:

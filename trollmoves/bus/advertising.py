@@ -6,7 +6,7 @@ No name server is needed, and none is waited for: what does not answer is told a
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import zmq
 from posttroll import config as posttroll_config
@@ -33,10 +33,11 @@ QUIET = 15
 class Advertising:
     """Tells where one publisher is; belongs to the loop."""
 
-    def __init__(self, loop: Loop, name: str, address: str, nameservers: Sequence[str]):
-        """*address* is the uri of the publisher. *nameservers* are hosts; none given means all that hear multicast."""
+    def __init__(self, loop: Loop, name: str, address: Callable[[], str], nameservers: Sequence[str]):
+        """*address* tells host and port of the publisher. *nameservers* are hosts; none given means all that hear multicast."""
         self._loop = loop
-        data = {"URI": address, "service": [name], "supported_message_version": NEWEST_VERSION,
+        self._address = address
+        data = {"service": [name], "supported_message_version": NEWEST_VERSION,
                 "backend": posttroll_config.get("backend", "unsecure_zmq")}
         self._envelope, self._subject, self._data = Envelope.of_this_process(message_version()), f"/address/{name}", data
         self._told = [_NameServer(loop, host) for host in nameservers]
@@ -47,7 +48,7 @@ class Advertising:
     def _again(self) -> None:
         if not self._open:
             return
-        raw = self._envelope.encode(self._subject, "info", self._data)
+        raw = self._envelope.encode(self._subject, "info", {"URI": f"tcp://{self._address()}", **self._data})
         told = [nameserver.tell(raw) for nameserver in self._told]
         if self._multicast is not None:
             self._multicast.send(raw)

@@ -8,12 +8,11 @@ from typing import Any
 
 import zmq
 
-from trollmoves.bus.addresses import own_address
+from trollmoves.bus.addresses import Reachable
 from trollmoves.bus.advertising import Advertising
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.sockets import NOW, bound, close, descriptor_of
 from trollmoves.bus.subscribers import Subscribers
-from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +61,7 @@ class Publisher:
 
     def advertise(self, name: str, nameservers: Sequence[str] | None) -> None:
         """Tell posttroll's name servers (none given: all that listen to multicast) where to find us, every two seconds."""
-        host = own_address() if self._address in ("*", "0.0.0.0", "::") else self._address
-        self._advertising = Advertising(self._loop, name, f"tcp://{format_endpoint(host, self.port)}", nameservers or ())
+        self._advertising = Advertising(self._loop, name, Reachable(self._address, self.port).now, nameservers or ())
 
     def _read(self) -> None:
         for _ in range(100):

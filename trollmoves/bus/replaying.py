@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any
 
-from trollmoves.bus.addresses import own_address
+from trollmoves.bus.addresses import Reachable
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.replying import Asker, Replier
 from trollmoves.errors import DestinationInvalid, MoveError
 from trollmoves.journal import Journal
 from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, renewed
-from trollmoves.uris import format_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +99,13 @@ class ReplayPort:
         self._envelope = envelope
         self._replaying = Replaying(journal, envelope, chain)
         self._replier = Replier(loop, port, envelope, self._handle, address=address)
-        self.address = format_endpoint(own_address() if address == "*" else address, self._replier.port)
+        self._reachable = Reachable(address, self._replier.port)
         logger.info("what was published can be asked for again at %s", self.address)
+
+    @property
+    def address(self) -> str:
+        """Where it is asked, for others to be told."""
+        return self._reachable.now()
 
     def _handle(self, requests: list[tuple[Asker, Message]]) -> None:
         for asker, message in requests:
