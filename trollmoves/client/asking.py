@@ -23,7 +23,7 @@ from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import EXPIRES_AFTER, MENDABLE, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
-from trollmoves.client.flight import Flight, Source
+from trollmoves.client.flight import Flight, Flights, Source
 from trollmoves.client.held_up import HeldUp
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.providers import Providers, host_part
@@ -86,9 +86,7 @@ class Asking:
         self._deliver_first = self.delivering.deliver if settings.compression is None else self._unpacking.deliver
         if arriving is not None:
             self._deliver_first = arriving.deliver
-        self._flights: dict[int, Flight] = {}
-        self._asked: dict[str, set[int]] = {}
-        """By identity: its contents that are under way."""
+        self._flights = Flights()
         self._to_send: list[Flight] = []
         """Flights to be sent, or to be forgotten, when what was noted with them is in the journal."""
         self._noted: list[tuple[str, int]] = []
@@ -127,7 +125,7 @@ class Asking:
     def cancel(self) -> None:
         """Tell the providers of our kind that nobody wants any more what is under way."""
         by_place: dict[Named, list[str]] = {}
-        for flight in self._flights.values():
+        for flight in self._flights:
             if flight.source.announcement.epoch and flight.request:
                 by_place.setdefault(flight.asked_for[:3], []).append(flight.request)
         for place, requests in by_place.items():
@@ -190,11 +188,12 @@ class Asking:
 
     def add_source(self, file: int, source: Source) -> None:
         """Another provider of a file that may be under way."""
-        if file in self._flights:
-            self._flights[file].sources[source.provider] = source
-            self._flights[file].tried.discard(source.provider)
-        else:
+        flight = self._flights.get(file)
+        if flight is None:
             self.waiting.add_source(file, source)
+        else:
+            flight.sources[source.provider] = source
+            flight.tried.discard(source.provider)
 
     def is_sent_to(self, message: Message) -> bool:
         """Whether we would have the files of *message*, a peer's notice, sent to the very place it names."""
@@ -212,7 +211,7 @@ class Asking:
         another provider than *provider* (one moves them one after the other), or newer content.
 
         A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one."""
-        others = [self._flights[other] for other in self._asked.get(identity, ()) if other != file]
+        others = self._flights.of_other_content(file, identity)
         newer = min((other.asked_at for other in others if other.id > file), default=-math.inf)
         since = [newer, *(other.asked_at for other in others if other.id < file and other.source.provider != provider)]
         return time.time() - max(since) < OTHER_CONTENT_LASTS
@@ -252,9 +251,8 @@ class Asking:
         flight.source = source
         flight.tried.add(source.provider)
         flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
-        self._flights[flight.id] = flight
+        self._flights.add(flight)
         flight.weight = 1 + len(source.announcement.message.raw) // USUAL
-        self._asked.setdefault(flight.identity, set()).add(flight.id)
         self.providers.took_off(source.provider, flight.weight)
 
     def _land(self, flight: Flight) -> None:
@@ -262,11 +260,7 @@ class Asking:
         if flight.shown:
             flight.shown = False
             self._journal.write([("end_progress", [(flight.id,)])])
-        if self._flights.pop(flight.id, None) is not None:
-            asked = self._asked[flight.identity]
-            asked.remove(flight.id)
-            if not asked:
-                del self._asked[flight.identity]
+        if self._flights.remove(flight):
             self.providers.landed(flight.source.provider, flight.weight)
             self.waiting.room_again(flight.source.provider)
 
@@ -292,7 +286,7 @@ class Asking:
 
     def clock_leapt(self, seconds: float) -> None:
         """The clock was set: what was asked for keeps its age."""
-        for flight in self._flights.values():
+        for flight in self._flights:
             flight.created += seconds
             flight.asked_at += seconds
         self.waiting.clock_leapt(seconds)
@@ -300,7 +294,7 @@ class Asking:
 
     def repeat(self, address: str) -> None:
         """A provider was started anew: what it was asked before, on any of its ports, may be forgotten there."""
-        places = {flight.asked_for[:3] for flight in self._flights.values()
+        places = {flight.asked_for[:3] for flight in self._flights
                   if flight.source.announcement.epoch and host_part(flight.source.provider) == host_part(address)}
         for place in places:
             self.requesters.ours(*place).restarted()
@@ -439,14 +433,14 @@ class Asking:
 
     def landed(self, flight: Flight) -> None:
         """The journal knows all there is: nothing more is kept in memory."""
-        if flight.asked and self._arriving is None and len(self._asked.get(flight.identity, ())) > 1:
+        if flight.asked and self._arriving is None:
             self._cancel_older(flight)
         self._land(flight)
         self._ledger.forget(flight.identity, flight.id)
 
     def _cancel_older(self, flight: Flight) -> None:
         """It is delivered, and did not wait for older content, which took too long: that need not come any more."""
-        for other in map(self._flights.__getitem__, self._asked[flight.identity]):
+        for other in self._flights.of_other_content(flight.id, flight.identity):
             if other.id < flight.id and other.place == flight.place and self.replacing.is_replaced(other):
                 self._cancel(other)
 

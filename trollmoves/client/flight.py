@@ -1,9 +1,9 @@
-"""A file on its way to this client: what is kept in memory while it is asked for."""
+"""A file on its way to this client: what is kept in memory while it is asked for; and all that are under way."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -77,3 +77,42 @@ class Flight:
         """After a restart the provider is asked anew whether we may publish."""
         self.confirms = bool(self.source.announcement.epoch and self.request)
         self.valid_until = 0.0 if self.confirms else math.inf
+
+
+class Flights:
+    """Those of one client chain that are under way; belongs to the loop."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Flight] = {}
+        self._contents: dict[str, set[int]] = {}
+        """By identity: the ids of its contents among them."""
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(self._by_id.values())
+
+    def __contains__(self, file: int) -> bool:
+        return file in self._by_id
+
+    def get(self, file: int) -> Flight | None:
+        return self._by_id.get(file)
+
+    def add(self, flight: Flight) -> None:
+        self._by_id[flight.id] = flight
+        self._contents.setdefault(flight.identity, set()).add(flight.id)
+
+    def remove(self, flight: Flight) -> bool:
+        """False when it was none of them."""
+        if self._by_id.pop(flight.id, None) is None:
+            return False
+        contents = self._contents[flight.identity]
+        contents.remove(flight.id)
+        if not contents:
+            del self._contents[flight.identity]
+        return True
+
+    def of_other_content(self, file: int, identity: str) -> list[Flight]:
+        """Those of *identity* that are not *file*."""
+        return [self._by_id[other] for other in self._contents.get(identity, ()) if other != file]

@@ -49,8 +49,7 @@ class Client:
 
     def asked(self) -> list[tuple[str, str]]:
         """Which content is asked for, and of whom."""
-        flights = self.chain._asking._flights.values()
-        return [(flight.source.announcement.key, flight.source.provider) for flight in flights]
+        return [(flight.source.announcement.key, flight.source.provider) for flight in self.chain._asking._flights]
 
     def steps(self, file: int) -> list[str]:
         row = self.journal.find_one("file", (file,))
@@ -90,8 +89,8 @@ def test_a_few_large_ones_that_take_all_room_are_followed_at_once(client: Client
     assert len(client.asked()) == 2  # each has the weight of nine
     client.turn_for(1)
     flights = client.chain._asking._flights
-    client.chain._asking._answered(flights[1], decode(ENVELOPE.encode("/a", "covered")))
-    client.turn_until(lambda: list(flights) == [2, 3])
+    client.chain._asking._answered(flights.get(1), decode(ENVELOPE.encode("/a", "covered")))
+    client.turn_until(lambda: [flight.id for flight in flights] == [2, 3])
 
 
 @pytest.mark.parametrize("client", ["lease_servers = {1}\n"], indirect=True)

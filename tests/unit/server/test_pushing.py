@@ -95,7 +95,9 @@ def announced(path: Path) -> Announced:
 
 @pytest.mark.parametrize("more", ["", "connection_parameters__use_tmp_on_transfer = true"])
 @pytest.mark.parametrize(("relatives", "places"), [
-    ((None, None), ("a.dat", "b.dat")), (("s1/", "s2/"), ("s1/a.dat", "s2/b.dat")), (("s1/x.dat", "x.dat"), ("s1/x.dat", "x.dat"))])
+    ((None, None), ("a.dat", "b.dat")),
+    (("s1/", "s2/"), ("s1/a.dat", "s2/b.dat")),
+    (("s1/x.dat", "x.dat"), ("s1/x.dat", "x.dat"))])
 def test_each_file_of_a_set_goes_below_the_destination_that_was_asked_for(
         tmp_path: Path, relatives: tuple[str | None, ...], places: tuple[str, ...], more: str) -> None:
     """Upstream's second file goes below where the first one went, or takes its place."""
