@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -27,10 +27,21 @@ logger = logging.getLogger(__name__)
 
 LANES = 8
 """Requests in flight to one upstream server."""
-LONGEST_LEGACY = 600.0
+LONGEST_MOVE = 600.0
 """Seconds an upstream server that still answers pings may take for one move."""
 PATIENCE = 15.0
 """Seconds without an answer to a ping after which a server counts as dead."""
+
+
+class Waiting(NamedTuple):
+    """A request that is to be sent."""
+
+    raw: bytes
+    answered: Answered
+    timeout: float
+    """Seconds it may take."""
+    since: float
+    """Monotonic time when it came."""
 
 
 @dataclass(slots=True)
@@ -57,9 +68,8 @@ class Lanes:
         self._place = host, port
         self._most = most
         self._patience = patience
-        self._queue: deque[tuple[bytes, Answered, float, float]] = deque()
-        """Requests, how long they may take, and when (monotonic) they came."""
-        self._in_turn: deque[tuple[bytes, Answered, float, float]] = deque()
+        self._queue: deque[Waiting] = deque()
+        self._in_turn: deque[Waiting] = deque()
         """Those that are sent one after the other."""
         self._where = Whereabouts(loop.names, host, self._fill)
         self._lanes: list[Lane] = []
@@ -72,26 +82,25 @@ class Lanes:
             in_turn: bool = False) -> None:
         """Send a request when a lane is free. It is given up *timeout* seconds after it was sent if the server is dead by then,
         and after ten minutes in any case. Those that are *in_turn* are sent one after the other."""
-        waiting = self._in_turn if in_turn else self._queue
-        waiting.append((self._envelope.encode(subject, kind, data), answered, timeout, time.monotonic()))
+        queue = self._in_turn if in_turn else self._queue
+        queue.append(Waiting(self._envelope.encode(subject, kind, data), answered, timeout, time.monotonic()))
         self._fill()
 
     def _fill(self) -> None:
         while len(self._lanes) < self._most and self._where.address is not None:
             in_turn = bool(self._in_turn) and not any(lane.in_turn for lane in self._lanes)
-            waiting = self._in_turn if in_turn else self._queue
-            if not waiting:
+            queue = self._in_turn if in_turn else self._queue
+            if not queue:
                 return
-            raw, answered, timeout, _ = waiting.popleft()
-            now = time.monotonic()
+            waiting, now = queue.popleft(), time.monotonic()
             socket = connected_or_none(self._where.address, self._place[1])
             if socket is None:
-                self._loop.call(answered, None)
+                self._loop.call(waiting.answered, None)
                 continue
-            lane = Lane(socket, answered, now + max(timeout, LONGEST_LEGACY), now, timeout, in_turn)
+            lane = Lane(socket, waiting.answered, now + max(waiting.timeout, LONGEST_MOVE), now, waiting.timeout, in_turn)
             self._lanes.append(lane)
             self._loop.register(socket, partial(self._read, lane))
-            socket.send_multipart((b"", raw))
+            socket.send_multipart((b"", waiting.raw))
 
     def _read(self, lane: Lane) -> None:
         try:
@@ -115,19 +124,20 @@ class Lanes:
     def sweep(self) -> None:
         """Ping while something is late; give up what is later than a living server may be."""
         now = time.monotonic()
-        for waiting in (self._queue, self._in_turn):
-            while self._where.address is None and waiting and now - waiting[0][3] > waiting[0][2]:
-                waiting.popleft()[1](None)  # nobody knows where that server is
+        for queue in (self._queue, self._in_turn):
+            while self._where.address is None and queue and now - queue[0].since > queue[0].timeout:
+                queue.popleft().answered(None)  # nobody knows where that server is
         late = [lane for lane in self._lanes if now - lane.asked > lane.timeout]
         if not late:
-            return self._end_ping()
+            self._end_ping()
+            return
         dead = self._ping_failed(now)
         if dead:  # what waits need not find that out one by one, nor become ever more
             queued = [*self._queue, *self._in_turn]
             self._queue.clear()
             self._in_turn.clear()
-            for _, answered, *_ in queued:
-                answered(None)
+            for waiting in queued:
+                waiting.answered(None)
         for lane in late:
             if dead or now > lane.given_up:
                 self._finish(lane, None)
