@@ -31,7 +31,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("-p", "--publish-port", type=PORT, nargs="?", const=0, default=None, metavar="PORT",
                         help="publish what was dispatched on this port; without a number on a free one (default: do not publish)")
     parser.add_argument("-n", "--publish-nameserver", nargs="*", default=None, metavar="HOST",
-                        help="name servers to tell of that port (default: those that hear multicast; `false`: none)")
+                        help="name servers to tell of that port (default: those that hear multicast; `false`: none); write `--` "
+                             "between them and the configuration file")
     parser.add_argument("--replay-port", type=PORT, default=0, metavar="PORT",
                         help="where what was published can be asked for again (default: a free port)")
     parser.add_argument("--explain", metavar="FILE-OR-MESSAGE",
