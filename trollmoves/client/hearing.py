@@ -91,17 +91,20 @@ class Hearing:
         self._listeners: dict[Provider, Listener] = {}
         self._catch_ups: dict[Provider, CatchUp] = {}
         self._heard: dict[Provider, float] = {}
+        """When (monotonic) each was heard last, or might have been."""
         self._interval: dict[Provider, float] = {}
-        alarms, chain = journal.alarms, settings.name
+        """Seconds between its heartbeats, as they say."""
         self._again: tuple[float, list[str]] | None = None
-        self._silence = Silence(lambda name, text: alarms.raise_(chain, SILENT, name, text),
-                                self._speaks_again,
+        """Since when, and under which topics, all is asked for again that was announced."""
+        alarms, chain = journal.alarms, settings.name
+        self._silence = Silence(lambda name, text: alarms.raise_(chain, SILENT, name, text), self._speaks_again,
                                 [alarm.about for alarm in alarms.open(SILENT, chain)])
         self._upstream = UpstreamPast(chain, settings.topic, settings.transfer_req_timeout, journal, loop, asking.requesters,
                                       self._alarm)
         self._open = True
         self._paused = False
         self._refused: dict[Provider, int] = {}
+        """How many of its announcements were none."""
         self._named: OrderedDict[tuple[int, Provider], int] = OrderedDict()
         """How often a provider named somebody else who has a file; those of the last files."""
         self._unwritten = 0

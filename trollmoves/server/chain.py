@@ -4,7 +4,9 @@
     -> Unpacking              where `compression` or `unpack` is set   unpacking.py
     -> Announcing             journals and publishes   announcing.py, announcer.py (standalone.py where nobody can ask)
     -> Serving                answers who asks         serving.py (one per request port, shared by chains)
-       -> Pushing             moves, in a worker       pushing.py
+       -> Moves               queued, running, told    moves.py (small_moves.py: in a process of its own; transfer.py: one move)
+          -> Pushing          moves, in a worker       pushing.py, movers/
+       -> Sharing             who of a group publishes sharing.py
        -> Acknowledging       notes who has it         acknowledging.py
     -> Removing               removes what all have    removing.py
 

@@ -61,7 +61,6 @@ class Served:
     """None where the files are here when they are announced."""
     parts: Callable[[Any], Sequence[Any]] = nothing
     """Looks up the files of a row of the journal one by one, where announcements may speak of several."""
-
     look_again: Callable[[int, str, Callable[[bool], Any]], Any] = nobody_looks
     """Told that a row of the journal is about other content than its path means, and whom to tell whether that will be
     announced."""
