@@ -33,7 +33,7 @@ PATIENCE = 15.0
 """Seconds without an answer to a ping after which a server counts as dead."""
 
 
-class Waiting(NamedTuple):
+class Request(NamedTuple):
     """A request that is to be sent."""
 
     raw: bytes
@@ -68,8 +68,8 @@ class Lanes:
         self._place = host, port
         self._most = most
         self._patience = patience
-        self._queue: deque[Waiting] = deque()
-        self._in_turn: deque[Waiting] = deque()
+        self._queue: deque[Request] = deque()
+        self._in_turn: deque[Request] = deque()
         """Those that are sent one after the other."""
         self._where = Whereabouts(loop.names, host, self._fill)
         self._lanes: list[Lane] = []
@@ -83,7 +83,7 @@ class Lanes:
         """Send a request when a lane is free. It is given up *timeout* seconds after it was sent if the server is dead by then,
         and after ten minutes in any case. Those that are *in_turn* are sent one after the other."""
         queue = self._in_turn if in_turn else self._queue
-        queue.append(Waiting(self._envelope.encode(subject, kind, data), answered, timeout, time.monotonic()))
+        queue.append(Request(self._envelope.encode(subject, kind, data), answered, timeout, time.monotonic()))
         self._fill()
 
     def _fill(self) -> None:
@@ -92,15 +92,15 @@ class Lanes:
             queue = self._in_turn if in_turn else self._queue
             if not queue:
                 return
-            waiting, now = queue.popleft(), time.monotonic()
+            request, now = queue.popleft(), time.monotonic()
             socket = connected_or_none(self._where.address, self._place[1])
             if socket is None:
-                self._loop.call(waiting.answered, None)
+                self._loop.call(request.answered, None)
                 continue
-            lane = Lane(socket, waiting.answered, now + max(waiting.timeout, LONGEST_MOVE), now, waiting.timeout, in_turn)
+            lane = Lane(socket, request.answered, now + max(request.timeout, LONGEST_MOVE), now, request.timeout, in_turn)
             self._lanes.append(lane)
             self._loop.register(socket, partial(self._read, lane))
-            socket.send_multipart((b"", waiting.raw))
+            socket.send_multipart((b"", request.raw))
 
     def _read(self, lane: Lane) -> None:
         try:
@@ -136,8 +136,8 @@ class Lanes:
             queued = [*self._queue, *self._in_turn]
             self._queue.clear()
             self._in_turn.clear()
-            for waiting in queued:
-                waiting.answered(None)
+            for request in queued:
+                request.answered(None)
         for lane in late:
             if dead or now > lane.given_up:
                 self._finish(lane, None)
