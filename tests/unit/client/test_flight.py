@@ -10,15 +10,15 @@ def flight(file: int, identity: str) -> Flight:
     return Flight(file, "s", identity, 0.0, Source("h:1", announcement()))
 
 
-def test_contents_of_one_name_are_told_by_their_age() -> None:
+def test_other_contents_of_a_name_are_found_by_it() -> None:
     flights = Flights()
     first, second, other = flight(1, "x"), flight(2, "x"), flight(3, "y")
     for one in (first, second, other):
         flights.add(one)
     flights.add(first)  # asked for again
     assert len(flights) == 3 and list(flights) == [first, second, other]
-    assert flights.older_than(2, "x") == [first] and flights.older_than(9, "x") == [first, second]
-    assert flights.older_than(1, "x") == flights.older_than(9, "z") == []
+    assert flights.of_other_content(2, "x") == [first] and flights.of_other_content(9, "x") == [first, second]
+    assert flights.of_other_content(3, "y") == flights.of_other_content(9, "z") == []
 
 
 def test_what_has_landed_is_under_way_no_more() -> None:
@@ -27,6 +27,6 @@ def test_what_has_landed_is_under_way_no_more() -> None:
     flights.add(one)
     assert 1 in flights and flights.get(1) is one
     assert flights.remove(one) and not flights.remove(one)
-    assert 1 not in flights and flights.get(1) is None and not flights and flights.older_than(9, "x") == []
+    assert 1 not in flights and flights.get(1) is None and not flights and flights.of_other_content(9, "x") == []
     flights.add(one)
     assert list(flights) == [one]
