@@ -10,6 +10,7 @@ import pytest
 from tests.unit.client.test_waiting import ENVELOPE, Client
 from trollmoves.bus.requesting import Requester
 from trollmoves.client import asking, hearing
+from trollmoves.client.flight import Flight
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, decode
 
@@ -25,13 +26,18 @@ class Answered(Client):
         self._answer(file, "err", {"error": "not now", EXTENSION: said})
 
     def deliver(self, file: int) -> None:
-        asked = self.chain._asking._flights[file].source.announcement.message.fields
+        asked = self._flight(file).source.announcement.message.fields
         self._answer(file, "file", {**asked, EXTENSION: {"version": 1, "state": "delivered", "verified": "size"}})
 
     def _answer(self, file: int, kind: str, data: dict[str, object]) -> None:
-        flight = self.chain._asking._flights[file]
+        flight = self._flight(file)
         self.turn_until(lambda: flight.place is not None)  # it was sent
         self.chain._asking._answered(flight, decode(ENVELOPE.encode("/a", kind, data)))
+
+    def _flight(self, file: int) -> Flight:
+        flight = self.chain._asking._flights.get(file)
+        assert flight is not None
+        return flight
 
     def state(self, file: int) -> str:
         row = self.journal.find_one("file", (file,))
