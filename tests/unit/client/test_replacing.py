@@ -159,7 +159,7 @@ def test_what_takes_too_long_is_cancelled_when_newer_content_is_there(client: An
     monkeypatch.setattr(Requester, "cancel", lambda self, subject, requests: cancelled.extend(requests))
     client.hear(0, 1, "old")
     client.turn_until(lambda: client.is_asked_for(1))
-    request = client.chain._asking._flights[1].request
+    request = client._flight(1).request
     client.deliver_newer(2, 1)
     client.turn_until(lambda: cancelled)
     assert cancelled == [request]
@@ -174,7 +174,7 @@ def test_what_was_never_answered_is_cancelled_when_newer_content_is_there(
     monkeypatch.setattr(Requester, "cancel", lambda self, subject, requests: cancelled.extend(requests))
     client.hear(0, 1, "old")
     client.turn_until(lambda: client.is_asked_for(1))
-    flight = client.chain._asking._flights[1]
+    flight = client._flight(1)
     client.chain._asking._answered(flight, None)
     client.turn_until(lambda: client.state(1) == State.FAILED)
     client.deliver_newer(2, 1)
