@@ -579,3 +579,23 @@ def test_a_server_of_roots_writes_for_no_other_user_of_its_machine(victim: Victi
         reply = decode(peer.ask(request).encode())
         assert reply.type == "file", reply.data
     assert (victim.root / "cron/gold").read_bytes() == b"gold" * 1000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_another_user_joins_no_move_of_roots(tmp_path: Path) -> None:
+    """It would have the right to publish, and be told the outcome, of what it may not have."""
+    place = tmp_path / "private"
+    with victim_and_peer(tmp_path, bandwidth_per_host="200k") as (victim, peer):
+        origin = victim.announce("big.bin", b"big" * 500_000)
+
+        def asked(request: str) -> bytes:
+            said = {"version": 1, "request": request, "client": "me@here/1", "group": "us"}
+            return victim.push(str(origin), f"file://localhost{place}/", {EXTENSION: said})
+        peer.send(asked("r:root"))
+        eventually(lambda: place.exists() and any(place.iterdir()), message="bytes move")
+        with as_nobody(), Peer(victim.port) as other:
+            reply = decode(other.ask(asked("r:nobody")).encode())
+            assert reply.type == "err" and "whose user is not root" in str(reply.data), reply
+        while (reply := decode(peer.ask(text("status", {EXTENSION: {"request": "r:root"}})).encode())).type == "pending":
+            assert reply.extension["request"] == "r:root"
+        assert (reply.type, reply.extension["fence"]) == ("file", 1), reply
