@@ -98,6 +98,28 @@ def test_a_provider_that_may_deliver_later_is_asked_again_when_another_one_never
         eventually(lambda: (ftp.root / "f.bin").exists(), message="it is delivered")
 
 
+def test_old_content_that_waits_for_another_try_does_not_replace_what_another_provider_delivered(tmp_path: Path) -> None:
+    with ScriptedFtpServer(tmp_path / "ftp") as ftp, Network(tmp_path, servers=2, killed=True, client_options={
+            "destination": f"ftp://127.0.0.1:{ftp.port}/", "login": f"{ftp.user}:{ftp.password}"}) as network:
+        network.server_options["allow_inline_credentials"] = "false"
+        network.write_server_config(0)
+        for program in network.programs:
+            program.start()
+        network.write("f.bin", b"old content", 0)
+        network.client.wait_for("f.bin .*again in")  # that provider refuses credentials
+        network.write("f.bin", b"newer content of that name", 1)
+        eventually(lambda: publications(network) == 1, message="it is delivered by the other one")
+        mark = network.servers[0].mark()
+        network.server_options["allow_inline_credentials"] = "true"
+        network.write_server_config(0)
+        network.servers[0].wait_for("reloading", since=mark)
+        main(["retry", "--all", "--journal", str(network.client_journal)])
+        eventually(lambda: network.states(network.client_journal) in ({"published": 1, "covered": 1}, {"published": 2}),
+                   message="nothing waits any more")
+        assert (ftp.root / "f.bin").read_bytes() == b"newer content of that name"
+        assert publications(network) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [
     pytest.param(4, marks=pytest.mark.timeout(300)), pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
