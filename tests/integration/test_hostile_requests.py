@@ -509,6 +509,17 @@ def test_one_host_cannot_take_all_the_room_for_requests(tmp_path: Path) -> None:
             assert (target / "gold.bin").exists()
 
 
+def test_an_ack_is_taken_while_moves_of_its_client_fill_the_queue(tmp_path: Path) -> None:
+    """A client that has a file from elsewhere says so once: what was refused would never be removed with `delete`."""
+    with socket.create_server(("127.0.0.2", 0)) as silent, victim_and_peer(tmp_path, queued_requests="20") as (victim, _):
+        port = silent.getsockname()[1]
+        with Peer(victim.port, address="127.0.0.2") as busy:
+            for number in range(60):
+                busy.send(victim.push(str(victim.origin / "gold.bin"), f"ftp://127.0.0.2:{port}/{number}/"))
+            assert "requests are waiting" in str([busy.receive() for _ in range(50)][-1])
+            assert " ack " in busy.ask(text("ack", {"uri": gold(victim), "uid": "gold.bin"}))
+
+
 def test_one_host_cannot_take_all_the_memory_for_requests(tmp_path: Path) -> None:
     padding = {"padding": "x" * 500_000}
     with socket.create_server(("127.0.0.2", 0)) as silent, victim_and_peer(tmp_path) as (victim, honest):

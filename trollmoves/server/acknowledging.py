@@ -56,11 +56,16 @@ class Acknowledging:
         if records:
             self._journal.write(records)
 
+    def _refuse_when_full(self) -> None:
+        if self._journal.full:
+            raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
+
     # One file, in upstream's form.
 
     def acknowledge(self, asker: Asker, message: Message, row: Any) -> bytes:
         """The reply to an ack, which is about *row* of the journal. A client that has a file from another server sends one only,
-        whatever sections of this one announced the file to it."""
+        whatever sections of this one announced the file to it. It is taken also while many moves wait: there is no other."""
+        self._refuse_when_full()
         consumer = Consumer.of(asker, message)
         for one in (row, *self._same(row)):
             self._acknowledge(asker, consumer, one)
@@ -113,8 +118,7 @@ class Acknowledging:
 
     def confirm(self, asker: Asker, message: Message) -> None:
         """Deliveries are confirmed, each by its position and the id of its request; the reply comes when that is written."""
-        if self._journal.full:
-            raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
+        self._refuse_when_full()
         now = time.time()
         crashing.point("server.acknowledged")
         asked = self._sharing.places(filter(is_confirmation, message.extension["requests"][:MOST_CONFIRMED]))

@@ -323,8 +323,7 @@ class Serving:
         if isinstance(message.extension.get("requests"), list):
             self._acknowledging.confirm(asker, message)
             return None
-        row, served = self._find(message)
-        self._moves.refuse_when_busy(served.settings, asker.address)
+        row, _ = self._find(message)
         return self._acknowledging.acknowledge(asker, message, row)
 
 
