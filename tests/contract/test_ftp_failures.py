@@ -249,6 +249,34 @@ def test_a_server_that_does_not_rename_onto_an_existing_file(server: ScriptedFtp
     assert caplog.text.count("does not rename onto an existing file") == 1
 
 
+@pytest.mark.parametrize("refusals", [2, 10])
+def test_the_old_file_stays_on_a_server_that_renames_nothing(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path,
+                                                             refusals: int) -> None:
+    deliver(server, make(tmp_path / "old.dat", b"old"))
+    with session_on(server) as session, pytest.raises(Denied):
+        script.answers["RNTO"] = ["550 Permission denied"] * refusals
+        deliver(server, make(tmp_path / "new.dat", b"new"), session=session)
+    assert (server.root / FINAL).read_bytes() == b"old"
+    assert names(server) == [FINAL]
+
+
+def test_the_old_file_comes_back_when_the_new_one_may_not_have_its_name(server: ScriptedFtpServer, script: FtpScript,
+                                                                        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(server, make(tmp_path / "old.dat", b"old"))
+    sent, refusals = Connection.putline, [True, False, True, False]
+
+    def putline(connection: Connection, line: str) -> None:
+        if line.startswith("RNTO") and refusals.pop(0):
+            script.answers["RNTO"] = ["553 Not this name"]
+        sent(connection, line)
+
+    monkeypatch.setattr(Connection, "putline", putline)
+    with session_on(server) as session, pytest.raises(Denied):
+        deliver(server, make(tmp_path / "new.dat", b"new"), session=session)
+    assert (server.root / FINAL).read_bytes() == b"old"
+    assert names(server) == [FINAL]
+
+
 def test_the_old_file_stays_when_the_new_one_is_gone(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path) -> None:
     deliver(server, make(tmp_path / "old.dat", b"old"))
     with session_on(server) as session, pytest.raises(MoveError):

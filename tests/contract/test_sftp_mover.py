@@ -27,6 +27,7 @@ from tests.contract.movers import (
     deliver,
     everything_said,
     make,
+    opened,
     send,
     session_of,
 )
@@ -36,6 +37,7 @@ from tests.support.ssh_server import SshServer
 from tests.support.tcp_proxy import Fault
 from trollmoves.errors import Denied, DestinationInvalid, LoginRefused, TemporaryError, Unreachable
 from trollmoves.movers.base import Mover, Session, SessionSettings
+from trollmoves.movers.moving import ignore, move
 from trollmoves.movers.sftp import SftpMover
 from trollmoves.uris import parse_destination
 
@@ -75,6 +77,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
 def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     with SshServer(tmp_path_factory.mktemp("sshd"), [WITHOUT_EXTENSIONS]) as running:
         yield running
+
+
+def test_the_old_file_stays_on_a_server_that_renames_nothing(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "ssh", ["Subsystem sftp internal-sftp -P posix-rename,rename"]) as server:
+        place = ssh_place(SftpMover(), server)
+        final = place.root / "final.dat"
+        final.write_bytes(b"old")
+        with open_session(place) as session, opened(make(tmp_path / "new.dat", b"new")) as origin, pytest.raises(Denied):
+            move(origin, parse_destination(place.uri).with_path(str(final)), session, place.mover.abilities, HOW, ignore)
+        assert final.read_bytes() == b"old"
+        assert list(place.root.iterdir()) == [final]
 
 
 def open_session(place: LocalPlace, settings: SessionSettings | None = None) -> Session:

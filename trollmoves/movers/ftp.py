@@ -10,7 +10,7 @@ file reached 177 where this one reached 401.
 The account is that of the uri, else of the user's netrc, else anonymous. Transfers are passive and binary, paths absolute: no
 working directory is relied on. Servers differ, so each is asked what it offers (FEAT): where it can compute a sha256 (HASH,
 XSHA256) the receipt says `sum`, where it tells sizes (SIZE, MLST) `size`, else `none`. The modification time is set where MFMT is
-offered. Where renaming onto an existing name is refused, the old file is deleted first, with a warning: consumers may see a gap.
+offered. Where renaming onto an existing name is refused, the old file is moved aside first, with a warning: there may be a gap.
 
 Connection parameters: see `parameters`. Unless `tls_minimum_version` is 1.3, servers that continue sessions under TLS 1.2 only
 (pure-ftpd) are spoken to in that: otherwise every file would cost both sides a full handshake. Names are utf-8 by default, as RFC

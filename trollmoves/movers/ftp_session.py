@@ -217,12 +217,27 @@ class FtpSession(Session):
                 if not (self._has_file(target) and self._has_file(source)):
                     raise
             if not self._warned:
-                logger.warning("%s does not rename onto an existing file: the old one is deleted first, so there are moments "
+                logger.warning("%s does not rename onto an existing file: the old one is moved aside first, so there are moments "
                                "without the file", self._name)
                 self._warned = True
-            self._ftp.voidcmd(f"DELE {target}")
+            self._replace(source, target)
+
+    def _replace(self, source: str, target: str) -> None:
+        """Put *source* in the place of *target*, which stays what it is on a server that renames nothing."""
+        aside = f"{source}.old"
+        with suppress(*REFUSALS):
+            self._ftp.voidcmd(f"DELE {aside}")  # an attempt that was killed may have left it
+        self._pick(target)
+        self._ftp.voidcmd(f"RNTO {aside}")
+        try:
             self._pick(source)
             self._ftp.voidcmd(f"RNTO {target}")
+        except REFUSALS:
+            self._pick(aside)
+            self._ftp.voidcmd(f"RNTO {target}")
+            raise
+        with suppress(*REFUSALS):
+            self._ftp.voidcmd(f"DELE {aside}")
 
     def _pick(self, source: str) -> None:
         try:

@@ -191,11 +191,23 @@ class SftpSession(Session):
         self._raise(reply, target)
 
     def _plain_rename(self, source: str, target: str) -> Reply:
-        """The rename of the standard fails when the target is there: it is removed first, the best such a server can do."""
-        reply = self._ask(protocol.RENAME, protocol.path_bytes(source), protocol.path_bytes(target))
+        """The rename of the standard fails when the target is there: it is moved aside first, the best such a server can do. On
+        one that renames nothing it stays as it is."""
+        reply = self._rename_once(source, target)
         if reply.status == protocol.OK or self.size(source) is None or self.size(target) is None:
             return reply
-        self.remove(target)
+        aside = f"{source}.old"
+        self.remove(aside)  # an attempt that was killed may have left it
+        if self._rename_once(target, aside).status != protocol.OK:
+            return reply
+        reply = self._rename_once(source, target)
+        if reply.status == protocol.OK:
+            self._ask(protocol.REMOVE, protocol.path_bytes(aside))
+        else:
+            self._rename_once(aside, target)
+        return reply
+
+    def _rename_once(self, source: str, target: str) -> Reply:
         return self._ask(protocol.RENAME, protocol.path_bytes(source), protocol.path_bytes(target))
 
     def remove(self, path: str) -> None:
