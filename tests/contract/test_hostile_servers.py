@@ -251,6 +251,18 @@ def test_an_ftp_server_that_plays_tricks(tmp_path: Path, command: str, reply: st
         assert not (server.root / "final.dat").exists()
 
 
+@pytest.mark.parametrize(("command", "reply"), [
+    ("TYPE", "350 {}"), ("TYPE", "550 {}"), ("PASV", "227 {}"), ("PASV", "200 {}"), ("SIZE", "213 {}"), ("STOR", "350 {}"),
+    ("226", "350 {}"), ("226", "451 {}"), ("RNTO", "350 {}")])
+def test_an_ftp_server_that_repeats_the_password(tmp_path: Path, command: str, reply: str) -> None:
+    script = FtpScript()
+    with ScriptedFtpServer(tmp_path / "server", script) as server:
+        script.answers[command] = [reply.format(server.password)] * 9
+        uri = f"ftp://{server.user}:a%20secret%3Aword@{server.host}:{server.port}/final.dat"
+        error = failure(FtpMover(), uri, SETTINGS, make(tmp_path / "origin.dat", b"content"))
+    assert server.password not in everything_said(error)
+
+
 # SSH
 
 Process = asyncssh.SSHServerProcess
@@ -285,6 +297,29 @@ def ssh_server(tmp_path: Path, behave: Behave | None = None, server: Callable[[]
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)
+
+
+class Repeating(asyncssh.SSHServer):
+    """Says goodbye with the password that it is given."""
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        self._connection.disconnect(11, f"{password}\x1b[2J is wrong")
+        return False
+
+
+def test_an_ssh_server_that_repeats_the_password(tmp_path: Path) -> None:
+    with ssh_server(tmp_path, server=Repeating) as (place, settings):
+        settings = replace(settings, parameters={**settings.parameters, "password": "planted"})
+        error = failure(SftpMover(), f"sftp://{place}/final.dat", settings, make(tmp_path / "origin.dat", b"1"))
+    assert "***" in str(error)
+    assert "planted" not in everything_said(error)
+    assert "\x1b" not in str(error)
 
 
 def status(number: int, code: int) -> bytes:

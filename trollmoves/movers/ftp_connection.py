@@ -176,10 +176,17 @@ class Connection(ftplib.FTP):
             raise TimeoutError("no reply in time")
         return left
 
-    def _scrubbed(self, reply: str) -> str:
-        for secret in self._secrets:
-            reply = reply.replace(secret, "***")
+    def voidresp(self) -> str:
+        reply = self.getresp()
+        if reply[0] != "2":
+            raise ftplib.error_reply(self._scrubbed(reply))
         return reply
+
+    def _scrubbed(self, reply: str) -> str:
+        code, said = reply[:3], reply[3:]
+        for secret in self._secrets:
+            said = said.replace(secret, "***")
+        return code + said
 
     def patiently(self, command: str, seconds: float) -> str:
         """As `sendcmd`, for a command that takes the server some time: its reply may come *seconds* later than others."""
@@ -215,7 +222,7 @@ class Connection(ftplib.FTP):
             if reply[0] == "2":  # some servers say so before they say 150
                 reply = self.getresp()
             if reply[0] != "1":
-                raise ftplib.error_reply(reply)
+                raise ftplib.error_reply(self._scrubbed(reply))
             return self._encrypted(data), None
         except BaseException:
             data.close()
@@ -239,6 +246,9 @@ class Connection(ftplib.FTP):
             port = int(self.makepasv()[1])
         except ValueError:
             port = 0
+        except ftplib.Error as error:
+            error.args = (self._scrubbed(str(error)),)
+            raise
         if not 0 < port < 65536:
             raise ftplib.error_proto("the server names no port for data")
         return port

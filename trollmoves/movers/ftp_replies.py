@@ -95,7 +95,7 @@ def size_in_reply(reply: str) -> int:
     """The number of a reply to SIZE."""
     words = reply.split()
     if len(words) < 2 or not re.fullmatch(r"[0-9]{1,19}", words[1]):
-        raise ftplib.error_proto(f"no size in {reply!r}")
+        raise ftplib.error_proto("no size in the reply to SIZE")  # which may repeat our password
     return int(words[1])
 
 

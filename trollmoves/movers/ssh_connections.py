@@ -26,6 +26,7 @@ from trollmoves.movers.sftp_channel import SftpChannel
 from trollmoves.movers.sftp_protocol import ProtocolBroken
 from trollmoves.movers.ssh_login import SshLogin
 from trollmoves.movers.ssh_transport import Connector
+from trollmoves.uris import CONTROL
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ ERRORS: tuple[tuple[type[Exception], type[MoveError], str], ...] = (
     (TimeoutError, Unreachable, "no answer in time"),
     (OSError, Unreachable, "cannot connect"),
 )
-"""The first that fits. What the library says is added; it never holds a password."""
+"""The first that fits. What the library says is added."""
 CAUGHT: tuple[type[Exception], ...] = (*(kind for kind, _, _ in ERRORS), ProtocolBroken, ConnectionLost)
 
 
@@ -228,7 +229,7 @@ async def connect(login: SshLogin, want_sftp: bool) -> SharedConnection:
         except CAUGHT as error:
             translated = translate(error, login, attempt)
             if translated.permanent or attempt == login.attempts:
-                raise translated from error
+                raise translated from (error if _scrubbed(str(error), login) == str(error) else None)
         await asyncio.sleep(BETWEEN_ATTEMPTS)
     raise AssertionError("there is at least one attempt")
 
@@ -239,10 +240,15 @@ def translate(error: BaseException, login: SshLogin, attempt: int) -> MoveError:
         return LoginRefused(f"{login}: {_why_not_trusted(login)} ({error})")
     for kind, ours, text in ERRORS:
         if isinstance(error, kind):
-            said = str(error)
+            said = _scrubbed(str(error), login)
             attempts = f"Failed to ssh connect after {attempt} attempts: " if not ours.permanent and login.attempts > 1 else ""
             return ours(f"{attempts}{login}: {text}" + (f" ({said})" if said else ""))
     return Unreachable(f"{login}: {error}")
+
+
+def _scrubbed(said: str, login: SshLogin) -> str:
+    """What the library says may be what the server said, who may repeat what it was told."""
+    return CONTROL.sub(" ", said.replace(login.password, "***") if login.password else said)
 
 
 def _why_not_trusted(login: SshLogin) -> str:
