@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,27 @@ def test_many_files_for_a_host_that_is_down_do_not_fill_the_log(tmp_path: Path) 
                    message="all were tried")
         network.client.wait_for(r"\[\w+\] more files from 127.0.0.1:\d+ failed; the next ones are counted")
     assert network.client.output().count("is left alone, to be tried ") <= 250
+
+
+def test_many_files_that_are_refused_are_tried_a_few_at_a_time_and_all_when_one_got_there(tmp_path: Path) -> None:
+    """An operator has to change the server; until then each was tried every ten seconds, later every few minutes."""
+    options = {"allowed_destinations": "any", "allow_inline_credentials": "false"}
+    network, port, many = Network(tmp_path, server_options=options), free_port(), 300
+    network.write_client_config(section("remote", {
+        "providers": f"127.0.0.1:{network.publish_ports[0]}", "topic": "/faults", "nameservers": "false",
+        "listen_address": "127.0.0.1", "destination": f"ftp://127.0.0.1:{port}/", "create_target_directory": "false",
+        "login": "reader:a secret:word"}))
+
+    def tries() -> int:
+        return int(rows(network.client_journal, "SELECT coalesce(sum(attempt), 0) FROM files WHERE chain = 'remote'")[0][0])
+    with network:
+        network.start()
+        network.write_many(many)
+        eventually(lambda: tries() >= many, 60, message="all were refused once")
+        before = tries()
+        time.sleep(25)
+        assert tries() - before <= many // 2 + 50
+        with ScriptedFtpServer(tmp_path / "ftp", port=port) as server:
+            network.server_options["allow_inline_credentials"] = "true"
+            network.write_server_config(0)
+            eventually(lambda: len(list(server.root.iterdir())) == many, 120, message="all files are there")

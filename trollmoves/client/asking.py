@@ -21,7 +21,7 @@ from trollmoves.bus.requesting import WAIT, new_requests
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
-from trollmoves.client.deciding import EXPIRES_AFTER, MENDABLE, OF_A_HOST, Ask, GiveUp, Known, Wait, after_failure
+from trollmoves.client.deciding import EXPIRES_AFTER, MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Flights, Source
 from trollmoves.client.held_up import HeldUp
@@ -386,7 +386,7 @@ class Asking:
         """A provider could not deliver: the next one, later, or never."""
         now = time.time()
         detail = hide_password(detail)[:500]
-        if code in OF_A_HOST:
+        if code in OF_MANY:
             self._held_up.note(flight.source.provider)
         if code in SUPERSEDED and self._is_superseded(flight):
             self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
@@ -400,7 +400,7 @@ class Asking:
         action = after_failure(code=code, permanent=permanent, hopeful=flight.hopeful, untried=untried, age=now - flight.created,
                                lifetime=flight.source.announcement.lifetime(flight.created) or EXPIRES_AFTER,
                                backoff=wait_before(flight.attempt), retry_after=_seconds(retry_after))
-        if code in OF_A_HOST and isinstance(action, Wait):
+        if code in OF_MANY and isinstance(action, Wait):
             action = Wait(self._held_up.wait(flight.source.provider, action.seconds))
         self._failures.say(flight.source.provider, "%s from %s: %s (%s)", flight.identity, flight.source.provider, detail,
                            _what_next(action))

@@ -25,6 +25,8 @@ CANCELLED = "cancelled"
 """What a provider says of a request that an operator cancelled."""
 OF_A_HOST = frozenset(("dest_unreachable", "dest_full", "stalled"))
 """What a provider says when not the file but the host where it shall go is the trouble."""
+OF_MANY = OF_A_HOST | MENDABLE
+"""What it says, as a rule, of all files that shall go there."""
 PROBED_WAIT = 60.0
 """Seconds between two tries, at most, where the provider probes the host and answers at once while it does not work."""
 PEER_PATIENCE = 60.0

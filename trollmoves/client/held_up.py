@@ -1,4 +1,4 @@
-"""Held up: files wait because the host where they shall go does not work. When are they tried again?
+"""Held up: files wait because the host where they shall go does not work, or is refused. When are they tried again?
 
 The first that gets there has all others tried at once. So it does not matter which of them are tried until then, and as many as a
 day brings must not be tried over and over: that would be all that their provider, who serves others as well, has time for.
