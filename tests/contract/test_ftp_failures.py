@@ -253,7 +253,7 @@ def test_a_server_that_does_not_rename_onto_an_existing_file(server: ScriptedFtp
 def test_the_old_file_stays_on_a_server_that_renames_nothing(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path,
                                                              refusals: int) -> None:
     deliver(server, make(tmp_path / "old.dat", b"old"))
-    with session_on(server) as session, pytest.raises(Denied):
+    with session_on(server) as session, pytest.raises(Refused):
         script.answers["RNTO"] = ["550 Permission denied"] * refusals
         deliver(server, make(tmp_path / "new.dat", b"new"), session=session)
     assert (server.root / FINAL).read_bytes() == b"old"
@@ -271,7 +271,7 @@ def test_the_old_file_comes_back_when_the_new_one_may_not_have_its_name(server: 
         sent(connection, line)
 
     monkeypatch.setattr(Connection, "putline", putline)
-    with session_on(server) as session, pytest.raises(Denied):
+    with session_on(server) as session, pytest.raises(Refused):
         deliver(server, make(tmp_path / "new.dat", b"new"), session=session)
     assert (server.root / FINAL).read_bytes() == b"old"
     assert names(server) == [FINAL]
