@@ -317,7 +317,7 @@ class Moves:
             more = [*more, ("end_progress", [(moving.file,)])]
         only_refused = isinstance(outcome, NotAllowed | Unknown) and not moving.noted
         transfer, step = moving.rows(state, now, detail, receipt)
-        moving.recorded = moving.request
+        moving.recorded, moving.over = moving.request, True
         self._ended.append((moving, outcome))
         self._ended_transfers.append(transfer)
         if only_refused:  # by whom may be anybody, and the file is what it was
@@ -398,7 +398,7 @@ class Moves:
         if any(moment - moving.began > NOTED_AFTER for moving in self._moving.values()):
             self._journal.spare_loop(2 * EVERY)
         for moving in self._moving.values():
-            if moving.is_here and moment - moving.began > NOTED_AFTER:
+            if moving.is_here and not moving.over and moment - moving.began > NOTED_AFTER:
                 records += moving.progress(moment)
             for waiter in [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]:
                 moving.waiters.remove(waiter)

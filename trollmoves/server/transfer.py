@@ -99,6 +99,8 @@ class Moving:
     began: float = field(default_factory=time.time)
     noted: bool = False
     """The journal has it."""
+    over: bool = False
+    """Its outcome is being written, or is in the journal."""
     recorded: str = ""
     """The id of the request that the journal has with the outcome."""
     cancelled: bool = False

@@ -196,3 +196,24 @@ def test_what_cannot_be_had_any_more_is_nobodys_loss_once_newer_content_was_anno
     eventually(told, message="who asked is told")
     found = bench.journal.find_one("file", (1,))
     assert found is not None and found["state"] == (State.GIVEN_UP if announced == 1 else State.COVERED)
+
+
+def test_a_move_that_is_over_is_not_shown_as_under_way(bench: Bench) -> None:
+    """Its outcome takes a disk that stalls more than a second to write: how far it was is not noted behind that."""
+    place = b"/a", 0, 0, 0, None, None, None, 0, 0.0
+    bench.journal.write([("add_file", [(1, "one", "a", "k", State.ANNOUNCED, 0.0, "", None, 1000, *place)])])
+    bench.write()
+    moving = bench.start(asks("r:first"))
+    moving.began, moving.done = moving.began - 10, moving.total
+    bench.workers.work[0].done([Receipt("file:///in/a", 1000, "xxh3:1", "sum", 1)])
+    for _ in range(12):  # the journal is writing, and a second passes
+        bench.loop.turn(0.2)
+    written: list[bool] = []
+    bench.journal.write([], written.append, True)
+
+    def told() -> bool:
+        bench.write()
+        bench.loop.turn(0.0)
+        return bool(bench.told and written)
+    eventually(told, message="who asked is told")
+    assert not bench.journal.find("under_way", ("one",))
