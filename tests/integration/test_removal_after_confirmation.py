@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,31 @@ def test_a_file_that_is_no_more_is_not_to_be_removed(tmp_path: Path, replaced: b
             (scene.network.origins[0] / "a.bin").unlink()
         eventually(lambda: not rows(journal, waiting), message="nothing waits any more")
         never(lambda: is_there(scene, "a.bin") != replaced, 2.0, message="the newer one goes")
+
+
+def test_an_unpacked_file_that_was_replaced_is_not_to_be_removed(tmp_path: Path) -> None:
+    """Nor when the newer one, which came out of the rewritten archive, is removed by then."""
+    options = {"origin": f"{tmp_path}/origin0/{{name}}.bin.gz", "compression": "gzip", "working_directory": f"{tmp_path}/work"}
+    due = "SELECT removals.due FROM removals JOIN files ON files.id = file WHERE identity = 'a.bin'"
+    with serving(tmp_path, "true", **options | {"remove_delay": "0"}) as scene:
+        journal = scene.network.server_journal()
+
+        def announced(name: str, size: int) -> Message:
+            scene.network.write(f"{name}.gz", gzip.compress(bytes(size)))
+            return eventually(lambda: next(message for text in scene.recorder.texts if f'"{name}"' in text
+                                           if (message := decode(text.encode())).extension["size"] == size))
+
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, announced(f"{name[5:8]}.bin", 7), name, confirmed=False)
+        older = announced("a.bin", 8)
+        delivered(scene, older, "recv@one/a")
+        before = eventually(lambda: rows(journal, due), message="it waits for the other consumer")
+        eventually(lambda: rows(journal, due) != before, message="it was just looked at, and not soon again")
+        newer = announced("a.bin", 9)
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, newer, name)
+        eventually(lambda: not is_there(scene, "a.bin.gz"), message="the newer one goes")
+        eventually(lambda: not rows(journal, due), message="nothing waits any more")
 
 
 def test_a_file_that_is_away_for_a_moment_waits_on_when_it_is_there_again(tmp_path: Path) -> None:

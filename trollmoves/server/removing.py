@@ -85,6 +85,8 @@ class Leaving:
     """What it was unpacked from."""
     last: Sequence[Announced] = ()
     """What of that goes with it: all else that came out of it is gone, or goes in the same round."""
+    gone: bool = False
+    """Whether a file that is not there will not be there again unheard."""
 
 
 Outcome = int | OSError | None
@@ -316,11 +318,17 @@ class Removing:
                 going.add(row["file"])
             packed = self._packed_of(row["file"]) if self._deletes and why != AWAITED else []
             leaving.append(Leaving(row, why, self._files_of(row, why), [announced_file(one) for one in packed],
-                                   [announced_file(one) for one in packed if not self._is_needed(one, going)]))
+                                   [announced_file(one) for one in packed if not self._is_needed(one, going)],
+                                   why == AWAITED and (self._watches or self._is_replaced(row))))
         self.under_way = len(leaving)
         until = time.monotonic() + DECIDED_FOR
         self._workers.submit([Work(("remove", self._chain), 1, lambda _: self._remove_all(leaving, until),
                                    lambda outcomes: self._tried(leaving, outcomes, pause))])
+
+    def _is_replaced(self, row: Any) -> bool:
+        """Whether newer content came to the path of an announced file."""
+        content = row["path"], row["file"], row["inode"], row["size"], row["mtime_ns"]
+        return self._journal.find_one("newer_content", (row["identity"], self._chain, *content)) is not None
 
     def _remove_all(self, leaving: list[Leaving], until: float) -> list[Outcome]:
         """What was removed is recorded once a power loss cannot bring it back: nobody would look at it again."""
@@ -337,7 +345,7 @@ class Removing:
 
     def _remove(self, leaving: Leaving, needed: set[str]) -> Outcome:
         if leaving.why == AWAITED:
-            return 0 if all(is_no_more(self._roots, file, gone=self._watches) for file in leaving.files) else None
+            return 0 if all(is_no_more(self._roots, file, gone=leaving.gone) for file in leaving.files) else None
         crashing.point("server.removing")
         removed = sum([remove(self._roots, file) for file in leaving.files])
         for packed in leaving.last:
