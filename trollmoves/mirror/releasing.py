@@ -32,6 +32,7 @@ class Releasing(Removing):
     """Removes the copies of one section; belongs to the loop."""
 
     aged_query = "aged_copies"
+    _may_be_no_more = False
 
     def __init__(self, settings: MirrorSettings, journal: Journal, loop: Loop, workers: Workers, asking: Asking):
         super().__init__(settings, (), journal, loop, workers)

@@ -97,6 +97,8 @@ class Removing:
     """Removes the origins of one chain; belongs to the loop."""
 
     aged_query = "aged_files"
+    _may_be_no_more = True
+    """Whether others than we remove the files, and replace them."""
 
     def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop, workers: Workers,
                  others: Callable[[], Iterable[Removing]] = tuple):
@@ -209,7 +211,8 @@ class Removing:
             elif self._after is not None and row["created"] < now - self._after:
                 leaving.append((row, AGED))
             else:
-                leaving.append((row, AWAITED))
+                if due is None and self._may_be_no_more:
+                    leaving.append((row, AWAITED))
                 records.append(("wait_removal", [(due or self._again_at(row, now), row["file"])]))
         if records:
             self._journal.write(records)
