@@ -43,7 +43,8 @@ AT_ONCE = 200
 DELIVERED = "delivered"
 AGED = "delete_after"
 AWAITED = "awaited"
-"""Somebody has not confirmed it: it goes only from the list, where there is no such file any more."""
+"""Somebody has not confirmed it: it goes only from the list, where there is no such file any more, nor what it was unpacked from,
+which would stay for ever."""
 CONSUMERS_LAST = 30.0
 """Seconds between two looks at who was served lately, for which all deliveries in the journal are gone through; who is served
 meanwhile is known at once."""
@@ -319,9 +320,10 @@ class Removing:
         for row, why in found:
             if why != AWAITED:
                 going.add(row["file"])
-            packed = self._packed_of(row["file"]) if self._deletes and why != AWAITED else []
+            packed = self._packed_of(row["file"]) if self._deletes else []
+            last = [one for one in packed if why != AWAITED and not self._is_needed(one, going)]
             leaving.append(Leaving(row, why, self._files_of(row, why), [announced_file(one) for one in packed],
-                                   [announced_file(one) for one in packed if not self._is_needed(one, going)],
+                                   [announced_file(one) for one in last],
                                    why == AWAITED and (self._watches or self._is_replaced(row))))
         self.under_way = len(leaving)
         until = time.monotonic() + DECIDED_FOR
@@ -348,7 +350,8 @@ class Removing:
 
     def _remove(self, leaving: Leaving, needed: set[str]) -> Outcome:
         if leaving.why == AWAITED:
-            return 0 if all(is_no_more(self._roots, file, gone=leaving.gone) for file in leaving.files) else None
+            away = all(is_no_more(self._roots, file, gone=leaving.gone) for file in (*leaving.files, *leaving.packed))
+            return 0 if away else None
         crashing.point("server.removing")
         removed = sum([remove(self._roots, file) for file in leaving.files])
         for packed in leaving.last:

@@ -79,6 +79,25 @@ def test_an_archive_stays_while_one_of_its_members_has_not_been_delivered(scene:
     scene.wait_gone("third", "p.tar")
 
 
+def test_an_archive_goes_when_what_came_out_of_it_was_replaced_before_it_was_confirmed(scene: Scene) -> None:
+    """The one who has it says so late, or never, and it comes to its age."""
+    file = scene.member("first")
+    path = scene.origin / "first"
+    path.rename(scene.origin / "away")
+    path.write_bytes(b"newer content")
+    scene.journal.write([("add_removal", [(file, "s", time.time() - 60)])])
+
+    def looked() -> bool:
+        scene.loop.turn(0.05)
+        return not scene.journal.find("due_removals", ("s", time.time(), 1)) and not scene.removing.under_way
+    eventually(looked, interval=0.0)
+    assert scene.packed.exists()
+    scene.confirm(file)
+    scene.journal.write([("hurry_removals", [(time.time(), f"[{file}]")])])
+    scene.wait_gone("p.tar")
+    assert path.exists()
+
+
 class Asked(Journal):
     """Counts what it is asked."""
 
