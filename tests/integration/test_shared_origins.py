@@ -86,6 +86,27 @@ def test_what_a_client_has_from_elsewhere_it_says_once(tmp_path: Path) -> None:
             scene.close()
 
 
+def test_an_ack_of_a_client_of_one_section_is_not_the_first_of_another(tmp_path: Path) -> None:
+    """What the client has from another server nobody of the other section has."""
+    options = {"delete": "first", "remove_delay": "0.5", "trusted_acks": "127.0.0.1"}
+    with Network(tmp_path, server_options=options) as network:
+        network.write_server_config(more=more(network, **options))
+        scene = Scene(network)
+        try:
+            scene.server.wait_for("announces under /other")
+            make_known(scene)
+            delivered(scene, announced(scene, "first.bin", TOPIC), "recv@one/a")
+            announced(scene, "a.bin", OTHER)
+            announcement = announced(scene, "a.bin", TOPIC)
+            data = {**announcement.fields, EXTENSION: {**announcement.extension, "client": "recv@one/a", "group": "recv@one/a"}}
+            assert ask(network.request_ports[0], ENVELOPE.encode(TOPIC, "ack", data)) is not None
+            never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the other section has it")
+            delivered(scene, announced(scene, "a.bin", OTHER), "other@two/b")
+            eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
+        finally:
+            scene.close()
+
+
 def test_a_section_that_does_not_trust_an_ack_keeps_its_file(tmp_path: Path) -> None:
     """Though the ack counts for another section."""
     options = {"delete": "true", "remove_delay": "0.5"}

@@ -66,8 +66,8 @@ class Acknowledging:
         """The reply to an ack, which is about *row* of the journal. A client that has a file from another server sends one only,
         whatever sections of this one announced the file to it. It is taken also while many moves wait: there is no other."""
         self._refuse_when_full()
-        consumer = Consumer.of(asker, message)
-        for one in (row, *self._same(row)):
+        consumer, same = Consumer.of(asker, message), [row, *self._same(row)]
+        for one in [one for one in same if self._chains[one["chain"]][0].removing.may_know(consumer)] or [row]:
             self._acknowledge(asker, consumer, one)
         return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
 

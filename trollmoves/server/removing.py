@@ -240,6 +240,11 @@ class Removing:
         """Whether there is anybody to wait for."""
         return self._who not in ("all", "first") or bool(self._consumers())
 
+    def may_know(self, consumer: Consumer) -> bool:
+        """Whether an ack of a file that several sections announced may be meant for this one. Where the first suffices nobody
+        speaks for the consumers of another section."""
+        return self._who != "first" or any(group == consumer.group for _, group in self._consumers())
+
     def awaits(self, origin: Any) -> bool:
         """Whether *origin* (name and content in a row of the journal) was announced here as well, and somebody has not confirmed
         it; of content that was announced several times any confirmation counts. What the journal keeps only to know it by nobody
