@@ -351,7 +351,7 @@ class Asking:
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("[%s] moved %s: from %s", self._settings.name, flight.identity, flight.source.provider)
         self.providers.delivered(flight.source.provider)
-        self._hurry_others(flight.source.provider)
+        self._hurry_others(flight)
         if self.providers.rank(flight.source.provider):
             flight.maybe_published = True  # the others of the group may have asked the first one, which we cannot reach
         try:
@@ -362,9 +362,10 @@ class Asking:
             logger.exception("[%s] the reply of %s cannot be dealt with", self._settings.name, flight.source.provider)
             self._failed(flight, "internal", False, f"the reply cannot be dealt with: {type(error).__name__}")
 
-    def _hurry_others(self, provider: str) -> None:
+    def _hurry_others(self, flight: Flight) -> None:
         """A provider could deliver, after it could not: what waits for another try there need wait no longer."""
-        if self._held_up.delivered(provider):
+        provider, failed_before = flight.source.provider, flight.attempt > len(flight.tried)
+        if self._held_up.delivered(provider, failed_before=failed_before):
             now = time.time()
             self._ledger.add("hurry_failed", (now, self._settings.name, provider, now))
 

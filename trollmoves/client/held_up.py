@@ -19,6 +19,8 @@ HURRY_EVERY = 10.0
 """Seconds between two times that all are tried at once, at least. Twice as many each time when it was in vain: files for a host
 that works must not have those for another one tried over and over."""
 RAREST = 600.0
+SURE_EVERY = 30.0
+"""The same, at most, when one got there that had failed before: then it is likely that the host works again."""
 GOLDEN = 0.618
 """Steps of this part of a whole are spread evenly over it, however many they are."""
 
@@ -31,7 +33,8 @@ class HeldUp:
         self._planned: dict[str, float] = {}
         """By provider that could not reach a host: until when tries are planned."""
         self._share = 0.0
-        self._next, self._pause = -math.inf, HURRY_EVERY
+        self._last, self._pause = -math.inf, HURRY_EVERY
+        """When all were tried at once last, and for how long not again."""
 
     def note(self, provider: str) -> None:
         """*provider* could not reach a host."""
@@ -50,13 +53,16 @@ class HeldUp:
         self._planned[provider] = turn
         return max(seconds, turn - now)
 
-    def delivered(self, provider: str) -> bool:
-        """*provider* could deliver: whether all that waits for another try there is to be tried now."""
+    def delivered(self, provider: str, *, failed_before: bool) -> bool:
+        """*provider* could deliver a file, which may have *failed_before*: whether all that waits for another try there is to be
+        tried now. (After a restart much may wait that nobody noted.)"""
         now = self._clock()
-        if provider not in self._planned or now < self._next:
+        if not (failed_before or provider in self._planned):
             return False
-        del self._planned[provider]
-        in_vain = now - self._next < self._pause
+        if now < self._last + (min(self._pause, SURE_EVERY) if failed_before else self._pause):
+            return False
+        self._planned.pop(provider, None)
+        in_vain = now - self._last < 2 * self._pause
         self._pause = min(2 * self._pause, RAREST) if in_vain else HURRY_EVERY
-        self._next = now + self._pause
+        self._last = now
         return True

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.support.clock import Clock
-from trollmoves.client import held_up
-from trollmoves.client.held_up import HURRY_EVERY, LONGEST, RAREST, RATE, HeldUp
+from tests.unit.client.test_replacing import Answered
+from trollmoves.client import asking, held_up
+from trollmoves.client.held_up import HURRY_EVERY, LONGEST, RAREST, RATE, SURE_EVERY, HeldUp
+from trollmoves.lifecycle import State
 
 PROVIDER = "127.0.0.1:9"
 
@@ -42,11 +48,11 @@ def test_none_waits_for_longer_than_an_hour() -> None:
 def test_all_are_tried_when_one_got_there() -> None:
     clock = Clock(1000.0)
     waiting = HeldUp(clock)
-    assert not waiting.delivered(PROVIDER), "nothing waits"
+    assert not waiting.delivered(PROVIDER, failed_before=False), "nothing waits"
     waiting.wait(PROVIDER, 30.0)
-    assert not waiting.delivered("127.0.0.1:10")
-    assert waiting.delivered(PROVIDER)
-    assert not waiting.delivered(PROVIDER), "they are tried already"
+    assert not waiting.delivered("127.0.0.1:10", failed_before=False)
+    assert waiting.delivered(PROVIDER, failed_before=False)
+    assert not waiting.delivered(PROVIDER, failed_before=False), "they are tried already"
 
 
 def test_files_for_another_host_that_works_do_not_have_them_tried_over_and_over() -> None:
@@ -55,19 +61,52 @@ def test_files_for_another_host_that_works_do_not_have_them_tried_over_and_over(
     for _ in range(3600):
         clock.advance(1.0)
         waiting.wait(PROVIDER, 30.0)
-        count += waiting.delivered(PROVIDER)
+        count += waiting.delivered(PROVIDER, failed_before=False)
     assert 3 <= count <= 12
     clock.advance(2 * RAREST)
     waiting.wait(PROVIDER, 30.0)
-    assert waiting.delivered(PROVIDER)
+    assert waiting.delivered(PROVIDER, failed_before=False)
     waiting.wait(PROVIDER, 30.0)
     clock.advance(HURRY_EVERY + 1)
-    assert waiting.delivered(PROVIDER), "after a calm time it is as at first"
+    assert waiting.delivered(PROVIDER, failed_before=False), "after a calm time it is as at first"
+
+
+def test_one_that_had_failed_has_all_tried_whatever_gets_to_another_host() -> None:
+    clock = Clock(1000.0)
+    waiting = HeldUp(clock)
+    for _ in range(3700):
+        clock.advance(1.0)
+        waiting.wait(PROVIDER, 30.0)
+        waiting.delivered(PROVIDER, failed_before=False)
+    assert any(_hurried(clock, waiting) for _ in range(int(SURE_EVERY) + 1))
+    assert not _hurried(clock, waiting), "they are tried already"
+
+
+def _hurried(clock: Clock, waiting: HeldUp) -> bool:
+    clock.advance(1.0)
+    return waiting.delivered(PROVIDER, failed_before=True)
 
 
 def test_strangers_are_not_remembered_for_ever() -> None:
     waiting = HeldUp(Clock(1000.0))
     for number in range(held_up.MOST_PROVIDERS + 1):
         waiting.note(str(number))
-    assert not waiting.delivered("0")
-    assert waiting.delivered("1")
+    assert not waiting.delivered("0", failed_before=False)
+    assert waiting.delivered("1", failed_before=False)
+
+
+def test_what_the_last_process_left_is_tried_as_soon_as_one_got_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = {1: 1.0, 2: 3600.0}
+    monkeypatch.setattr(asking.HeldUp, "wait", lambda *_: waits.pop(min(waits)))
+    before = Answered(tmp_path, "")
+    for file in (1, 2):
+        before.hear(0, file, f"content {file}", f"x{file}")
+        before.turn_until(lambda file=file: before.is_asked_for(file))
+        before.fail(file)
+        before.turn_until(lambda file=file: before.state(file) == State.FAILED)
+    before.close()
+    client = Answered(tmp_path, "", before.servers)
+    client.turn_until(lambda: client.is_asked_for(1))
+    client.deliver(1)
+    client.turn_until(lambda: client.is_asked_for(2))
+    client.close()
