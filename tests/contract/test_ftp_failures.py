@@ -32,7 +32,7 @@ from trollmoves.movers.base import Receipt, Session, SessionSettings
 from trollmoves.movers.credentials import Login
 from trollmoves.movers.ftp import FtpMover
 from trollmoves.movers.ftp_connection import Connection
-from trollmoves.movers.moving import RESUME_FROM, How, ignore, move, temporary_name
+from trollmoves.movers.moving import RESUME_FROM, How, ignore, move, remove_unfinished, temporary_name
 from trollmoves.uris import Destination, parse_destination
 
 FINAL, PART = "final.dat", ".final.dat.0123456789abcdef.part"
@@ -273,6 +273,27 @@ def test_the_old_file_comes_back_when_the_new_one_may_not_have_its_name(server: 
     monkeypatch.setattr(Connection, "putline", putline)
     with session_on(server) as session, pytest.raises(Refused):
         deliver(server, make(tmp_path / "new.dat", b"new"), session=session)
+    assert (server.root / FINAL).read_bytes() == b"old"
+    assert names(server) == [FINAL]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_old_file_that_a_killed_attempt_has_moved_aside_is_found_by_the_next(server: ScriptedFtpServer, tmp_path: Path,
+                                                                                there: bool) -> None:
+    (server.root / PART).write_bytes(b"new")
+    (server.root / (PART + ".old")).write_bytes(b"old")
+    if there:
+        (server.root / PART).rename(server.root / FINAL)
+    deliver(server, make(tmp_path / "new.dat", b"new"), how=HOW._replace(resume=True))
+    assert (server.root / FINAL).read_bytes() == b"new"
+    assert names(server) == [FINAL]
+
+
+def test_an_old_file_that_a_killed_attempt_has_moved_aside_comes_back_when_there_is_no_new_one(server: ScriptedFtpServer) -> None:
+    (server.root / PART).write_bytes(b"new")
+    (server.root / (PART + ".old")).write_bytes(b"old")
+    with session_on(server) as session:
+        remove_unfinished(FINAL, destination_on(server), session, FtpMover.abilities, HOW)
     assert (server.root / FINAL).read_bytes() == b"old"
     assert names(server) == [FINAL]
 

@@ -37,7 +37,7 @@ from tests.support.ssh_server import SshServer
 from tests.support.tcp_proxy import Fault
 from trollmoves.errors import Denied, DestinationInvalid, LoginRefused, TemporaryError, Unreachable
 from trollmoves.movers.base import Mover, Session, SessionSettings
-from trollmoves.movers.moving import ignore, move
+from trollmoves.movers.moving import ignore, move, temporary_name
 from trollmoves.movers.sftp import SftpMover
 from trollmoves.uris import parse_destination
 
@@ -88,6 +88,21 @@ def test_the_old_file_stays_on_a_server_that_renames_nothing(tmp_path: Path) -> 
             move(origin, parse_destination(place.uri).with_path(str(final)), session, place.mover.abilities, HOW, ignore)
         assert final.read_bytes() == b"old"
         assert list(place.root.iterdir()) == [final]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_old_file_that_a_killed_attempt_has_moved_aside_is_found_by_the_next(bare_server: SshServer, tmp_path: Path,
+                                                                                there: bool) -> None:
+    place = ssh_place(SftpMover(), bare_server)
+    final = place.root / "final.dat"
+    part = temporary_name(str(final), HOW.transfer)
+    Path(part + ".old").write_bytes(b"old")
+    (final if there else Path(part)).write_bytes(b"new")
+    with open_session(place) as session, opened(make(tmp_path / "new.dat", b"new")) as origin:
+        move(origin, parse_destination(place.uri).with_path(str(final)), session, place.mover.abilities,
+             HOW._replace(resume=True), ignore)
+    assert final.read_bytes() == b"new"
+    assert list(place.root.iterdir()) == [final]
 
 
 def open_session(place: LocalPlace, settings: SessionSettings | None = None) -> Session:

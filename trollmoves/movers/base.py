@@ -36,6 +36,8 @@ from trollmoves.uris import Destination
 Progress = Callable[[int], None]
 """Called now and then during a put with the number of bytes that were handed over so far. What it raises (`Cancelled`, `Stalled`)
 ends the put, and is passed on as it is."""
+ASIDE = ".old"
+"""Behind a temporary name: the older file of the final name, on servers that do not rename onto an existing one."""
 
 
 class MissingDirectory(TemporaryError):
@@ -197,6 +199,9 @@ class Session(ABC):
 
     def sync(self, path: str) -> None:  # noqa: B027 - not every server can
         """Make the file at *path* survive a power loss; called before the rename and, on its directory, after it."""
+
+    def put_back(self, source: str, target: str) -> None:  # noqa: B027 - most move nothing aside
+        """Undo what a rename of *source* to *target* has left that was killed: an older file moved aside."""
 
     def is_alive(self) -> bool:
         """Whether an idle session still answers; called before it is used again."""

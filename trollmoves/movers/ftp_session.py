@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from trollmoves.errors import ConnectionLost, LoginRefused, MoveError, Stalled, VerificationFailed
 from trollmoves.movers.bandwidth import Pace
-from trollmoves.movers.base import Abilities, MissingDirectory, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.base import ASIDE, Abilities, MissingDirectory, Origin, Progress, Sent, Session, SessionSettings
 from trollmoves.movers.ftp_connection import Connection
 from trollmoves.movers.ftp_replies import (
     NO_SUCH_PLACE,
@@ -224,9 +224,9 @@ class FtpSession(Session):
 
     def _replace(self, source: str, target: str) -> None:
         """Put *source* in the place of *target*, which stays what it is on a server that renames nothing."""
-        aside = f"{source}.old"
+        aside = source + ASIDE
         with suppress(*REFUSALS):
-            self._ftp.voidcmd(f"DELE {aside}")  # an attempt that was killed may have left it
+            self._ftp.voidcmd(f"DELE {aside}")  # it may be there
         self._pick(target)
         self._ftp.voidcmd(f"RNTO {aside}")
         try:
@@ -238,6 +238,17 @@ class FtpSession(Session):
             raise
         with suppress(*REFUSALS):
             self._ftp.voidcmd(f"DELE {aside}")
+
+    def put_back(self, source: str, target: str) -> None:
+        with self._errors(target), suppress(*REFUSALS):
+            aside = source + ASIDE
+            if not self._has_file(aside):
+                return
+            if self._has_file(target):
+                self._ftp.voidcmd(f"DELE {aside}")
+            else:
+                self._pick(aside)
+                self._ftp.voidcmd(f"RNTO {target}")
 
     def _pick(self, source: str) -> None:
         try:

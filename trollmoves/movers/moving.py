@@ -154,15 +154,18 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
     started = time.monotonic()
     abilities = session.abilities(abilities)
     place = final_place(origin.name, destination, session)
+    direct, temporary = _is_direct(abilities, how), temporary_name(place.path, how.transfer, how.temporary_prefix)
+    if how.resume and not direct:
+        session.put_back(temporary, place.path)
     is_free = place.is_local and not _is_other(origin, place.path)
     present = None if is_free else _already_there(origin, place.path, session, abilities, how)
     if present is not None and not (place.is_local and _may_be_origin(origin, place.path, how)):
         yield from _make_last(place.path, abilities, how)  # whoever put it there may have died before
         return Receipt(place.exact, origin.size, present, "sum", seconds=time.monotonic() - started, copied=False)
-    direct = _is_direct(abilities, how)
     if not (direct or abilities.rename):
         raise DestinationInvalid(f"{place} cannot rename files: set inplace to write to the final name")
-    temporary = place.path if direct else temporary_name(place.path, how.transfer, how.temporary_prefix)
+    if direct:
+        temporary = place.path
     try:
         sent = _put_verified(origin, temporary, session, abilities, how, progress)
         if direct:
@@ -180,7 +183,10 @@ def remove_unfinished(name: str, destination: Destination, session: Session, abi
     """Remove what an attempt at this move has left that was killed: its origin, called *name*, is there no more, so that no other
     attempt will finish it. Raises as the session does."""
     if not _is_direct(session.abilities(abilities), how):
-        session.remove(temporary_name(final_place(name, destination, session).path, how.transfer, how.temporary_prefix))
+        path = final_place(name, destination, session).path
+        temporary = temporary_name(path, how.transfer, how.temporary_prefix)
+        session.put_back(temporary, path)
+        session.remove(temporary)
 
 
 def _is_direct(abilities: Abilities, how: How) -> bool:

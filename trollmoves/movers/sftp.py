@@ -30,7 +30,7 @@ from trollmoves.errors import (
 )
 from trollmoves.movers import sftp_protocol as protocol
 from trollmoves.movers.bandwidth import Pace
-from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.base import ASIDE, Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
 from trollmoves.movers.parameters import SFTP
 from trollmoves.movers.sftp_channel import Exchange, SftpChannel, ask
 from trollmoves.movers.sftp_protocol import Reply
@@ -196,8 +196,8 @@ class SftpSession(Session):
         reply = self._rename_once(source, target)
         if reply.status == protocol.OK or self.size(source) is None or self.size(target) is None:
             return reply
-        aside = f"{source}.old"
-        self.remove(aside)  # an attempt that was killed may have left it
+        aside = source + ASIDE
+        self.remove(aside)
         if self._rename_once(target, aside).status != protocol.OK:
             return reply
         reply = self._rename_once(source, target)
@@ -206,6 +206,18 @@ class SftpSession(Session):
         else:
             self._rename_once(aside, target)
         return reply
+
+    def put_back(self, source: str, target: str) -> None:
+        aside = source + ASIDE
+        if b"posix-rename@openssh.com" in self._channel.extensions:
+            return
+        with suppress(Refused):  # where one may only write
+            if self.size(aside) is None:
+                return
+            if self.size(target) is None:
+                self._rename_once(aside, target)
+            else:
+                self.remove(aside)
 
     def _rename_once(self, source: str, target: str) -> Reply:
         return self._ask(protocol.RENAME, protocol.path_bytes(source), protocol.path_bytes(target))
