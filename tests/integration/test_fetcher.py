@@ -293,13 +293,14 @@ class Sending(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
+@pytest.mark.parametrize("where", ["client_kwargs: {{{}}}", "{}"])
 @pytest.mark.parametrize("secret", ["headers: {X-Auth-Token: planted, Accept-Language: planted}", "cookies: {session: planted}"])
-def test_a_redirection_takes_no_secret_to_another_server(secret: str, tmp_path: Path) -> None:
+def test_a_redirection_takes_no_secret_to_another_server(secret: str, where: str, tmp_path: Path) -> None:
     servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sending) for _ in range(2)]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     here, there = (server.server_address[1] for server in servers)
-    options = f"http://127.0.0.1: {{client_kwargs: {{{secret}}}}}"
+    options = f"http://127.0.0.1: {{{where.format(secret)}}}"
     try:
         with Fetching(tmp_path, f"filesystem_options: {{{options}}}") as fetching:
             fetching.start()

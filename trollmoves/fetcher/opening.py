@@ -257,7 +257,7 @@ class Opener:
         arguments = self._arguments(place)
         if place.protocol in WEB:
             client = arguments.get("client_kwargs") or {}
-            arguments["client_kwargs"] = {**client, **self._web(client)}
+            arguments["client_kwargs"] = {**client, **self._web((client, arguments))}
             arguments["get_client"] = self._web_client
         filesystem = fsspec.filesystem(place.protocol, skip_instance_cache=True, use_listings_cache=False, **arguments)
         if place.protocol in WEB and whole:
@@ -268,17 +268,17 @@ class Opener:
         with filesystem.open(place.path, "rb") as stream:
             yield Opened(stream, getattr(stream, "size", None))
 
-    def _web(self, client: Mapping[str, Any]) -> dict[str, Any]:
+    def _web(self, says: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """How a client of web servers waits, that it asks before it follows a redirection, and that what the configuration has it
-        say is said to no other server than the one it is for."""
+        *says* (in headers and cookies) is said to no other server than the one it is for."""
         aiohttp = importlib.import_module("aiohttp")
 
         async def redirected(session: Any, context: Any, found: Any) -> None:
             target = urljoin(str(found.url), found.response.headers.get("Location", ""))
             if origin_of(target) != origin_of(str(found.url)):
-                if client.get("cookies"):
+                if any(said.get("cookies") for said in says):
                     raise Denied("sends on to another server, which must not be told the cookies of filesystem_options")
-                for name in client.get("headers") or ():
+                for name in (name for said in says for name in said.get("headers") or ()):
                     found.headers.popall(name, None)
             await asyncio.get_running_loop().run_in_executor(None, self._rights.check_redirection, target)
         trace = aiohttp.TraceConfig()

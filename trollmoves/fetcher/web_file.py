@@ -23,9 +23,10 @@ class WebFile(io.RawIOBase):
     @staticmethod
     async def _asked(filesystem: Any, url: str, seconds: float) -> Any:
         session = await filesystem.set_session()
+        options = {**filesystem.kwargs, "headers": {**(filesystem.kwargs.get("headers") or {}), "Accept-Encoding": "identity"}}
         try:
             async with asyncio.timeout(seconds):
-                answer = await session.get(filesystem.encode_url(url), headers={"Accept-Encoding": "identity"})
+                answer = await session.get(filesystem.encode_url(url), **options)
         except TimeoutError as error:
             raise Stalled(f"no answer within {seconds:g} seconds") from error
         if answer.status >= 400:
