@@ -24,6 +24,9 @@ from trollmoves.movers.ftp import ANONYMOUS, tls_context
 from trollmoves.movers.ftp_connection import Connection
 from trollmoves.movers.ftp_replies import REFUSALS, size_in_reply
 
+OPTIONS = ("host", "port", "username", "password", "acct", "encoding", "tls", "tls_ca_file", "tls_cert_file", "tls_key_file",
+           "tls_key_password", "tls_minimum_version", "tls_verify")
+"""What is read of the arguments that fsspec takes, and what it has no name for."""
 SEEN_THROUGH = 2**20
 """Bytes that are read over to get further ahead in a file; what is farther away is asked for anew."""
 

@@ -23,6 +23,7 @@ from trollmoves.config.hidden import is_secret
 from trollmoves.config.reading import Configuration
 from trollmoves.config.text import near
 from trollmoves.config.yaml_file import YamlFile, plain
+from trollmoves.fetcher.ftp_file import OPTIONS as FTP_OPTIONS
 from trollmoves.fetcher.opening import known_protocols
 from trollmoves.fetcher.places import WEB
 
@@ -120,6 +121,8 @@ def _check_protocols(file: YamlFile) -> None:
         protocol = name.partition("://")[0]
         if protocol not in protocols:
             file.warn(("filesystem_options", name), "is not used: the protocol is not among the allowed_protocols")
+        if protocol == "ftp":
+            file.known(options, ("filesystem_options", name), FTP_OPTIONS)
         secret = protocol in ("ftp", "sftp", *WEB) and _holds_secret(options)
         if secret and "://" not in name and not file.values.get("allowed_hosts"):
             file.problem(("filesystem_options", name), "has a secret that any host named in a message would be told; write it "

@@ -88,6 +88,14 @@ def test_mistakes(text: str, complaint: str, tmp_path: Path) -> None:
     assert not read.chains and any(complaint in problem for problem in read.problems), read.problems
 
 
+def test_an_option_of_ftp_that_is_not_read_is_told(tmp_path: Path) -> None:
+    options = "{ftp: {timeout: 5, block_size: 9, tls: true, tls_ca_file: /ca.pem}}"
+    read = fetcher(tmp_path, f"{FETCHER}filesystem_options: {options}\nallowed_protocols: [ftp]\n")
+    assert read.chains
+    told = {word for word in ("timeout", "block_size", "tls") if f"{word}: is no option" in str(read.warnings)}
+    assert told == {"timeout", "block_size"}, read.warnings
+
+
 def test_all_at_once(tmp_path: Path) -> None:
     read = fetcher(tmp_path, "allowed_protocols: [sftpp]\nmax_size: 3x\nfilesystem_options: {ftp: {password: x}}\n")
     assert len(read.problems) == 5 and "destination: /data/in/" in str(read.problems)
