@@ -23,10 +23,12 @@ MOST_LINES = 100
 def bind(client: Any, seconds: float, *, streams: bool) -> None:
     """Have answers to *client* end within so many *seconds*, not counting the time in which sent bytes drain to a slow server.
     *streams*: bodies of objects may be of any length, and may take as long as each of their bytes comes in that time."""
-    pools: dict[str, Any] = getattr(client._endpoint.http_session, "_pool_classes_by_scheme", {})
+    session = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    pools: dict[str, Any] = getattr(session, "_pool_classes_by_scheme", {})
     kind = StreamedAnswer if streams else S3Answer
     for scheme, pool in pools.items():
-        connection = type("BoundConnection", (_Bound, pool.ConnectionCls), {
+        ours = _BoundToGo if hasattr(pool.ConnectionCls, "_send_message_body") else _Bound
+        connection = type("BoundConnection", (ours, pool.ConnectionCls), {
             "response_class": kind, "answers": kind, "seconds": seconds})
         pools[scheme] = type("BoundPool", (pool,), {"ConnectionCls": connection})
 
@@ -63,6 +65,10 @@ class _Bound:
     def getresponse(self) -> Any:
         wait_while_it_drains(partial(is_readable, self.sock), partial(unsent_of, self.sock), self.seconds)
         return super().getresponse()  # type: ignore[misc]
+
+
+class _BoundToGo(_Bound):
+    """The same where the go-ahead is waited for as we know it."""
 
     def _handle_expect_response(self, body: Any) -> None:
         """The server has answered before it got the body: to go on, or what is wrong."""
