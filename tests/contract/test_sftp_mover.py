@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -36,9 +37,11 @@ from tests.support.servers import run_tool
 from tests.support.ssh_server import SshServer
 from tests.support.tcp_proxy import Fault
 from trollmoves.errors import Denied, DestinationInvalid, LoginRefused, TemporaryError, Unreachable
+from trollmoves.movers import sftp_protocol as protocol
 from trollmoves.movers.base import Mover, Session, SessionSettings
 from trollmoves.movers.moving import ignore, move, temporary_name
-from trollmoves.movers.sftp import SftpMover
+from trollmoves.movers.sftp import SftpMover, SftpSession
+from trollmoves.movers.sftp_protocol import Reply
 from trollmoves.uris import parse_destination
 
 SECRET = "planted-password"
@@ -101,6 +104,24 @@ def test_an_old_file_that_a_killed_attempt_has_moved_aside_is_found_by_the_next(
     with open_session(place) as session, opened(make(tmp_path / "new.dat", b"new")) as origin:
         move(origin, parse_destination(place.uri).with_path(str(final)), session, place.mover.abilities,
              HOW._replace(resume=True), ignore)
+    assert final.read_bytes() == b"new"
+    assert list(place.root.iterdir()) == [final]
+
+
+def test_a_server_that_calls_it_a_failure_that_nothing_is_there_to_be_removed(bare_server: SshServer, tmp_path: Path,
+                                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    place, ask = ssh_place(SftpMover(), bare_server), SftpSession._ask
+
+    def asked(session: SftpSession, *words: Any) -> Reply:
+        reply = ask(session, *words)
+        failed = words[0] == protocol.REMOVE and reply.status == protocol.NO_SUCH_FILE
+        return replace(reply, body=protocol.number(protocol.FAILURE) + reply.body[4:]) if failed else reply
+
+    monkeypatch.setattr(SftpSession, "_ask", asked)
+    final = place.root / "final.dat"
+    final.write_bytes(b"old")
+    with open_session(place) as session, opened(make(tmp_path / "new.dat", b"new")) as origin:
+        move(origin, parse_destination(place.uri).with_path(str(final)), session, place.mover.abilities, HOW, ignore)
     assert final.read_bytes() == b"new"
     assert list(place.root.iterdir()) == [final]
 

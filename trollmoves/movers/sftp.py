@@ -197,7 +197,7 @@ class SftpSession(Session):
         if reply.status == protocol.OK or self.size(source) is None or self.size(target) is None:
             return reply
         aside = source + ASIDE
-        self.remove(aside)
+        self._ask(protocol.REMOVE, protocol.path_bytes(aside))  # as a rule nothing is there, which servers say in several ways
         if self._rename_once(target, aside).status != protocol.OK:
             return reply
         reply = self._rename_once(source, target)
@@ -217,7 +217,7 @@ class SftpSession(Session):
             if self.size(target) is None:
                 self._rename_once(aside, target)
             else:
-                self.remove(aside)
+                self._ask(protocol.REMOVE, protocol.path_bytes(aside))
 
     def _rename_once(self, source: str, target: str) -> Reply:
         return self._ask(protocol.RENAME, protocol.path_bytes(source), protocol.path_bytes(target))
