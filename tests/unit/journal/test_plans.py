@@ -22,7 +22,7 @@ GONE_THROUGH = {
     "of a part, from one end, for the one who asks a server by hand": {"announced_names"},
     "of a part, which is found first and has the name of the whole": {"announcements_of_chain"},
     "when the clock is set": {"move_files", "move_transfers", "move_removals"},
-    "by a worker": {"consumers", "aged_files", "chains", "expired_files"},
+    "by a worker": {"consumers", "aged_files", "chains", "expired_files", "left_behind"},
     "by the thread that writes, for two thousand files at a time": {"note_forgotten", "remove_announcements_of"},
     "by commands of an operator": {"counts", "had_elsewhere", "oldest_waiting", "finished_since", "last_failure", "named",
                                    "waiting_failures", "unfinished_sets", "all_consumers"},
