@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,16 +29,23 @@ def more(network: Network, **options: str) -> str:
                              "request_port": port, "listen_address": "127.0.0.1", **options})
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    with Network(tmp_path, server_options={"delete": "true", "remove_delay": "0.5"}) as network:
-        network.write_server_config(more=more(network))
+@contextmanager
+def two_sections(tmp_path: Path, options: dict[str, str], others: dict[str, str]) -> Iterator[Scene]:
+    """A server with two sections of the same origin: one with *options*, and *others*."""
+    with Network(tmp_path, server_options=options) as network:
+        network.write_server_config(more=more(network, **others))
         scene = Scene(network)
         try:
             scene.server.wait_for("announces under /other")  # or a test that changes it would take that line for its own
             yield scene
         finally:
             scene.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with two_sections(tmp_path, {"delete": "true", "remove_delay": "0.5"}, {}) as scene:
+        yield scene
 
 
 def announced(scene: Scene, name: str, topic: str) -> Message:
@@ -70,60 +78,42 @@ def test_what_another_section_has_to_deliver_stays(scene: Scene, spelling: str) 
 def test_what_a_client_has_from_elsewhere_it_says_once(tmp_path: Path) -> None:
     """Both sections announced it to the client, which has it from another server and knows one address to tell so."""
     options = {"delete": "true", "remove_delay": "0.5", "trusted_acks": "127.0.0.1"}
-    with Network(tmp_path, server_options=options) as network:
-        network.write_server_config(more=more(network, **options))
-        scene = Scene(network)
-        try:
-            scene.server.wait_for("announces under /other")
-            for topic in (TOPIC, OTHER):
-                delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
-            announced(scene, "a.bin", TOPIC)
-            announcement = announced(scene, "a.bin", OTHER)
-            data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
-            assert ask(network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
-            eventually(lambda: not is_there(scene, "a.bin"), message="it goes")
-        finally:
-            scene.close()
+    with two_sections(tmp_path, options, options) as scene:
+        for topic in (TOPIC, OTHER):
+            delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
+        announced(scene, "a.bin", TOPIC)
+        announcement = announced(scene, "a.bin", OTHER)
+        data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
+        assert ask(scene.network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes")
 
 
 def test_an_ack_of_a_client_of_one_section_is_not_the_first_of_another(tmp_path: Path) -> None:
     """What the client has from another server nobody of the other section has."""
     options = {"delete": "first", "remove_delay": "0.5", "trusted_acks": "127.0.0.1"}
-    with Network(tmp_path, server_options=options) as network:
-        network.write_server_config(more=more(network, **options))
-        scene = Scene(network)
-        try:
-            scene.server.wait_for("announces under /other")
-            make_known(scene)
-            delivered(scene, announced(scene, "first.bin", TOPIC), "recv@one/a")
-            announced(scene, "a.bin", OTHER)
-            announcement = announced(scene, "a.bin", TOPIC)
-            data = {**announcement.fields, EXTENSION: {**announcement.extension, "client": "recv@one/a", "group": "recv@one/a"}}
-            assert ask(network.request_ports[0], ENVELOPE.encode(TOPIC, "ack", data)) is not None
-            never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the other section has it")
-            delivered(scene, announced(scene, "a.bin", OTHER), "other@two/b")
-            eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
-        finally:
-            scene.close()
+    with two_sections(tmp_path, options, options) as scene:
+        make_known(scene)
+        delivered(scene, announced(scene, "first.bin", TOPIC), "recv@one/a")
+        announced(scene, "a.bin", OTHER)
+        announcement = announced(scene, "a.bin", TOPIC)
+        data = {**announcement.fields, EXTENSION: {**announcement.extension, "client": "recv@one/a", "group": "recv@one/a"}}
+        assert ask(scene.network.request_ports[0], ENVELOPE.encode(TOPIC, "ack", data)) is not None
+        never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the other section has it")
+        delivered(scene, announced(scene, "a.bin", OTHER), "other@two/b")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
 
 
 def test_a_section_that_does_not_trust_an_ack_keeps_its_file(tmp_path: Path) -> None:
     """Though the ack counts for another section."""
     options = {"delete": "true", "remove_delay": "0.5"}
-    with Network(tmp_path, server_options=options) as network:
-        network.write_server_config(more=more(network, **options, trusted_acks="127.0.0.1"))
-        scene = Scene(network)
-        try:
-            scene.server.wait_for("announces under /other")
-            for topic in (TOPIC, OTHER):
-                delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
-            announced(scene, "a.bin", TOPIC)
-            announcement = announced(scene, "a.bin", OTHER)
-            data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
-            assert ask(network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
-            never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes on the word of somebody who is not trusted")
-        finally:
-            scene.close()
+    with two_sections(tmp_path, options, {**options, "trusted_acks": "127.0.0.1"}) as scene:
+        for topic in (TOPIC, OTHER):
+            delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
+        announced(scene, "a.bin", TOPIC)
+        announcement = announced(scene, "a.bin", OTHER)
+        data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
+        assert ask(scene.network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
+        never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes on the word of somebody who is not trusted")
 
 
 def test_a_section_that_nobody_was_served_by_is_not_waited_for(scene: Scene) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import netrc
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trollmoves.errors import LoginRefused
@@ -23,6 +24,13 @@ class Login:
     password: str = field(default="", repr=False)
     account: str = field(default="", repr=False)
     """What a netrc file calls `account`; hardly a server asks for it."""
+
+
+def scrubbed(said: str, secrets: Iterable[str]) -> str:
+    """What a server *said*, who may repeat what it was told, without these."""
+    for secret in secrets:
+        said = said.replace(secret, "***")
+    return said
 
 
 def login_for(destination: Destination) -> Login | None:

@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from trollmoves.errors import DestinationInvalid
-from trollmoves.movers.credentials import Login
+from trollmoves.movers.credentials import Login, scrubbed
 from trollmoves.uris import CONTROL
 
 LONGEST_REPLY = 2**16
@@ -183,10 +183,7 @@ class Connection(ftplib.FTP):
         return reply
 
     def _scrubbed(self, reply: str) -> str:
-        code, said = reply[:3], reply[3:]
-        for secret in self._secrets:
-            said = said.replace(secret, "***")
-        return code + said
+        return reply[:3] + scrubbed(reply[3:], self._secrets)
 
     def patiently(self, command: str, seconds: float) -> str:
         """As `sendcmd`, for a command that takes the server some time: its reply may come *seconds* later than others."""

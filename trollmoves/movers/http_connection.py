@@ -33,7 +33,7 @@ from trollmoves.errors import (
     Unreachable,
 )
 from trollmoves.movers.base import SessionSettings
-from trollmoves.movers.credentials import login_for
+from trollmoves.movers.credentials import login_for, scrubbed
 from trollmoves.movers.draining import is_readable, unsent_of, wait_while_it_drains
 from trollmoves.movers.http_response import LONGEST_ANSWER, Response
 from trollmoves.uris import CONTROL, Destination
@@ -226,9 +226,7 @@ class HttpConnection:
         return answer
 
     def _scrubbed(self, said: str) -> str:
-        for secret in self._secrets:
-            said = said.replace(secret, "***")
-        return said
+        return scrubbed(said, self._secrets)
 
     def _sent(self, body: Body) -> bool:
         """Send *body*; False when the server did not wait for all of it."""

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from trollmoves.errors import ConnectionLost, LoginRefused, MoveError, Unreachable
+from trollmoves.movers.credentials import scrubbed
 from trollmoves.movers.sftp_channel import SftpChannel
 from trollmoves.movers.sftp_protocol import ProtocolBroken
 from trollmoves.movers.ssh_login import SshLogin
@@ -248,7 +249,7 @@ def translate(error: BaseException, login: SshLogin, attempt: int) -> MoveError:
 
 def _scrubbed(said: str, login: SshLogin) -> str:
     """What the library says may be what the server said, who may repeat what it was told."""
-    return CONTROL.sub(" ", said.replace(login.password, "***") if login.password else said)
+    return CONTROL.sub(" ", scrubbed(said, [login.password] if login.password else []))
 
 
 def _why_not_trusted(login: SshLogin) -> str:

@@ -13,11 +13,11 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Asker
 from trollmoves.bus.names import Names
-from trollmoves.errors import Busy
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message
+from trollmoves.server.moves import refuse_when_full
 from trollmoves.server.replies import without_credentials
 from trollmoves.server.requests import Consumer, is_confirmation
 from trollmoves.server.sharing import Sharing, had_elsewhere
@@ -56,16 +56,12 @@ class Acknowledging:
         if records:
             self._journal.write(records)
 
-    def _refuse_when_full(self) -> None:
-        if self._journal.full:
-            raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
-
     # One file, in upstream's form.
 
     def acknowledge(self, asker: Asker, message: Message, row: Any) -> bytes:
         """The reply to an ack, which is about *row* of the journal. A client that has a file from another server sends one only,
         whatever sections of this one announced the file to it. It is taken also while many moves wait: there is no other."""
-        self._refuse_when_full()
+        refuse_when_full(self._journal)
         consumer, same = Consumer.of(asker, message), [row, *self._same(row)]
         for one in [one for one in same if self._chains[one["chain"]][0].removing.may_know(consumer)] or [row]:
             self._acknowledge(asker, consumer, one)
@@ -118,7 +114,7 @@ class Acknowledging:
 
     def confirm(self, asker: Asker, message: Message) -> None:
         """Deliveries are confirmed, each by its position and the id of its request; the reply comes when that is written."""
-        self._refuse_when_full()
+        refuse_when_full(self._journal)
         now = time.time()
         crashing.point("server.acknowledged")
         asked = self._sharing.places(filter(is_confirmation, message.extension["requests"][:MOST_CONFIRMED]))

@@ -55,6 +55,12 @@ MOST_BROUGHT = 3
 """Times the files of one move are brought here; between that and the move somebody may take them away."""
 
 
+def refuse_when_full(journal: Journal) -> None:
+    """Raise `Busy` while nothing can be noted."""
+    if journal.full:
+        raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
+
+
 class Moves:
     """Belongs to the loop."""
 
@@ -114,8 +120,7 @@ class Moves:
 
     def refuse_when_busy(self, settings: ServerSettings, peer: str) -> None:
         """Raise `Busy` while new moves cannot be taken on for *peer*."""
-        if self._journal.full:
-            raise Busy("the journal of the server cannot be written: its disk is full", 10.0)
+        refuse_when_full(self._journal)
         if not self._started.has_room(peer, settings.queued_requests):
             raise Busy(f"{len(self._moving)} requests are waiting, {self._started.of(peer)} of them from {peer} "
                        f"(queued_requests in section [{settings.name}])", 5.0)

@@ -314,12 +314,6 @@ class Removing:
             found(None if isinstance(outcome, Exception) or leaps != self._journal.leaps else outcome)
         self._workers.submit([Work((query, self._chain), 1, lambda _: self._read_rows(query, parameters), read)])
 
-    # In a worker.
-
-    def _read_rows(self, query: str, parameters: tuple[Any, ...]) -> list[Any]:
-        with Reader(self._journal.path) as reader:
-            return reader.find(query, parameters)
-
     def _begin(self, found: list[tuple[Any, str]], pause: float) -> None:
         leaving, going = [], set(self._leaving)
         for row, why in found:
@@ -339,6 +333,12 @@ class Removing:
         """Whether newer content came to the path of an announced file."""
         content = row["path"], row["file"], row["inode"], row["size"], row["mtime_ns"]
         return self._journal.find_one("newer_content", (row["identity"], self._chain, *content)) is not None
+
+    # In a worker.
+
+    def _read_rows(self, query: str, parameters: tuple[Any, ...]) -> list[Any]:
+        with Reader(self._journal.path) as reader:
+            return reader.find(query, parameters)
 
     def _remove_all(self, leaving: list[Leaving], until: float) -> list[Outcome]:
         """What was removed is recorded once a power loss cannot bring it back: nobody would look at it again."""
