@@ -16,6 +16,7 @@ import pytest
 from tests.faults.checker import content_at, rows
 from tests.faults.network import Network, Recorder
 from tests.faults.test_disks_and_stops import small_disk
+from tests.support.auditing import audited
 from tests.support.eventually import eventually, never
 from tests.support.programs import CHECKOUT
 from tests.unit.cli.asking import bound_by_permissions
@@ -191,6 +192,9 @@ def test_an_origin_that_cannot_be_removed_is_tried_again_once_a_minute(tmp_path:
             network.servers[0].wait_for("stays.bin cannot be removed")
             never(lambda: network.servers[0].output().count("cannot be removed") > 1, 4, message="it is tried without pause")
             assert path.exists()
+            (record,) = audited(network.server_journal(), "not removed")
+            assert (record["path"], record["why"]) == (str(path), "Operation not permitted")
+            network.servers[0].wait_for(rf"stays.bin cannot be removed.*\(audit {record['number']}\)")
         finally:
             subprocess.run(["chattr", "-i", path], check=True)
         network.settle(90, deletes=True)

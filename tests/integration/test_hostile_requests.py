@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -18,6 +19,7 @@ import zmq
 
 from tests.faults.checker import rows
 from tests.integration.hostile import Peer, Victim, text
+from tests.support.auditing import audited
 from tests.support.eventually import eventually
 from trollmoves.errors import MoveError
 from trollmoves.messages import EXTENSION, decode
@@ -149,6 +151,23 @@ def test_a_refusal_says_which_option_to_set_to_what(victim: Victim) -> None:
     with Peer(victim.port) as peer:
         reply = peer.ask(victim.push(gold(victim), "ftp://192.0.2.1/data/"))
         assert "[loot]" in reply and "allowed_destinations = ftp://192.0.2.1/data/*" in reply
+
+
+def test_refused_requests_are_in_the_audit_with_the_number_that_the_log_tells(tmp_path: Path) -> None:
+    with victim_and_peer(tmp_path) as (victim, peer):
+        peer.ask(victim.push(gold(victim), "ftp://me:planted@192.0.2.1/data/"))
+        peer.ask(victim.push(str(victim.outside / "secret.bin"), f"file://{victim.allowed}/"))
+        for _ in range(150):
+            peer.ask(victim.push(f"{victim.origin}/none.bin", f"file://{victim.allowed}/"))
+        records = audited(victim.journal)
+        assert [(one["number"], one["what"], one["address"], one["request"]) for one in records] == [
+            (number, "refused", "127.0.0.1", "push") for number in range(1, 101)], "a minute has a hundred lines"
+        assert records[0]["section"] == "loot"
+        assert records[0]["destination"] == "ftp://192.0.2.1/data/" and records[0]["code"] == "denied"
+        assert records[1]["uri"].endswith("/outside/secret.bin") and records[1]["code"] == "not_announced"
+        for record in records[:2]:
+            victim.program.wait_for(re.escape(record["why"][:40]) + rf".*\(audit {record['number']}\)")
+        assert "planted" not in json.dumps(records)
 
 
 @pytest.mark.parametrize("targets", ["host", [1], ["192.0.2.1"], [""], ["x"] * 1000, [{"a": 1}]])

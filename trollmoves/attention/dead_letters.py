@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import DEAD_LETTERS
+from trollmoves.journal.audit import GIVEN_UP
 from trollmoves.journal.reader import last_failure
 
 ABOUT = "files"
@@ -15,6 +16,8 @@ TOLD_EVERY = 60.0
 """Seconds between two changes of the number in an alarm when it grows and grows: each is a line in the log and a message, and all
 that was given up is counted for it. The first changes are told sooner."""
 SOON = 1.0
+MOST_RECORDED = 100
+"""Records of one chain that are made at a time."""
 
 
 class DeadLetters:
@@ -26,6 +29,9 @@ class DeadLetters:
         self._seen: dict[str, tuple[int, float]] = {}
         """By chain: how many were given up, and when the last one was."""
         self._told, self._pause = -math.inf, SOON
+        last = journal.find_one("last_dead_letter", (GIVEN_UP,))
+        self._recorded: float = 0.0 if last is None or last["at"] is None else last["at"]
+        """When the last one was given up of which there is a record."""
 
     def look(self) -> None:
         """Raise and clear alarms as the journal says."""
@@ -36,10 +42,21 @@ class DeadLetters:
         self._pause = SOON if now - self._told > 2 * TOLD_EVERY else min(2 * self._pause, TOLD_EVERY)
         self._told, self._seen = now, seen
         found = {row["chain"]: row["count"] for row in self._journal.find("dead_letters")}
+        for chain in found:
+            self._record(chain)
+        self._recorded = max((latest for _, latest in seen.values()), default=0.0)
         for chain, count in found.items():
             self._journal.alarms.raise_(chain, DEAD_LETTERS, ABOUT, self._text(chain, count))
         for chain in [alarm.chain for alarm in self._journal.alarms.open(DEAD_LETTERS) if alarm.chain not in found]:
             self._journal.alarms.clear(chain, DEAD_LETTERS, ABOUT, "none is left")
+
+    def _record(self, chain: str) -> None:
+        """A record of each that was given up since the last look; of many the last ones."""
+        since = min(self._recorded, time.time())  # the clock may have been set back
+        new = self._journal.find("dead_letters_since", (chain, since, MOST_RECORDED))
+        for row in reversed(new):
+            self._journal.audit.record(GIVEN_UP, chain, uid=row["identity"], key=row["key"], at=row["time"], heard=row["created"],
+                                       attempts=row["attempt"], why=last_failure(row["steps"]))
 
     def _are_only_more(self, seen: dict[str, tuple[int, float]]) -> bool:
         """Whether nothing but their number has changed."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.audit import ORDERED, in_audit
 from trollmoves.journal.journal import step_line
 
 logger = logging.getLogger(__name__)
@@ -75,12 +76,14 @@ class Orders:
             self._carry_out(row)
 
     def _carry_out(self, order: Any) -> None:
-        logger.info("an operator says: %s %s", order["verb"], order["said"][:200])
         try:
             said = orjson.loads(order["said"])
             if isinstance(said, dict) and ITSELF in said:
+                logger.info("going on with an order: %s %s", order["verb"], order["said"][:200])
                 self._role.carry_on(order["id"], order["chain"], said[ITSELF], partial(self._end, order, ()))
                 return
+            number = self._journal.audit.record(ORDERED, order["chain"], verb=order["verb"], said=order["said"])
+            logger.info("an operator says: %s %s%s", order["verb"], order["said"][:200], in_audit(number))
             records = self._verbs[order["verb"]](order["chain"], said)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             logger.error("an order in the journal makes no sense and is left out: %r", error)

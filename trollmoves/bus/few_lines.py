@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from trollmoves.bus.loop import Loop
@@ -20,8 +21,11 @@ OTHERS = "others"
 class FewLines:
     """Warns, and counts what would be too much; belongs to the loop."""
 
-    def __init__(self, loop: Loop, logger: logging.Logger, what: str, section: str = ""):
-        """*what* happens, as in `requests of %s were refused`; in which *section*, if it is in one."""
+    def __init__(self, loop: Loop, logger: logging.Logger, what: str, section: str = "",
+                 counted: Callable[[str, int], str] = lambda address, count: ""):
+        """*what* happens, as in `requests of %s were refused`; in which *section*, if it is in one. *counted* is told of how many
+        more there were in a period, and adds to the line."""
+        self._counted = counted
         self._loop = loop
         self._logger = logger
         self._what = what
@@ -34,20 +38,23 @@ class FewLines:
         """Nothing more is summed up."""
         self._open = False
 
-    def say(self, address: str, text: str, *arguments: Any, error: Exception | None = None) -> None:
-        """Log a warning that has to do with *address*, unless there were too many; with the traceback of *error*, if given."""
+    def say(self, address: str, text: str, *arguments: Any, error: Exception | None = None,
+            record: Callable[[], str] = str) -> None:
+        """Log a warning that has to do with *address*, unless there were too many; with the traceback of *error*, if given.
+        *record* is called for what is logged, and adds to the line."""
         if address not in self._counts and len(self._counts) >= ADDRESSES:
             address = OTHERS
         self._counts[address] += 1
         if self._counts[address] <= SAID:
-            self._logger.warning(f"%s{text}", self._where, *arguments, exc_info=error)
+            self._logger.warning(f"%s{text}%s", self._where, *arguments, record(), exc_info=error)
         elif self._counts[address] == SAID + 1:
             self._logger.warning(f"%smore {self._what}; the next ones are counted", self._where, address)
 
     def _sum_up(self) -> None:
         for address, count in self._counts.items():
             if count > SAID:
-                self._logger.warning(f"%s%d {self._what} in the last minute", self._where, count, address)
+                self._logger.warning(f"%s%d {self._what} in the last minute%s", self._where, count, address,
+                                     self._counted(address, count - SAID))
         self._counts.clear()
         if self._open:
             self._loop.after(PERIOD, self._sum_up)

@@ -236,17 +236,18 @@ class Unpacking:
 
     # The packed file may go.
 
-    def _remove(self, file: int, packed: list[tuple[Any, ...]]) -> None:
+    def _remove(self, file: int, packed: list[tuple[Any, ...]], tries: int = 1) -> None:
         if not self._closed:
             self._workers.submit([Work(("unpack", self._chain, "remove"), 1, lambda _: _remove_packed(packed),
-                                       partial(self._removed, file, packed))])
+                                       partial(self._removed, file, packed, tries))])
 
-    def _removed(self, file: int, packed: list[tuple[Any, ...]], outcome: Any) -> None:
+    def _removed(self, file: int, packed: list[tuple[Any, ...]], tries: int, outcome: Any) -> None:
         if not isinstance(outcome, Exception):
             self._journal.write([("end_packed", [(file,)])])
         else:
-            logger.error("[%s] a packed file cannot be removed: %s (again in %.0f s)", self._chain, outcome, REMOVE_AGAIN)
-            self._loop.after(REMOVE_AGAIN, partial(self._remove, file, packed))
+            logger.error("[%s] a packed file cannot be removed: %s (again in %.0f s)%s", self._chain, outcome, REMOVE_AGAIN,
+                         self._journal.audit.not_removed(self._chain, os.fsdecode(packed[0][0]), str(outcome), tries))
+            self._loop.after(REMOVE_AGAIN, partial(self._remove, file, packed, tries + 1))
 
 
 def _items(data: Any) -> Iterator[Mapping[str, Any]]:

@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trollmoves.journal.audit import OVER, RAISED, in_audit
+
 if TYPE_CHECKING:
+    from trollmoves.journal.audit import Audit
     from trollmoves.journal.reader import Reader
     from trollmoves.journal.writer import Operation
 
@@ -50,9 +53,10 @@ class Alarm(NamedTuple):
 class Alarms:
     """The alarms of one process; belongs to the loop."""
 
-    def __init__(self, reader: Reader, write: Write):
+    def __init__(self, reader: Reader, write: Write, audit: Audit):
         """*write* records operations as `Journal.write` does."""
         self._write = write
+        self._audit = audit
         self._open: dict[Key, Alarm] = {}
         self._tell: Callable[[Alarm], Any] = lambda alarm: None
         for row in reader.find("open_alarms"):
@@ -81,7 +85,7 @@ class Alarms:
             return
         alarm = Alarm(chain, kind, about, text, now if known is None else known.since)
         self._open[chain, kind, about] = alarm
-        logger.error("[%s] %s", chain, text)
+        logger.error("[%s] %s%s", chain, text, in_audit(self._audit.record(RAISED, chain, kind=kind, about=about, text=text)))
         self._write([("raise_alarm", [(chain, kind, about, text, now, now)])], self._tell, alarm)
         self._bound()
 
@@ -89,7 +93,8 @@ class Alarms:
         """It is over; nothing happens when there is no such alarm."""
         alarm = self._open.pop((chain, kind, about), None)
         if alarm is not None:
-            logger.warning("[%s] over: %s (%s)", chain, alarm.text, outcome)
+            number = self._audit.record(OVER, chain, kind=kind, about=about, text=alarm.text, outcome=outcome)
+            logger.warning("[%s] over: %s (%s)%s", chain, alarm.text, outcome, in_audit(number))
             self._write([("clear_alarm", [(time.time(), outcome, chain, kind, about)])], self._tell,
                         alarm._replace(text=outcome, over=True))
 

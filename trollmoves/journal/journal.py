@@ -23,6 +23,7 @@ import orjson
 from trollmoves.errors import JournalError, JournalTooNew
 from trollmoves.journal import in_use
 from trollmoves.journal.alarms import EVENT, Alarms
+from trollmoves.journal.audit import Audit
 from trollmoves.journal.owning import APPLICATION, refuse_strange
 from trollmoves.journal.reader import Reader
 from trollmoves.journal.statements import schema_scripts
@@ -90,7 +91,8 @@ class Journal:
         self._previous: OrderedDict[str, int] = OrderedDict()
         in_use.opened(self._place)
         self.reader = Reader(path)
-        self.alarms = Alarms(self.reader, self.write)
+        self.audit = Audit(self.reader, self.write, lambda: self.full)
+        self.alarms = Alarms(self.reader, self.write, self.audit)
         self._inode = os.stat(path).st_ino
         self._call_all = call_all
         self._pending: list[Group] = []

@@ -595,6 +595,21 @@ SELECT position, time FROM announcements WHERE position >= ? ORDER BY position L
 -- name: forget_alarms
 DELETE FROM alarms WHERE cleared < ?;
 
+-- name: add_audit
+INSERT INTO audit (position, record, digest) VALUES (?, ?, ?);
+
+-- name: last_audit
+SELECT position, digest FROM audit ORDER BY position DESC LIMIT 1;
+
+-- name: audit
+SELECT position, record, digest FROM audit ORDER BY position;
+
+-- name: last_dead_letter
+SELECT json_extract(record, '$.at') AS at FROM audit WHERE json_extract(record, '$.what') = ? ORDER BY position DESC LIMIT 1;
+
+-- name: forget_audit
+DELETE FROM audit WHERE position <= ?;
+
 -- name: open_circuit
 INSERT INTO circuits (chain, host, failures, since, latest, error) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (chain, host) DO UPDATE SET failures = excluded.failures, latest = excluded.latest, error = excluded.error;
@@ -643,6 +658,10 @@ SELECT chain, count(*) AS count FROM files INDEXED BY files_given_up WHERE {dead
 -- name: dead_letters_of
 -- Those of one chain, the last one first.
 SELECT * FROM files INDEXED BY files_given_up WHERE {dead_letter} AND chain = ? ORDER BY time DESC LIMIT ?;
+
+-- name: dead_letters_since
+-- Those of one chain that were given up after a time, the last one first.
+SELECT * FROM files INDEXED BY files_given_up WHERE {dead_letter} AND chain = ? AND time > ? ORDER BY time DESC LIMIT ?;
 
 -- name: waiting_failures
 -- What is tried again by itself, and when; where we announce, what a client may ask for again.

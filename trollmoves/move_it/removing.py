@@ -136,7 +136,8 @@ class Removing:
     def _records(self, row: Any, outcome: list[str] | Exception, now: float) -> list[Operation]:
         path = os.fsdecode(row["path"])
         if isinstance(outcome, Exception):
-            logger.error("%s cannot be removed (%s); tried again in %d s", path, outcome, RETRY)
+            logger.error("%s cannot be removed (%s); tried again in %d s%s", path, outcome, RETRY,
+                         self._journal.audit.not_removed(self._chain, path, str(outcome), row["tries"] + 1))
             return [("delay_removal", [(now + RETRY, row["file"])])]
         detail = f"removed {', '.join(outcome)}" if outcome else NOT_REMOVED
         logger.info("[%s] %s", self._chain, detail if outcome else f"{path} {detail}")

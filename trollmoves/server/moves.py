@@ -23,14 +23,16 @@ from trollmoves.bus.leases import Lease
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone, OriginReplaced
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.audit import REFUSED, in_audit
 from trollmoves.journal.covering import covered_by_newer
 from trollmoves.lifecycle import State
+from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.answers import Answers
 from trollmoves.server.pushing import Member, Push
 from trollmoves.server.replies import shown
-from trollmoves.server.requests import Waiter
+from trollmoves.server.requests import Waiter, request_id
 from trollmoves.server.rights import NotAllowed, Unknown
 from trollmoves.server.shares import Shares
 from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing, earlier_requests
@@ -71,7 +73,7 @@ class Moves:
         self._small = small
         self._answers = answers
         self._sharing = sharing
-        self.refusals = FewLines(loop, logger, "requests of %s were refused or failed")
+        self._refusals = FewLines(loop, logger, "requests of %s were refused or failed", counted=self._counted)
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
         self._started = Shares()
@@ -96,7 +98,7 @@ class Moves:
     def close(self) -> None:
         """Nobody asks here any more; what is queued or running is still done and journaled."""
         self._open = False
-        self.refusals.close()
+        self._refusals.close()
 
     def __len__(self) -> int:
         """How many are queued or running."""
@@ -108,6 +110,20 @@ class Moves:
     def of_request(self, request: str) -> Moving | None:
         """The move that a request started or joined, while it lasts."""
         return self._moving.get(self._by_request.get(request, ""))
+
+    def note_refusal(self, address: str, message: Message, error: MoveError) -> None:
+        """A request of *address* was refused: a line in the log and a record in the audit, as long as there are few."""
+        self._refusals.say(address, "refused %s of %s: %s", message.type, address, shown(error),
+                           record=partial(self._record_refusal, address, error, request=message.type, subject=message.subject,
+                                          id=request_id(message), uri=str(message.fields.get("uri", "")),
+                                          destination=str(message.fields.get("destination", ""))))
+
+    def _record_refusal(self, address: str, error: MoveError, chain: str = "", **asked: str) -> str:
+        said = {**asked, "address": address, "code": error.code, "why": shown(error)}
+        return in_audit(self._journal.audit.record(REFUSED, chain, **said))
+
+    def _counted(self, address: str, more: int) -> str:
+        return in_audit(self._journal.audit.record(REFUSED, "", address=address, more=more))
 
     def submit(self) -> None:
         """Hand what was started to the workers, all at once."""
@@ -287,8 +303,7 @@ class Moves:
             state = State.GIVEN_UP if ends else State.FAILED
             error = outcome if isinstance(outcome, MoveError) else MoveError(f"{type(outcome).__name__}: {outcome}")
             detail = shown(error)
-            self.refusals.say(moving.push.peer, "%s to %s: %s", moving.push.members[0].file.path, moving.push.destination.exact,
-                              detail, error=None if isinstance(outcome, MoveError) else outcome)
+            self._say_failed(moving, error, None if isinstance(outcome, MoveError) else outcome)
             more: list[Operation] = [("bound_failures", [(moving.file, moving.file)]), *_earlier_requests(moving)]
             if isinstance(error, OriginGone | OriginChanged | OriginReplaced):  # what took its place may be announced by now
                 more.append(covered_by_newer([moving.file]))
@@ -301,6 +316,13 @@ class Moves:
         self._record(moving, State.MOVED, now, detail, receipt, more, outcome)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
+
+    def _say_failed(self, moving: Moving, error: MoveError, unexpected: Exception | None) -> None:
+        path, exact, peer = moving.push.members[0].file.path, moving.push.destination.exact, moving.push.peer
+        refusal = isinstance(error, NotAllowed | Unknown)  # anything else the journal has beside the file
+        self._refusals.say(peer, "%s to %s: %s", path, exact, shown(error), error=unexpected, record=partial(
+            self._record_refusal, peer, error, moving.served.settings.name, request="push", path=path, destination=exact)
+            if refusal else str)
 
     def _lease_records(self, moving: Moving) -> list[Operation]:
         """What is to be written of the lease; nothing where its holder is alone and is told with the outcome to publish."""

@@ -404,7 +404,8 @@ class Removing:
         """Counted, and tried again, never hotter than once in a minute."""
         tries = row["tries"] + 1
         often = f", {tries} times now" if tries > 1 else ""
-        logger.error("%s cannot be removed (%s%s); tried again in %d s", path, reason, often, RETRY)
+        logger.error("%s cannot be removed (%s%s); tried again in %d s%s", path, reason, often, RETRY,
+                     self._journal.audit.not_removed(self._chain, path, reason, tries))
         records: list[Operation] = [("add_removal", [(row["file"], self._chain, now)]),
                                     ("delay_removal", [(now + RETRY, row["file"])])]
         if tries == 1:

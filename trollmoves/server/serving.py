@@ -31,7 +31,7 @@ from trollmoves.server.lookups import Lookups
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push
 from trollmoves.server.recent import Recent
-from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies, shown
+from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies
 from trollmoves.server.requests import (
     MOST_GROUPED,
     Consumer,
@@ -127,7 +127,7 @@ class Serving:
         try:
             return answer(asker, message)
         except MoveError as error:
-            self._log_refusal(asker, message, error)
+            self._moves.note_refusal(asker.address, message, error)
             return self._replies.error(message, error)
         except JournalError:
             raise
@@ -182,7 +182,7 @@ class Serving:
                 reply = self._push_one(row, self._chain_of(row), waiter)
                 assert reply is None  # answers to grouped requests go together
             except MoveError as error:
-                self._log_refusal(asker, message, error)
+                self._moves.note_refusal(asker.address, message, error)
                 self._answers.error(waiter, error)
             except JournalError:
                 raise
@@ -282,9 +282,6 @@ class Serving:
         if served is None:
             raise Busy(f"section [{row['chain']}] is not served now", 10.0)
         return served
-
-    def _log_refusal(self, asker: Asker, message: Message, error: MoveError) -> None:
-        self._moves.refusals.say(asker.address, "refused %s of %s: %s", message.type, asker.address, shown(error))
 
     def _status(self, asker: Asker, message: Message) -> bytes | None:
         """Somebody waits for long moves: the answers come when they are over, or after a while as `pending`."""
