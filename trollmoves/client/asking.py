@@ -449,8 +449,14 @@ class Asking:
 
     def _take_up(self) -> None:
         """What the last process had asked for is asked again, under the same id; what it was about to publish is published."""
-        for row in self._journal.find("files_in_state", (self._settings.name, State.REQUESTED)):
-            self._to_send.append(self._take_up_one(row))
+        rows = self._journal.find("files_in_state", (self._settings.name, State.REQUESTED))
+        replaced = self.replacing.among([row["id"] for row in rows])
+        for row in rows:
+            flight = self._take_up_one(row)
+            if flight.id in replaced and self.cover_replaced(flight):
+                self._cancel(flight)
+                flight.asked = False
+            self._to_send.append(flight)
         self.commit()
         if self._arriving is not None:
             return

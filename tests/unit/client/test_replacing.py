@@ -182,3 +182,26 @@ def test_what_was_never_answered_is_cancelled_when_newer_content_is_there(
     client.turn_until(lambda: client.state(1) == State.COVERED or client.is_asked_for(1))
     assert client.state(1) == State.COVERED
     assert cancelled == [flight.request]
+
+
+def test_what_was_asked_for_is_not_asked_for_again_by_the_next_process_when_newer_content_is_there(
+        client: Answered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 2.0)
+    cancelled: list[str] = []
+    client.hear(0, 1, "old")
+    client.turn_until(lambda: client.is_asked_for(1))
+    request = client._flight(1).request
+    client.deliver_newer(2, 1)
+    client.hear(0, 2, "another", name="y")
+    client.turn_until(lambda: client.is_asked_for(3))
+    client.close()
+    monkeypatch.setattr(Requester, "cancel", lambda self, subject, requests: cancelled.extend(requests))
+    after = Answered(tmp_path, "", client.servers)
+    try:
+        after.turn_until(lambda: after.state(1) == State.COVERED or cancelled == [] and after._flight(1).place is not None)
+        assert after.state(1) == State.COVERED
+        assert cancelled == [request]
+        after.turn_until(lambda: not after.is_asked_for(1))
+        assert after.is_asked_for(3)
+    finally:
+        after.close()
