@@ -27,7 +27,7 @@ from trollmoves.config.reloading import ConfigWatch
 from trollmoves.config.settings import ChainSettings
 from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesError
 from trollmoves.journal import Journal
-from trollmoves.journal.alarms import OF_A_SECTION, Alarm
+from trollmoves.journal.alarms import AUDIT, OF_A_SECTION, Alarm
 from trollmoves.journal.cleaning import Cleaning
 from trollmoves.journal.leaps import Leaps
 from trollmoves.log_files import begin_anew
@@ -79,7 +79,7 @@ class Service:
         self._left_over = LeftOver(self.journal)
         self.wanted: Mapping[str, Any] = {}
         """The settings of the sections that shall run, by their names."""
-        self._draining = self._nudging = False
+        self._draining = self._nudging = self._auditing = False
         self.journal.write([("close_circuits", [()])])
         circuits_of_this_process().tell_by(lambda opened: self.loop.call(self._note_circuit, opened))
         self.journal.alarms.tell_by(self._tell_alarm)
@@ -229,6 +229,20 @@ class Service:
         self._orders.look()
         self._expecting.look()
         self._dead_letters.look()
+        self._write_audit()
+
+    def _write_audit(self) -> None:
+        audit = self.journal.audit
+        if not self._auditing and (audit.waits or self.journal.alarms.is_open("", AUDIT, AUDIT)):
+            self._auditing = True
+            self.workers.submit([Work(AUDIT, 1, lambda _: audit.write_out(), self._audited)])
+
+    def _audited(self, trouble: Any) -> None:
+        self._auditing = False
+        if trouble:
+            self.journal.alarms.raise_("", AUDIT, AUDIT, f"the audit cannot be written: {trouble}")
+        else:
+            self.journal.alarms.clear("", AUDIT, AUDIT, "it can be written")
 
     def _attend_to(self, configuration: Configuration[Any]) -> None:
         """Alarms are about what is configured."""

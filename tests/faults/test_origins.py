@@ -192,7 +192,7 @@ def test_an_origin_that_cannot_be_removed_is_tried_again_once_a_minute(tmp_path:
             network.servers[0].wait_for("stays.bin cannot be removed")
             never(lambda: network.servers[0].output().count("cannot be removed") > 1, 4, message="it is tried without pause")
             assert path.exists()
-            (record,) = audited(network.server_journal(), "not removed")
+            (record,) = audited(network.server_journal(), "not removed", wait_for=1)
             assert (record["path"], record["why"]) == (str(path), "Operation not permitted")
             network.servers[0].wait_for(rf"stays.bin cannot be removed.*\(audit {record['number']}\)")
         finally:

@@ -46,8 +46,7 @@ def test_a_file_that_was_given_up_is_listed_and_delivered_on_order(tmp_path: Pat
         eventually(lambda: rows(network.client_journal, "SELECT position FROM cursors") == [(3,)], message="nothing is missing")
         eventually(lambda: command(capsys, "status", *journal)[0] == 1, message="an alarm")
         assert "3 files are given up" in command(capsys, "status", *journal)[1]
-        dead = eventually(lambda: audited(network.client_journal, "given up")[2:] and audited(network.client_journal, "given up"),
-                          message="each is in the audit")
+        dead = audited(network.client_journal, "given up", wait_for=3)
         assert sorted(record["uid"] for record in dead) == ["f00000.bin", "f00001.bin", "f00002.bin"]
         assert "colour" in dead[0]["why"]
         status, text = command(capsys, "failed", *journal)
@@ -71,8 +70,8 @@ def test_a_file_that_was_given_up_is_listed_and_delivered_on_order(tmp_path: Pat
         eventually(lambda: command(capsys, "status", *journal)[0] == 0, message="the alarm is over")
         trace = command(capsys, "trace", "f00002.bin", *journal)[1]
         assert "says an operator" in trace
-        assert [record["verb"] for record in audited(network.client_journal, "ordered")] == ["retry", "retry"]
-        assert [record["kind"] for record in audited(network.client_journal, "alarm over")] == ["dead letters"]
+        assert [record["verb"] for record in audited(network.client_journal, "ordered", wait_for=2)] == ["retry", "retry"]
+        assert [record["kind"] for record in audited(network.client_journal, "alarm over", wait_for=1)] == ["dead letters"]
         assert "all as they were written" in command(capsys, "audit", "--verify", *journal)[1]
         network.check()
 
@@ -258,7 +257,8 @@ def test_what_a_server_forgot_before_all_had_it_is_a_gap_and_is_announced_anew_o
         said = eventually(lambda: rows(network.client_journal, "SELECT text FROM alarms WHERE kind = 'gap' AND cleared IS NULL"),
                           message="the gap is an alarm of the client")
         assert re.search("after number [0-3] and before 7", said[0][0]), "where the last beat left it"
-        assert [(record["kind"], record["text"]) for record in audited(network.client_journal, "alarm")] == [("gap", said[0][0])]
+        assert [(record["kind"], record["text"]) for record in audited(network.client_journal, "alarm", wait_for=1)] == [
+            ("gap", said[0][0])]
         assert command(capsys, "status", "--journal", network.client_journal)[0] == 1
         mark = server.mark()
         assert command(capsys, "retry", "--since", "1h", "--journal", network.server_journal())[0] == 0

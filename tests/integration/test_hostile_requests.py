@@ -159,7 +159,7 @@ def test_refused_requests_are_in_the_audit_with_the_number_that_the_log_tells(tm
         peer.ask(victim.push(str(victim.outside / "secret.bin"), f"file://{victim.allowed}/"))
         for _ in range(150):
             peer.ask(victim.push(f"{victim.origin}/none.bin", f"file://{victim.allowed}/"))
-        records = audited(victim.journal)
+        records = audited(victim.journal, wait_for=100)
         assert [(one["number"], one["what"], one["address"], one["request"]) for one in records] == [
             (number, "refused", "127.0.0.1", "push") for number in range(1, 101)], "a minute has a hundred lines"
         assert records[0]["section"] == "loot"

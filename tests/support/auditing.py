@@ -1,16 +1,18 @@
-"""What the audit in a journal says."""
+"""What the audit of a journal says."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from trollmoves.journal import Reader
+from tests.support.eventually import eventually
+from trollmoves.journal.audit import read
 
 
-def audited(journal: Path, what: str = "") -> list[dict[str, Any]]:
-    """The records of what happened, oldest first; only those of *what*, if it is given."""
-    with Reader(journal) as reader:
-        records = [json.loads(row["record"]) for row in reader.find("audit")]
-    return [record for record in records if what in ("", record["what"])]
+def audited(journal: Path, what: str = "", *, wait_for: int = 0) -> list[dict[str, Any]]:
+    """The records of what happened, oldest first; only those of *what*, if it is given. Waits until there are so many: they are
+    written within about a second."""
+    def found() -> list[dict[str, Any]]:
+        return [line.record for line in read(journal) if line.record is not None and what in ("", line.record["what"])]
+    return eventually(lambda: (records := found())[max(0, wait_for - 1):] and records, message=f"{what} in the audit") \
+        if wait_for else found()

@@ -29,8 +29,7 @@ class DeadLetters:
         self._seen: dict[str, tuple[int, float]] = {}
         """By chain: how many were given up, and when the last one was."""
         self._told, self._pause = -math.inf, SOON
-        last = journal.find_one("last_dead_letter", (GIVEN_UP,))
-        self._recorded: float = 0.0 if last is None or last["at"] is None else last["at"]
+        self._recorded = float(journal.audit.last_of(GIVEN_UP).get("at", 0.0))
         """When the last one was given up of which there is a record."""
 
     def look(self) -> None:

@@ -18,6 +18,7 @@ import orjson
 
 from trollmoves.errors import JournalError, MalformedMessage
 from trollmoves.journal import Reader, lock_of
+from trollmoves.journal.audit import audit_of, older_files
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.messages import decode, uids_of, uris_of
 from trollmoves.uris import is_utf8, local_path
@@ -134,7 +135,8 @@ def _names_in(row: Any) -> Iterator[str]:
 
 def _files_of(path: Path) -> Iterator[os.stat_result]:
     """The files of a journal."""
-    for name in (*(f"{path}{suffix}" for suffix in ("", "-wal", "-shm")), lock_of(path)):
+    audit = audit_of(path)
+    for name in (*(f"{path}{suffix}" for suffix in ("", "-wal", "-shm")), lock_of(path), audit, *older_files(audit)):
         try:
             yield os.stat(name)
         except OSError:

@@ -1,37 +1,37 @@
-"""trollmoves audit: what was refused, given up, not removed, ordered by an operator or alarmed about, from the journals."""
+"""trollmoves audit: what was refused, given up, removed or not, ordered by an operator, or alarmed about."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from trollmoves.cli.common import past
 from trollmoves.cli.ordering import add_chain_argument
 from trollmoves.cli.places import add_journal_arguments, local_time, on_journals
-from trollmoves.journal import Reader
-from trollmoves.journal.audit import first_changed
+from trollmoves.errors import TrollmovesError
+from trollmoves.journal.audit import Line, audit_of, read, verify
 from trollmoves.uris import printable
 
-HEAD = ("number", "time", "what", "section")
+HEAD = ("number", "time", "what", "section", "before")
 """What each record says; the rest depends on what happened."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="trollmoves audit",
-        description="Which requests were refused, which files given up or not removed, what operators ordered, and all alarms: "
-                    "each with the number that the log tells.")
+        description="Which requests were refused, which files given up, removed or not removed, what operators ordered, and "
+                    "all alarms: each with the number that the log tells.")
     parser.add_argument("--since", type=past, metavar="TIME", help="only what is younger than this: 90, 30m, 12h, 7d")
     parser.add_argument("--verify", action="store_true",
                         help="say whether the records are as they were written; if not, the exit status is 1")
     add_chain_argument(parser)
     add_journal_arguments(parser)
     options = parser.parse_args(arguments)
-    return on_journals("trollmoves audit", options, _run, needed="last_audit")
+    return on_journals("trollmoves audit", options, _run, needed="meta")
 
 
 def _run(options: argparse.Namespace, places: list[Path]) -> int:
@@ -50,19 +50,24 @@ def _run(options: argparse.Namespace, places: list[Path]) -> int:
 def records(path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Those of one journal that are asked for, oldest first."""
     oldest = 0.0 if options.since is None else time.time() - options.since
-    with Reader(path) as reader:
-        found = [{"journal": str(path), **json.loads(row["record"])} for row in reader.find("audit")]
-    return [record for record in found if record["time"] >= oldest and options.chain in (None, record["section"])]
+    return [{"journal": str(path), **line.record} for line in _readable(path)
+            if line.record is not None and line.record["time"] >= oldest and options.chain in (None, line.record["section"])]
+
+
+def _readable(path: Path) -> Iterator[Line]:
+    try:
+        yield from read(path)
+    except OSError as error:
+        raise TrollmovesError(f"the audit {audit_of(path)} cannot be read: {error.strerror}") from error
 
 
 def _verify(path: Path) -> int:
-    with Reader(path) as reader:
-        rows = reader.find("audit")
-    changed = first_changed(rows)
-    if changed is not None:
-        print(f"{path}: record {changed} is not as it was written, or those before it are missing")
+    verdict = verify(_readable(path))
+    if verdict.wrong is not None:
+        print(f"{verdict.wrong.path}, line {verdict.wrong.number}: not as it was written, or what stood before it is missing")
         return 1
-    print(f"{path}: {len(rows)} record(s), all as they were written")
+    unfinished = "; the last line is no whole record, as a sudden end leaves it" if verdict.unfinished else ""
+    print(f"{audit_of(path)}: {verdict.records} record(s), all as they were written{unfinished}")
     return 0
 
 

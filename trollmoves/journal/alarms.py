@@ -22,10 +22,11 @@ logger = logging.getLogger(__name__)
 
 EVENT, GAP, DEAD_LETTERS, SILENT, LATE = "event", "gap", "dead letters", "silent", "late"
 LEFT_OVER, BLIND, REFUSED, UNCLAIMED, LOCKED_OUT = "left over", "blind", "refused", "unclaimed", "locked out"
+AUDIT = "audit"
 """Kinds: something that happened; history that a provider no longer has; files that nobody can deliver; a source that says
 nothing; what was expected and did not come; unfinished files of a section that is configured no more; a directory that
 cannot be seen; files that cannot be taken in because of their names; files that were removed and nobody ever got; a host to
-which nothing gets until somebody acts."""
+which nothing gets until somebody acts; an audit that cannot be written."""
 OF_A_SECTION = (SILENT, BLIND, REFUSED, UNCLAIMED, LOCKED_OUT)
 """Kinds that are over when their section is configured no more."""
 LASTING = (EVENT, GAP)

@@ -63,8 +63,7 @@ class Cleaning:
         if self._journal.full or self._journal.times_to_move:
             self._clean([], EVERY)
             return
-        self._journal.write([*self._journal.alarms.forget(), *self._journal.audit.forget(),
-                             ("forget_consumers", [(time.time() - CONSUMER_KNOWN,)])])
+        self._journal.write([*self._journal.alarms.forget(), ("forget_consumers", [(time.time() - CONSUMER_KNOWN,)])])
         self._in_worker(self._chains, self._found, "")
 
     def _found(self, chains: Sequence[str] | Exception) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 
-BESIDE = re.compile(r"(-wal|-shm|-journal|\.lock|\.damaged-.*|\.schema-\d+)?")
+BESIDE = re.compile(r"(-wal|-shm|-journal|\.lock|\.audit\.jsonl(\.\d+)?|\.damaged-.*|\.schema-\d+)?")
 """Endings of the files that make up a journal."""
 
 Place = tuple[str, str]

@@ -91,7 +91,7 @@ class Journal:
         self._previous: OrderedDict[str, int] = OrderedDict()
         in_use.opened(self._place)
         self.reader = Reader(path)
-        self.audit = Audit(self.reader, self.write, lambda: self.full)
+        self.audit = Audit(path)
         self.alarms = Alarms(self.reader, self.write, self.audit)
         self._inode = os.stat(path).st_ino
         self._call_all = call_all
@@ -200,6 +200,7 @@ class Journal:
             self._commit()
         self.reader.close()  # the last connection tidies up, which a reading one cannot
         self._writer.stop()
+        self.audit.close()
         in_use.closed(self._place)
         with suppress(OSError):
             os.close(self._lock)

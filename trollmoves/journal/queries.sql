@@ -595,21 +595,6 @@ SELECT position, time FROM announcements WHERE position >= ? ORDER BY position L
 -- name: forget_alarms
 DELETE FROM alarms WHERE cleared < ?;
 
--- name: add_audit
-INSERT INTO audit (position, record, digest) VALUES (?, ?, ?);
-
--- name: last_audit
-SELECT position, digest FROM audit ORDER BY position DESC LIMIT 1;
-
--- name: audit
-SELECT position, record, digest FROM audit ORDER BY position;
-
--- name: last_dead_letter
-SELECT json_extract(record, '$.at') AS at FROM audit WHERE json_extract(record, '$.what') = ? ORDER BY position DESC LIMIT 1;
-
--- name: forget_audit
-DELETE FROM audit WHERE position <= ?;
-
 -- name: open_circuit
 INSERT INTO circuits (chain, host, failures, since, latest, error) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (chain, host) DO UPDATE SET failures = excluded.failures, latest = excluded.latest, error = excluded.error;
