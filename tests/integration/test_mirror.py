@@ -14,6 +14,7 @@ import zmq
 
 from tests.faults.checker import payload_of
 from tests.faults.network import Recorder
+from tests.support.auditing import audited
 from tests.support.eventually import eventually, never
 from tests.support.mirrors import PATIENCE, TOPIC, Nodes, arrived, gone
 from tests.support.namespaces import Edge
@@ -412,6 +413,9 @@ def test_a_file_waits_for_every_known_client(nodes: Nodes) -> None:
     other.start()
     arrived(other, {"second.dat": b"content"})
     eventually(gone(mirror, server), PATIENCE, message="now it is removed, here and at the server")
+    first, second = audited(mirror.journal, "removed", wait_for=2)
+    assert (first["uid"], second["uid"]) == ("first.dat", "second.dat")
+    assert "one" in second["confirmed"] and "other" in second["confirmed"]
 
 
 def test_a_row_of_three(nodes: Nodes) -> None:

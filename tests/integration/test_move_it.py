@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.checker import rows
 from tests.integration.moving import MovingIt, arrives, gone
+from tests.support.auditing import audited
 from tests.support.eventually import eventually, never
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
 from tests.support.ports import free_port
@@ -77,6 +78,10 @@ def test_originals_go_when_all_have_them_and_only_then(tmp_path: Path) -> None:
             gone(path)
             assert (server.root / "a.dat").read_bytes() == content
             eventually(lambda: moving.removals() == 0)
+        (record,) = audited(moving.journal, "removed", wait_for=1)
+        assert (record["uid"], record["path"]) == ("a.dat", str(path))
+        assert f"ftp://127.0.0.1:{port}" in record["confirmed"]
+        assert "secret" not in str(record)
         assert "secret" not in moving.program.output()
         assert b"secret" not in moving.journal.read_bytes()
 

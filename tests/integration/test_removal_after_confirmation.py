@@ -16,6 +16,7 @@ from tests.compatibility.network import ask
 from tests.faults.checker import rows
 from tests.faults.network import Network
 from tests.integration.requesting import ENVELOPE, Scene
+from tests.support.auditing import audited
 from tests.support.eventually import eventually, never
 from tests.support.ftp_server import FtpScript, ScriptedFtpServer
 from tests.support.programs import CHECKOUT
@@ -66,6 +67,10 @@ def test_all_known_consumers_have_to_confirm(tmp_path: Path) -> None:
         never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes before the other consumer has it")
         delivered(scene, announcement, "recv@two/b")
         eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have confirmed")
+        record = audited(scene.network.server_journal(), "removed", wait_for=1)[-1]
+        assert (record["uid"], record["why"], record["path"]) == ("a.bin", "delivered", str(scene.network.origins[0] / "a.bin"))
+        assert record["confirmed"] == "recv@one/a (127.0.0.1), recv@two/b (127.0.0.1)"
+        scene.network.servers[0].wait_for(rf"a\.bin removed \(delivered\) \(audit {record['number']}\)")
 
 
 def test_the_first_one_suffices(tmp_path: Path) -> None:

@@ -389,7 +389,7 @@ WHERE (file, transfer) IN (SELECT json_extract(value, '$[0]'), json_extract(valu
 INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);
 
 -- name: due_removals
-SELECT removals.file, removals.tries, files.created, files.identity, files.path, files.device, files.inode, files.size,
+SELECT removals.file, removals.tries, files.created, files.identity, files.key, files.path, files.device, files.inode, files.size,
        files.mtime_ns
 FROM removals JOIN files ON files.id = removals.file WHERE removals.chain = ? AND removals.due <= ? ORDER BY removals.due LIMIT ?;
 
@@ -468,7 +468,7 @@ SELECT count(*) FROM removals WHERE chain = ?;
 
 -- name: aged_files
 -- Those whose removal was tried are among the due ones.
-SELECT files.id AS file, coalesce(tries, 0) AS tries, path, device, inode, size, mtime_ns
+SELECT files.id AS file, coalesce(tries, 0) AS tries, identity, key, path, device, inode, size, mtime_ns
 FROM files LEFT JOIN removals ON removals.file = files.id
 WHERE files.chain = ? AND path IS NOT NULL AND created < ? AND state NOT IN ('given_up', 'seen')
   AND instr(steps, '["removed"') = 0 AND coalesce(tries, 0) = 0 ORDER BY files.id LIMIT ?;
@@ -499,7 +499,7 @@ INSERT OR REPLACE INTO copies (file, uid, chain, path, device, inode, size, mtim
 SELECT uid, path, device, inode, size, mtime_ns FROM copies WHERE file = ?;
 
 -- name: aged_copies
-SELECT DISTINCT copies.file AS file, identity FROM copies JOIN files ON files.id = copies.file
+SELECT DISTINCT copies.file AS file, identity, key FROM copies JOIN files ON files.id = copies.file
 WHERE copies.chain = ? AND copies.time < ? ORDER BY copies.file LIMIT ?;
 
 -- name: has_copies

@@ -16,6 +16,7 @@ from trollmoves.bus.requesters import Named
 from trollmoves.client.asking import Asking
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.audit import in_audit
 from trollmoves.journal.journal import step_line
 from trollmoves.messages import Message
 from trollmoves.server.beneath import Announced, announced_file, remove
@@ -70,6 +71,9 @@ class Releasing(Removing):
         records: list[Operation] = [("end_copies", [(file,)])] if one.files else []
         if one.files:
             detail = f"{removed} of {len(one.files)} copies removed ({one.why})"
+            if removed:
+                logger.info("[%s] %s: %s%s", self._chain, one.row["identity"], detail,
+                            in_audit(self._audit_removal(one, one.files[0].path)))
             records.append(("note", [{"line": step_line("removed", now, detail=detail), "id": file}]))
         if one.why == AGED:  # nobody confirmed it, so neither do we
             self._journal.write([*records, ("end_removal", [(file,)])])

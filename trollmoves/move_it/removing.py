@@ -19,6 +19,7 @@ from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.config.moves import MoveSettings
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.audit import REMOVED, in_audit
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.movers.sessions import Sessions
@@ -140,9 +141,14 @@ class Removing:
                          self._journal.audit.not_removed(self._chain, path, str(outcome), row["tries"] + 1))
             return [("delay_removal", [(now + RETRY, row["file"])])]
         detail = f"removed {', '.join(outcome)}" if outcome else NOT_REMOVED
-        logger.info("[%s] %s", self._chain, detail if outcome else f"{path} {detail}")
+        siblings, number = self._siblings(row), 0
+        if outcome:
+            places = ", ".join(sibling["provider"] or "this machine" for sibling in siblings if sibling["state"] in DELIVERED)
+            number = self._journal.audit.record(REMOVED, self._chain, uid=row["identity"], key=row["key"], path=path, why=detail,
+                                                confirmed=places)
+        logger.info("[%s] %s%s", self._chain, detail if outcome else f"{path} {detail}", in_audit(number))
         return [("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
-                ("end_removal", [(row["file"],)]), ("end_packed", [(sibling["id"],) for sibling in self._siblings(row)])]
+                ("end_removal", [(row["file"],)]), ("end_packed", [(sibling["id"],) for sibling in siblings])]
 
     def _done(self) -> None:
         self._busy.clear()

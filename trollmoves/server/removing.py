@@ -24,6 +24,7 @@ from trollmoves.bus import Loop
 from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.audit import REMOVED, in_audit
 from trollmoves.journal.journal import step_line
 from trollmoves.journal.reader import Reader
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
@@ -383,7 +384,7 @@ class Removing:
                 self._not_removed(one.row, now, path, outcome.strerror or str(outcome))
                 continue
             detail = f"removed ({one.why})" if outcome else NOT_REMOVED
-            logger.info("%s %s", path, detail)
+            logger.info("%s %s%s", path, detail, in_audit(self._audit_removal(one, path) if outcome else 0))
             if outcome and one.why == AGED:
                 self._unclaimed.removed(file, path)
             notes.append({"line": step_line("removed", now, detail=detail), "id": file})
@@ -393,6 +394,13 @@ class Removing:
             files = [(file,) for file in ended]
             self._journal.write([("note", notes), ("end_removal", files), *([("end_packed", files)] if self._unpacks else [])],
                                 self._leaving.difference_update, ended)
+
+    def _audit_removal(self, one: Leaving, path: str) -> int:
+        """Record what was removed, and for whom; returns the number of the record."""
+        row = one.row
+        found = sorted(self._journal.find("confirmations", (row["file"],)), key=lambda who: float(who["time"]))
+        return self._journal.audit.record(REMOVED, self._chain, uid=row["identity"], key=row["key"], path=path, why=one.why,
+                                          confirmed=", ".join(f"{who['client']} ({who['peer']})" for who in found))
 
     def _files_of(self, row: Any, why: str) -> list[Announced]:
         """The files of an announcement; where origins stay, those that are copies."""
