@@ -163,6 +163,7 @@ def test_refused_requests_are_in_the_audit_with_the_number_that_the_log_tells(tm
         assert [(one["number"], one["what"], one["address"], one["request"]) for one in records] == [
             (number, "refused", "127.0.0.1", "push") for number in range(1, 101)], "a minute has a hundred lines"
         assert records[0]["section"] == "loot"
+        assert (records[2]["uid"], records[2]["uri"]) == ("none.bin", f"{victim.origin}/none.bin")
         assert records[0]["destination"] == "ftp://192.0.2.1/data/" and records[0]["code"] == "denied"
         assert records[1]["uri"].endswith("/outside/secret.bin") and records[1]["code"] == "not_announced"
         for record in records[:2]:

@@ -18,6 +18,8 @@ that was given up is counted for it. The first changes are told sooner."""
 SOON = 1.0
 MOST_RECORDED = 100
 """Records of one chain that are made at a time."""
+MOST_LOOKED_AT = 10_000
+"""What is more is counted, up to so many."""
 
 
 class DeadLetters:
@@ -52,8 +54,11 @@ class DeadLetters:
     def _record(self, chain: str) -> None:
         """A record of each that was given up since the last look; of many the last ones."""
         since = min(self._recorded, time.time())  # the clock may have been set back
-        new = self._journal.find("dead_letters_since", (chain, since, MOST_RECORDED))
-        for row in reversed(new):
+        new = self._journal.find("dead_letters_since", (chain, since, MOST_LOOKED_AT))
+        if len(new) > MOST_RECORDED:
+            more = f"{'at least ' if len(new) == MOST_LOOKED_AT else ''}{len(new) - MOST_RECORDED}"
+            self._journal.audit.record(GIVEN_UP, chain, at=new[MOST_RECORDED]["time"], more=more)
+        for row in reversed(new[:MOST_RECORDED]):
             self._journal.audit.record(GIVEN_UP, chain, uid=row["identity"], key=row["key"], at=row["time"], heard=row["created"],
                                        attempts=row["attempt"], why=last_failure(row["steps"]))
 

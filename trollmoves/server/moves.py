@@ -113,10 +113,10 @@ class Moves:
 
     def note_refusal(self, address: str, message: Message, error: MoveError) -> None:
         """A request of *address* was refused: a line in the log and a record in the audit, as long as there are few."""
-        self._refusals.say(address, "refused %s of %s: %s", message.type, address, shown(error),
-                           record=partial(self._record_refusal, address, error, request=message.type, subject=message.subject,
-                                          id=request_id(message), uri=str(message.fields.get("uri", "")),
-                                          destination=str(message.fields.get("destination", ""))))
+        said = {**message.fields, "client": message.extension.get("client", "")}
+        asked = {name: str(said.get(name, "")) for name in ("client", "uid", "uri", "destination")}
+        self._refusals.say(address, "refused %s of %s: %s", message.type, address, shown(error), record=partial(
+            self._record_refusal, address, error, request=message.type, subject=message.subject, id=request_id(message), **asked))
 
     def _record_refusal(self, address: str, error: MoveError, chain: str = "", **asked: str) -> str:
         said = {**asked, "address": address, "code": error.code, "why": shown(error)}

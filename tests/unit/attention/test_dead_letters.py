@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.auditing import audited
 from trollmoves.attention.dead_letters import DeadLetters
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import Alarm
+from trollmoves.journal.audit import GIVEN_UP
 
 
 class Scene:
@@ -73,3 +75,14 @@ def test_what_comes_after_a_while_is_told_at_once(scene: Scene) -> None:
     scene.give_up()
     scene.look()
     assert scene.told[-1].text.startswith("101 files are given up")
+
+
+def test_of_many_that_are_given_up_at_once_some_are_in_the_audit_and_the_others_counted(scene: Scene) -> None:
+    for _ in range(130):
+        scene.now += 0.001
+        scene.give_up()
+    scene.look()
+    assert scene.journal.audit.write_out() == ""
+    records = audited(scene.journal.path, GIVEN_UP)
+    assert [record["more"] for record in records if "more" in record] == ["30"]
+    assert [record["uid"] for record in records if "uid" in record] == [f"f{number}" for number in range(31, 131)]
