@@ -30,6 +30,7 @@ from trollmoves.cli.starting import drop_output, release_signals
 from trollmoves.config import values
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.reading import Configuration
+from trollmoves.config.text import read_text
 from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesError
 from trollmoves.log_files import all_handlers
 
@@ -152,14 +153,12 @@ def _not_logged(handler: logging.Handler, lost: Lost, record: logging.LogRecord)
 
 def _configure(path: Path) -> None:
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(read_text(path))
         if not isinstance(settings, dict):
             raise ValueError("holds no mapping; begin it with version: 1")
         settings.setdefault("disable_existing_loggers", False)  # ours exist by now, and must go on
         logging.config.dictConfig(settings)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError, ImportError, KeyError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, ImportError, KeyError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path}: is no logging configuration: {error.__cause__ or error}") from error
 
 

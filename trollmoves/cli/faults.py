@@ -30,6 +30,7 @@ Say = Callable[[str], None]
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parse(words)
+    os.umask(os.umask(0o077) | 0o002)  # configurations that everybody may change are refused
     return run_program("trollmoves faults", lambda: _run_below(options))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -109,18 +108,12 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     for section in sections:
         _check_expectations(section, chains[section.name])
     problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
-    warnings = in_order([*_exposure(file.path), *(warning for section in sections for warning in section.warnings)])
+    warnings = in_order([warning for section in sections for warning in section.warnings])
     if file.unreadable:
         raise ConfigurationError([str(problem) for problem in problems], [str(warning) for warning in warnings])
     broken = file.broken | {section.name for section in sections if section.problems}
     good = {name: chain for name, chain in chains.items() if chain is not None and name not in broken}
     return Configuration(file.path, good, tuple(map(str, problems)), tuple(map(str, warnings)), broken)
-
-
-def _exposure(path: str) -> list[Problem]:
-    """A warning when everybody on this machine may change the file: who writes it commands this process."""
-    exposed = os.stat(path).st_mode & stat.S_IWOTH
-    return [Problem(path, 0, "may be changed by every user of this machine; run chmod o-w on it")] if exposed else []
 
 
 def _settings(section: _Section, model: type[S], values: dict[str, Any]) -> S | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +64,16 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     shown = os.fspath(path)
     try:
         with Path(path).open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
             data = file.read(LARGEST + 1)
     except IsADirectoryError:
         raise ConfigurationError(f"{shown}: is a directory; name the configuration file in it") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file name"
         raise ConfigurationError(f"{shown}: cannot be read: {reason}") from error
+    if mode & stat.S_IWOTH and stat.S_ISREG(mode):  # who writes it commands this process
+        raise ConfigurationError(f"{shown}: every user of this machine may change it: chmod o-w {shlex.quote(shown)} (where that "
+                                 "changes nothing, copy it to a file system that keeps permissions)")
     if len(data) > LARGEST:
         raise ConfigurationError(f"{shown}: is larger than {LARGEST // 1024 // 1024} MiB; this is no configuration file")
     return data

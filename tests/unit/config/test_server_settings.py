@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -235,12 +236,15 @@ def test_a_section_overrules_default_also_under_the_other_name(write: Write) -> 
         assert configuration.chains["s"].watch_interval == 3
 
 
-def test_a_file_everybody_may_write_is_warned_about(write: Write) -> None:
+def test_a_file_everybody_may_write_is_refused(write: Write) -> None:
     path = write(f"[s]\n{GOOD}")
-    path.chmod(0o666)
-    assert read_server_config(path).warnings == (f"{path}: may be changed by every user of this machine; run chmod o-w on it",)
-    path.chmod(0o644)
-    assert read_server_config(path).warnings == ()
+    for mode in (0o666, 0o602, 0o777):
+        path.chmod(mode)
+        with pytest.raises(ConfigurationError, match=f"^{re.escape(str(path))}: every user .* chmod o-w {re.escape(str(path))} "):
+            read_server_config(path)
+    for mode in (0o644, 0o664, 0o660):
+        path.chmod(mode)
+        assert read_server_config(path).chains["s"]
 
 
 def test_settings_are_frozen_and_take_no_strangers(write: Write) -> None:
