@@ -126,8 +126,10 @@ class Audit:
         """The last record of that kind in the last two files; empty when there is none."""
         with suppress(OSError):
             for path in reversed(self._trail.files()[-2:]):
-                found = [record for line in Path(path).read_bytes().split(b"\n") if what.encode() in line
-                         and (record := parsed(line)) is not None and record["what"] == what]
+                with ExitStack() as files:
+                    lines = _opened(path, files) or ()
+                    found = [record for line in lines if what.encode() in line
+                             and (record := parsed(line)) is not None and record["what"] == what]
                 if found:
                     return found[-1]
         return {}
@@ -349,9 +351,10 @@ def parsed(line: bytes) -> dict[str, Any] | None:
 
 def _opened(path: str, files: ExitStack) -> BinaryIO | None:
     try:
-        return files.enter_context(open(os.open(path, READING), "rb"))
+        descriptor = os.open(path, READING)
     except FileNotFoundError:
         return None
+    return files.enter_context(open(descriptor, "rb"))
 
 
 def _refuse_strange(descriptor: int) -> os.stat_result:
