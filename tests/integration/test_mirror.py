@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -482,3 +483,23 @@ def test_the_example_runs(tmp_path: Path) -> None:
         arrived_at = tmp_path / "incoming" / "demo" / "demo_20260101120000_00001.dat"
         eventually(lambda: arrived_at.read_text() == "hello\n", message="the file crosses")
         assert [program.stop() for program in reversed(programs)] == [0, 0, 0]
+
+
+def test_an_aged_copy_that_cannot_be_removed_is_told_once_and_removed_when_it_can(nodes: Nodes) -> None:
+    server = nodes.server()
+    mirror = nodes.mirror("mirror", [server.address], remove_delay="600", delete_after="5")
+    client = nodes.client("client", [mirror.address])
+    nodes.start()
+    server.put("one.dat")
+    arrived(client, {"one.dat": b"content"})
+    copy = mirror.files / "one.dat"
+    if os.geteuid() or subprocess.run(["mount", "--bind", copy, copy], capture_output=True).returncode:
+        pytest.skip("needs root to mount a file on itself")
+    try:
+        mirror.program.wait_for("a copy cannot be removed")
+        never(lambda: not mirror.program.running, 3.0, message="the mirror ends")
+        assert [record["path"] for record in audited(mirror.journal, "not removed", wait_for=1)] == [str(copy)]
+        assert mirror.program.output().count("cannot be removed") == 1, "it is tried once a minute"
+    finally:
+        subprocess.run(["umount", "-l", copy], check=True)
+    eventually(gone(mirror), 2 * PATIENCE, message="it goes when it can")

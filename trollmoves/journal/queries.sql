@@ -499,8 +499,10 @@ INSERT OR REPLACE INTO copies (file, uid, chain, path, device, inode, size, mtim
 SELECT uid, path, device, inode, size, mtime_ns FROM copies WHERE file = ?;
 
 -- name: aged_copies
-SELECT DISTINCT copies.file AS file, identity, key FROM copies JOIN files ON files.id = copies.file
-WHERE copies.chain = ? AND copies.time < ? ORDER BY copies.file LIMIT ?;
+-- Those whose removal was tried are among the due ones.
+SELECT DISTINCT copies.file AS file, identity, key, coalesce(tries, 0) AS tries
+FROM copies JOIN files ON files.id = copies.file LEFT JOIN removals ON removals.file = copies.file
+WHERE copies.chain = ? AND copies.time < ? AND coalesce(tries, 0) = 0 ORDER BY copies.file LIMIT ?;
 
 -- name: has_copies
 SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'copies';
