@@ -157,6 +157,7 @@ class Moves:
                     raise outcome
                 then()
             except MoveError as error:
+                self.note_refusal(waiter.asker.address, waiter.message, error)
                 self._answers.error(waiter, error)
         self._workers.submit([Work(("rights", waiter.asker.address), 1, lambda _: served.pushing.check(asked), checked)])
 

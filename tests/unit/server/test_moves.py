@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.auditing import audited
 from tests.support.eventually import eventually
 from trollmoves.bus import Asker, Loop
 from trollmoves.config.reading import read_server_config
@@ -26,6 +27,7 @@ from trollmoves.server.pushing import Push, Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.replies import Replies
 from trollmoves.server.requests import Waiter, members
+from trollmoves.server.rights import NotAllowed
 from trollmoves.server.sharing import Sharing
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Moving, Served
@@ -217,3 +219,14 @@ def test_a_move_that_is_over_is_not_shown_as_under_way(bench: Bench) -> None:
         return bool(bench.told and written)
     eventually(told, message="who asked is told")
     assert not bench.journal.find("under_way", ("one",))
+
+
+def test_who_may_not_have_what_is_moved_for_others_is_in_log_and_audit(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    moving, waiter = bench.start(asks("r:1")), asks("r:2")
+    bench.moves.admit(moving.push, bench.served, waiter, lambda: None)
+    bench.workers.work[-1].done(NotAllowed("not allowed for 127.0.0.1"))
+    assert [message.type for message in bench.told] == ["err"]
+    assert bench.journal.audit.write_out() == ""
+    (record,) = audited(bench.journal.path)
+    assert (record["what"], record["id"], record["client"], record["code"]) == ("refused", "r:2", "me", "denied")
+    assert f"refused push of 127.0.0.1: not allowed for 127.0.0.1 (audit {record['number']})" in caplog.text
