@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, places: list[Path]) -> int:
     if options.verify:
         return max([_verify(path) for path in places])
-    found = [record for path in places for record in records(path, options)]
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return 0
-    for record in found:
-        print(_as_text(record))
-    print(f"{len(found)} record(s)")
+    count = 0  # one at a time: there may be a hundred megabytes
+    for count, record in enumerate(chain.from_iterable(records(path, options) for path in places), 1):
+        if options.json:
+            print("[" if count == 1 else ",", json.dumps(record, indent=2))
+        else:
+            print(_as_text(record))
+    print(("]" if count else "[]") if options.json else f"{count} record(s)")
     return 0
 
 
-def records(path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+def records(path: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Those of one journal that are asked for, oldest first."""
     oldest = 0.0 if options.since is None else time.time() - options.since
-    return [{"journal": str(path), **line.record} for line in _readable(path)
-            if line.record is not None and line.record["time"] >= oldest and options.chain in (None, line.record["section"])]
+    return ({"journal": str(path), **line.record} for line in _readable(path)
+            if line.record is not None and line.record["time"] >= oldest and options.chain in (None, line.record["section"]))
 
 
 def _readable(path: Path) -> Iterator[Line]:
