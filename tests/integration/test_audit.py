@@ -13,7 +13,7 @@ import pytest
 from tests.faults.checker import rows
 from tests.integration.hostile import Peer, Victim
 from tests.support.auditing import audited
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, never
 from tests.support.programs import CHECKOUT
 from trollmoves.journal.audit import UNWRITTEN, audit_of
 
@@ -84,3 +84,28 @@ def test_after_a_kill_while_it_is_written_the_chain_goes_on(tmp_path: Path) -> N
         assert len(audited(victim.journal, "cut short")) == 3
     finally:
         victim.close()
+
+
+def test_on_a_full_disk_records_wait_and_are_written_when_there_is_room(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", place], capture_output=True).returncode:
+        pytest.skip("needs root to mount a small file system")
+    try:
+        victim = Victim(place)
+        try:
+            filler = place / "filler"
+            with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            refused(victim, 60)
+            never(lambda: audited(victim.journal), 3, message="there is room for it")  # nor is there for the log
+            filler.unlink()
+            assert len(audited(victim.journal, "refused", wait_for=60)) == 60
+            assert eventually(victim.healthy, message="it serves again")
+            assert verify(victim.journal)[0] == 0
+            assert "No space left on device" in audited(victim.journal, "alarm over", wait_for=1)[0]["text"]
+        finally:
+            victim.close()
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
