@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
-from tests.compatibility.network import HOST
+from tests.compatibility.network import HOST, PATIENCE
 from tests.support.ports import free_port
 from trollmoves.messages import Message, decode
 
@@ -51,16 +52,23 @@ Sockets = dict[Any, Step]
 
 
 class Looping:
-    """A thread with sockets of its own; the base of taps and relays."""
+    """A thread with sockets of its own; the base of taps and relays. Entered, it is connected to all publishers that are there
+    already: what is published some milliseconds later is not missed."""
 
     def __init__(self) -> None:
         self._context = zmq.Context()
+        self._subscribers: list[zmq.Socket[bytes]] = []
         self._poller = zmq.Poller()
         self._steps: Sockets = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Any:
+        for socket in self._subscribers:
+            monitor = socket.get_monitor_socket()
+            assert monitor.poll(int(PATIENCE * 1000)), "neither connected nor refused"
+            recv_monitor_message(monitor)
+            socket.disable_monitor()
         self._thread.start()
         return self
 
@@ -88,7 +96,9 @@ class Looping:
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
+        socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_CONNECT_RETRIED)
         socket.connect(f"tcp://{HOST}:{port}")
+        self._subscribers.append(socket)
         return socket
 
 
