@@ -351,7 +351,7 @@ class Requester:
         waiting.polling = True
         waiting.since = waiting.asked = time.monotonic()
         if waiting.message is None:
-            question = {EXTENSION: {"version": PROTOCOL, "request": request, "wait": WAIT}}
+            question = {EXTENSION: {"version": PROTOCOL, "request": request}}
             self._send(self._envelope.encode(waiting.subject, "status", question))
             return
         if not self._to_poll:
@@ -363,7 +363,7 @@ class Requester:
         for start in range(0, len(polls), MOST_POLLED):
             part = polls[start:start + MOST_POLLED]
             waiting = self._outstanding.get(part[0])
-            question = {EXTENSION: {"version": PROTOCOL, "requests": part, "wait": WAIT}}
+            question = {EXTENSION: {"version": PROTOCOL, "requests": part}}
             self._send(self._envelope.encode(waiting.subject if waiting else "/", "status", question))
 
     def close(self) -> None:
