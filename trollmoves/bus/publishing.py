@@ -40,6 +40,8 @@ class Publisher:
         self._socket, self.port = bound(zmq.XPUB, address, port, {
             zmq.XPUB_VERBOSE: 1, zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION, zmq.RCVHWM: MOST_WAITING})
         self._subscriptions: set[bytes] = set()
+        self._awaiting: list[Callable[[], Any]] = []
+        """What is called when subscribers have had time to connect."""
         self._subscribers = Subscribers(self.port)
         self._address = address
         self._advertising: Advertising | None = None
@@ -54,6 +56,17 @@ class Publisher:
         """Have *subscribed* called with the text of each new subscription, if nobody else is."""
         if self._subscribed is None:
             self._subscribed = subscribed
+
+    def once_heard(self, ready: Callable[[], Any]) -> None:
+        """Have *ready* called once: a moment after somebody has subscribed, or when those who are expected had time to. Not any more
+        after `close`."""
+        self._awaiting.append(ready)
+        self._loop.after(SUBSCRIBERS_WAIT, self._waited)
+
+    def _waited(self) -> None:
+        waiting, self._awaiting = self._awaiting, []
+        for ready in waiting:
+            ready()
 
     def send(self, raw: bytes) -> None:
         """Publish one encoded message. Never blocks: a subscriber whose queue is full misses it (and asks for it later)."""
@@ -76,12 +89,15 @@ class Publisher:
                 self._subscriptions.discard(frame[1:])
             elif frame[:1] == b"\x01":
                 self._subscriptions.add(frame[1:])
+                if self._awaiting:
+                    self._loop.after(AFTER_FIRST_SUBSCRIBER, self._waited)
                 if self._subscribed is not None:
                     self._subscribed(frame[1:].decode("utf-8", "replace"))
 
     def close(self, linger: int = 1000) -> None:
         """Stop; *linger* milliseconds for queued messages to leave."""
         self._loop.unregister(self._socket)
+        self._awaiting.clear()
         if self._advertising is not None:
             self._advertising.stop()
         close(self._socket, linger)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from trollmoves.bus import Publisher
-from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.bus.replaying import ReplayPort
 from trollmoves.bus.streaming import Stream
 from trollmoves.config.reading import Configuration
@@ -84,7 +83,7 @@ class Dispatcher(Service):
             return
         self._started = True
         if self._publish_port is not None:
-            self._publisher = Publisher(self.loop, self._publish_port, subscribed=self._subscribed)
+            self._publisher = Publisher(self.loop, self._publish_port)
             self._replays = ReplayPort(self._replay_port, "*", self.loop, self.journal, self.envelope)
             self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, self._publisher,
                                   self._replay_address)
@@ -93,7 +92,9 @@ class Dispatcher(Service):
             if self._publish_nameservers is not False or self._publish_port == 0:
                 hosts = self._publish_nameservers
                 self._publisher.advertise(NAME, None if isinstance(hosts, bool) else hosts)
-        self.loop.after(SUBSCRIBERS_WAIT if self._publisher is not None else 0.0, self._become_ready)
+            self._publisher.once_heard(self._become_ready)
+        else:
+            self.loop.after(0.0, self._become_ready)
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
 
@@ -131,14 +132,8 @@ class Dispatcher(Service):
 
     # Working.
 
-    def _subscribed(self, topic: str) -> None:
-        if self._stream is not None:
-            self._stream.beat_soon()
-        if not self._ready:
-            self.loop.after(AFTER_FIRST_SUBSCRIBER, self._become_ready)
-
     def _become_ready(self) -> None:
-        if self._ready or self.draining:
+        if self.draining:
             return
         self._ready = True
         if self._results is not None:

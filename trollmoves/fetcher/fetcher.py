@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 from trollmoves.bus import Publisher
-from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.config.fetching import FetchingSettings, PublisherConfig, SubscriberConfig
 from trollmoves.config.reading import Configuration
 from trollmoves.fetcher.fetching import Fetching
@@ -54,7 +53,7 @@ class Fetcher(Service):
         self._pump()
 
     def _start(self, settings: FetchingSettings, publishing: PublisherConfig) -> None:
-        self._publisher = Publisher(self.loop, publishing.port, address=publishing.address, subscribed=self._subscribed)
+        self._publisher = Publisher(self.loop, publishing.port, address=publishing.address)
         logger.info("publishing on port %d", self._publisher.port)
         if publishing.nameservers is not False or publishing.port == 0:
             hosts: Sequence[str] | None = publishing.nameservers or None
@@ -62,7 +61,7 @@ class Fetcher(Service):
         self._results = Results("fetcher", self.loop, self.journal, self.envelope, self._publisher.send)
         self._fetching = Fetching(settings, self.journal, self.workers, self.envelope, self._results)
         self._hearing = Hearing("fetcher", self.journal, self._fetching.rows, lambda _: self._pump())
-        self.loop.after(SUBSCRIBERS_WAIT, self._become_ready)
+        self._publisher.once_heard(self._become_ready)
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._fetching.give_up_overdue)
 
@@ -91,12 +90,8 @@ class Fetcher(Service):
 
     # Working.
 
-    def _subscribed(self, topic: str) -> None:
-        if not self._ready:
-            self.loop.after(AFTER_FIRST_SUBSCRIBER, self._become_ready)
-
     def _become_ready(self) -> None:
-        if self._ready or self.draining or self._results is None:
+        if self.draining or self._results is None:
             return
         self._ready = True
         self._results.publish_again()

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 from trollmoves.bus import Publisher
-from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.config.moves import MoveSettings
 from trollmoves.config.reading import Configuration, read_move_config
 from trollmoves.config.reloading import after_reload, changes
@@ -65,11 +64,13 @@ class MoveIt(Service):
         self._started = True
         if self._port is not None:
             address = next((settings.listen_address for settings in configuration.chains.values()), "*")
-            self._publisher = Publisher(self.loop, self._port, address=address, subscribed=self._subscribed)
+            self._publisher = Publisher(self.loop, self._port, address=address)
             self._results = Results(NAME, self.loop, self.journal, self.envelope, self._publisher.send)
             self._beats = Beats(NAME, self.loop, self.envelope, self._publisher)
             logger.info("publishing on port %d", self._publisher.port)
-        self.loop.after(SUBSCRIBERS_WAIT if self._publisher is not None else 0.0, self._become_ready)
+            self._publisher.once_heard(self._become_ready)
+        else:
+            self.loop.after(0.0, self._become_ready)
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
         self.loop.every(self._check_interval, self._check_health)
@@ -92,13 +93,9 @@ class MoveIt(Service):
 
     # Working.
 
-    def _subscribed(self, topic: str) -> None:
-        if not self._ready:
-            self.loop.after(AFTER_FIRST_SUBSCRIBER, self._become_ready)
-
     def _become_ready(self) -> None:
         """What is published before anybody has connected is heard by nobody, so the moves wait a little."""
-        if self._ready or self.draining:
+        if self.draining:
             return
         self._ready = True
         if self._results is not None:
