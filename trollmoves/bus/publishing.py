@@ -58,7 +58,7 @@ class Publisher:
             self._subscribed = subscribed
 
     def once_heard(self, ready: Callable[[], Any]) -> None:
-        """Have *ready* called once: a moment after somebody has subscribed, or when those who are expected had time to. Not any more
+        """Have *ready* called once: a moment after somebody has subscribed, or when those who are expected had time to; never
         after `close`."""
         self._awaiting.append(ready)
         self._loop.after(SUBSCRIBERS_WAIT, self._waited)
