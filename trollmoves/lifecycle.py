@@ -17,16 +17,16 @@ class State(StrEnum):
     REQUESTED = "requested"  # client: asked for; server: was asked
     MOVING = "moving"  # bytes are on their way
     MOVED = "moved"  # at the destination, verified
-    ACKNOWLEDGED = "acknowledged"  # server: a consumer confirmed it; client: it told the providers
     PUBLISHING = "publishing"  # client: about to tell the world
     PUBLISHED = "published"  # client: told the world
+    ACKNOWLEDGED = "acknowledged"  # server: a consumer confirmed it
     COVERED = "covered"  # a peer did it
     FAILED = "failed"  # temporary trouble, will be tried again
     GIVEN_UP = "given_up"  # permanent trouble, or out of providers and time
 
 
-ORDER = (State.SEEN, State.ANNOUNCED, State.REQUESTED, State.MOVING, State.MOVED, State.ACKNOWLEDGED, State.PUBLISHING,
-         State.PUBLISHED, State.COVERED, State.FAILED, State.GIVEN_UP)
+ORDER = (State.SEEN, State.ANNOUNCED, State.REQUESTED, State.MOVING, State.MOVED, State.PUBLISHING, State.PUBLISHED,
+         State.ACKNOWLEDGED, State.COVERED, State.FAILED, State.GIVEN_UP)
 """All states, in the order a status page shows them."""
 
 CONSUMER_KNOWN = 24 * 3600.0
