@@ -215,6 +215,10 @@ def test_what_is_written_meanwhile_counts(book: Book, path: Path) -> None:
 
 def test_a_journal_itself_stays(book: Book) -> None:
     assert waits(book.path, book)
+    for ending in ("", ".1"):
+        audit = book.path.with_name(f"{book.path.name}.audit.jsonl{ending}")
+        audit.write_bytes(b"")
+        assert waits(audit, book)
 
 
 @pytest.fixture(params=["missing", "text", "directory"])
