@@ -13,9 +13,9 @@ from trollmoves.cli.common import (
     past,
     read_or_explain,
     run_program,
-    say,
     say_checked,
     set_up_logging,
+    thank,
 )
 from trollmoves.config.reading import read_client_config
 
@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.replay_since is not None:
         client.loop.call(client.ask_again, "", time.time() - options.replay_since, [])
     client.run(configuration)
-    say("Thank you for using pytroll/move_it_client. See you soon on pytroll.org!")
+    thank("move_it_client")
     return 0
 
 

@@ -246,10 +246,10 @@ def _mistaken(read: Callable[[Path], C], path: Path) -> list[str]:
     return [f"{path}: looks like a file for another program: trollmoves {kind} {path}"] if kind else []
 
 
-def say(text: str) -> None:
-    """Print a last word; who does not get it because a disk is full or nobody reads is no reason to fail."""
+def thank(program: str) -> None:
+    """The last word of a program; who does not get it because a disk is full or nobody reads is no reason to fail."""
     try:
-        print(text, flush=True)
+        print(f"Thank you for using pytroll/{program}. See you soon on pytroll.org!", flush=True)
     except OSError:
         drop_output()
 

@@ -11,9 +11,9 @@ from trollmoves.cli.common import (
     default_journal,
     read_or_explain,
     run_program,
-    say,
     say_checked,
     set_up_logging,
+    thank,
     whole_number,
 )
 from trollmoves.config.fetching import PublisherConfig
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     dispatcher = Dispatcher(options.config_file, options.journal or default_journal("dispatcher", options.config_file),
                             *_publishing(options, configuration.publisher), options.replay_port)
     dispatcher.run(configuration)
-    say("Thank you for using pytroll/dispatcher. See you soon on pytroll.org!")
+    thank("dispatcher")
     return 0
 
 

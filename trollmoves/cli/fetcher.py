@@ -13,6 +13,7 @@ from trollmoves.cli.common import (
     run_program,
     say_checked,
     set_up_logging,
+    thank,
 )
 from trollmoves.fetcher.reading import read_fetcher_config
 
@@ -38,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
     from trollmoves.fetcher.fetcher import Fetcher  # after the cheap checks: a wrong option answers at once
     journal = options.journal or default_journal("fetcher", options.config_file)
     Fetcher(options.config_file, read_fetcher_config, journal).run(configuration)
-    print("Thank you for using pytroll/pytroll-fetcher. See you soon on pytroll.org!")
+    thank("pytroll-fetcher")
     return 0
 
 

@@ -11,9 +11,9 @@ from trollmoves.cli.common import (
     default_journal,
     read_or_explain,
     run_program,
-    say,
     say_checked,
     set_up_logging,
+    thank,
 )
 from trollmoves.cli.server import PORT
 from trollmoves.config.reading import read_mirror_config
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     from trollmoves.mirror.mirror import Mirror  # after the cheap checks: a wrong option answers at once
     journal = options.journal or default_journal("mirror", options.config_file)
     Mirror(options.config_file, journal, options.port).run(configuration)
-    say("Thank you for using pytroll/move_it_mirror. See you soon on pytroll.org!")
+    thank("move_it_mirror")
     return 0
 
 

@@ -13,6 +13,7 @@ from trollmoves.cli.common import (
     run_program,
     say_checked,
     set_up_logging,
+    thank,
 )
 from trollmoves.cli.server import PORT, add_watching_arguments
 from trollmoves.config.reading import read_move_config
@@ -44,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
                      polling=options.watchdog, check_interval=options.chain_check_interval,
                      most_restarts=options.max_notifier_restarts)
     program.run(configuration)
-    print("Thank you for using pytroll/move_it. See you soon on pytroll.org!")
+    thank("move_it")
     return 0
 
 

@@ -17,6 +17,7 @@ from trollmoves.cli.common import (
     run_program,
     say_checked,
     set_up_logging,
+    thank,
 )
 from trollmoves.config.fetching import S3DownloaderSettings
 from trollmoves.errors import ConfigurationError
@@ -61,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
                        publisher=read.publisher.model_copy(update={"nameservers": hosts}))
     journal = options.journal or default_journal("s3downloader", options.config_file)
     Fetcher(options.config_file, read_s3downloader_config, journal, adjusted).run(configuration)
-    print("Thank you for using pytroll/s3downloader. See you soon on pytroll.org!")
+    thank("s3downloader")
     return 0
 
 

@@ -11,10 +11,10 @@ from trollmoves.cli.common import (
     default_journal,
     read_or_explain,
     run_program,
-    say,
     say_checked,
     seconds,
     set_up_logging,
+    thank,
     whole_number,
 )
 from trollmoves.config.reading import read_server_config
@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     server = Server(options.config_file, journal, options.port, disable_backlog=options.disable_backlog, polling=options.watchdog,
                     check_interval=options.chain_check_interval, most_restarts=options.max_notifier_restarts)
     server.run(configuration)
-    say("Thank you for using pytroll/move_it_server. See you soon on pytroll.org!")
+    thank("move_it_server")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -102,14 +103,31 @@ def test_output_that_finds_a_full_disk_is_an_error_in_one_line(tmp_path: Path, c
     assert (process.returncode, errors) == (1, "-c: the output could not be written: No space left on device\n")
 
 
-def test_the_last_word_of_a_program_that_finds_a_full_disk_is_no_error(tmp_path: Path, config: Path) -> None:
-    with open("/dev/full", "w") as full, begin(tmp_path, *SERVER["installed"], "-p", str(free_port()), config,
+LASTING = {
+    "move_it_server": ["-p", "{port}", "{config}"],
+    "move_it": ["{folder}/move_it.ini"],
+    "fetcher": ["{folder}/fetcher.yaml"],
+    "s3downloader": ["-c", "{folder}/s3downloader.yaml", "-r", "false"]}
+"""Programs that run until they are told to end, and what is said to them."""
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_the_last_word_of_a_program_that_finds_a_full_disk_is_no_error(name: str, tmp_path: Path, config: Path) -> None:
+    (tmp_path / "move_it.ini").write_text(f"[one]\norigin = {tmp_path}/out/{{a}}.dat\ndestinations = {tmp_path}/in/\n")
+    (tmp_path / "fetcher.yaml").write_text(
+        f"destination: {tmp_path}/in\nsubscriber_config: {{topics: [/a], nameserver: false, addresses: ['tcp://127.0.0.1:9']}}\n"
+        f"publisher_config: {{name: fetcher, nameservers: false, port: {free_port()}}}\n")
+    (tmp_path / "s3downloader.yaml").write_text(
+        f"subscribe-topic: /a\npublish-topic: /b\nsubscriber_addresses: tcp://127.0.0.1:9\ndownload_destination: {tmp_path}/in\n")
+    words = [word.format(port=free_port(), config=config, folder=tmp_path) for word in LASTING[name]]
+    with open("/dev/full", "w") as full, begin(tmp_path, "-c", INSTALLED.format(name, name), *words,
                                                stdout=full.fileno(), stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        eventually(lambda: "watches" in process.stderr.readline(), 30, message="it runs")
+        errors = process.stderr
+        assert errors is not None
+        eventually(lambda: re.search("watches|listens", errors.readline()), 30, message="it runs")
         process.terminate()
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 0 and "ignored" not in errors
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0 and "ignored" not in said
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full", "closed"])
