@@ -33,6 +33,7 @@ from trollmoves.config.reading import Configuration
 from trollmoves.config.text import read_text
 from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesError
 from trollmoves.log_files import all_handlers
+from trollmoves.uris import printable
 
 C = TypeVar("C", bound=Configuration[Any])
 logger = logging.getLogger(__name__)
@@ -261,7 +262,7 @@ def run_program(name: str, main: Callable[[], int | None]) -> int:
     except TrollmovesError as error:
         if logging.getLogger().handlers and not error.is_logged:
             logger.critical("%s ends: %s", name, error, extra={SAID_AT_THE_END: True})
-        print(f"{name}: {error}", file=sys.stderr)
+        _complain(name, str(error))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -270,5 +271,10 @@ def run_program(name: str, main: Callable[[], int | None]) -> int:
         return 0
     except OSError as error:
         logger.debug("an operating system error ends %s", name, exc_info=True)
-        print(f"{name}: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        _complain(name, f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         return 1
+
+
+def _complain(name: str, why: str) -> None:
+    """An operator's shell may have filled in the name of a file that strangers gave it, with what terminals obey."""
+    print(f"{name}: " + "\n".join(map(printable, why.split("\n"))), file=sys.stderr)

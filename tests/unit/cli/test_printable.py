@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trollmoves.cli import failed, status, trace
+from trollmoves.cli import check, dismiss, explain, failed, retry, status, trace
 from trollmoves.config.hiding import HidePasswords
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
@@ -46,6 +46,16 @@ def test_names_are_escaped_in_texts_and_whole_in_json(program: object, words: li
     assert SHOWN in text and f"cannot read {SHOWN}" in text and "\x1b" not in text and "\u202e" not in text
     program.main([*words, "--journal", str(journal), "--json"])  # type: ignore[attr-defined]
     assert json.dumps(EVIL) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("program", "words"), [
+    (retry, ["--journal", "{journal}", "a\x1b[2J\u202eb.dat"]), (dismiss, ["--journal", "{journal}", "a\x1b[2J\u202eb.dat"]),
+    (explain, ["{journal}", "a\x1b[2J\u202eb.dat"]), (check, ["a\x1b[2J\u202eb.dat"])])
+def test_names_are_escaped_in_what_ends_a_program(program: object, words: list[str], journal: Path,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell fills in names that strangers gave to files."""
+    assert program.main([word.format(journal=journal) for word in words]) == 1  # type: ignore[attr-defined]
+    assert r"a\x1b[2J\u202eb.dat" in capsys.readouterr().err
 
 
 def test_long_names_are_cut_short_in_logs() -> None:
