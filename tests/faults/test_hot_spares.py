@@ -92,6 +92,34 @@ def test_the_spare_publishes_what_a_primary_only_said_it_has(tmp_path: Path) -> 
         pair.wait_published({"a.bin"}, TAKES_OVER)
 
 
+def test_the_spare_waits_for_as_long_as_an_upstream_primary_does(tmp_path: Path) -> None:
+    """What takes longer than a minute is not published by both. Upstream says nothing between its push and its ack."""
+    options = {"transfer_req_timeout": "1000"}
+    with Pair(tmp_path, delay=60.0, client_options=options) as pair, zmq.Context() as context, context.socket(zmq.PUB) as primary:
+        primary.bind(f"tcp://127.0.0.1:{pair.client_port}")
+        primary.setsockopt(zmq.LINGER, 0)
+        pair.servers[0].start().wait_for("watches")
+        pair.spare.start().wait_for("listens to")
+
+        def due(name: str) -> float:
+            found = rows(pair.spare_journal(), "SELECT due FROM files WHERE identity = ? AND state = 'announced'", name)
+            return float(str(found[0][0])) if found else 0.0
+
+        def left_to_primary(*pushed: str, after: float) -> bool:
+            for name in pushed:
+                data = {"uid": name, "uri": f"{pair.origins[0]}/{name}", "request_address": f"127.0.0.1:{pair.request_ports[0]}"}
+                primary.send(ENVELOPE.encode("/faults", "push", {**data, "destination": f"file://{pair.destination}/"}))
+            return due("a.bin") > after
+        pair.write("a.bin", b"content")
+        begun = time.time()
+        eventually(lambda: left_to_primary("a.bin", after=begun + 900), message="what is announced first")
+        before = due("a.bin")
+        eventually(lambda: left_to_primary("b.bin", "a.bin", after=before + 0.1), message="what is asked for first")
+        pair.write("b.bin", b"content")
+        eventually(lambda: due("b.bin"), message="b.bin is announced")
+        assert due("b.bin") > begun + 900
+
+
 @pytest.mark.slow
 def test_the_spare_takes_over_a_move_that_the_primary_does_not_live_to_see(tmp_path: Path) -> None:
     """The move is the server's, and goes on: it is not made again."""

@@ -30,7 +30,7 @@ OF_MANY = OF_A_HOST | MENDABLE
 PROBED_WAIT = 60.0
 """Seconds between two tries, at most, where the provider probes the host and answers at once while it does not work."""
 PEER_PATIENCE = 60.0
-"""Seconds a hot spare gives the peer that asked, at least."""
+"""Seconds a hot spare gives the peer that asked, at least: an upstream primary waits as long as `transfer_req_timeout`."""
 
 
 class Verdict(Enum):
@@ -193,14 +193,15 @@ class GiveUp:
     """Nothing more can be done; an operator has to know."""
 
 
-def after_notice(notice: Notice, state: State, delay: float, *, shared: bool = False) -> Covered | Wait | None:
-    """What a peer's notice means for a file in *state*; *delay* is our `processing_delay` (0 for a primary). With a *shared*
-    lease the provider knows how the peer is doing, and is asked soon."""
+def after_notice(notice: Notice, state: State, delay: float, *, patience: float = PEER_PATIENCE,
+                 shared: bool = False) -> Covered | Wait | None:
+    """What a peer's notice means for a file in *state*; *delay* is our `processing_delay` (0 for a primary), *patience* what we
+    give the peer at least. With a *shared* lease the provider knows how the peer is doing, and is asked soon."""
     if notice is Notice.HAS and (state in WAITING or state is State.GIVEN_UP):
         return Covered()
     if not delay or state not in WAITING:
         return None
-    return Wait(delay) if shared else Wait(max(PEER_PATIENCE, 3 * delay))
+    return Wait(delay) if shared else Wait(max(patience, 3 * delay))
 
 
 def after_failure(*, code: str, permanent: bool, untried: list[str], age: float, backoff: float, hopeful: bool = False,

@@ -19,7 +19,7 @@ from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
-from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, after_notice, read_notice
+from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, read_notice
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
@@ -84,7 +84,7 @@ class Hearing:
         self._loop = loop
         self._asking = asking
         self._delay = settings.processing_delay or 0.0
-        self._peers = Peers(self._delay, ledger, asking)
+        self._peers = Peers(self._delay, ledger, asking, longest_move=settings.transfer_req_timeout)
         self._following = Following(settings.name, settings.providers, journal, ledger, asking.requesters,
                                     lambda address: asking.providers.wake(address=address))
         self._recognising = Recognising(ledger, self._following, relays=relay is not None)
@@ -336,7 +336,7 @@ class Hearing:
         if said is not None and said.notice is Notice.HAS:
             return State.COVERED, None
         if said is not None and self._delay:
-            wait = after_notice(said.notice, State.ANNOUNCED, self._delay, shared=said.shared)
+            wait = self._peers.after(said, State.ANNOUNCED)
             assert isinstance(wait, Wait)
             self._peers.leave_to(said, file, announcement.identity)
             return State.ANNOUNCED, now + wait.seconds

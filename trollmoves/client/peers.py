@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from trollmoves.client.asking import Asking
-from trollmoves.client.deciding import WAITING, Covered, Known, Notice, after_notice, is_same_content
+from trollmoves.client.deciding import PEER_PATIENCE, WAITING, Covered, Known, Notice, Wait, after_notice, is_same_content
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
 from trollmoves.lifecycle import State
@@ -40,9 +40,10 @@ class Said(NamedTuple):
 class Peers:
     """What the peers of one client chain say, and what is left to them; belongs to the loop."""
 
-    def __init__(self, delay: float, ledger: Ledger, asking: Asking):
-        """*delay* is `processing_delay`; 0 for a primary."""
+    def __init__(self, delay: float, ledger: Ledger, asking: Asking, *, longest_move: float = 0.0):
+        """*delay* is `processing_delay`; 0 for a primary. *longest_move* is for how long a peer may wait for one file."""
         self._delay = delay
+        self._patience = max(PEER_PATIENCE, longest_move)
         self._ledger = ledger
         self._asking = asking
         self._notices: OrderedDict[str, Said] = OrderedDict()
@@ -70,7 +71,7 @@ class Peers:
         if known is None or not is_same_content(known, said.key, said.provider, said.size):
             return
         said = self._as_for(said, known)
-        action = after_notice(notice, known.state, self._delay, shared=said.shared)
+        action = self.after(said, known.state)
         self._left_to.get(peer, {}).pop(file, None)
         if action is None:
             return
@@ -82,6 +83,10 @@ class Peers:
         else:
             self._ledger.step(file, known.state, now + action.seconds, 0, f"{message.sender} asks for it")
             self.leave_to(said, file, identity)
+
+    def after(self, said: Said, state: State) -> Covered | Wait | None:
+        """What a notice means for its file, which is in *state*."""
+        return after_notice(said.notice, state, self._delay, patience=self._patience, shared=said.shared)
 
     def _shares_lease(self, peer: Provider, message: Message) -> bool:
         """Whether the provider of what *peer* asks for gives leases, and gives us the same one: we can ask it how that stands."""

@@ -135,6 +135,7 @@ def test_what_a_notice_means(notice: Notice, state: State, delay: float, action:
 
 def test_a_spare_that_shares_a_lease_with_who_asks_asks_soon() -> None:
     assert after_notice(Notice.ASKED, State.ANNOUNCED, 5.0, shared=True) == Wait(5.0)
+    assert after_notice(Notice.ASKED, State.ANNOUNCED, 5.0, patience=90.0, shared=True) == Wait(5.0)
     assert after_notice(Notice.ASKED, State.ANNOUNCED, 0.0, shared=True) is None
     assert after_notice(Notice.HAS, State.ANNOUNCED, 5.0, shared=True) == Covered()
 
