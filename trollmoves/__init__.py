@@ -9,6 +9,7 @@ Words, which have no threads, sockets or files:
     lifecycle      the states of one file: announced, requested, moving, moved, acknowledged, published, ...
     uris           destinations: read, compose, hide the password
     patterns       trollsift: match, parse, compose
+    exposed        configurations and keys that anybody may have written
     crashing       named points where the tests end a process
 
 Tools, each usable alone:

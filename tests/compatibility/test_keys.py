@@ -49,6 +49,14 @@ def test_who_has_no_key_or_an_unknown_one_is_not_answered(network: Network, tmp_
     assert ask(*question, state=tmp_path).status == 1
 
 
+@pytest.mark.parametrize("name", ["server.key_secret", "server.key", "known", "known/client.key"])
+def test_keys_that_everybody_may_write_are_refused(network: Network, name: str, tmp_path: Path) -> None:
+    (tmp_path / "x.ini").write_text(f"[one]\norigin = {tmp_path}/{{a}}.dat\ntopic = /t\n")
+    (tmp_path / name).chmod(0o777)
+    answer = ask("move_it_server.py", "-p", "0", "x.ini", state=tmp_path, environment=network.environment)
+    assert answer.status == 1 and f"run: chmod o-w {tmp_path}/{name}" in answer.last_line and "Traceback" not in answer.err
+
+
 @pytest.mark.parametrize(("changed", "complaint"), [
     ({"POSTTROLL_SERVER_SECRET_KEY_FILE": None},
      "posttroll's backend secure_zmq needs the setting server_secret_key_file: set POSTTROLL_SERVER_SECRET_KEY_FILE"),

@@ -172,6 +172,17 @@ class TestSftpMover(DirectoryContract, NetworkContract):
         with pytest.raises(LoginRefused, match="host key has changed"):
             open_session(place, with_parameters(place, known_hosts=str(known)))
 
+    @pytest.mark.parametrize("option", ["known_hosts", "ssh_private_key_file"])
+    def test_files_that_everybody_may_write_are_refused(self, option: str, place: LocalPlace, server: SshServer,
+                                                        tmp_path: Path) -> None:
+        named = {"known_hosts": server.known_hosts, "ssh_private_key_file": server.client_key}[option]
+        exposed = make(tmp_path / "exposed", named.read_bytes())
+        exposed.chmod(0o602)
+        with pytest.raises(LoginRefused, match=f"run: chmod o-w {exposed}"):
+            open_session(place, with_parameters(place, **{option: str(exposed)}))
+        exposed.chmod(0o600)
+        open_session(place, with_parameters(place, **{option: str(exposed)})).close()
+
     def test_a_known_hosts_file_with_names_made_unreadable_is_understood(self, place: LocalPlace, server: SshServer,
                                                                          tmp_path: Path) -> None:
         known = make(tmp_path / "known", server.known_hosts.read_bytes())

@@ -12,6 +12,8 @@ import socket as tcp
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -20,12 +22,15 @@ from posttroll.backends.zmq import destroy_context, get_context
 from posttroll.backends.zmq.socket import set_up_client_socket, set_up_server_socket
 
 from trollmoves.errors import ConfigurationError
+from trollmoves.exposed import exposed
 from trollmoves.uris import LOCAL_SOCKET, format_endpoint
 
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("unsecure_zmq", "secure_zmq")
 """Of posttroll, those that we know."""
+KEYS = "server_secret_key_file", "client_secret_key_file", "server_public_key_file", "clients_public_keys_directory"
+"""Settings of posttroll that name files, or a directory of them."""
 HIGH_WATER = 10_000
 """Messages queued per peer; beyond it a publisher drops (catching up repairs that), all others wait."""
 LARGEST_FRAME = 16 * 2**20
@@ -89,6 +94,8 @@ def _explaining_keys() -> Iterator[None]:
     if backend not in BACKENDS:
         raise ConfigurationError(f"posttroll's configuration asks for the backend {backend!r}; "
                                  f"set POSTTROLL_BACKEND to {' or '.join(BACKENDS)}")
+    if backend == "secure_zmq":
+        _check_keys()
     try:
         yield
     except zmq.ZMQError:
@@ -102,6 +109,17 @@ def _explaining_keys() -> Iterator[None]:
         name = str(missing.args[0])
         raise ConfigurationError(f"posttroll's backend {backend} needs the setting {name}: set POSTTROLL_{name.upper()} in the "
                                  "environment; `posttroll-generate-keys` makes keys") from error
+
+
+@cache
+def _check_keys() -> None:
+    """Once, at the start: raise `ConfigurationError` when anybody could have put a key of his own in the place of one."""
+    for name in KEYS:
+        place = Path(str(posttroll_config.get(name, None) or os.devnull))
+        for path in (place, *(place.glob("*.key") if place.is_dir() else ())):
+            with suppress(OSError):  # what cannot be read is told when it is
+                if danger := exposed(path, path.stat()):
+                    raise ConfigurationError(f"{path}, a key for posttroll's backend secure_zmq ({name}), {danger}")
 
 
 def send_frames(socket: Socket, *frames: bytes) -> None:

@@ -108,7 +108,7 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     for section in sections:
         _check_expectations(section, chains[section.name])
     problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
-    warnings = in_order([warning for section in sections for warning in section.warnings])
+    warnings = in_order(warning for section in sections for warning in section.warnings)
     if file.unreadable:
         raise ConfigurationError([str(problem) for problem in problems], [str(warning) for warning in warnings])
     broken = file.broken | {section.name for section in sections if section.problems}

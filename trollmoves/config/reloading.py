@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import select
+import stat
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def after_reload(running: Mapping[str, S], fresh: Configuration[S]) -> dict[str,
 
 
 class ConfigWatch:
-    """A feeder that calls `on_change` (in its own thread) each time the file has got another content.
+    """A feeder that calls `on_change` (in its own thread) each time the file has got another content, or
+    whether everybody may write it is another.
 
     It sees edits in place, replacement by rename, links that point elsewhere (also of a directory on the way), and a file that
     comes back; at once where the kernel reports it, else within *interval* seconds. Make it before reading the file, so that no
@@ -164,6 +166,8 @@ class _Directories:
 
 def _digest(path: str) -> bytes | None:
     try:
-        return hashlib.sha256(Path(path).read_bytes()).digest()
+        with Path(path).open("rb") as file:
+            exposed = os.fstat(file.fileno()).st_mode & stat.S_IWOTH  # such a file is refused until that is mended
+            return hashlib.sha256(b"%d" % exposed + file.read()).digest()
     except OSError:
         return None

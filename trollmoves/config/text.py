@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trollmoves.errors import ConfigurationError
+from trollmoves.exposed import exposed
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a configuration file; more is surely another file (or an endless device)."""
@@ -46,7 +47,8 @@ def near(word: str, known: Iterable[str]) -> str:
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a UTF-8 file, a byte order mark left out. Raises `ConfigurationError` saying why it cannot be read."""
+    """The text of a UTF-8 file, a byte order mark left out. Raises `ConfigurationError` saying why it cannot be read, or must not
+    be: anybody may have written it."""
     data = _read_bytes(path)
     try:
         text = data.decode("utf-8-sig")
@@ -64,16 +66,15 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     shown = os.fspath(path)
     try:
         with Path(path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            danger = exposed(path, os.fstat(file.fileno()))
             data = file.read(LARGEST + 1)
     except IsADirectoryError:
         raise ConfigurationError(f"{shown}: is a directory; name the configuration file in it") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file name"
         raise ConfigurationError(f"{shown}: cannot be read: {reason}") from error
-    if mode & stat.S_IWOTH and stat.S_ISREG(mode):  # who writes it commands this process
-        raise ConfigurationError(f"{shown}: every user of this machine may change it: chmod o-w {shlex.quote(shown)} (where that "
-                                 "changes nothing, copy it to a file system that keeps permissions)")
+    if danger:
+        raise ConfigurationError(f"{shown}: {danger}")
     if len(data) > LARGEST:
         raise ConfigurationError(f"{shown}: is larger than {LARGEST // 1024 // 1024} MiB; this is no configuration file")
     return data

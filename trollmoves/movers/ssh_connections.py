@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from trollmoves.errors import ConnectionLost, LoginRefused, MoveError, Unreachable
+from trollmoves.exposed import exposed
 from trollmoves.movers.credentials import scrubbed
 from trollmoves.movers.sftp_channel import SftpChannel
 from trollmoves.movers.sftp_protocol import ProtocolBroken
@@ -302,6 +303,7 @@ def _key_options(login: SshLogin) -> dict[str, Any]:
     for key in login.keys:
         if not os.access(key, os.R_OK):
             raise LoginRefused(f"{login}: private key {key} cannot be read")
+        _refuse_exposed(login, key)
     options: dict[str, Any] = {"client_keys": list(login.keys), "passphrase": login.passphrase,
                                "ignore_encrypted": not login.passphrase}
     public = [f"{key}.pub" for key in login.keys if os.access(f"{key}.pub", os.R_OK)]
@@ -316,10 +318,17 @@ def _known_hosts(login: SshLogin) -> Any:
     for path in login.known_hosts:
         with suppress(FileNotFoundError, PermissionError, NotADirectoryError):
             lines += Path(path).read_text("utf-8", "replace").splitlines()
+            _refuse_exposed(login, path)
     try:
         return asyncssh.import_known_hosts("\n".join([*lines, ""]))
     except ValueError as error:
         raise LoginRefused(f"{login}: a known_hosts file cannot be read ({error})") from error
+
+
+def _refuse_exposed(login: SshLogin, path: str) -> None:
+    """Whoever writes a list of known hosts says who is trusted."""
+    if danger := exposed(path, os.stat(path)):
+        raise LoginRefused(f"{login}: {path} {danger}")
 
 
 async def _ran(ssh: Any, command: str) -> tuple[int | None, bytes]:

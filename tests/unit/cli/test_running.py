@@ -147,6 +147,20 @@ def test_reload_by_signal_and_what_is_wrong_with_it(tmp_path: Path) -> None:
         assert program.stop() == 0
 
 
+def test_a_configuration_that_becomes_writable_for_everybody_is_not_taken(tmp_path: Path) -> None:
+    port = free_port()
+    config = write_config(tmp_path, port)
+    with server(tmp_path, config) as program:
+        program.wait_for(r"\[one\] watches")
+        config.chmod(0o666)
+        config.write_text(config.read_text().replace("[one]", "[two]"))
+        program.wait_for(r"everything goes on as before: \S*server.ini: may be changed by every user of this machine; "
+                         r"run: chmod o-w \S*server.ini")
+        config.chmod(0o644)
+        program.wait_for(r"\[two\] watches")
+        assert program.stop() == 0
+
+
 def test_a_reload_that_is_asked_for_while_the_program_starts_waits(tmp_path: Path) -> None:
     config = tmp_path / "server.ini"
     os.mkfifo(config)

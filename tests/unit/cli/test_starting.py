@@ -181,6 +181,24 @@ def test_a_nul_in_a_configuration_is_named(tmp_path: Path, config: Path) -> None
         1, f"move_it_server.py: {config}:2: holds a NUL character; save the file as plain text\n")
 
 
+@pytest.mark.parametrize("words", [
+    ("move_it_server.py", "--check-config"), ("move_it_server.py", "-p", "0"), ("trollmoves", "check")])
+def test_a_configuration_that_everybody_may_write_is_refused(words: tuple[str, ...], tmp_path: Path, config: Path) -> None:
+    config.chmod(0o666)
+    answer = ask(*words, config, state=tmp_path)
+    assert answer.status == 1
+    assert f"{config}: may be changed by every user of this machine; run: chmod o-w {config}\n" in answer.out + answer.err
+
+
+def test_a_logging_configuration_that_everybody_may_write_is_refused(tmp_path: Path, config: Path) -> None:
+    """It names the functions that are called."""
+    log = tmp_path / "log.yaml"
+    log.write_text("version: 1\n")
+    log.chmod(0o646)
+    answer = ask("move_it_server.py", "-p", "0", "-c", log, config, state=tmp_path)
+    assert answer.status == 1 and f"run: chmod o-w {log}" in answer.last_line
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_demonstration_that_is_ended_leaves_nothing_running(number: int, tmp_path: Path) -> None:
     place = tmp_path / "place"

@@ -90,6 +90,15 @@ def test_edited_in_place_and_replaced(path: Path, inotify: bool) -> None:
         eventually(lambda: seen == ["two", "three"])
 
 
+def test_a_file_that_everybody_may_write_and_then_not(path: Path) -> None:
+    """It is refused until then, and its content stays."""
+    with watched(path, inotify=False) as seen:
+        path.chmod(0o646)
+        eventually(lambda: seen == ["one"])
+        path.chmod(0o644)
+        eventually(lambda: seen == ["one", "one"])
+
+
 def test_removed_and_written_again(path: Path, inotify: bool) -> None:
     with watched(path, inotify) as seen:
         path.unlink()
