@@ -32,7 +32,6 @@ from trollmoves.config.hiding import HidePasswords
 from trollmoves.config.reading import Configuration
 from trollmoves.config.text import read_text
 from trollmoves.errors import SAID_AT_THE_END, ConfigurationError, TrollmovesError
-from trollmoves.exposed import exposed
 from trollmoves.log_files import all_handlers
 from trollmoves.uris import printable
 
@@ -155,9 +154,7 @@ def _not_logged(handler: logging.Handler, lost: Lost, record: logging.LogRecord)
 
 def _configure(path: Path) -> None:
     try:
-        if danger := exposed(path, path.stat()):  # it may name any function of Python
-            raise ConfigurationError(f"{path}: {danger}")
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(read_text(path))
         if not isinstance(settings, dict):
             raise ValueError("holds no mapping; begin it with version: 1")
         settings.setdefault("disable_existing_loggers", False)  # ours exist by now, and must go on

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import shlex
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

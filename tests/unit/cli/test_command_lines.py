@@ -192,16 +192,6 @@ def test_logging_configurations_that_are_none(content: str | None, complaint: st
     assert answer.status == 1 and answer.err.startswith(f"move_it_server.py: {complaint}") and answer.err.count("\n") == 1
 
 
-def test_a_logging_configuration_that_everybody_may_change_is_refused(tmp_path: Path) -> None:
-    """It names classes, and what they are called with."""
-    (tmp_path / "x.ini").write_text(SERVER)
-    (tmp_path / "log.yaml").write_text("version: 1\n")
-    (tmp_path / "log.yaml").chmod(0o646)
-    answer = ask("move_it_server.py", "-c", "log.yaml", "x.ini", state=tmp_path)
-    assert answer.status == 1
-    assert answer.err.startswith("move_it_server.py: log.yaml: every user of this machine may change it: chmod o-w log.yaml (")
-
-
 def test_deprecated_options_say_so_in_one_line_each(tmp_path: Path) -> None:
     answer = ask("move_it_server.py", "-l", "nowhere/x.log", "-v", "missing.ini", state=tmp_path)
     assert answer.status == 1
