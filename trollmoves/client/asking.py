@@ -21,7 +21,7 @@ from trollmoves.bus.requesting import WAIT, new_requests
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
-from trollmoves.client.deciding import EXPIRES_AFTER, MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure
+from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.flight import Flight, Flights, Source
 from trollmoves.client.held_up import HeldUp
@@ -206,11 +206,15 @@ class Asking:
         """Whether *file* is asked for."""
         return file in self._flights
 
-    def has_to_wait(self, identity: str, file: int, provider: str) -> bool:
+    def has_to_wait(self, identity: str, file: int, provider: str, until: float = math.inf) -> bool:
         """Whether other content of *identity* is under way, so that the older might arrive last, and stay: older content from
         another provider than *provider* (one moves them one after the other), or newer content.
 
-        A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one."""
+        A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one; nor
+        what it tries ever again beyond *until*, when this would be given up. Till then the newer one may come, which makes it
+        needless."""
+        if time.time() > until:
+            return False
         others = self._flights.of_other_content(file, identity)
         newer = min((other.asked_at for other in others if other.id > file), default=-math.inf)
         since = [newer, *(other.asked_at for other in others if other.id < file and other.source.provider != provider)]
@@ -399,13 +403,14 @@ class Asking:
         untried = self.providers.best_first(provider for provider in flight.sources if provider not in flight.tried)
         flight.hopeful = flight.hopeful or not permanent or code in MENDABLE
         action = after_failure(code=code, permanent=permanent, hopeful=flight.hopeful, untried=untried, age=now - flight.created,
-                               lifetime=flight.source.announcement.lifetime(flight.created) or EXPIRES_AFTER,
+                               lifetime=flight.lifetime,
                                backoff=wait_before(flight.attempt), retry_after=_seconds(retry_after))
         if code in OF_MANY and isinstance(action, Wait):
             action = Wait(self._held_up.wait(flight.source.provider, action.seconds))
         self._failures.say(flight.source.provider, "%s from %s: %s (%s)", flight.identity, flight.source.provider, detail,
                            _what_next(action))
-        if isinstance(action, Ask) and self._arriving is None and self.has_to_wait(flight.identity, flight.id, action.provider):
+        if isinstance(action, Ask) and self._arriving is None and self.has_to_wait(
+                flight.identity, flight.id, action.provider, flight.created + flight.lifetime):
             action = Wait(OTHER_CONTENT_WAIT)
         if isinstance(action, Ask):
             self._ledger.step(flight.id, State.FAILED, None, flight.attempt, detail, flight.source.provider)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from trollmoves.bus.committing import Asked
 from trollmoves.client.addressing import Place
+from trollmoves.client.deciding import EXPIRES_AFTER
 from trollmoves.messages import Announcement
 
 
@@ -63,6 +64,11 @@ class Flight:
         """The request, as its provider knows it."""
         announcement = self.source.announcement
         return Asked(*announcement.named, announcement.offset, self.request)
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds for which it is worth trying."""
+        return self.source.announcement.lifetime(self.created) or EXPIRES_AFTER
 
     def take_lease(self, said: Mapping[str, Any]) -> None:
         """What the provider says with the outcome of our right to publish."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.ports import free_port
 from trollmoves.bus import Loop
-from trollmoves.client import asking, hearing, waiting
+from trollmoves.client import asking, flight, hearing, waiting
 from trollmoves.client.chain import Chain
 from trollmoves.config.reading import read_client_config
 from trollmoves.journal import Journal
@@ -139,6 +139,36 @@ def test_it_does_not_wait_for_what_came_later(client: Client, monkeypatch: pytes
         heard += 1
         client.hear(0, heard, "more" * heard)
         client.turn_for(1)
+
+
+def test_it_does_not_wait_for_ever_for_newer_content_that_always_fails(
+        client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried once more when its time is over, and given up then; a newer one that comes before makes it needless."""
+    monkeypatch.setattr(flight, "EXPIRES_AFTER", 5.0)
+    asks, heard = client.chain._asking, 0
+
+    def newer_instead() -> None:
+        nonlocal heard
+        before, heard = [one for one in asks._flights if one.asked], heard + 1
+        client.hear(1, heard, "newer" * heard)
+        client.turn_until(lambda: (f"k:{'newer' * heard}", client.servers[1]) in client.asked())
+        for one in before:
+            asks._failed(one, "timeout", False, "it fails")
+        asks.commit()
+
+    client.hear(0, 1, "old")
+    client.turn_until(client.asked)
+    asks._failed(asks._flights.get(1), "timeout", False, "it fails", 4.0)
+    asks.commit()
+    client.turn_until(lambda: not client.asked())
+    began = time.monotonic()
+    newer_instead()
+    while not any("given_up" in step for step in client.steps(1)):
+        assert time.monotonic() < began + 30
+        newer_instead()
+        client.turn_for(0.2)
+        assert ("k:old", client.servers[0]) not in client.asked() or time.monotonic() > began + 3
+    assert sum("requested" in step for step in client.steps(1)) == 2
 
 
 def test_it_waits_no_longer_when_the_clock_is_set_back(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
