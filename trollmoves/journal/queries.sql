@@ -178,11 +178,12 @@ WHERE state = 'moving';
 
 -- name: left_behind
 -- What was begun to be moved, and is tried again by nobody: part of it may be at its destination. After an error only of large
--- files, which may be resumed.
+-- files, which may be resumed. In any order: what cannot be removed must not keep the rest away.
 SELECT transfers.*, files.path FROM transfers JOIN files ON files.id = transfers.file
 WHERE transfers.state = 'failed' AND transfers.time < ? AND files.path IS NOT NULL
   AND transfers.chain IN (SELECT value FROM json_each(?))
-  AND (transfers.receipt = 'interrupted' OR (files.size >= ? AND transfers.receipt NOT LIKE 'left nothing: %')) LIMIT ?;
+  AND (transfers.receipt = 'interrupted' OR (files.size >= ? AND transfers.receipt NOT LIKE 'left nothing: %'))
+ORDER BY random() LIMIT ?;
 
 -- name: end_left_behind
 UPDATE transfers SET receipt = 'left nothing: ' || receipt WHERE file = ? AND transfer = ? AND state = 'failed' AND time = ?;
