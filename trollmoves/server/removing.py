@@ -57,6 +57,8 @@ AGED_LOOKS = 100
 """Looks, in the time of `delete_after`, at what has come to that age: all files in the journal are gone through."""
 AGED_LAST = 60.0
 """Seconds between two of them, at most."""
+AWAY_LOOKS = 3
+"""Looks of who polls a directory, in which a file that is away is missed for sure."""
 LOOK_AGAIN = 2.0
 """Seconds between two looks at a file that somebody has not confirmed, at least; a confirmation hurries it."""
 RARER = 0.1
@@ -138,6 +140,11 @@ class Removing:
         """Hosts of which was told that they do not say what arrives there."""
         self._leaving: set[int] = set()
         """Files that are done with, until the journal knows."""
+        self._away: dict[int, float] = {}
+        """By file that was no more there at the last look: since when (monotonic)."""
+        self._away_for_good = max(LOOK_AGAIN, AWAY_LOOKS * settings.watch_interval)
+        """Seconds, at least, between two looks at which a file was away, for us to believe it. One that is away between two looks
+        of who polls its directory is not heard of when it is there again: it would stay for ever."""
         if self._enabled or self._after is not None:
             loop.after(EVERY, self._again)
 
@@ -373,8 +380,25 @@ class Removing:
             logger.error("[%s] files cannot be removed", self._chain, exc_info=outcomes)
             outcomes = [OSError(str(outcomes))] * len(leaving)
         self.under_way = 0
-        self._record([(one, outcome) for one, outcome in zip(leaving, outcomes, strict=True) if outcome is not None], time.time())
+        believed, again = [], []
+        for one, outcome in zip(leaving, outcomes, strict=True):
+            if not self._is_believed(one, outcome):
+                again.append((time.time() + self._away_for_good, one.row["file"]))
+            elif outcome is not None:
+                believed.append((one, outcome))
+        if again:
+            self._journal.write([("wait_removal", again)])
+        self._record(believed, time.time())
         self._loop.after(pause, self._again)
+
+    def _is_believed(self, leaving: Leaving, outcome: Outcome) -> bool:
+        """False for a file that was not away for long yet; it is looked at again."""
+        file, now = leaving.row["file"], time.monotonic()
+        since = self._away.pop(file, now)
+        if outcome != 0 or now - since >= self._away_for_good:
+            return True
+        self._away[file] = since
+        return False
 
     def _record(self, tried: list[tuple[Leaving, int | OSError]], now: float) -> None:
         ended, notes = [], []

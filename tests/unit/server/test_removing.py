@@ -171,6 +171,26 @@ def test_a_consumer_is_waited_for_from_its_first_delivery_on(consumed: Consumed)
     assert consumed.turn("second")
 
 
+def test_a_file_that_is_away_just_when_it_is_to_be_removed_goes_when_it_is_there_again(consumed: Consumed) -> None:
+    """Where its directory is polled nobody notices that it was away."""
+    file = consumed.file("a")
+    (consumed.origin / "a").rename(consumed.origin / "away")
+    consumed.delivered(file, "one")
+    eventually(lambda: not consumed.turn("a") and consumed.removing.under_way, interval=0.0)
+    eventually(lambda: not consumed.turn("a") and not consumed.removing.under_way, interval=0.0)
+    (consumed.origin / "away").rename(consumed.origin / "a")
+    eventually(lambda: not consumed.turn("a"), interval=0.0)
+
+
+def test_a_file_that_stays_away_is_not_looked_for_any_more(consumed: Consumed) -> None:
+    file = consumed.file("a")
+    (consumed.origin / "a").unlink()
+    consumed.delivered(file, "one")
+    eventually(lambda: not consumed.turn("a") and "not removed: gone" in consumed.journal.find_one("file", (file,))["steps"],
+               interval=0.0)
+    eventually(lambda: not consumed.turn("a") and not consumed.journal.find("due_removals", ("s", 1e12, 1)), interval=0.0)
+
+
 def test_what_was_found_out_long_ago_is_found_out_anew(consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The directory did not answer for hours, and others came meanwhile who need the file."""
     monkeypatch.setattr(removing, "DECIDED_FOR", 0.2)
