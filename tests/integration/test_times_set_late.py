@@ -150,3 +150,18 @@ def test_move_it_counts_what_was_given_up_no_more_when_newer_content_came(tmp_pa
             moving.write("a.dat", b"after")
             arrives(server.root / "a.dat", b"after")
             eventually(lambda: [state for *_, state in moving.states()] == ["covered", "published"])
+
+
+def test_move_it_does_not_give_up_what_newer_content_had_covered(tmp_path: Path) -> None:
+    """What is lost, when the file is removed before any of it could be moved, is the newer content alone."""
+    port = free_port()
+    with MovingIt(tmp_path, f"destinations = ftp://{LOGIN}@127.0.0.1:{port}/") as moving:
+        moving.start()
+        moving.write("a.dat", b"before")
+        eventually(lambda: [state for *_, state in moving.states()] == ["failed"], message="it cannot be moved")
+        path = moving.write("a.dat", b"after")
+        eventually(lambda: [state for *_, state in moving.states()] == ["covered", "failed"], message="nor can the newer content")
+        path.unlink()
+        with ScriptedFtpServer(tmp_path / "ftp", port=port):
+            eventually(lambda: "given_up" in [state for *_, state in moving.states()], 120, message="the newer content is gone")
+            never(lambda: [state for *_, state in moving.states()] != ["covered", "given_up"], 3.0, message="the older too")

@@ -54,7 +54,7 @@ UPDATE files SET state = ?, time = ?, steps = steps || ? WHERE id IN (SELECT val
 
 -- name: cover_by_newer
 -- What was announced under the name of a file and could not be had is covered where newer content was announced.
-UPDATE files SET state = 'covered', time = :now, steps = {kept_steps} || :line
+UPDATE files SET state = 'covered', time = :now, due = NULL, steps = {kept_steps} || :line
 WHERE id IN (SELECT older.id FROM files AS one JOIN files AS older ON older.identity = one.identity AND older.chain = one.chain
              WHERE one.id = :id AND older.path = one.path AND older.state IN ('failed', 'given_up') AND older.id < (
                  SELECT max(newest.id) FROM files AS newest

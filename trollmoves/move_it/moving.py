@@ -169,10 +169,10 @@ class Moving(Deliveries):
         self.end(row, NO_MORE, [("add_file", fresh), ("add_packed", packed)] if fresh else [], state=State.COVERED)
 
     def verdict(self, flight: Flight, error: MoveError) -> tuple[State, float | None]:
+        if isinstance(error, OriginGone | OriginChanged) and self._has_newer(flight.row):
+            return State.COVERED, None  # the new content goes in its place, or has gone there and was removed
         if not isinstance(error, OriginChanged):
             return super().verdict(flight, error)
-        if self._has_newer(flight.row):
-            return State.COVERED, None  # the new content goes in its place
         # The watcher tells of new content; without any (a link leads to the file now) nothing else is delivered.
         self._look_again(flight.id, os.fsdecode(flight.row["path"]))
         return super().verdict(flight, TemporaryError(str(error)))
