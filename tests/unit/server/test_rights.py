@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trollmoves.errors import Denied, DestinationInvalid
-from trollmoves.server.rights import Rights
+from trollmoves.server import rights as rights_module
+from trollmoves.server.rights import KEEP, NotAllowed, Rights, Unknown
 from trollmoves.uris import parse_destination
 
 STRANGER = "192.0.2.7"
@@ -29,6 +30,7 @@ def allowed(destination: str, peer: str, *patterns: str, inline: bool = True) ->
     ("sftp://192.0.2.8/in/", STRANGER, False),
     ("sftp://localhost/in/", "127.0.0.1", True),
     ("sftp://localhost/in/", STRANGER, False),
+    ("sftp://127.0.0.1/in/", STRANGER, False),
     ("sftp://0x7f.1/in/", STRANGER, False),
     (f"sftp://[::ffff:{STRANGER}]/in/", STRANGER, True),
     ("s3://bucket/in/", "127.0.0.1", False),
@@ -98,3 +100,34 @@ def test_a_name_is_looked_up_once_and_the_address_kept() -> None:
 def test_dots_do_not_get_out() -> None:
     with pytest.raises(DestinationInvalid):
         parse_destination("sftp://host/data/in/../../etc/x")
+    place = parse_destination("sftp://host/data/in/x").with_path("/data/in/../../etc/x")  # however it came to be
+    with pytest.raises(DestinationInvalid):
+        Rights("one", ("sftp://host/data/in/*",), True).check(place, STRANGER)
+
+
+@pytest.mark.parametrize("destination", ["/data/in/", "file:///data/in/", "sftp://localhost/in/", "sftp://127.0.0.1/in/"])
+def test_another_user_of_roots_machine_has_none_of_roots_rights(destination: str) -> None:
+    rights, place = Rights("one", (), True), parse_destination(destination)
+    rights.check(place, "127.0.0.1")  # and what root may counts for root alone
+    for _ in range(2):
+        with pytest.raises(NotAllowed, match="whose user is not root"):
+            rights.check(place, "127.0.0.1", stranger=True)
+        with pytest.raises(Unknown):
+            rights.check(place, "127.0.0.1", stranger=None)
+    assert Rights("one", (destination,), True).check(place, "127.0.0.1", stranger=True)
+
+
+def test_another_user_of_roots_machine_may_log_in_there_as_it_says() -> None:
+    place = parse_destination("sftp://me:mine@localhost/in/")
+    assert Rights("one", (), True).check(place, "127.0.0.1", stranger=True).connect_to == "127.0.0.1"
+
+
+def test_a_permission_counts_for_a_few_seconds_and_for_who_got_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer, and whose address a name once was could have files for good."""
+    rights, place, now = Rights("one", (), True), parse_destination(f"sftp://{STRANGER}/in/"), 1000.0
+    monkeypatch.setattr(rights_module.time, "monotonic", lambda: now)
+    rights.check(place, STRANGER)
+    assert rights.known(place, STRANGER) == place
+    assert rights.known(place, "192.0.2.8") is rights.known(place, STRANGER, stranger=True) is None
+    now += KEEP
+    assert rights.known(place, STRANGER) is None
