@@ -9,8 +9,7 @@ import pytest
 
 # Who runs the tests in the background of a shell has it ignored, and so would have all programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Configurations that everybody may change are refused.
-os.umask(os.umask(0o077) | 0o022)
+os.umask(os.umask(0o022) | 0o002)  # configurations that everybody may write are refused
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -59,7 +59,7 @@ def test_ping(ours: Server, words: list[str]) -> None:
     answer = req(ours, *words)
     assert (answer.status, answer.err) == (0, "")
     assert answer.out.startswith(f"{HOST}:{ours.request_port} is there: station here, ")
-    assert answer.out.endswith("  announced so far: 2; can replay, status, commit, cancel\n")
+    assert answer.out.endswith("  announced so far: 2; queued or running: 0; can replay, status, commit, cancel\n")
     [found] = objects(req(ours, *words, "--json"))
     assert found["station"] == "here" and found[EXTENSION]["head"] == 2
 

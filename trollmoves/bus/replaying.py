@@ -7,7 +7,6 @@ beats tell.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any
@@ -72,10 +71,10 @@ class Replaying:
             to = max(to, committed)
         reached = ends and (not rows or to == rows[-1]["position"])
         answer: dict[str, Any] = {
-            "version": PROTOCOL, "request": asked.get("request"), "epoch": self._journal.epoch, "from": since, "to": to,
+            "version": PROTOCOL, "request": asked.get("request"), "epoch": self._journal.epoch, "to": to,
             "head": head, "oldest": oldest, "more": to < committed and not reached, "truncated": bool(forgotten),
             "forgotten": max((row["time"] for row in forgotten), default=None),
-            "messages": messages, "time": time.time(),
+            "messages": messages,
         }
         return self._envelope.encode(message.subject, "replay", {EXTENSION: answer})
 

@@ -23,6 +23,7 @@ from trollmoves.bus.listening import overheard
 from trollmoves.cli import demo_chain
 from trollmoves.cli.common import run_program, whole_number
 from trollmoves.cli.demo_network import PATIENCE, Member, Network, end_by_signals, files_below, umbrella
+from trollmoves.cli.starting import keep_own_files
 from trollmoves.cli.watching import Display, new_display
 from trollmoves.journal import Reader
 from trollmoves.messages import Message
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.umask(os.umask(0o077) | 0o002)  # configurations that everybody may change are refused
     end_by_signals()
+    keep_own_files()
     return run_program("trollmoves demo", lambda: _run(options))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trollmoves.cli.common import run_program, seconds, whole_number
 from trollmoves.cli.guessing import guess
+from trollmoves.cli.starting import keep_own_files
 from trollmoves.errors import ConfigurationError, TrollmovesError
 from trollmoves.faults.borrowing import Borrowed
 from trollmoves.faults.breaking import SmallDisk
@@ -30,7 +31,7 @@ Say = Callable[[str], None]
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parse(words)
-    os.umask(os.umask(0o077) | 0o002)  # configurations that everybody may change are refused
+    keep_own_files()
     return run_program("trollmoves faults", lambda: _run_below(options))
 
 

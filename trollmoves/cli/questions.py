@@ -59,7 +59,8 @@ def _ping(server: Server, options: argparse.Namespace, show: Show) -> int:
     ours, station = reply.extension, reply.fields.get("station")
     lines = [f"{server} is there: station {station}, {milliseconds} ms"]
     if "epoch" in ours and ours.get("epoch"):
-        lines.append(f"  announced so far: {ours.get('head')}; can {', '.join(map(str, ours.get('capabilities') or []))}")
+        load = f"; queued or running: {ours.get('load')}" if "load" in ours else ""
+        lines.append(f"  announced so far: {ours.get('head')}{load}; can {', '.join(map(str, ours.get('capabilities') or []))}")
     show(lines + _details(options, reply), {"server": str(server), "milliseconds": milliseconds, **reply.fields})
     return 0
 

@@ -47,6 +47,12 @@ def hold_signals() -> None:
     signal.signal(signal.SIGTERM, _end_well)
 
 
+def keep_own_files() -> None:
+    """What is written from now on, also by programs that are started, is not everybody's to change, whatever the umask was: such
+    configurations would be refused."""
+    os.umask(os.umask(0o022) | 0o002)
+
+
 def release_signals() -> None:
     """Signals mean what they mean to any command: whoever is ended while it checks something has not found all well."""
     if signal.getsignal(signal.SIGTERM) is _end_well:

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 MOST_MIRRORS = 8
 """Mirrors an announcement may have passed through."""
-TOLD = ("key", "size", "mtime", "checksum", "items", "expires")
+TOLD = ("key", "size", "mtime", "expires")
 """What our extension says of the content, which every mirror hands on."""
 AT_ONCE = 200
 LOOK_AGAIN = 0.02

@@ -141,7 +141,8 @@ class Serving:
         data: dict[str, Any] = {"station": next((served.settings.station for served in self.chains.values()), "unknown")}
         if message.extension:
             data[EXTENSION] = {"version": PROTOCOL, "request": message.extension.get("request"), "epoch": self._journal.epoch,
-                               "head": self._journal.head, "capabilities": ["replay", "status", "commit", "cancel"]}
+                               "head": self._journal.head, "load": len(self._moves),
+                               "capabilities": ["replay", "status", "commit", "cancel"]}
         return self._envelope.encode(message.subject, "pong", data)
 
     def _info(self, asker: Asker, message: Message) -> bytes:

@@ -199,6 +199,12 @@ def test_a_logging_configuration_that_everybody_may_write_is_refused(tmp_path: P
     assert answer.status == 1 and f"run: chmod o-w {log}" in answer.last_line
 
 
+def test_a_demonstration_where_all_that_is_written_is_everybodys(tmp_path: Path) -> None:
+    words = ["sh", "-c", 'umask 0; exec "$@"', "sh", CHECKOUT / "bin" / "demo", "--files", "5", "--directory", tmp_path / "demo"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=clean_environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_demonstration_that_is_ended_leaves_nothing_running(number: int, tmp_path: Path) -> None:
     place = tmp_path / "place"
