@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path,
                         help="where to put everything (default: a new directory below the temporary one)")
     options = parser.parse_args(arguments)
-    os.umask(os.umask(0o077) | 0o002)  # configurations that everybody may change are refused
     end_by_signals()
     keep_own_files()
     return run_program("trollmoves demo", lambda: _run(options))
