@@ -89,7 +89,7 @@ def test_a_provider_that_may_deliver_later_is_asked_again_when_another_one_never
         (network.origins[1] / "f.bin").unlink()
         network.client.start()
         network.client.wait_for("is gone .again in")  # the one refuses credentials, the other one has the file no more
-        assert network.states(network.client_journal) == {"failed": 1}
+        eventually(lambda: network.states(network.client_journal) == {"failed": 1}, message="the journal has it, after the log")
         mark = network.servers[0].mark()
         network.server_options["allow_inline_credentials"] = "true"
         network.write_server_config(0)
