@@ -122,7 +122,7 @@ def test_a_stranger_draws_nobody_to_another_address(tmp_path: Path, stranger: St
         assert not stranger.asked, stranger.asked[0]
 
 
-REPLAY = ('{"trollmoves": {"version": 1, "request": "@request@", "epoch": "e:1", "from": 0, "to": %s, "head": 99, "oldest": 0, '
+REPLAY = ('{"trollmoves": {"version": 1, "request": "@request@", "epoch": "e:1", "to": %s, "head": 99, "oldest": 0, '
           '"more": %s, "messages": %s}}')
 ANSWERS = {
     "endless": text("replay", REPLAY % ("0", "true", "[]"), subject=TOPIC),
