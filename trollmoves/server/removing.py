@@ -395,7 +395,7 @@ class Removing:
         """False for a file that was not away for long yet; it is looked at again."""
         file, now = leaving.row["file"], time.monotonic()
         since = self._away.pop(file, now)
-        if outcome != 0 or now - since >= self._away_for_good:
+        if outcome != 0 or not self._may_be_no_more or now - since >= self._away_for_good:
             return True
         self._away[file] = since
         return False
