@@ -1,7 +1,8 @@
 """The clock of the machine is set: what was to be done in five seconds is still to be done in five seconds.
 
 Times in the journal are those of the clock, so that they mean something after a restart. When the clock leaps while we run, they
-leap with it: nothing is too old all of a sudden, and nothing waits for the clock to be there again.
+leap with it: nothing is too old all of a sudden, and nothing waits for the clock to be there again. When it was set back while
+nobody ran, that is seen by steps that have not been yet; only what waits is moved then, as the clock of now may be the wrong one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Leaps:
         self._tell = tell
         self._clock, self._steady = clock, steady
         self._ahead = clock() - steady()
+        now = {"now": clock(), "ahead": clock() + LEAP}
+        journal.write([("bring_back_files", [now]), ("bring_back_removals", [now])])
 
     def check(self) -> None:
         """Look whether the clock has leapt since the last look. To be called before anybody compares a time with the clock."""

@@ -408,6 +408,15 @@ UPDATE files SET created = created + :leap, time = time + :leap, due = due + :le
 -- See client/delivering.py.
 UPDATE meta SET value = CAST(value + :leap AS TEXT) WHERE name LIKE 'confirmed:%';
 
+-- name: bring_back_files
+-- The clock was set back while nobody ran: what was to wait from a time that is not there yet waits as long from now.
+UPDATE files INDEXED BY files_waiting SET due = :now + max(due - time, 0)
+WHERE due IS NOT NULL AND due > :now AND time > :ahead;
+
+-- name: bring_back_removals
+UPDATE removals SET due = :now
+WHERE due > :now AND due < 1e12 AND (SELECT files.time FROM files WHERE files.id = removals.file) > :ahead;
+
 -- name: move_copies
 UPDATE copies SET time = time + :leap;
 

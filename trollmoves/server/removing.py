@@ -26,6 +26,7 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import REMOVED, in_audit
 from trollmoves.journal.journal import step_line
+from trollmoves.journal.leaps import LEAP
 from trollmoves.journal.reader import Reader
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
@@ -213,6 +214,8 @@ class Removing:
                 records.append(("end_removal", [(row["file"],)]))
                 continue
             due = self._due(row["file"])
+            if due is not None and due > now + self._delay + LEAP:  # confirmed before the clock was set back, while nobody ran
+                due = now
             if due is not None and due <= now and self._is_awaited(row):
                 due = None
             if due is not None and due <= now:

@@ -41,3 +41,20 @@ def test_what_waits_moves_with_the_clock(tmp_path: Path, seconds: float, moved: 
         assert connection.execute("SELECT due FROM removals").fetchall() == [(1200.0 + moved,)]
         said = connection.execute("SELECT CAST(value AS REAL) FROM meta WHERE name = 'confirmed:chain'").fetchall()
         assert said == [(850.5 + moved,)]
+
+
+def test_what_waits_since_a_time_that_is_not_there_yet_waits_as_long_from_now(tmp_path: Path) -> None:
+    """The clock was set back while nobody ran. When files were first seen stays: the clock of now may be the wrong one."""
+    path = tmp_path / "journal"
+    journal = Journal(path, run_now, lambda error: None)
+    place = None, None, None, None, "provider", None, None, 0
+    for name, time, due in (("ahead", 5000.0, 5060.0), ("over", 5000.0, 4000.0), ("right", 900.0, 1100.0),
+                            ("never", 5000.0, 1e13)):
+        row = (journal.new_file(), "chain", name, "", "failed", time, "", None if name == "never" else due, 1, *place, 5000.0)
+        journal.write([("add_file", [row]), ("add_removal", [(row[0], "chain", due)])])
+    Leaps(journal, lambda leap: None, Clock(1000.0), Clock(50.0))
+    journal.close()
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT identity, files.due, created, removals.due FROM files JOIN removals ON file = id")
+        assert sorted(found) == [("ahead", 1060.0, 5000.0, 1000.0), ("never", None, 5000.0, 1e13),
+                                 ("over", 1000.0, 5000.0, 1000.0), ("right", 1100.0, 5000.0, 1100.0)]

@@ -14,8 +14,9 @@ from trollmoves.journal.statements import statements
 SCAN = re.compile(r"SCAN (?:files|transfers|announcements|removals)\b(?! USING INDEX files_given_up)")
 """What goes through a large table. The index is of what was given up."""
 GONE_THROUGH = {
-    "at the start": {"release_removals", "files_in_state", "interrupt_files", "interrupt_transfers", "newest_but",
-                     "delivered_last", "moved_since", "delivered_unannounced", "published_since"},
+    "at the start": {"bring_back_files", "bring_back_removals", "release_removals", "files_in_state", "interrupt_files",
+                     "interrupt_transfers", "newest_but", "delivered_last", "moved_since", "delivered_unannounced",
+                     "published_since"},
     "after a start or a reload, or when the last file that was found is none of them any more": {
         "unfinished_counts", "unfinished_of"},
     "when an upstream server is heard again": {"any_of_provider"},

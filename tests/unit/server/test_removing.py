@@ -133,12 +133,12 @@ class Consumed:
                                            found.st_dev, found.st_ino, found.st_mtime_ns, None, None, None, 0, came)])])
         return row
 
-    def delivered(self, file: int, *clients: str, state: str = "acknowledged") -> None:
+    def delivered(self, file: int, *clients: str, state: str = "acknowledged", age: float = 1.0) -> None:
         """They have it, and (unless it is only *moved*) have confirmed it."""
         for client in clients:
             scheduled = self.removing.schedule(file, Consumer(client, client, spare=False))
             self.journal.write([("put_transfer", [(file, client, "s", client, client, False, "p", "r", "file:///x", state,
-                                                   time.time() - 1, 1, "[]")]), *scheduled])
+                                                   time.time() - age, 1, "[]")]), *scheduled])
 
     def turn(self, name: str) -> bool:
         """Whether it is there."""
@@ -189,6 +189,12 @@ def test_a_file_that_stays_away_is_not_looked_for_any_more(consumed: Consumed) -
     eventually(lambda: not consumed.turn("a") and "not removed: gone" in consumed.journal.find_one("file", (file,))["steps"],
                interval=0.0)
     eventually(lambda: not consumed.turn("a") and not consumed.journal.find("due_removals", ("s", 1e12, 1)), interval=0.0)
+
+
+def test_what_was_confirmed_before_the_clock_was_set_back_goes(consumed: Consumed) -> None:
+    """While no server ran, so nobody has seen it: the confirmation has a time that is not there yet."""
+    consumed.delivered(consumed.file("a"), "one", age=-3600)
+    eventually(lambda: not consumed.turn("a"), interval=0.0)
 
 
 def test_what_was_found_out_long_ago_is_found_out_anew(consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
