@@ -112,6 +112,13 @@ def is_replaced(versions: Iterable[Known], announcement: Announcement) -> bool:
                and known.offset > announcement.offset for known in versions)
 
 
+def is_renewed(sources: Iterable[Announcement], announcement: Announcement) -> bool:
+    """Whether its provider announced other content in the same place before, as one of *sources* where another one was asked."""
+    place = place_of(announcement.message)
+    return any(source.epoch == announcement.epoch and source.offset < announcement.offset and source.key != announcement.key
+               and place_of(source.message) == place for source in sources)
+
+
 def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> int | None:
     """The row of content that *newest* has taken the place of, when it is this that another provider announces, late; else None.
 

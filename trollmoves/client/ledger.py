@@ -12,7 +12,7 @@ from trollmoves.client.deciding import WAITING, Known, mtime_of, place_of
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Message, decode, identity_of
+from trollmoves.messages import Announcement, Message, decode, identity_of, read_announcement
 
 
 class Ledger:
@@ -69,6 +69,10 @@ class Ledger:
             file, known = self._unwritten[identity]
             found[file] = known
         return found
+
+    def sources(self, file: int) -> list[Announcement]:
+        """What the journal has of providers that announced *file* beside the one that was asked last."""
+        return [read_announcement(decode(row["message"].encode())) for row in self._journal.find("sources_of", (file,))]
 
     def remember(self, identity: str, file: int, known: Known) -> None:
         """Until it is forgotten, *identity* is known like this, whatever the journal says."""

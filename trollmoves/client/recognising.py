@@ -4,7 +4,7 @@ is for `hearing`; the single rules are in `deciding`."""
 from __future__ import annotations
 
 from trollmoves.client.copies import Copies
-from trollmoves.client.deciding import Known, Verdict, earlier_copy, is_moved_on, is_overtaken, is_replaced, judge
+from trollmoves.client.deciding import Known, Verdict, earlier_copy, is_moved_on, is_overtaken, is_renewed, is_replaced, judge
 from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
 from trollmoves.lifecycle import State
@@ -37,7 +37,8 @@ class Recognising:
                     return Verdict.OLD, file, known
         verdict = judge(known, announcement)
         if known is not None and verdict in ELSEWHERE and announcement.epoch:
-            replaced = self._copies.is_replaced(file, announcement)
+            replaced = self._copies.is_replaced(file, announcement) or (
+                known.key != announcement.key and is_renewed(self._ledger.sources(file), announcement))
             if earlier is None:
                 verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)
         if verdict is Verdict.NEW and known is not None and self._is_old(announcement):

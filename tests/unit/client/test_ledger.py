@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from trollmoves.client.deciding import Known
+from trollmoves.client.deciding import Known, Verdict
+from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.recognising import Recognising
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
-from trollmoves.messages import Envelope, Message, decode
+from trollmoves.messages import Envelope, Message, decode, read_announcement
 
 OLD = Known(State.REQUESTED, "k:old", 10, "127.0.0.1:1", "e:1", 1)
 NEW = Known(State.REQUESTED, "k:new", 20, "127.0.0.1:1", "e:1", 2)
@@ -33,10 +35,10 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     assert not died
 
 
-def write(ledger: Ledger, file: int, known: Known) -> None:
+def write(ledger: Ledger, file: int, known: Known, identity: str = "x") -> None:
     """Have the journal keep *known*."""
     done = threading.Event()
-    ledger.add("add_file", (file, "chain", "x", known.key, known.state, 1.0, "", None, known.size, None, None, None, None,
+    ledger.add("add_file", (file, "chain", identity, known.key, known.state, 1.0, "", None, known.size, None, None, None, None,
                             known.provider, MESSAGE.raw.decode(), None, 1, 1.0))
     ledger.write(done.set)
     assert done.wait(60)
@@ -76,3 +78,28 @@ def test_only_what_waits_is_worth_keeping(ledger: Ledger) -> None:
     assert not ledger.is_waiting("x", 1)
     ledger.forget("x", 1)
     assert not ledger.is_waiting("x", 1)
+
+
+class Nowhere:
+    """Nobody has another address."""
+
+    def leads(self, address: str, epoch: str) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(("key", "offset", "verdict"), [
+    ("k:new", 7, Verdict.NEW), ("k:old", 7, Verdict.TELL), ("k:older", 3, Verdict.TELL)])
+def test_new_content_is_no_copy_where_its_provider_announced_the_old_one_and_another_was_asked(
+        ledger: Ledger, key: str, offset: int, verdict: Verdict) -> None:
+    """Two servers of one directory: the second is asked for what the first announced first. New content of the same size was
+    confirmed to the first as if it were there, which removed it."""
+    def announced(key: str, offset: int) -> Message:
+        said = {"version": 1, "epoch": "e:2", "offset": offset, "previous": 0, "key": key, "size": 10, "address": "127.0.0.1:2"}
+        data = {"uid": "x", "uri": "/x", "request_address": "127.0.0.1:2", "trollmoves": said}
+        return decode(Envelope("somebody@here").encode("/a", "file", data))
+    write(ledger, 1, OLD._replace(state=State.PUBLISHED))
+    ledger.add("add_source", (1, "127.0.0.1:2", announced("k:old", 5).raw.decode()))
+    write(ledger, 2, OLD._replace(provider="127.0.0.1:3"), identity="y")
+    ledger.look_up([announced(key, offset)])
+    recognising = Recognising(ledger, cast(Following, Nowhere()), relays=False)
+    assert recognising.recognise(read_announcement(announced(key, offset)))[0] is verdict
