@@ -295,6 +295,23 @@ def test_a_right_that_ended_before_it_was_used_is_asked_for_again(bench: Bench, 
     assert bench.stream.names() == bench.stream.marked() == published
 
 
+def test_nothing_is_sent_that_the_journal_does_not_have(bench: Bench) -> None:
+    """Held for subscribers or not: who dies after it was sent publishes it again, marked, and not as something new."""
+    chain, publish, known = bench.chain(), bench.stream.publish, list[bool]()
+
+    def watched(raw: bytes, subject: str, position: int) -> None:
+        waiting = bench.journal.find("unpublished", ("chain", 0, 10))
+        known.append(position in [row["position"] for row in waiting if not row["held"]])
+        publish(raw, subject, position)
+    bench.stream.publish = watched  # type: ignore[method-assign]
+    bench.stream.is_heard = True
+    chain.start()
+    for count, name in enumerate("abc", start=1):
+        bench.deliver(chain, name)
+        bench.turn_until(count)
+    assert known == [True] * 3 and bench.stream.names() == ["a", "b", "c"]
+
+
 def test_what_waited_to_be_unpacked_is_published_when_nothing_is_to_be_unpacked_any_more(bench: Bench) -> None:
     """`compression` was taken out of the section; the server is upstream's, and is not asked for leave."""
     bench.stream.is_heard = True
