@@ -21,6 +21,7 @@ from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Envelope, Message, decode
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
+from trollmoves.server.acknowledging import Acknowledging
 from trollmoves.server.answers import Answers
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push, Pushing
@@ -59,6 +60,8 @@ class Bench:
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.journal = Journal(root / "journal", self.calls.extend, lambda error: None)
         self.told: list[Message] = []
+        self.kept: list[list[str]] = []
+        """What the journal had of moves of the file when each of them was told."""
         replies = Replies(ENVELOPE)
         answers = Answers(self.loop, replies, self.tell)
         self.sharing = Sharing(self.journal, answers, replies, self.tell)
@@ -68,6 +71,7 @@ class Bench:
 
     def tell(self, asker: Asker, raw: bytes) -> None:
         self.told.append(decode(raw))
+        self.kept.append([row["state"] for row in self.journal.find("transfers_of", (1,))])
 
     def start(self, waiter: Waiter, transfer: str = "0123456789abcdef") -> Moving:
         """A move that *waiter* asks for, on its way to a worker."""
@@ -145,6 +149,49 @@ def test_who_asks_anew_while_the_outcome_is_written_can_confirm_by_that_request(
     assert kept is not None
     assert (kept["request"], kept["earlier"], kept["fence"]) == ("r:second", "r:first", moving.lease.fence if moving.lease else 0)
     assert not len(bench.moves)
+
+
+@pytest.mark.parametrize(("outcome", "state"), [
+    ([Receipt("file:///in/a", 1000, "xxh3:1", "sum", 1)], "moved"), (MoveError("no"), "failed"),
+    (OriginGone("gone"), "given_up")])
+@pytest.mark.parametrize("leased", [True, False])
+def test_nobody_is_told_what_the_journal_does_not_have(bench: Bench, outcome: list[Receipt] | MoveError, state: str,
+                                                       leased: bool) -> None:
+    """A client publishes and forgets what it is told, and a server that died in between would know nothing of it."""
+    moving = bench.start(asks("r:first"))
+    if leased:
+        moving.lease = bench.sharing.begin(moving.push.transfer, asks("r:first"), None)
+    bench.workers.work[0].done(outcome)
+    bench.loop.turn(0.0)
+
+    def told() -> bool:
+        bench.write()
+        bench.loop.turn(0.0)
+        return bool(bench.told)
+    eventually(told, message="who asked is told")
+    assert bench.kept == [[state]]
+
+
+def test_a_confirmation_is_answered_when_the_journal_has_it(bench: Bench) -> None:
+    """The client forgets what was answered, and what nobody has confirmed is never removed."""
+    acknowledging = Acknowledging(bench.journal, ENVELOPE, bench.loop.names, bench.sharing, bench.tell)
+    place = bench.file["path"], 0, 0, 0, None, None, None, 0, 0.0
+    bench.journal.write([("add_file", [(1, "one", "a", "k", State.ANNOUNCED, 0.0, "", None, 1000, *place)]),
+                         ("add_announcement", [(1, 1, "/t", 0, "text", 0.0)])])
+    bench.start(asks("r:first"))
+    bench.workers.work[0].done([Receipt("file:///in/a", 1000, "xxh3:1", "sum", 1)])
+    bench.loop.turn(0.0)
+
+    def told(count: int) -> bool:
+        bench.write()
+        bench.loop.turn(0.0)
+        return len(bench.told) == count
+    eventually(lambda: told(1), message="who asked is told")
+    said = {"request": "r:ack", "requests": [[1, "r:first"], [1, "r:another"], ["x", 7]]}
+    acknowledging.confirm(Asker(b"peer", "127.0.0.1"), decode(ENVELOPE.encode("/t", "ack", {EXTENSION: said})))
+    eventually(lambda: told(2), message="who confirms is answered")
+    assert bench.told[-1].type == "ack" and bench.told[-1].extension["request"] == "r:ack"
+    assert bench.kept == [["moved"], ["acknowledged"]]
 
 
 def test_an_operator_cancels_what_was_asked_for_with_a_request_of_another_move(bench: Bench) -> None:
