@@ -350,10 +350,11 @@ def test_pings_are_answered_while_others_flood(victim: Victim) -> None:
 
 
 def test_frames_without_end_are_refused(victim: Victim) -> None:
+    ping = text("ping")
     with Peer(victim.port) as peer:
-        peer.socket.send_multipart([b""] * 10_000)
-        peer.socket.send_multipart([b"", b"x", b"y"])
-        peer.socket.send_multipart([b"no delimiter"])
+        for frames in ([b""] * 10_000, [b"", ping, b""], [b"", ping, ping], [ping], [b"no delimiter", ping]):
+            peer.socket.send_multipart(frames)
+            assert " unknown " in str(peer.receive()), f"{len(frames)} frames"
         victim.healthy()
 
 
@@ -361,7 +362,7 @@ def test_many_large_parts_are_refused(victim: Victim) -> None:
     with Peer(victim.port) as peer:
         part = bytes(1_000_000)
         peer.socket.send_multipart([b"", *[part] * 200], copy=False)
-        peer.receive(20)
+        assert " unknown " in str(peer.receive(60))
         victim.healthy()
 
 

@@ -60,7 +60,6 @@ class Replier:
         self._loop = loop
         self._envelope = envelope
         self._handle = handle
-        self._largest = largest
         self.malformed = 0
         self.unread = 0
         self._waiting = Unread()
@@ -115,7 +114,7 @@ class Replier:
             ours = self._owners.is_ours(descriptor, address, asker.identity)
             asker = replace(asker, stranger=None if ours is None else not ours)
         size = sum(len(frame) for frame in frames)
-        if len(frames) != 3 or len(frames[1]) or size > self._largest + 1024:
+        if len(frames) != 3 or len(frames[1]):  # and ZeroMQ takes no larger frame than is allowed
             self._refuse(asker, "unknown", f"{len(frames)} frames of {size} bytes")
             return None
         try:
