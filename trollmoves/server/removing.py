@@ -141,6 +141,7 @@ class Removing:
         """Hosts of which was told that they do not say what arrives there."""
         self._leaving: set[int] = set()
         """Files that are done with, until the journal knows."""
+        self._began = time.monotonic()
         self._away: dict[int, float] = {}
         """By file that was no more there at the last look: since when (monotonic)."""
         self._away_for_good = max(LOOK_AGAIN, AWAY_LOOKS * settings.watch_interval)
@@ -215,7 +216,7 @@ class Removing:
                 continue
             due = self._due(row["file"])
             if due is not None and due > now + self._delay + LEAP:  # confirmed before the clock was set back, while nobody ran
-                due = now
+                due = now + max(0.0, self._began + self._delay - time.monotonic())
             if due is not None and due <= now and self._is_awaited(row):
                 due = None
             if due is not None and due <= now:
