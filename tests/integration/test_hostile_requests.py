@@ -21,6 +21,7 @@ from tests.faults.checker import rows
 from tests.integration.hostile import Peer, Victim, text
 from tests.support.auditing import audited
 from tests.support.eventually import eventually
+from trollmoves.bus.replying import LARGEST_REQUEST
 from trollmoves.errors import MoveError
 from trollmoves.messages import EXTENSION, decode
 from trollmoves.server.beneath import Announced, opened
@@ -367,14 +368,36 @@ def test_many_large_parts_are_refused(victim: Victim) -> None:
 
 
 def test_a_giant_frame_cuts_the_connection(victim: Victim) -> None:
-    with socket.create_connection(("127.0.0.1", victim.port)) as connection:
-        connection.sendall(_greeting())
+    with _greeted(victim.port) as connection:
         chunk = bytes(1_000_000)
         with pytest.raises(OSError):
             connection.sendall(b"\x02" + (500_000_000).to_bytes(8, "big"))
             for _ in range(500):
                 connection.sendall(chunk)
     victim.healthy()
+
+
+def test_a_request_that_is_whole_and_too_large_cuts_the_connection(victim: Victim) -> None:
+    raw = text("ping", {"padding": "x" * LARGEST_REQUEST})
+    with _greeted(victim.port) as connection:
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"\x01\x00\x02" + len(raw).to_bytes(8, "big") + raw)
+            while more := connection.recv(65536):
+                said += more
+    assert b"pytroll" not in said, "it was taken, and answered"
+
+
+def _greeted(port: int) -> socket.socket:
+    """A connection that was agreed on: what is sent before that is refused whatever it is."""
+    connection = socket.create_connection(("127.0.0.1", port), 60)
+    connection.sendall(_greeting())
+    heard = b""
+    while b"Identity" not in heard:
+        more = connection.recv(1000)
+        assert more, f"hung up after {heard!r}"
+        heard += more
+    return connection
 
 
 def _greeting() -> bytes:
