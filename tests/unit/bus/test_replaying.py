@@ -91,6 +91,15 @@ def test_what_waits_to_be_published_is_not_told_and_nothing_behind_it(past: Past
     assert (uids, said["to"], said["more"]) == ([], 2, False)
 
 
+def test_a_page_reaches_through_what_others_published_and_no_further_than_what_is_written(past: Past) -> None:
+    past.announce("one", "/a", 2)
+    past.announce("two", "/a", 2)
+    past.journal.new_position("/a")  # on its way to the disk: who thinks it has it never asks for it
+    for chain, since, expected in (("one", 0, ["f1", "f2"]), ("one", 2, []), (None, 2, ["f3", "f4"]), (None, 4, [])):
+        uids, said = past.ask(chain, since=since)
+        assert (uids, said["to"], said["more"], said["head"]) == (expected, 4, False, 5)
+
+
 def test_a_truncated_history_is_said_with_its_bounds_for_those_whom_it_concerns(past: Past) -> None:
     past.announce("slow", "/slow")  # number 1 stays
     past.announce("fast", "/fast", 3, age=1000)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trollmoves.errors import OriginChanged
+from trollmoves.errors import NotAnnounced, OriginChanged
 from trollmoves.patterns import is_temporary_name
 from trollmoves.server.beneath import Announced, _name_aside, opened, remove
 
@@ -69,6 +69,46 @@ def test_one_of_equal_size_and_time_that_took_its_name_is_neither_served_nor_rem
         pass
     assert not remove((str(tmp_path),), file)
     assert old.read_bytes() == b"different"
+
+
+def test_a_link_is_not_followed_though_it_leads_to_the_very_file(old: Path, tmp_path: Path) -> None:
+    file = announced(old)
+    old.rename(tmp_path / "elsewhere")
+    old.symlink_to("elsewhere")
+    with pytest.raises(OriginChanged), opened((str(tmp_path),), file):
+        pass
+    assert not remove((str(tmp_path),), file)
+    assert (tmp_path / "elsewhere").exists() and old.is_symlink()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_no_directory_on_the_way_may_be_a_link(tmp_path: Path, changed: bool) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a.bin").write_bytes(b"delivered")
+    file = announced(tmp_path / "sub/a.bin")
+    if changed:
+        (tmp_path / "sub").rename(tmp_path / "elsewhere")
+        (tmp_path / "sub").symlink_to("elsewhere")
+        with pytest.raises(OriginChanged), opened((str(tmp_path),), file):
+            pass
+    else:
+        with opened((str(tmp_path),), file) as origin:
+            assert origin.size == file.size
+    assert remove((str(tmp_path),), file) is not changed
+
+
+@pytest.mark.parametrize("way", ["sub/../../a.bin", "../a.bin", "./a.bin", "sub//a.bin", ""])
+def test_what_is_not_below_the_origin_is_neither_served_nor_removed(tmp_path: Path, way: str) -> None:
+    (tmp_path / "in/sub").mkdir(parents=True)
+    for directory in (tmp_path, tmp_path / "in", tmp_path / "in/sub"):
+        (directory / "a.bin").write_bytes(b"delivered")
+    file = announced(tmp_path / "in")._replace(path=f"{tmp_path}/in/{way}")
+    if way:
+        status = os.stat(file.path)
+        file = file._replace(device=status.st_dev, inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    with pytest.raises(NotAnnounced), opened((f"{tmp_path}/in",), file):
+        pass
+    assert not remove((f"{tmp_path}/in",), file)
 
 
 def test_it_is_known_after_a_remount_that_numbers_files_anew(old: Path, tmp_path: Path) -> None:
