@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trollmoves.errors import JournalError
+from trollmoves.errors import JournalError, JournalTooNew
 from trollmoves.journal.journal import Journal
 from trollmoves.journal.statements import schema_scripts
 
@@ -58,6 +58,18 @@ def test_a_copy_that_cannot_be_kept_is_told_and_changes_nothing(older: Path) -> 
         upgrade(older)
     with closing(sqlite3.connect(older)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(schema_scripts()) - 1,)
+
+
+def test_a_journal_of_a_later_release_is_refused_and_left_as_it_is(older: Path) -> None:
+    later = len(schema_scripts()) + 1
+    with closing(sqlite3.connect(older)) as connection:
+        connection.execute(f"PRAGMA user_version = {later}")
+        before = list(connection.iterdump())
+    with pytest.raises(JournalTooNew, match="later release"):
+        upgrade(older)
+    with closing(sqlite3.connect(older)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (later,)
+        assert list(connection.iterdump()) == before
 
 
 FIRST_DAY = """

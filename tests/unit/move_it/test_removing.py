@@ -34,10 +34,10 @@ class Scene(UnpackedScene):
         self.journal.write([("add_removal", [(rows[0], "sat", WHEN_ALL_HAVE_IT)])])
         return rows
 
-    def arrived(self, *rows: int) -> None:
-        """What these rows are about is where they say."""
+    def arrived(self, *rows: int, state: str = "published") -> None:
+        """What these rows are about is where they say, or has ended in another *state*."""
         now = time.time()
-        self.journal.write([("step", [("published", now, 1, "", row) for row in rows])], self._settled, rows)
+        self.journal.write([("step", [(state, now, 1, "", row) for row in rows])], self._settled, rows)
 
     def _settled(self, rows: tuple[int, ...]) -> None:
         for row in rows:
@@ -70,3 +70,21 @@ def test_a_packed_file_stays_until_all_of_its_members_are_everywhere(scene: Scen
 def test_a_packed_file_goes_with_members_that_go_together(scene: Scene) -> None:
     scene.arrived(*scene.member("first"), *scene.member("second"))
     scene.wait_gone("first", "second", "p.gz")
+
+
+@pytest.mark.parametrize("state", ["covered", "given_up", "failed"])
+def test_what_is_at_no_destination_stays(scene: Scene, state: str) -> None:
+    first, second = scene.member("first"), scene.member("second")
+    scene.arrived(*first, state=state)
+    scene.arrived(*second)
+    scene.wait_gone("second")
+    assert (scene.origin / "first").exists() and scene.packed.exists()
+
+
+def test_what_a_destination_cannot_vouch_for_stays(scene: Scene) -> None:
+    first, second = scene.member("first"), scene.member("second")
+    moved = (first[1], "t", "sat", "sat", "", False, "/two/", "", "ftp://two/", "moved", time.time(), 1, '[{"verified":"none"}]')
+    scene.journal.write([("put_transfer", [moved])])
+    scene.arrived(*first, *second)
+    scene.wait_gone("second")
+    assert (scene.origin / "first").exists() and scene.packed.exists()
