@@ -158,6 +158,14 @@ def test_what_is_published_later_than_what_came_after_it_is_asked_for_until_it_c
     assert following.asks(12)["since"] == 10
 
 
+def test_a_heartbeat_says_nothing_of_what_was_published_before_those_it_counts(following: Following) -> None:
+    """All that it names is here, but not what got lost, of another subject, between our position and where it begins."""
+    following.catch_up.announced(announcement(20, 10, following.port))
+    following.beat(20, 15)
+    assert following.asks(20)["since"] == 10
+    assert following.cursors == []
+
+
 def test_no_name_is_kept_that_would_fill_the_disk(following: Following) -> None:
     following.beat(0, 0, "e:another")
     following.beat(0, 0, "e:" + "x" * 10_000)
