@@ -66,9 +66,6 @@ class Replaying:
         forgotten = [row for row in self._journal.find("forgotten_since", (since, self._chain or "", self._chain or ""))
                      if any(row["subject"].startswith(topic) for topic in topics)]
         oldest = 1 + max((row["position"] for row in forgotten), default=since)
-        if not ends and (not rows or (to == rows[-1]["position"] and len(rows) < ROWS_LOOKED_AT)):
-            # Positions that were given out but never written (a process that died) will never come.
-            to = max(to, committed)
         reached = ends and (not rows or to == rows[-1]["position"])
         answer: dict[str, Any] = {
             "version": PROTOCOL, "request": asked.get("request"), "epoch": self._journal.epoch, "to": to,
