@@ -350,7 +350,7 @@ def test_what_the_last_process_did_not_confirm_is_as_old_as_it_is(bench: Bench) 
 
 
 @pytest.mark.parametrize("before, told, marked", [(True, False, True), (False, True, True), (False, False, False)])
-def test_who_waited_in_line_marks_what_may_be_the_second_publication(bench: Bench, before: bool, told: bool, marked: bool) -> None:
+def test_who_waited_in_line_marks_what_may_be_the_second(bench: Bench, before: bool, told: bool, marked: bool) -> None:
     """What was known before its turn came holds, whatever the provider says with it."""
     said = {"version": PROTOCOL, "fence": 2, "confirm": True, "valid_until": time.monotonic() + 100.0, "maybe_published": told}
     raw = ENVELOPE.encode("/a", "file", {"uid": "x", "uri": "/there/x", "request_address": "127.0.0.1:9", EXTENSION: said})
