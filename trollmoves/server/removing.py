@@ -309,12 +309,18 @@ class Removing:
     def _look_for_aged(self, age: float) -> None:
         """`delete_after`: the backstop against a consumer that never comes back."""
         leaving = set(self._leaving)  # which the journal may show still
+        limit = AT_ONCE + len(self._away)  # what is looked for again keeps nothing else away
 
         def found(rows: Any) -> None:
-            if rows is None or len(rows) < AT_ONCE:  # else there may be more
+            aged = [row for row in rows or () if row["file"] not in leaving and not self._waits(row["file"])]
+            if rows is None or (len(rows) < limit and len(aged) <= AT_ONCE):  # else there may be more
                 self._looked_for_aged = time.monotonic()
-            self._go_on([row for row in rows or () if row["file"] not in leaving])
-        self._read(self.aged_query, (self._chain, time.time() - age, AT_ONCE), found)
+            self._go_on(aged[:AT_ONCE])
+        self._read(self.aged_query, (self._chain, time.time() - age, limit), found)
+
+    def _waits(self, file: int) -> bool:
+        """Whether *file* was away a moment ago, too lately to look again."""
+        return time.monotonic() - self._away.get(file, -math.inf) < self._away_for_good
 
     def _read(self, query: str, parameters: tuple[Any, ...], found: Callable[[Any], Any]) -> None:
         """Call *found* with what a worker has read in the journal; with None when that failed, or the clock was set meanwhile."""

@@ -197,6 +197,18 @@ def test_what_was_confirmed_before_the_clock_was_set_back_goes(consumed: Consume
     eventually(lambda: not consumed.turn("a"), interval=0.0)
 
 
+def test_old_files_that_are_away_do_not_keep_others_from_being_removed(
+        consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who polls once in an hour believes only after hours that they are away."""
+    monkeypatch.setattr(removing, "AT_ONCE", 2)
+    monkeypatch.setattr(consumed.removing, "_away_for_good", 3600.0)
+    for name in ("a", "b", "c"):
+        consumed.file(name, age=LONG_AGO)
+        (consumed.origin / name).unlink()
+    consumed.file("d", age=LONG_AGO)
+    eventually(lambda: not consumed.turn("d"), interval=0.0)
+
+
 def test_what_was_found_out_long_ago_is_found_out_anew(consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The directory did not answer for hours, and others came meanwhile who need the file."""
     monkeypatch.setattr(removing, "DECIDED_FOR", 0.2)
