@@ -211,14 +211,12 @@ class Asking:
         another provider than *provider* (one moves them one after the other), or newer content.
 
         A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one; nor
-        what it tries ever again beyond *until*, when this would be given up. Till then the newer one may come, which makes it
-        needless."""
-        if time.time() > until:
-            return False
-        others = self._flights.of_other_content(file, identity)
-        newer = min((other.asked_at for other in others if other.id > file), default=-math.inf)
+        what newer it tries ever again beyond *until*, when this would be given up. Till then the newer one may come, which makes
+        it needless."""
+        now, others = time.time(), self._flights.of_other_content(file, identity)
+        newer = min((other.asked_at for other in others if other.id > file and now <= until), default=-math.inf)
         since = [newer, *(other.asked_at for other in others if other.id < file and other.source.provider != provider)]
-        return time.time() - max(since) < OTHER_CONTENT_LASTS
+        return now - max(since) < OTHER_CONTENT_LASTS
 
     def cover_replaced(self, flight: Flight) -> bool:
         """Whether newer content is where *flight* would go; then that is noted, and nothing is left to ask for. (A mirror has

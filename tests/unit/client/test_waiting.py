@@ -171,6 +171,16 @@ def test_it_does_not_wait_for_ever_for_newer_content_that_always_fails(
     assert sum("requested" in step for step in client.steps(1)) == 2
 
 
+def test_newer_content_whose_time_is_over_does_not_overtake_older(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from two providers: the older would arrive last, and stay."""
+    monkeypatch.setattr(flight, "EXPIRES_AFTER", 1.0)
+    client.hear(0, 1, "old")
+    client.turn_until(client.asked)
+    client.hear(1, 1, "newer")
+    client.turn_for(6)
+    assert client.asked() == [("k:old", client.servers[0])]
+
+
 def test_it_waits_no_longer_when_the_clock_is_set_back(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 3.0)
     client.hear(0, 1, "old")
