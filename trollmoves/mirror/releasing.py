@@ -60,7 +60,8 @@ class Releasing(Removing):
         for one, outcome in tried:
             file: int = one.row["file"]
             if isinstance(outcome, OSError):
-                noted = self._journal.audit.not_removed(self._chain, one.files[0].path, str(outcome), one.row["tries"] + 1)
+                path = one.files[0].path if one.files else one.row["identity"]
+                noted = self._journal.audit.not_removed(self._chain, path, str(outcome), one.row["tries"] + 1)
                 logger.error("[%s] a copy cannot be removed (%s); tried again in %d s%s", self._chain, outcome, RETRY, noted)
                 self._journal.write([("add_removal", [(file, self._chain, now)]), ("delay_removal", [(now + RETRY, file)])])
             elif self._files_of(one.row, one.why) == one.files:  # else it was fetched again meanwhile, and is released again
