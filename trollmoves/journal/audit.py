@@ -21,6 +21,7 @@ import re
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -128,8 +129,8 @@ class Audit:
             for path in reversed(self._trail.files()[-2:]):
                 with ExitStack() as files:
                     lines = _opened(path, files) or ()
-                    found = [record for line in lines if what.encode() in line
-                             and (record := parsed(line)) is not None and record["what"] == what]
+                    found = deque((record for line in lines if what.encode() in line
+                                   and (record := parsed(line)) is not None and record["what"] == what), maxlen=1)
                 if found:
                     return found[-1]
         return {}
