@@ -73,7 +73,8 @@ class Moves:
         self._small = small
         self._answers = answers
         self._sharing = sharing
-        self._refusals = FewLines(loop, logger, "requests of %s were refused or failed", counted=self._counted)
+        self._refusals = FewLines(loop, logger, "requests of %s were refused", counted=self._counted)
+        self._failures = FewLines(loop, logger, "requests of %s failed")
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
         self._started = Shares()
@@ -99,6 +100,7 @@ class Moves:
         """Nobody asks here any more; what is queued or running is still done and journaled."""
         self._open = False
         self._refusals.close()
+        self._failures.close()
 
     def __len__(self) -> int:
         """How many are queued or running."""
@@ -320,10 +322,11 @@ class Moves:
 
     def _say_failed(self, moving: Moving, error: MoveError, unexpected: Exception | None) -> None:
         path, exact, peer = moving.push.members[0].file.path, moving.push.destination.exact, moving.push.peer
-        refusal = isinstance(error, NotAllowed | Unknown)  # anything else the journal has beside the file
-        self._refusals.say(peer, "%s to %s: %s", path, exact, shown(error), error=unexpected, record=partial(
-            self._record_refusal, peer, error, moving.served.settings.name, request="push", path=path, destination=exact)
-            if refusal else str)
+        if isinstance(error, NotAllowed | Unknown):
+            self._refusals.say(peer, "%s to %s: %s", path, exact, shown(error), record=partial(
+                self._record_refusal, peer, error, moving.served.settings.name, request="push", path=path, destination=exact))
+        else:  # the journal has it beside the file
+            self._failures.say(peer, "%s to %s: %s", path, exact, shown(error), error=unexpected)
 
     def _lease_records(self, moving: Moving) -> list[Operation]:
         """What is to be written of the lease; nothing where its holder is alone and is told with the outcome to publish."""

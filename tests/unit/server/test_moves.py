@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.auditing import audited
 from tests.support.eventually import eventually
-from trollmoves.bus import Asker, Loop
+from trollmoves.bus import Asker, Loop, few_lines
 from trollmoves.config.reading import read_server_config
 from trollmoves.errors import Cancelled, MoveError, OriginChanged, OriginGone
 from trollmoves.journal import Journal
@@ -279,3 +279,18 @@ def test_who_may_not_have_what_is_moved_for_others_is_in_log_and_audit(bench: Be
     (record,) = audited(bench.journal.path)
     assert (record["what"], record["id"], record["client"], record["code"]) == ("refused", "r:2", "me", "denied")
     assert f"refused push of 127.0.0.1: not allowed for 127.0.0.1 (audit {record['number']})" in caplog.text
+
+
+def test_moves_that_fail_again_and_again_neither_count_as_refused_nor_keep_refusals_from_the_audit(
+        bench: Bench, tmp_path: Path) -> None:
+    for _ in range(few_lines.SAID + 10):
+        bench.start(asks("r:first"))
+        bench.workers.work.pop().done(MoveError("it is full"))
+        bench.write()
+    bench.moves._failures._sum_up()
+    bench.moves._refusals._sum_up()
+    assert not bench.journal.audit.waits
+    bench.start(asks("r:second"))
+    bench.workers.work.pop().done(NotAllowed("not there"))
+    bench.journal.audit.write_out()
+    assert [record["why"] for record in audited(tmp_path / "journal", "refused")] == ["not there"]
