@@ -35,8 +35,10 @@ class FewLines:
         loop.after(PERIOD, self._sum_up)
 
     def close(self) -> None:
-        """Nothing more is summed up."""
+        """Sum up now, and no more; who is told of that is let go."""
         self._open = False
+        self._sum_up()
+        self._counted = lambda address, count: ""
 
     def say(self, address: str, text: str, *arguments: Any, error: Exception | None = None,
             record: Callable[[], str] = str) -> None:
