@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "failed": ("trollmoves.cli.failed", "which files nobody could deliver, and why"),
     "retry": ("trollmoves.cli.retry", "have files that failed tried again, or the past asked for again"),
     "dismiss": ("trollmoves.cli.dismiss", "want nothing more of files that failed, or of an alarm"),
-    "audit": ("trollmoves.cli.audit", "what was refused, given up, not removed, ordered or alarmed about"),
+    "audit": ("trollmoves.cli.audit", "what was refused, given up, removed or not, ordered, or alarmed about"),
     "demo": ("trollmoves.cli.demo", "run a small network and watch it"),
     "faults": ("trollmoves.cli.faults", "break a network on purpose, and count what was lost"),
 }

@@ -41,6 +41,9 @@ KEPT = 10
 """Files that are full and kept."""
 LONGEST = 500
 """Characters of one text in a record: many come from strangers."""
+LARGEST_RECORD, SHORT = 4096, 100
+"""Bytes of a record (letters may take four) beyond which its texts are cut to so many characters: strangers must not have the
+files full before anybody has looked at them."""
 MOST_WAITING = 20_000
 """Records that wait to be written; what comes when there are so many is counted."""
 PATIENCE = 1.0
@@ -86,7 +89,10 @@ class Audit:
                 return 0
             self._number += 1
             record = {"number": self._number, "time": time.time(), "what": what, "section": _plain(chain), **plain}
-            self._waiting.append(orjson.dumps(record))
+            line = orjson.dumps(record)
+            if len(line) > LARGEST_RECORD:
+                line = orjson.dumps({name: value[:SHORT] if isinstance(value, str) else value for name, value in record.items()})
+            self._waiting.append(line)
             return self._number
 
     def not_removed(self, chain: str, path: str, why: str, tries: int) -> str:

@@ -159,6 +159,15 @@ def test_what_strangers_say_is_cut_and_in_one_line_and_passwords_are_taken_out(p
     assert b"verysecret" not in trail.read_bytes()
 
 
+def test_a_record_of_many_large_letters_is_cut_once_more(place: Path, trail: Path) -> None:
+    audit = Audit(place)
+    audit.record(REFUSED, "s", **{f"text{number}": 1000 * "\U0001f600" for number in range(9)}, more=7)
+    audit.close()
+    record, = written(place)
+    assert len(trail.read_bytes()) <= auditing.LARGEST_RECORD + 100  # and the digest
+    assert (record["text8"], record["more"]) == (auditing.SHORT * "\U0001f600", 7)
+
+
 def fail_with(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> Callable[[], None]:
     """Have that call fail until the returned function is called."""
     def failing(*_: Any) -> Any:
