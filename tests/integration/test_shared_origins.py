@@ -75,16 +75,21 @@ def test_what_another_section_has_to_deliver_stays(scene: Scene, spelling: str) 
     eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
 
 
+def have_from_elsewhere(scene: Scene) -> None:
+    """A client that both sections serve has `a.bin` from another server, and says so to one of them."""
+    for topic in (TOPIC, OTHER):
+        delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
+    announced(scene, "a.bin", TOPIC)
+    announcement = announced(scene, "a.bin", OTHER)
+    data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
+    assert ask(scene.network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
+
+
 def test_what_a_client_has_from_elsewhere_it_says_once(tmp_path: Path) -> None:
     """Both sections announced it to the client, which has it from another server and knows one address to tell so."""
     options = {"delete": "true", "remove_delay": "0.5", "trusted_acks": "127.0.0.1"}
     with two_sections(tmp_path, options, options) as scene:
-        for topic in (TOPIC, OTHER):
-            delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
-        announced(scene, "a.bin", TOPIC)
-        announcement = announced(scene, "a.bin", OTHER)
-        data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
-        assert ask(scene.network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
+        have_from_elsewhere(scene)
         eventually(lambda: not is_there(scene, "a.bin"), message="it goes")
 
 
@@ -107,12 +112,7 @@ def test_a_section_that_does_not_trust_an_ack_keeps_its_file(tmp_path: Path) -> 
     """Though the ack counts for another section."""
     options = {"delete": "true", "remove_delay": "0.5"}
     with two_sections(tmp_path, options, {**options, "trusted_acks": "127.0.0.1"}) as scene:
-        for topic in (TOPIC, OTHER):
-            delivered(scene, announced(scene, "first.bin", topic), "recv@one/a")
-        announced(scene, "a.bin", TOPIC)
-        announcement = announced(scene, "a.bin", OTHER)
-        data = {**announcement.fields, EXTENSION: {"client": "recv@one/a", "group": "recv@one/a"}}
-        assert ask(scene.network.request_ports[0], ENVELOPE.encode(OTHER, "ack", data)) is not None
+        have_from_elsewhere(scene)
         never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes on the word of somebody who is not trusted")
 
 

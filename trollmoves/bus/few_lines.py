@@ -18,11 +18,15 @@ ADDRESSES = 20
 OTHERS = "others"
 
 
+def _nothing_more(address: str, count: int) -> str:
+    return ""
+
+
 class FewLines:
     """Warns, and counts what would be too much; belongs to the loop."""
 
     def __init__(self, loop: Loop, logger: logging.Logger, what: str, section: str = "",
-                 counted: Callable[[str, int], str] = lambda address, count: ""):
+                 counted: Callable[[str, int], str] = _nothing_more):
         """*what* happens, as in `requests of %s were refused`; in which *section*, if it is in one. *counted* is told of how many
         more there were in a period, and adds to the line."""
         self._counted = counted
@@ -38,7 +42,7 @@ class FewLines:
         """Sum up now, and no more; who is told of that is let go."""
         self._open = False
         self._sum_up()
-        self._counted = lambda address, count: ""
+        self._counted = _nothing_more
 
     def say(self, address: str, text: str, *arguments: Any, error: Exception | None = None,
             record: Callable[[], str] = str) -> None:

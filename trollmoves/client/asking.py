@@ -408,7 +408,7 @@ class Asking:
         self._failures.say(flight.source.provider, "%s from %s: %s (%s)", flight.identity, flight.source.provider, detail,
                            _what_next(action))
         if isinstance(action, Ask) and self._arriving is None and self.has_to_wait(
-                flight.identity, flight.id, action.provider, flight.created + flight.lifetime):
+                flight.identity, flight.id, action.provider, flight.until):
             action = Wait(OTHER_CONTENT_WAIT)
         if isinstance(action, Ask):
             self._ledger.step(flight.id, State.FAILED, None, flight.attempt, detail, flight.source.provider)

@@ -70,6 +70,11 @@ class Flight:
         """Seconds for which it is worth trying."""
         return self.source.announcement.lifetime(self.created) or EXPIRES_AFTER
 
+    @property
+    def until(self) -> float:
+        """Time from which it is given up when it fails."""
+        return self.created + self.lifetime
+
     def take_lease(self, said: Mapping[str, Any]) -> None:
         """What the provider says with the outcome of our right to publish."""
         self.confirms = said.get("confirm") is True

@@ -37,9 +37,9 @@ class Recognising:
                     return Verdict.OLD, file, known
         verdict = judge(known, announcement)
         if known is not None and verdict in ELSEWHERE and announcement.epoch:
-            replaced = self._copies.is_replaced(file, announcement) or (
-                known.key != announcement.key and is_renewed(self._ledger.sources(file), announcement))
+            replaced = self._copies.is_replaced(file, announcement)  # which remembers it, also where that is nothing to us
             if earlier is None:
+                replaced = replaced or (known.key != announcement.key and is_renewed(self._ledger.sources(file), announcement))
                 verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)
         if verdict is Verdict.NEW and known is not None and self._is_old(announcement):
             verdict = Verdict.OLD

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import select
-import stat
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 from trollmoves.config.reading import Configuration
 from trollmoves.config.settings import ChainSettings
+from trollmoves.exposed import exposed
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -167,7 +167,7 @@ class _Directories:
 def _digest(path: str) -> bytes | None:
     try:
         with Path(path).open("rb") as file:
-            exposed = os.fstat(file.fileno()).st_mode & stat.S_IWOTH  # such a file is refused until that is mended
-            return hashlib.sha256(b"%d" % exposed + file.read()).digest()
+            refused = exposed(path, os.fstat(file.fileno())) is not None
+            return hashlib.sha256(b"%d" % refused + file.read()).digest()
     except OSError:
         return None

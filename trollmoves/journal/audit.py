@@ -99,6 +99,10 @@ class Audit:
         """Record that a file cannot be removed, at the first of its *tries*; returns the end of the log line."""
         return in_audit(self.record(NOT_REMOVED, chain, path=path, why=why) if tries == 1 else 0)
 
+    def removed(self, chain: str, row: Any, path: str, why: str, confirmed: str) -> int:
+        """Record that the file of a *row* of the journal was removed, and who had confirmed it; returns the number."""
+        return self.record(REMOVED, chain, uid=row["identity"], key=row["key"], path=path, why=why, confirmed=confirmed)
+
     def write_out(self) -> str:
         """Put on the disk what waits; what prevents that, or an empty text. For a worker: a disk may not answer."""
         if not self._writing.acquire(timeout=PATIENCE):

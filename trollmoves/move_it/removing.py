@@ -19,7 +19,7 @@ from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.config.moves import MoveSettings
 from trollmoves.journal import Journal, Operation
-from trollmoves.journal.audit import REMOVED, in_audit
+from trollmoves.journal.audit import in_audit
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.movers.sessions import Sessions
@@ -144,8 +144,7 @@ class Removing:
         siblings, number = self._siblings(row), 0
         if outcome:
             places = ", ".join(sibling["provider"] or "this machine" for sibling in siblings if sibling["state"] in DELIVERED)
-            number = self._journal.audit.record(REMOVED, self._chain, uid=row["identity"], key=row["key"], path=path, why=detail,
-                                                confirmed=places)
+            number = self._journal.audit.removed(self._chain, row, path, detail, places)
         logger.info("[%s] %s%s", self._chain, detail if outcome else f"{path} {detail}", in_audit(number))
         return [("note", [{"line": step_line("removed", now, detail=detail), "id": row["file"]}]),
                 ("end_removal", [(row["file"],)]), ("end_packed", [(sibling["id"],) for sibling in siblings])]

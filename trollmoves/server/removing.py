@@ -24,7 +24,7 @@ from trollmoves.bus import Loop
 from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
-from trollmoves.journal.audit import REMOVED, in_audit
+from trollmoves.journal.audit import in_audit
 from trollmoves.journal.journal import step_line
 from trollmoves.journal.leaps import LEAP
 from trollmoves.journal.reader import Reader
@@ -431,10 +431,9 @@ class Removing:
 
     def _audit_removal(self, one: Leaving, path: str) -> int:
         """Record what was removed, and for whom; returns the number of the record."""
-        row = one.row
-        found = sorted(self._journal.find("confirmations", (row["file"],)), key=lambda who: float(who["time"]))
-        return self._journal.audit.record(REMOVED, self._chain, uid=row["identity"], key=row["key"], path=path, why=one.why,
-                                          confirmed=", ".join(f"{who['client']} ({who['peer']})" for who in found))
+        found = sorted(self._journal.find("confirmations", (one.row["file"],)), key=lambda who: float(who["time"]))
+        confirmed = ", ".join(f"{who['client']} ({who['peer']})" for who in found)
+        return self._journal.audit.removed(self._chain, one.row, path, one.why, confirmed)
 
     def _files_of(self, row: Any, why: str) -> list[Announced]:
         """The files of an announcement; where origins stay, those that are copies."""
