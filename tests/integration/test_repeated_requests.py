@@ -181,6 +181,22 @@ def test_a_lease_that_is_not_renewed_goes_to_the_partner_with_a_higher_fence(sce
     assert scene.moves("a.bin") == 1
 
 
+@pytest.mark.parametrize("priority", [0, 1], ids=["alone", "spare"])
+def test_a_spare_is_told_that_what_an_upstream_primary_had_fetched_may_be_published(scene: Scene, priority: int) -> None:
+    announcement, request = scene.announced("a.bin"), new_request()
+    fields = {name: value for name, value in announcement.fields.items() if name != EXTENSION}
+    raw = ENVELOPE.encode(announcement.subject, "push", {**fields, "destination": f"file://localhost{scene.network.destination}/"})
+    assert ask(scene.network.request_ports[0], raw) is not None
+    reply = scene.outcome(announcement, request, priority=priority)
+    assert reply.type == "file"
+    assert reply.extension.get("maybe_published", False) is bool(priority)
+    assert scene.moves("a.bin") == 1
+    scene.server.restart()
+    scene.server.wait_for("watches")
+    again = scene.outcome(announcement, request, priority=priority)
+    assert again.extension.get("maybe_published", False) is bool(priority), "the journal has it"
+
+
 def test_an_upstream_client_that_repeats_itself_gets_the_same_answer(scene: Scene) -> None:
     announcement = scene.announced("a.bin")
     fields = {name: value for name, value in announcement.fields.items() if name != EXTENSION}

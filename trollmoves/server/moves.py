@@ -312,6 +312,9 @@ class Moves:
                 more.append(covered_by_newer([moving.file]))
             self._record(moving, state, now, detail, detail, more, error)
             return
+        if moving.lease is not None and moving.consumer.spare and not (moving.push.begun or any(one.copied for one in outcome)):
+            # Somebody outside its group put it there, such as an upstream primary while the spare was stopped.
+            moving.lease.doubtful = True
         detail = summary(outcome)
         receipt = orjson.dumps(outcome).decode()
         more = [*moving.served.removing.schedule(moving.file, moving.consumer, outcome), *self._lease_records(moving),
