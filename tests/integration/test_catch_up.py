@@ -72,7 +72,7 @@ class Follower:
         self._cursors = cursors
         self._requesters = Requesters(loop, ENVELOPE)
         self.catch_up = CatchUp(
-            loop, self._requesters, name, ["/a"], "follower", cursor=cursors.get(name), past=0.0, page=self._page,
+            loop, self._requesters, name, ["/a"], cursor=cursors.get(name), past=0.0, page=self._page,
             moved_on=lambda epoch, position: self._move(name, epoch, position), restarted=lambda address: None,
             alarm=lambda about, text: self.alarms.append(text),
             position_in=lambda epoch, stream: min((at for known, at in cursors.values() if known == epoch), default=None),

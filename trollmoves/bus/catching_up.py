@@ -40,7 +40,7 @@ Alarm = Callable[[str, str], Any]
 class CatchUp:
     """Follows one publisher for one chain; belongs to the loop."""
 
-    def __init__(self, loop: Loop, requesters: Requesters, provider: str, topics: Sequence[str], client: str, *,
+    def __init__(self, loop: Loop, requesters: Requesters, provider: str, topics: Sequence[str], *,
                  cursor: tuple[str, int] | None, past: float, page: Page, moved_on: Callable[[str, int], Any],
                  restarted: Callable[[str], Any], alarm: Alarm,
                  position_in: Callable[[str, str], int | None] = lambda epoch, stream: None, host: str | None = None,
@@ -56,7 +56,6 @@ class CatchUp:
         self._requesters = requesters
         self._provider = provider
         self._topics = list(topics)
-        self._client = client
         self._epoch, self._position = cursor or ("", 0)
         self._new = cursor is None
         self._past = past
@@ -203,7 +202,7 @@ class CatchUp:
         if self._closed or self._address is None:
             return
         request = new_request()
-        said = {"version": PROTOCOL, "request": request, "client": self._client, **question}
+        said = {"version": PROTOCOL, "request": request, **question}
         host, port = self._address
         place = self._host if self._elsewhere and self._host else host, port
 

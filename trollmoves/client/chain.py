@@ -51,7 +51,7 @@ class Chain:
         except ConfigurationError:
             self._close_ports()
             raise
-        self._hearing = Hearing(settings, client, ledger, journal, loop, self._asking)
+        self._hearing = Hearing(settings, ledger, journal, loop, self._asking)
         self._feeding = self._open = True
 
     def start(self) -> None:

@@ -73,12 +73,10 @@ class Relay(Protocol):
 class Hearing:
     """The providers of one client chain; belongs to the loop."""
 
-    def __init__(self, settings: ClientSettings, client: str, ledger: Ledger, journal: Journal, loop: Loop, asking: Asking,
+    def __init__(self, settings: ClientSettings, ledger: Ledger, journal: Journal, loop: Loop, asking: Asking,
                  relay: Relay | None = None):
-        """*client* names us in questions for what was missed."""
         self._relay = relay
         self._settings = settings
-        self._client = client
         self._ledger = ledger
         self._journal = journal
         self._loop = loop
@@ -145,7 +143,7 @@ class Hearing:
             self._ledger.add("set_cursor", (self._settings.name, str(provider), epoch, position))
 
         self._catch_ups[provider] = CatchUp(
-            self._loop, self._asking.requesters, str(provider), topics, self._client, cursor=cursor, past=self._settings.catch_up,
+            self._loop, self._asking.requesters, str(provider), topics, cursor=cursor, past=self._settings.catch_up,
             page=page, moved_on=moved_on, restarted=self._asking.repeat, alarm=self._alarm,
             host=provider.host)
         if self._again is not None:

@@ -51,7 +51,7 @@ class Chain:
         self._finding = Finding(settings, store, journal, loop, workers, self._asking)
         self._relaying = Relaying(settings, mirror, request_address, ledger, journal, loop, envelope, stream, recent,
                                   self._asking, self._finding.heard)
-        self._hearing = Hearing(front, client, ledger, journal, loop, self._asking, self._relaying)
+        self._hearing = Hearing(front, ledger, journal, loop, self._asking, self._relaying)
         self.served = Served(settings, pushing, Releasing(settings, journal, loop, workers, self._asking), self._fetching)
         self._feeding = self._open = True
 

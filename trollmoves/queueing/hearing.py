@@ -108,7 +108,7 @@ class Hearing:
         def position_in(epoch: str, stream: str) -> int | None:
             kept = self._journal.find_one("cursor", (self._section, f"{epoch} {stream}"))
             return None if kept is None else int(kept["position"])
-        found = CatchUp(loop, requesters, name, topics, self._role, past=0.0, page=page, moved_on=moved_on,
+        found = CatchUp(loop, requesters, name, topics, past=0.0, page=page, moved_on=moved_on,
                         cursor=None if row is None else (str(row["epoch"]), int(row["position"])), position_in=position_in,
                         restarted=lambda address: None, alarm=alarm, host=_host(name))
         return found
