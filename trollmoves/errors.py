@@ -110,6 +110,12 @@ class Busy(TemporaryError):
         self.retry_after = retry_after
 
 
+class AlreadyHad(TemporaryError):
+    """Who asks has content of this checksum already, as the request says, and wants none but other content."""
+
+    code = "same"
+
+
 class PositionUnknown(TemporaryError):
     code = "not_announced"
     retry_after = 0.5

@@ -23,6 +23,7 @@ from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
+from trollmoves.client.doubting import PERHAPS_COPY, SAME, checksum_told, in_doubt, is_same, new_rows, with_checksum
 from trollmoves.client.flight import Flight, Flights, Source
 from trollmoves.client.held_up import HeldUp
 from trollmoves.client.ledger import Ledger
@@ -195,6 +196,11 @@ class Asking:
             flight.sources[source.provider] = source
             flight.tried.discard(source.provider)
 
+    def is_delivered(self, file: int) -> bool:
+        """Whether *file* is delivered and what others announced of it is settled, so that nobody can be added to them."""
+        flight = self._flights.get(file)
+        return flight is not None and flight.noted
+
     def is_sent_to(self, message: Message) -> bool:
         """Whether we would have the files of *message*, a peer's notice, sent to the very place it names."""
         try:
@@ -253,6 +259,7 @@ class Asking:
         flight.source = source
         flight.tried.add(source.provider)
         flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
+        flight.unless = self.replacing.had(flight) if flight.doubtful else ()
         self._flights.add(flight)
         flight.weight = 1 + len(source.announcement.message.raw) // USUAL
         self.providers.took_off(source.provider, flight.weight)
@@ -307,15 +314,18 @@ class Asking:
         if not self._open or flight.id not in self._flights:
             return
         crashing.point("client.answered")
+        if reply is not None:
+            flight.checksum = checksum_told(reply)
         if reply is not None and reply.type in DELIVERED:
             flight.take_lease(reply.extension)
             self._when_settled(flight, flight.place, partial(self._deliver, flight, reply))
         elif reply is None:
             self._unanswered(flight)
         elif reply.type == "covered":
-            self._ledger.step(flight.id, State.COVERED, None, flight.attempt, BY_ANOTHER, flight.source.provider)
-            flight.asked = False
-            self._to_send.append(flight)  # forgotten when that is written
+            self._cover(flight, with_checksum(flight.checksum, BY_ANOTHER))
+        elif flight.doubtful and is_same(reply.extension):
+            self._cover(flight, SAME)
+            self.acknowledging.tell(flight.source)
         elif reply.extension:
             said = reply.extension
             self._failed(flight, str(said.get("code", "internal"))[:40], said.get("permanent") is True,
@@ -323,6 +333,14 @@ class Asking:
         else:
             self._failed(flight, "internal", False, str(reply.data or reply.type))
         self.commit()
+
+    def _cover(self, flight: Flight, why: str) -> None:
+        """Nothing is left to ask for, but of those who announced what may be other content."""
+        self._ledger.step(flight.id, State.COVERED, None, flight.attempt, why, flight.source.provider)
+        for row in new_rows(flight, in_doubt(flight), self._journal, time.time()) if self._arriving is None else ():
+            self._ledger.add("add_file", row)
+        flight.asked, flight.noted = False, True
+        self._to_send.append(flight)  # forgotten when that is written
 
     def _under_way(self, flight: Flight, said: Mapping[str, Any]) -> None:
         """The provider says how far the move is."""
@@ -391,6 +409,10 @@ class Asking:
         detail = hide_password(detail)[:500]
         if code in OF_MANY:
             self._held_up.note(flight.source.provider)
+        if code in SUPERSEDED and flight.unless:  # as a rule it was a copy of them
+            self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; {PERHAPS_COPY} of what was delivered")
+            self._lay_down(flight, error_of(code, detail))
+            return
         if code in SUPERSEDED and self._is_superseded(flight):
             self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
             self._lay_down(flight, error_of(code, detail))
@@ -398,6 +420,8 @@ class Asking:
         if self.cover_replaced(flight):
             self._lay_down(flight, error_of(code, detail))
             return
+        if permanent:
+            flight.refused.add(flight.source.provider)
         untried = self.providers.best_first(provider for provider in flight.sources if provider not in flight.tried)
         flight.hopeful = flight.hopeful or not permanent or code in MENDABLE
         action = after_failure(code=code, permanent=permanent, hopeful=flight.hopeful, untried=untried, age=now - flight.created,

@@ -38,7 +38,7 @@ class Chain:
         """*client* is our name towards providers. Raises `ConfigurationError` when a port of ours is taken."""
         self.settings = settings
         who = {"client": client, "group": settings.group, "priority": 1 if settings.processing_delay else 0,
-               "commit": settings.compression is None}
+               "commit": settings.compression is None, "checksum": len(settings.providers) > 1}
         ledger = Ledger(settings.name, journal)
         self._journal = journal
         self._loop = loop

@@ -39,6 +39,7 @@ class Verdict(Enum):
     NEW = "take it"
     SOURCE = "another provider of what we are about to get"
     TELL = "we have it: tell the provider, so that it can remove its copy"
+    DOUBTFUL = "perhaps a copy of what we have had: take it if it is none, which its provider finds out"
     IGNORE = "the same announcement again"
     OLD = "older than what is known"
 
@@ -91,7 +92,9 @@ def judge(known: Known | None, announcement: Announcement) -> Verdict:
         return Verdict.NEW
     again = known.provider == announcement.address
     if known.state in FINISHED:  # a provider whose journal is new does not know that we have it
-        return Verdict.IGNORE if again and announcement.epoch and known.epoch == announcement.epoch else Verdict.TELL
+        if again and announcement.epoch and known.epoch == announcement.epoch:
+            return Verdict.IGNORE
+        return Verdict.DOUBTFUL if may_differ(known.key, announcement.key) else Verdict.TELL
     return Verdict.IGNORE if again else Verdict.SOURCE
 
 
@@ -110,13 +113,6 @@ def is_replaced(versions: Iterable[Known], announcement: Announcement) -> bool:
     place = place_of(announcement.message)
     return any(known.place == place and known.key != announcement.key and known.epoch == announcement.epoch
                and known.offset > announcement.offset for known in versions)
-
-
-def is_renewed(sources: Iterable[Announcement], announcement: Announcement) -> bool:
-    """Whether its provider announced other content in the same place before, as one of *sources* where another one was asked."""
-    place = place_of(announcement.message)
-    return any(source.epoch == announcement.epoch and source.offset < announcement.offset and source.key != announcement.key
-               and place_of(source.message) == place for source in sources)
 
 
 def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> int | None:
@@ -149,6 +145,18 @@ def is_same_content(known: Known, key: str, provider: str, size: int | None) -> 
     if not known.key or not key or known.key == key:
         return True
     return bool(provider) and known.provider != provider and known.size == size
+
+
+def may_differ(key: str, other: str) -> bool:
+    """Whether what two providers announce under one name may be other content, though it is as large."""
+    return bool(key and other and key != other)
+
+
+def is_successor(versions: Iterable[Known], announcement: Announcement) -> bool:
+    """Whether its provider announced other content in the same place before, which is known: then this is no copy."""
+    place = place_of(announcement.message)
+    return any(known.epoch == announcement.epoch and known.offset < announcement.offset and known.place == place
+               and may_differ(known.key, announcement.key) for known in versions)
 
 
 def is_moved_on(known: Known, announcement: Announcement) -> bool:

@@ -21,6 +21,7 @@ from trollmoves.bus.publishing import AFTER_FIRST_SUBSCRIBER, SUBSCRIBERS_WAIT
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing
+from trollmoves.client.doubting import in_doubt, new_rows, with_checksum
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.sending import DELIVERED, push_data
 from trollmoves.config.settings import ClientSettings
@@ -187,6 +188,8 @@ class Delivering:
         announcement = flight.source.announcement
         data[EXTENSION] = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous,
                            "publication": publication_id(flight), "key": announcement.key, "size": announcement.size}
+        if flight.checksum:
+            data[EXTENSION]["checksum"] = flight.checksum
         if flight.maybe_published:
             data[EXTENSION]["redelivered"] = True
         raw = self._envelope.encode(subject, kind, data)
@@ -201,8 +204,14 @@ class Delivering:
             self._loop.call(noted)
 
     def _record_delivered(self) -> None:
-        """Journal all that was delivered in this turn of the loop, then publish it."""
+        """Journal all that was delivered in this turn of the loop, and what others announced in its place; then publish it."""
         records: list[Operation] = [("step", self._steps), ("add_announcement", self._announcements), *self._more]
+        now = time.time()
+        doubtful = [row for flight, *_ in self._delivered for row in new_rows(flight, in_doubt(flight), self._journal, now)]
+        if doubtful:
+            records.append(("add_file", doubtful))
+        for flight, *_ in self._delivered:
+            flight.noted = True
         if self._holds:
             records.append(("hold_announcements", [(orjson.dumps([position for *_, position in self._delivered]),)]))
         self._journal.write(records, self._publish_all, self._delivered, self._holds)
@@ -219,8 +228,9 @@ class Delivering:
                 self._unsent.pop(flight.id, None)
             elif position > self._reached:
                 publish(flight, raw, subject, position)
+            others = in_doubt(flight)
             for source in flight.sources.values():
-                if source is not flight.source:
+                if source is not flight.source and source not in others:
                     self._acknowledging.tell(source)
             self._landed(flight)
 
@@ -303,8 +313,13 @@ class Delivering:
         """Another member of our group has published it."""
         self.committing.release(flight.request)
         now, position = time.time(), self._unsent.pop(flight.id, None)
-        line = step_line(State.COVERED, now, flight.source.provider, flight.attempt, BY_ANOTHER)
+        why = with_checksum(flight.checksum, BY_ANOTHER)
+        line = step_line(State.COVERED, now, flight.source.provider, flight.attempt, why)
         records: list[Operation] = [("step", [(State.COVERED, now, flight.attempt, line, flight.id)])]
+        doubtful = [] if flight.noted else new_rows(flight, in_doubt(flight), self._journal, now)
+        if doubtful:
+            records.append(("add_file", doubtful))
+        flight.noted = True
         if position is not None:  # else it was not even noted that it is to be published
             records.append(("remove_announcement", [(position,)]))
         self._journal.write(records, self._landed, flight)

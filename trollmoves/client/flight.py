@@ -35,6 +35,16 @@ class Flight:
     sources: dict[str, Source] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
     """Providers asked in this round."""
+    refused: set[str] = field(default_factory=set)
+    """Those of them that will not be able to deliver it later either."""
+    doubtful: bool = False
+    """It is perhaps a copy of what was delivered before."""
+    unless: tuple[str, ...] = ()
+    """Checksums of that: it is asked for on condition that it is other content."""
+    checksum: str = ""
+    """Of what was delivered, as its provider says."""
+    noted: bool = False
+    """It is published, or about to be: that is in the journal, or on its way there."""
     hopeful: bool = False
     """One of them may be able to deliver it later."""
     attempt: int = 0

@@ -20,6 +20,7 @@ from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, read_notice
+from trollmoves.client.doubting import PERHAPS_COPY, new_row, with_checksum
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
@@ -268,11 +269,17 @@ class Hearing:
 
     def _take_announcement(self, provider: Provider, announcement: Announcement) -> None:
         verdict, file, known = self._recognising.recognise(announcement)
+        if verdict is Verdict.DOUBTFUL and known is not None and known.state is State.COVERED \
+                and self._asking.replacing.is_left_to_upstream(file):
+            verdict = Verdict.TELL
         source = Source(announcement.address, announcement)
-        if verdict is Verdict.NEW:
+        if verdict in (Verdict.NEW, Verdict.DOUBTFUL):
             if known is not None and known.state == State.GIVEN_UP:  # what was given up of it is no loss any more
                 self._ledger.step(file, State.COVERED, None, 0, "announced anew")
-            (self._begin if self._relay is None else self._relay.begin)(source)
+            if self._relay is not None:
+                self._relay.begin(source)
+            else:
+                self._begin(source, doubtful=verdict is Verdict.DOUBTFUL)
         elif verdict is Verdict.SOURCE:
             self._also_from(provider, file, known, source)
         elif self._relay is not None and verdict is Verdict.TELL:
@@ -288,6 +295,9 @@ class Hearing:
             return
         if self._relay is not None:
             self._relay.also_from(file, source)
+            return
+        if self._asking.is_delivered(file):
+            self._begin(source, doubtful=True)
             return
         self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
         self._asking.add_source(file, source)
@@ -313,37 +323,39 @@ class Hearing:
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
             self._asking.add_source(file, source)
 
-    def _begin(self, source: Source) -> None:
-        """A file that is new to us: a row in the journal, and a request at once if there is no reason to wait."""
+    def _begin(self, source: Source, *, doubtful: bool = False) -> None:
+        """A file that is new to us, or *doubtful*: a row in the journal, and a request at once if there is no reason to wait."""
         announcement, now = source.announcement, time.time()
         flight = Flight(self._journal.new_file(), self._settings.name, announcement.identity, now, source,
-                        {source.provider: source})
-        state, due = self._first_step(flight.id, announcement, now)
+                        {source.provider: source}, doubtful=doubtful)
+        state, due, why = self._first_step(flight.id, announcement, now, doubtful=doubtful)
         self._asking.begin(flight, now=state is State.REQUESTED)
-        steps = step_line(State.ANNOUNCED, now, source.provider)
+        steps = step_line(State.ANNOUNCED, now, source.provider, 0, PERHAPS_COPY if doubtful else "")
         if state is not State.ANNOUNCED:
-            steps += step_line(state, now, source.provider, flight.attempt, "a peer has it" if state is State.COVERED else "")
-        self._ledger.add("add_file", (
-            flight.id, flight.chain, flight.identity, announcement.key, state, now, steps, due, announcement.size, None, None,
-            None, None, source.provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now))
+            steps += step_line(state, now, source.provider, flight.attempt, why)
+        self._ledger.add("add_file", new_row(flight.id, flight.chain, source, state, now, steps, due, flight.request,
+                                             flight.attempt))
         self._ledger.remember(flight.identity, flight.id, Known.of(state, announcement))
 
-    def _first_step(self, file: int, announcement: Announcement, now: float) -> tuple[State, float | None]:
-        """The state a new file begins in, and when it is due."""
+    def _first_step(self, file: int, announcement: Announcement, now: float, *,
+                    doubtful: bool) -> tuple[State, float | None, str]:
+        """The state a new file begins in, when it is due, and why it needs nothing."""
         said = self._peers.said_of(announcement)
+        if said is not None and doubtful and said.key != announcement.key:
+            said = None
         if said is not None and said.notice is Notice.HAS:
-            return State.COVERED, None
+            return State.COVERED, None, with_checksum(said.checksum, "a peer has it")
         if said is not None and self._delay:
             wait = self._peers.after(said, State.ANNOUNCED)
             assert isinstance(wait, Wait)
             self._peers.leave_to(said, file, announcement.identity)
-            return State.ANNOUNCED, now + wait.seconds
+            return State.ANNOUNCED, now + wait.seconds, ""
         if not self._delay and not self._asking.providers.is_preferred(announcement.address):
-            return State.ANNOUNCED, now + OTHERS_ANNOUNCE
+            return State.ANNOUNCED, now + OTHERS_ANNOUNCE, ""
         if self._delay or self._asking.providers.room(announcement.address) <= 0 \
                 or self._asking.has_to_wait(announcement.identity, file, announcement.address):
-            return State.ANNOUNCED, now + self._delay
-        return State.REQUESTED, None
+            return State.ANNOUNCED, now + self._delay, ""
+        return State.REQUESTED, None, ""
 
     def _check_peers(self) -> None:
         if self._open:

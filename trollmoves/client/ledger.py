@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from trollmoves.client.deciding import WAITING, Known, mtime_of, place_of
+from trollmoves.client.doubting import is_in_doubt
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -73,6 +74,11 @@ class Ledger:
     def sources(self, file: int) -> list[Announcement]:
         """What the journal has of providers that announced *file* beside the one that was asked last."""
         return [read_announcement(decode(row["message"].encode())) for row in self._journal.find("sources_of", (file,))]
+
+    def is_in_doubt(self, file: int) -> bool:
+        """Whether the journal says that *file* is perhaps a copy."""
+        row = self._journal.find_one("file", (file,))
+        return row is not None and is_in_doubt(row["steps"])
 
     def remember(self, identity: str, file: int, known: Known) -> None:
         """Until it is forgotten, *identity* is known like this, whatever the journal says."""

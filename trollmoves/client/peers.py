@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from trollmoves.client.asking import Asking
-from trollmoves.client.deciding import PEER_PATIENCE, WAITING, Covered, Known, Notice, Wait, after_notice, is_same_content
+from trollmoves.client.deciding import (
+    PEER_PATIENCE,
+    WAITING,
+    Covered,
+    Known,
+    Notice,
+    Wait,
+    after_notice,
+    is_same_content,
+    may_differ,
+)
+from trollmoves.client.doubting import checksum_told, with_checksum
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
 from trollmoves.lifecycle import State
@@ -35,6 +46,8 @@ class Said(NamedTuple):
     """Monotonic time."""
     shared: bool
     """We share a lease with it: the provider can be asked how it is doing."""
+    checksum: str = ""
+    """Of what it has; empty when it does not tell."""
 
 
 class Peers:
@@ -70,6 +83,8 @@ class Peers:
         file, known = self._ledger.known(identity)
         if known is None or not is_same_content(known, said.key, said.provider, said.size):
             return
+        if may_differ(known.key, said.key) and self._ledger.is_in_doubt(file):
+            return
         said = self._as_for(said, known)
         action = self.after(said, known.state)
         self._left_to.get(peer, {}).pop(file, None)
@@ -77,7 +92,7 @@ class Peers:
             return
         now = time.time()
         if isinstance(action, Covered):
-            self._ledger.step(file, State.COVERED, None, 0, f"{message.sender} has it")
+            self._ledger.step(file, State.COVERED, None, 0, with_checksum(said.checksum, f"{message.sender} has it"))
             self._ledger.forget(identity, file)
             self._asking.waiting.drop(file)
         else:
@@ -132,4 +147,4 @@ def _said(peer: Provider, notice: Notice, message: Message, shared: bool) -> Sai
     size = extension.get("size")
     key, provider = str(extension.get("key", "")), str(fields.get("request_address") or fields.get("origin") or "")
     return Said(peer, notice, key[:LONGEST_NAME], provider[:LONGEST_NAME], size if type(size) is int else None, time.monotonic(),
-                shared)
+                shared, checksum_told(message))

@@ -4,13 +4,23 @@ is for `hearing`; the single rules are in `deciding`."""
 from __future__ import annotations
 
 from trollmoves.client.copies import Copies
-from trollmoves.client.deciding import Known, Verdict, earlier_copy, is_moved_on, is_overtaken, is_renewed, is_replaced, judge
+from trollmoves.client.deciding import (
+    Known,
+    Verdict,
+    earlier_copy,
+    is_moved_on,
+    is_overtaken,
+    is_replaced,
+    is_successor,
+    judge,
+    may_differ,
+)
 from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
 from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement
 
-ELSEWHERE = (Verdict.SOURCE, Verdict.TELL)
+ELSEWHERE = (Verdict.SOURCE, Verdict.TELL, Verdict.DOUBTFUL)
 """What is heard of another provider than the one we know of."""
 
 
@@ -35,15 +45,36 @@ class Recognising:
                 file, known = earlier, versions[earlier]
                 if known.state is State.GIVEN_UP:
                     return Verdict.OLD, file, known
-        verdict = judge(known, announcement)
+        verdict, sure = judge(known, announcement), False
         if known is not None and verdict in ELSEWHERE and announcement.epoch:
             replaced = self._copies.is_replaced(file, announcement)  # which remembers it, also where that is nothing to us
             if earlier is None:
-                replaced = replaced or (known.key != announcement.key and is_renewed(self._ledger.sources(file), announcement))
+                replaced = replaced or (known.key != announcement.key and is_successor(self._sources(file), announcement))
                 verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)
-        if verdict is Verdict.NEW and known is not None and self._is_old(announcement):
+                sure = verdict is Verdict.NEW
+        if known is not None and not sure:
+            verdict = self._if_doubtful(verdict, file, known, announcement)
+        if verdict in (Verdict.NEW, Verdict.DOUBTFUL) and known is not None and self._is_old(announcement):
             verdict = Verdict.OLD
         return verdict, file, known
+
+    def _sources(self, file: int) -> list[Known]:
+        """What others announced of *file*."""
+        return [Known.of(State.ANNOUNCED, source) for source in self._ledger.sources(file)]
+
+    def _if_doubtful(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
+        """What seems to be a copy may be new content of the same size; and what seems to be new, from another provider than the
+        newest that is known, a copy of older content, heard late."""
+        if self._relays:
+            return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
+        may_be_copy = verdict is Verdict.NEW and known.state is not State.GIVEN_UP and announcement.address != known.provider \
+            and may_differ(known.key, announcement.key)
+        if verdict is not Verdict.DOUBTFUL and not may_be_copy:
+            return verdict
+        others = [*self._ledger.versions(announcement.identity).values(), *self._sources(file)]
+        if is_replaced(others, announcement):
+            return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
+        return Verdict.NEW if is_successor(others, announcement) else Verdict.DOUBTFUL
 
     def _if_moved(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
         """What seems to be of another provider may be of the same one, which has another address by now."""

@@ -6,14 +6,17 @@ What failed is kept and asked for again, perhaps when newer content of its name 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.deciding import is_written_later
+from trollmoves.client.doubting import checksum_in, is_at_others
 from trollmoves.client.flight import Flight
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Journal
+from trollmoves.lifecycle import State
 from trollmoves.messages import Message, decode
 
 
@@ -27,6 +30,26 @@ class Replacing:
     def among(self, files: Sequence[int]) -> set[int]:
         """Of these rows of the journal those with newer content of their name, which few have."""
         return {row["id"] for row in self._journal.find("replaced_among", (orjson.dumps(files),))} if files else set()
+
+    def had(self, flight: Flight) -> tuple[str, ...]:
+        """Checksums of content of its name that was delivered: of the newest; and, where *flight* was written before that one, of
+        older ones, of which it may be a copy that is heard of late. (If not, the older content is back, and newer than all.)"""
+        found: list[str] = []
+        newest: Message | None = None
+        for row in self._journal.find("files_of", (flight.identity, flight.chain)):
+            if row["id"] == flight.id or row["message"] is None or not _is_delivered(row):
+                continue
+            is_newest, checksum = newest is None, checksum_in(row["steps"])
+            newest = newest or decode(row["message"].encode())
+            if checksum and (is_newest or is_written_later(newest, flight.source.announcement.message)):
+                found.append(checksum)
+        return tuple(found)
+
+    def is_left_to_upstream(self, file: int) -> bool:
+        """Whether a peer has *file* that tells no checksum, as upstream's clients do: they know names only, and so do their
+        spares."""
+        row = self._journal.find_one("file", (file,))
+        return row is not None and is_at_others(row["steps"]) and not checksum_in(row["steps"])
 
     def is_replaced(self, flight: Flight) -> bool:
         """Whether newer content has been delivered, by us or by another member of the group, to where this would go.
@@ -43,3 +66,8 @@ class Replacing:
             return self._addressing.place(one.fields).destination == self._addressing.place(other.fields).destination
         except TrollmovesError:
             return False
+
+
+def _is_delivered(row: Any) -> bool:
+    """Whether a file was delivered, by us or by another member of the group."""
+    return row["state"] in (State.PUBLISHING, State.PUBLISHED) or (row["state"] == State.COVERED and is_at_others(row["steps"]))

@@ -25,7 +25,7 @@ class Answers:
     def delivered(self, waiter: Waiter, receipts: list[Receipt], named: bool, lease: Mapping[str, Any] | None = None) -> None:
         """The files are at their destination; *named* and *lease* as for `Replies.delivered`."""
         if waiter.grouped:
-            self.add(waiter, {**result(waiter.request, receipts[-1]), **(lease or {})})
+            self.add(waiter, {**result(waiter.request, receipts), **(lease or {})})
         else:
             self._reply(waiter.asker, self._replies.delivered(waiter.message, waiter.request, receipts, named, lease))
 

@@ -21,7 +21,7 @@ from trollmoves.bus import Loop
 from trollmoves.bus.few_lines import FewLines
 from trollmoves.bus.leases import Lease
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import Busy, Cancelled, MoveError, OriginChanged, OriginGone, OriginReplaced
+from trollmoves.errors import AlreadyHad, Busy, Cancelled, MoveError, OriginChanged, OriginGone, OriginReplaced
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import REFUSED, in_audit
 from trollmoves.journal.covering import covered_by_newer
@@ -325,7 +325,9 @@ class Moves:
 
     def _say_failed(self, moving: Moving, error: MoveError, unexpected: Exception | None) -> None:
         path, exact, peer = moving.push.members[0].file.path, moving.push.destination.exact, moving.push.peer
-        if isinstance(error, NotAllowed | Unknown):
+        if isinstance(error, AlreadyHad):
+            logger.debug("not moved: %s", shown(error))
+        elif isinstance(error, NotAllowed | Unknown):
             self._refusals.say(peer, "%s to %s: %s", path, exact, shown(error), record=partial(
                 self._record_refusal, peer, error, moving.served.settings.name, request="push", path=path, destination=exact))
         else:  # the journal has it beside the file
@@ -349,12 +351,12 @@ class Moves:
             self._loop.call(self._write_ended)
         if moving.shown:
             more = [*more, ("end_progress", [(moving.file,)])]
-        only_refused = isinstance(outcome, NotAllowed | Unknown) and not moving.noted
+        is_left = isinstance(outcome, NotAllowed | Unknown | AlreadyHad) and not moving.noted
         transfer, step = moving.rows(state, now, detail, receipt)
         moving.recorded, moving.over = moving.request, True
         self._ended.append((moving, outcome))
         self._ended_transfers.append(transfer)
-        if only_refused:  # by whom may be anybody, and the file is what it was
+        if is_left:  # it is what it was; and who was refused may be anybody
             more = [*more, ("note", [{"line": step[3], "id": moving.file}])]
         else:
             self._ended_steps.append(step)

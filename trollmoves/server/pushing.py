@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from trollmoves.config.sessions import session_settings
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import DestinationInvalid, OriginChanged, OriginGone
+from trollmoves.errors import AlreadyHad, DestinationInvalid, OriginChanged, OriginGone
 from trollmoves.movers.base import Origin, Receipt, SessionSettings
+from trollmoves.movers.checksums import checksum_of, checksum_together
 from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
 from trollmoves.movers.file_session import SMALL
 from trollmoves.movers.moving import How, move, remove_unfinished
@@ -50,6 +51,10 @@ class Push(NamedTuple):
     """Its peer, if on this machine, may not have what only root may; None when that is not certain."""
     begun: bool = True
     """An earlier attempt, perhaps one that was killed, may have left something at the destination."""
+    unless: tuple[str, ...] = ()
+    """Checksums of content that is not to be moved: who asks has it already."""
+    told: bool = False
+    """Receipts have checksums, also where the move goes without."""
 
 
 class Pushing:
@@ -67,6 +72,8 @@ class Pushing:
         """Whether replies have the name of the file in a destination that is a directory: upstream's do with temporary names."""
         self._sync = settings.syncs
         self._session = session_settings(settings, parameters, link=settings.link)
+        self._sums = settings.checksum != "never" and not settings.link
+        """Whether a small file on this machine is given a checksum when it is moved."""
         self._careful_session = replace(self._session, follow_links=False)
         self._file_session = (self._session.directory_mode, settings.file_mode, settings.checksum, settings.link)
 
@@ -77,7 +84,8 @@ class Pushing:
     def is_small(self, push: Push, size: int) -> bool:
         """Whether *push*, of *size* bytes, is one for the process of small moves: the files of a set would be synced one after
         the other, and others would wait for them."""
-        return self._is_near(push.destination, size) and (not self._sync or len(push.members) <= FEW)
+        takes_more = push.unless or (push.told and not self._sums)
+        return self._is_near(push.destination, size) and not takes_more and (not self._sync or len(push.members) <= FEW)
 
     def is_quick(self, destination: Destination, size: int) -> bool:
         """Whether a move of *size* bytes only copies from memory to memory."""
@@ -94,8 +102,11 @@ class Pushing:
         return destination, [self.rights.check(at_backup(destination, backup), *who) for backup in push.backups]
 
     def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
-        """Move all files of *push*. Raises a `MoveError`; files moved before it stay, and are not sent again next time."""
+        """Move all files of *push*. Raises a `MoveError`, `AlreadyHad` where that is not wanted; files moved before it stay, and
+        are not sent again next time."""
         destination, backups = self.check(push)
+        if push.unless and self._checksum(push, destination) in push.unless:
+            raise AlreadyHad(f"{push.members[0].file.path}: who asks has the same already")
         return [self._push_one(push, member, place, backups, sessions, progress)
                 for member, place in _placed(push, destination)]
 
@@ -119,13 +130,26 @@ class Pushing:
         how = self._how(push)
         settings = self._session if push.stranger is False else self._careful_session
         try:
-            with self._opened(member.file, place) as origin, _lent(place, settings, backups, sessions) as kept:
-                return move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
+            with self._opened(member.file, place) as origin:
+                with _lent(place, settings, backups, sessions) as kept:
+                    receipt = move(origin, kept.at(place), kept.session, kept.mover.abilities, how, progress)
+                if push.told and receipt.checksum is None:
+                    receipt = replace(receipt, checksum=checksum_of(origin.descriptor))
+                return receipt
         except (OriginGone, OriginChanged):
             if push.begun:  # nobody else removes what that has left
                 with suppress(Exception), _lent(place, settings, backups, sessions) as kept:
                     _remove_unfinished(member, place, kept, how)
             raise
+
+    def _checksum(self, push: Push, destination: Destination) -> str | None:
+        """Of the files of *push*, as they would be delivered."""
+        found = []
+        for member, place in _placed(push, destination):
+            with self._opened(member.file, place) as origin:
+                name = origin.name if place.path.endswith("/") else place.path
+                found.append((name, checksum_of(origin.descriptor)))
+        return checksum_together(found)
 
     @contextmanager
     def _opened(self, file: Announced, place: Destination) -> Iterator[Origin]:

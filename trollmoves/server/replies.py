@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trollmoves.errors import MoveError
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message
 from trollmoves.movers.base import Receipt
+from trollmoves.movers.checksums import checksum_together
 from trollmoves.server.requests import request_id
 from trollmoves.uris import hide_password, host_of, parse_destination
 
@@ -31,7 +32,7 @@ class Replies:
         tells one of ours of its right to publish."""
         data = {**message.fields, "destination": landed(message, receipts[-1], named)}
         if request:
-            data[EXTENSION] = {**message.extension, **result(request, receipts[-1]), **(lease or {})}
+            data[EXTENSION] = {**message.extension, **result(request, receipts), **(lease or {})}
         return self._envelope.encode(message.subject, reply_type(message), data)
 
     def error(self, message: Message, error: MoveError) -> bytes:
@@ -70,11 +71,17 @@ def shown(error: Exception) -> str:
     return hide_password(str(error))[:LONGEST_TEXT]
 
 
-def result(request: str, receipt: Receipt) -> dict[str, Any]:
-    """What is said of a file that is at its destination."""
-    said = {"request": request, "state": "delivered", "checksum": receipt.checksum, "verified": receipt.verified,
+def result(request: str, receipts: list[Receipt]) -> dict[str, Any]:
+    """What is said of files that are at their destination."""
+    receipt = receipts[-1]
+    said = {"request": request, "state": "delivered", "checksum": checksum_of_all(receipts), "verified": receipt.verified,
             "destination_uri": receipt.uri, "confirm": True}
     return {**said, "earlier": True} if receipt.earlier else said
+
+
+def checksum_of_all(receipts: Sequence[Receipt]) -> str | None:
+    """Of all files of a delivery; None where one of them is not known."""
+    return checksum_together([(receipt.uri, receipt.checksum) for receipt in receipts])
 
 
 def verdict(error: MoveError) -> dict[str, Any]:

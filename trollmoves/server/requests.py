@@ -20,6 +20,8 @@ from trollmoves.uris import Destination, check_relative, local_path
 UNANNOUNCED = (State.SEEN, State.COVERED)
 """States of packed files, which wait to be unpacked or are announced as what they were unpacked to."""
 MOST_GROUPED = 1000
+MOST_CHECKSUMS = 50
+"""That a request may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,17 @@ def publishes_at_once(message: Message) -> bool:
 def request_id(message: Message) -> str:
     request = message.extension.get("request")
     return request if isinstance(request, str) and request.startswith("r:") and len(request) <= 64 else ""
+
+
+def content_had(message: Message) -> tuple[str, ...]:
+    """Checksums of content that who asks has already, and does not want again."""
+    had = message.extension.get("unless")
+    return tuple(checksum for checksum in had[:MOST_CHECKSUMS] if isinstance(checksum, str)) if isinstance(had, list) else ()
+
+
+def wants_checksum(message: Message) -> bool:
+    """Whether the checksum of what is delivered is to be told, also where the move goes without."""
+    return message.extension.get("checksum") is True
 
 
 def group(message: Message) -> list[tuple[int, str]]:

@@ -37,11 +37,13 @@ from trollmoves.server.requests import (
     Consumer,
     Waiter,
     backups,
+    content_had,
     group,
     is_named,
     publishes_at_once,
     request_id,
     transfer_id,
+    wants_checksum,
 )
 from trollmoves.server.sharing import Shared, Sharing
 from trollmoves.server.small_moves import SmallMoves
@@ -212,7 +214,7 @@ class Serving:
             return self._replies.delivered(message, "", before, served.pushing.names_files)
         if known is not None and request in known["earlier"].split() and known["client"] == consumer.client:
             if known["state"] == State.ACKNOWLEDGED:
-                self._sharing.cover(waiter, row["id"], row["chain"], by_itself=True)
+                self._sharing.cover(waiter, row["id"], row["chain"], before, by_itself=True)
                 return None
             self._sharing.refuse_outdated(self._sharing.lease_of(transfer, known), waiter)
         if known is not None and before and (known["request"] == request or known["client"] != consumer.client):
@@ -222,7 +224,8 @@ class Serving:
         self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
         attempt = 1 if known is None else known["attempt"] + 1
         push = Push(transfer, served.members(message, row), destination, backups(message), waiter.asker.address, attempt,
-                    waiter.asker.stranger, attempt > 1 or self._journal.was_interrupted(row["id"]))
+                    waiter.asker.stranger, attempt > 1 or self._journal.was_interrupted(row["id"]), content_had(message),
+                    wants_checksum(message))
         lease = self._sharing.begin(transfer, waiter, known)
         written = UNCONTESTED if known is None else (known["fence"], known["committed"], known["doubtful"])
         moving = Moving(push, row["id"], served, row["size"] or 0, message, request, waiter.grouped, consumer, before, lease,
@@ -254,7 +257,7 @@ class Serving:
         known = self._journal.find_one("transfer", (row["id"], transfer))
         before = _receipts(known)
         if known is not None and known["state"] == State.ACKNOWLEDGED and known["client"] != waiter.consumer.client:
-            self._sharing.cover(waiter, row["id"], row["chain"])
+            self._sharing.cover(waiter, row["id"], row["chain"], before)
         elif known is not None and before:
             lease, named = self._sharing.lease_of(transfer, known), served.pushing.names_files
             shared = Shared(row["id"], row["chain"], transfer, named, before, lease)

@@ -24,7 +24,7 @@ from trollmoves.lifecycle import State
 from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
 from trollmoves.server.answers import Answers
-from trollmoves.server.replies import Replies
+from trollmoves.server.replies import Replies, checksum_of_all
 from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, is_confirmation
 
 DELIVERED = (State.MOVED, State.ACKNOWLEDGED)
@@ -194,17 +194,17 @@ class Sharing:
         if shared is None:
             return
         for waiter in shared.waiters:
-            self.cover(waiter, shared.file, shared.chain)
+            self.cover(waiter, shared.file, shared.chain, shared.receipts)
         self._end(shared)
 
-    def cover(self, waiter: Waiter, file: int, chain: str, *, by_itself: bool = False) -> None:
+    def cover(self, waiter: Waiter, file: int, chain: str, receipts: Sequence[Receipt], *, by_itself: bool = False) -> None:
         """Another member of the group has published *file*, or the same one under a newer request (*by_itself*): who waits is
-        done with it, too."""
+        done with it, too, and told what was delivered."""
         if not waiter.consumer.spare and not by_itself:  # spares are not waited for
             now = time.time()
             self._journal.write([had_elsewhere(file, chain, waiter.consumer, waiter.asker.address, now),
                                  ("hurry_removals", [(now, orjson.dumps([file]))])])
-        self._answers.state(waiter, "covered")
+        self._answers.state(waiter, "covered", checksum=checksum_of_all(receipts))
 
     def _end(self, shared: Shared) -> None:
         del self._shared[shared.transfer]

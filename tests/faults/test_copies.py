@@ -1,0 +1,117 @@
+"""Two servers have a file of one name and size: a copy of what was delivered, or new content that one of them alone has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import rows
+from tests.faults.network import Network
+from tests.faults.test_providers import publications
+from tests.support.eventually import eventually, never
+
+SMALL, LARGE = 1000, 3 * 2**20
+REMOVING = {"delete": "true", "remove_delay": "0.2", "trusted_acks": "127.0.0.1"}
+"""What a client says it has from elsewhere is removed."""
+
+
+def written_at(network: Network, name: str, data: bytes, server: int, when: float) -> None:
+    """Put a complete file into an origin, which was written at a time of its own."""
+    network.ledger.note(name, data)
+    staged = network.root / "staged"
+    staged.write_bytes(data)
+    os.utime(staged, (when, when))
+    os.rename(staged, network.origins[server] / name)
+
+
+def is_gone(network: Network, name: str, server: int) -> bool:
+    return not (network.origins[server] / name).exists()
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_new_content_of_the_size_of_the_old_that_only_another_server_announces_is_delivered(tmp_path: Path, size: int) -> None:
+    with Network(tmp_path, servers=2, server_options=REMOVING) as network:
+        network.start()
+        network.write("f.bin", b"o" * size, 0)
+        eventually(lambda: publications(network) == 1 and is_gone(network, "f.bin", 0), message="the first is delivered")
+        network.write("f.bin", b"n" * size, 1)
+        eventually(lambda: is_gone(network, "f.bin", 1), message="it is removed when it is delivered")
+        assert (network.destination / "f.bin").read_bytes() == b"n" * size
+        assert publications(network) == 2
+        assert network.stop() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("taken_away", [False, True])
+def test_a_copy_is_not_delivered_again_and_goes(tmp_path: Path, size: int, taken_away: bool) -> None:
+    """Also where somebody has taken away what was delivered."""
+    with Network(tmp_path, servers=2, server_options=REMOVING) as network:
+        network.start()
+        network.write("f.bin", b"c" * size, 0)
+        eventually(lambda: publications(network) == 1 and is_gone(network, "f.bin", 0), message="the first is delivered")
+        if taken_away:
+            (network.destination / "f.bin").unlink()
+        network.write("f.bin", b"c" * size, 1)
+        eventually(lambda: is_gone(network, "f.bin", 1), message="the copy is removed")
+        never(lambda: publications(network) != 1, 2, message="the copy is published again")
+        assert (network.destination / "f.bin").exists() is not taken_away
+        assert not any("given_up" in network.states(network.server_journal(number)) for number in range(2))
+        assert network.stop() == [0, 0, 0]
+
+
+def test_new_content_that_is_announced_while_the_old_is_being_moved_is_delivered(tmp_path: Path) -> None:
+    options = {**REMOVING, "bandwidth_per_host": "1M"}
+    with Network(tmp_path, servers=2, server_options=options) as network:
+        network.start()
+        network.write("f.bin", b"o" * LARGE, 0)
+        eventually(lambda: network.states(network.client_journal) == {"requested": 1}, message="it is asked for")
+        network.write("f.bin", b"n" * LARGE, 1)
+        eventually(lambda: all(is_gone(network, "f.bin", server) for server in range(2)), message="both are removed")
+        assert (network.destination / "f.bin").read_bytes() == b"n" * LARGE
+        assert publications(network) == 2
+        assert network.stop() == [0, 0, 0]
+
+
+def test_copies_that_are_announced_while_the_others_are_being_moved_are_published_once(tmp_path: Path) -> None:
+    with Network(tmp_path, servers=2, server_options=REMOVING) as network:
+        network.start()
+        for number in range(50):
+            network.feed(number, b"%d" % number * 100)
+        network.settle(deletes=True)
+        never(lambda: publications(network) != 50, 2, message="copies are published again")
+        assert network.stop() == [0, 0, 0]
+        network.check(deletes=True)
+
+
+def test_new_content_is_delivered_though_the_client_was_killed_before_it_had_asked(tmp_path: Path) -> None:
+    with Network(tmp_path, servers=2, server_options=REMOVING, killed=True) as network:
+        network.start()
+        network.write("f.bin", b"old", 0)
+        eventually(lambda: is_gone(network, "f.bin", 0), message="the first is delivered")
+        network.client.kill()
+        client = network.arm("client.requested", 1)
+        client.start()
+        network.write("f.bin", b"new", 1)
+        eventually(lambda: not client.running, message="it dies before it asks")
+        network.disarm()
+        network.client.start()
+        eventually(lambda: is_gone(network, "f.bin", 1), message="it is removed when it is delivered")
+        assert (network.destination / "f.bin").read_bytes() == b"new"
+        assert publications(network) == 2
+
+
+def test_old_content_that_another_server_announces_late_stays_where_it_is(tmp_path: Path) -> None:
+    """It was delivered, and newer content since."""
+    with Network(tmp_path, servers=2, server_options={"trusted_acks": "127.0.0.1"}) as network:
+        network.start()
+        for number, content in enumerate((b"first", b"newer")):
+            written_at(network, "f.bin", content, 0, 1_000_000_000 + 1000 * number)
+            eventually(lambda number=number: publications(network) == number + 1, message="it is delivered")  # type: ignore[misc]
+        written_at(network, "f.bin", b"first", 1, 1_000_000_900)
+        eventually(lambda: rows(network.server_journal(1), "SELECT 1 FROM transfers WHERE state = 'acknowledged'"),
+                   message="the second server is told")
+        never(lambda: publications(network) != 2, 2, message="it is published again")
+        assert (network.destination / "f.bin").read_bytes() == b"newer"
+        assert network.stop() == [0, 0, 0]

@@ -1,0 +1,84 @@
+"""Doubt: another provider's file of the same name and size may be a copy of what was delivered, or new content that it alone has.
+
+It is asked for on condition that it is other content: the request names checksums of what was delivered (replacing.py). Who only
+announced it as well, while it was asked for elsewhere, is in doubt when that is over. Each gets a row of its own then, in the
+same transaction, so that nothing is forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from trollmoves.client.deciding import may_differ
+from trollmoves.client.flight import Flight, Source
+from trollmoves.journal import Journal
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.messages import Message
+
+PERHAPS_COPY = "perhaps a copy"
+"""Stands in the history of what is asked for on condition."""
+SAME = "the same content was delivered before"
+_CHECKSUM = re.compile(r"(?:verified: \w+ )?(sha256:[0-9a-f]{64})\b")
+
+
+def is_in_doubt(steps: str) -> bool:
+    """Whether the history of a file says that it is perhaps a copy."""
+    return f'"{PERHAPS_COPY}"' in steps
+
+
+def checksum_told(message: Message) -> str:
+    """The checksum that a reply or publication tells; empty where it tells none."""
+    said = message.extension.get("checksum")
+    return said if isinstance(said, str) and _CHECKSUM.fullmatch(said) else ""
+
+
+def with_checksum(checksum: str, detail: str) -> str:
+    """For the history of a file that others have: what they have."""
+    return f"{checksum}: {detail}" if checksum else detail
+
+
+def checksum_in(steps: str) -> str:
+    """What the history of a file says was delivered last, by us or by others; empty where it does not say."""
+    for line in reversed(steps.rstrip("\n").split("\n")):
+        state, _, _, _, detail = orjson.loads(line)
+        if state in (State.MOVED, State.COVERED):
+            found = _CHECKSUM.match(detail)
+            return found[1] if found else ""
+    return ""
+
+
+def is_at_others(steps: str) -> bool:
+    """Whether the history of a file ends with another member of the group having it."""
+    return steps.rstrip("\n").endswith((' has it"]', ' has published it"]'))
+
+
+def in_doubt(flight: Flight) -> list[Source]:
+    """Who announced, beside the one that delivered *flight*, what may be other content, and has not said that it cannot deliver
+    it."""
+    key = flight.source.announcement.key
+    return [source for source in flight.sources.values() if source.provider != flight.source.provider
+            and source.provider not in flight.refused and may_differ(key, source.announcement.key)]
+
+
+def new_rows(flight: Flight, sources: Iterable[Source], journal: Journal, now: float) -> list[tuple[Any, ...]]:
+    """For `add_file`: what *sources* have, to be asked for now."""
+    return [new_row(journal.new_file(), flight.chain, source, State.ANNOUNCED, now, step_line(
+        State.ANNOUNCED, now, source.provider, 0, PERHAPS_COPY), now) for source in sources]
+
+
+def new_row(file: int, chain: str, source: Source, state: State, now: float, steps: str, due: float | None, request: str = "",
+            attempt: int = 0) -> tuple[Any, ...]:
+    """For `add_file`: what *source* has, which was heard of *now*."""
+    announcement = source.announcement
+    return (file, chain, announcement.identity, announcement.key, state, now, steps, due, announcement.size, None, None, None,
+            None, source.provider, announcement.message.raw.decode(), request or None, attempt, now)
+
+
+def is_same(said: Mapping[str, Any]) -> bool:
+    """Whether a provider says that its content is one of those that the request names."""
+    return said.get("code") == "same"
