@@ -211,6 +211,22 @@ def test_new_content_under_an_old_name_is_passed_on(nodes: Nodes) -> None:
         eventually(lambda content=content: (client.files / "one.dat").read_bytes() == content, PATIENCE, message="it arrives")
 
 
+def test_what_could_not_be_fetched_is_nobodys_loss_once_newer_content_is_announced(nodes: Nodes) -> None:
+    server = nodes.server()
+    mirror = nodes.mirror("mirror", [server.address])
+    nodes.start()
+    server.put("one.dat", b"first")
+    eventually(lambda: mirror.states() == {"one.dat": "announced"}, PATIENCE, message="it is announced")
+    with (server.files / "one.dat").open("wb") as file:
+        file.write(b"second")
+        file.flush()
+        client = nodes.client("client", [mirror.address]).start()
+        eventually(lambda: mirror.states() == {"one.dat": "failed"}, PATIENCE, message="the mirror cannot have it now")
+        file.write(b" one")
+    arrived(client, {"one.dat": b"second one"})
+    assert [state for state, in mirror.find("SELECT state FROM files ORDER BY id")][0] == "covered"
+
+
 def test_old_content_that_is_heard_after_newer_one_is_not_announced(nodes: Nodes) -> None:
     """What was missed is heard after what is new; clients would take it for newer, and could not have it."""
     port, address = free_port(), f"127.0.0.1:{free_port()}"

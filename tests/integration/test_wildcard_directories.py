@@ -10,6 +10,7 @@ import pytest
 from tests.compatibility.network import PATIENCE, Make, Network
 from tests.faults.checker import rows
 from tests.support.eventually import eventually, never
+from trollmoves.cli import umbrella
 
 ORIGIN = "{root}/in/{{platform}}/{{start_time:%Y%m%d}}/{{name}}.txt"
 
@@ -57,3 +58,34 @@ def test_packed_files_of_one_name_stay_apart(tmp_path: Path) -> None:
         paths = [path for path, in rows(server.folder / "server.journal", "SELECT path FROM files")]
         found = sorted(path for path in paths if path.endswith(b".txt"))
         assert found == [f"{tmp_path}/work/{platform}/20260102/same.txt".encode() for platform in ("M10", "M9")]
+
+
+def test_a_lost_file_is_not_forgotten_for_another_one_of_its_name(tmp_path: Path) -> None:
+    with Network(tmp_path) as network:
+        server = network.server(Make.OURS, origin=ORIGIN.format(root=tmp_path))
+        put(tmp_path, "M9/20260102/same.txt", b"M9")
+        eventually(lambda: rows(server.folder / "server.journal", "SELECT 1 FROM files"), PATIENCE, message="it is announced")
+        (tmp_path / "in/M9/20260102/same.txt").unlink()
+        client = network.client(Make.OURS, [server.address], destination=f"file://{tmp_path}/out/{{platform}}/")
+        journal, states = client.folder / "client.journal", "SELECT state FROM files ORDER BY id"
+        eventually(lambda: rows(journal, states) == [("given_up",)], PATIENCE, message="it is lost")
+        put(tmp_path, "M10/20260102/same.txt", b"M10")
+        eventually(lambda: rows(journal, states)[1:] == [("published",)], PATIENCE, message="the other one is fetched")
+        assert rows(journal, states)[0] == ("given_up",)
+        put(tmp_path, "M9/20260102/same.txt", b"M9 again")
+        eventually(lambda: rows(journal, states)[2:] == [("published",)], PATIENCE, message="it comes after all")
+        assert rows(journal, states)[0] == ("covered",)
+
+
+def test_files_of_one_name_that_are_announced_anew_do_not_come_twice(tmp_path: Path) -> None:
+    with Network(tmp_path) as network:
+        server = network.server(Make.OURS, origin=ORIGIN.format(root=tmp_path))
+        client = network.client(Make.OURS, [server.address], destination=f"file://{tmp_path}/out/{{platform}}/")
+        journal, states = client.folder / "client.journal", "SELECT state FROM files ORDER BY id"
+        for platform in ("M9", "M10"):
+            put(tmp_path, f"{platform}/20260102/same.txt", platform.encode())
+        eventually(lambda: rows(journal, states) == [("published",)] * 2, PATIENCE, message="both are fetched")
+        assert umbrella.main(["retry", "--since", "1h", "--journal", str(server.folder / "server.journal")]) == 0
+        put(tmp_path, "M9/20260102/last.txt", b"last")
+        eventually(lambda: rows(journal, states)[2:] == [("published",)], PATIENCE, message="what is new is fetched")
+        never(lambda: rows(journal, states)[3:], 1)

@@ -136,6 +136,14 @@ def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Annou
     return nearest if nearest != newest and versions[nearest].size == announcement.size else None
 
 
+def last_there(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> int:
+    """The row of what its provider announced last in the place of *announcement*; *newest* where nothing was. Files of one name
+    in several directories are several files."""
+    place = place_of(announcement.message)
+    return max((row for row, known in versions.items() if known.place == place
+                and (known.epoch == announcement.epoch or known.provider == announcement.address)), default=newest)
+
+
 def is_same_content(known: Known, key: str, provider: str, size: int | None) -> bool:
     """Whether what *provider* has under that *key* is what is *known*.
 

@@ -19,7 +19,7 @@ from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
-from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, read_notice
+from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, place_of, read_notice
 from trollmoves.client.doubting import PERHAPS_COPY, new_row, with_checksum
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.following import Following
@@ -274,8 +274,8 @@ class Hearing:
             verdict = Verdict.TELL
         source = Source(announcement.address, announcement)
         if verdict in (Verdict.NEW, Verdict.DOUBTFUL):
-            if known is not None and known.state == State.GIVEN_UP:  # what was given up of it is no loss any more
-                self._ledger.step(file, State.COVERED, None, 0, "announced anew")
+            if known is not None and known.state in (State.GIVEN_UP, State.FAILED):
+                self._no_loss(file, known, announcement)
             if self._relay is not None:
                 self._relay.begin(source)
             else:
@@ -288,6 +288,15 @@ class Hearing:
             self._announced_again(file, source)
         elif verdict is Verdict.TELL:
             self._asking.acknowledging.tell(source)
+
+    def _no_loss(self, file: int, known: Known, announcement: Announcement) -> None:
+        """What could not be had of *file*, and is not tried again, is no loss any more: it is announced anew. (A file of the same
+        name in another directory is another one.)"""
+        if known.state is State.FAILED and self._relay is None:
+            return
+        version = self._ledger.versions(announcement.identity).get(file, known)
+        if version.epoch != announcement.epoch or version.place == place_of(announcement.message):
+            self._ledger.step(file, State.COVERED, None, 0, "announced anew")
 
     def _also_from(self, provider: Provider, file: int, known: Known | None, source: Source) -> None:
         """Another one announces what we are about to get."""

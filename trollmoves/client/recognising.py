@@ -13,6 +13,7 @@ from trollmoves.client.deciding import (
     is_replaced,
     is_successor,
     judge,
+    last_there,
     may_differ,
 )
 from trollmoves.client.following import Following
@@ -45,6 +46,9 @@ class Recognising:
                 file, known = earlier, versions[earlier]
                 if known.state is State.GIVEN_UP:
                     return Verdict.OLD, file, known
+            else:
+                file = last_there(versions, file, announcement)
+                known = versions.get(file, known)
         verdict, sure = judge(known, announcement), False
         if known is not None and verdict in ELSEWHERE and announcement.epoch:
             replaced = self._copies.is_replaced(file, announcement)  # which remembers it, also where that is nothing to us
