@@ -92,8 +92,8 @@ WHERE files.id = ? AND newer.message IS NOT NULL AND (newer.state IN ('publishin
     newer.state = 'covered' AND (newer.steps LIKE '% has it"]%' OR newer.steps LIKE '% has published it"]%')));
 
 -- name: announced_files
--- The same for many identities at once, oldest first.
-SELECT path, size, mtime_ns, inode FROM files
+-- The same for many identities at once, oldest first. What is where we removed a file is another one, also if it got its inode.
+SELECT path, size, mtime_ns, CASE WHEN steps LIKE '%["removed",%"removed %' THEN 0 ELSE inode END AS inode FROM files
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT NULL ORDER BY id;
 
 -- name: given_up_files
@@ -266,7 +266,7 @@ SELECT max(id) FROM files;
 
 -- name: files_since
 -- What a server took in since a time, what is kept of it after its retention included; of one name and content the newest row.
-SELECT max(id) AS id, path, size, mtime_ns, inode FROM files
+SELECT max(id) AS id, key, path, size, mtime_ns, inode FROM files
 WHERE chain = ? AND created >= ? AND id > ? AND id <= ? AND path IS NOT NULL AND provider IS NULL
   AND state NOT IN ('seen', 'covered')
 GROUP BY path, size, mtime_ns, inode ORDER BY id LIMIT ?;

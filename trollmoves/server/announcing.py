@@ -106,7 +106,7 @@ class Announcing:
     def announce_again(self, row: Any, arrival: Arrival, why: str = "again, says an operator") -> None:
         """Publish a file that has a row in the journal, and is still what it was, under a new number."""
         now = time.time()
-        found = self._examine(arrival, {}, self._packed_in(row), row["id"])
+        found = self._examine(arrival, {}, self._packed_in(row), row["id"], row["key"])
         if found is not None:
             line = step_line(State.ANNOUNCED, now, "", 0, why)
             records: list[Operation] = [("add_announcement", [found.announcement_row]),
@@ -116,7 +116,8 @@ class Announcing:
     def announce_anew(self, there: Sequence[tuple[Any, Arrival]]) -> int:
         """Journal and publish files that have rows in the journal, and are still what they were, as if they had just come; how
         many there are. (The rows themselves may be all that is left of what was forgotten, and go on to be.)"""
-        fresh = [item for row, arrival in there if (item := self._examine(arrival, {}, self._packed_in(row))) is not None]
+        fresh = [item for row, arrival in there
+                 if (item := self._examine(arrival, {}, self._packed_in(row), key=row["key"])) is not None]
         if fresh:
             self._journal.write(_records(fresh), self._tell, fresh, None)
         return len(fresh)
@@ -152,9 +153,10 @@ class Announcing:
         rows = self._journal.find("announced_files", (self._settings.name, names))
         return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
 
-    def _examine(self, arrival: Arrival, known: dict[bytes, Content], named: str = "", file: int = 0) -> Fresh | None:
+    def _examine(self, arrival: Arrival, known: dict[bytes, Content], named: str = "", file: int = 0,
+                 key: str = "") -> Fresh | None:
         """What to announce, or None for what is empty, known, or cannot be announced. Metadata are read from the path *named*
-        where it is another one; *file* is the row in the journal where there is one already."""
+        where it is another one; *file* is the row in the journal where there is one already, *key* what it was announced with."""
         if arrival.size == 0:
             logger.debug("%s is empty: not announced", arrival.path)
             return None
@@ -167,7 +169,7 @@ class Announcing:
                 logger.warning("%r matches the wildcards of origin, but its fields cannot be read: not announced", arrival.path)
             return None
         try:
-            fresh = self._composed(arrival, path, fields, file, replaces=path in known or path in self._unwritten)
+            fresh = self._composed(arrival, path, fields, file, key, self._before(path) or known.get(path))
         except (UnicodeEncodeError, MalformedMessage) as error:
             if self._origin.refuses(path):
                 logger.error("%r cannot be announced (%s): give it a name in UTF-8", path, error)
@@ -175,17 +177,26 @@ class Announcing:
         self._unwritten[path] = arrival
         return fresh
 
-    def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any], file: int, *, replaces: bool) -> Fresh:
+    def _before(self, path: bytes) -> Content | None:
+        """What is being written of the path."""
+        arrival = self._unwritten.get(path)
+        return None if arrival is None else (arrival.size, arrival.mtime_ns, arrival.inode)
+
+    def _composed(self, arrival: Arrival, path: bytes, fields: dict[str, Any], file: int, key: str,
+                  before: Content | None) -> Fresh:
         topic, uid = self._settings.topic, last_part(arrival.path)
         uid.encode("utf-8")
-        key = content_key(topic, (arrival.path,), (arrival.size,), (arrival.mtime_ns,))
         file = file or self._journal.new_file()
+        if not key:  # a file that only looks like the one before it: consumers would take it for what they have
+            looks_alike = before is not None and before[:2] == (arrival.size, arrival.mtime_ns)
+            times = (arrival.mtime_ns, file) if looks_alike else (arrival.mtime_ns,)
+            key = content_key(topic, (arrival.path,), (arrival.size,), times)
         kind, data = said_of(arrival.path, fields, arrival.members, self._settings, self._announcer.address)
         announcement = self._announcer.compose(file, kind, data, key, arrival.size, arrival.mtime_ns)
         now = time.time()
         row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
                path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
-        return Fresh(path, announcement, row, announcement.row(topic, now), replaces)
+        return Fresh(path, announcement, row, announcement.row(topic, now), before is not None)
 
 
 def _records(fresh: Sequence[Fresh]) -> list[Operation]:
