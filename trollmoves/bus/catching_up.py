@@ -222,7 +222,8 @@ class CatchUp:
             self._loop.after(RETRY, self._ask)
             return
         if epoch != self._epoch:
-            self._epoch, self._position, self._first = epoch, 0, True
+            self._epoch, self._position, self._wanted, self._first = epoch, 0, 0, True
+            self._seen.clear()
         if said.get("truncated") and not self._first:
             self._alarm(f"{self._provider} {epoch} {said.get('oldest')}", self._gap(said))
         self._asking = True  # until the page is journaled

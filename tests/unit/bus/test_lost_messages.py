@@ -148,6 +148,17 @@ def test_a_page_of_the_old_journal_says_nothing_of_the_new_one(following: Follow
     assert (asked["epoch"], asked["since"]) == ("e:new", 0)
 
 
+def test_what_came_of_the_old_journal_closes_no_gap_of_the_new_one(following: Following) -> None:
+    """It is an answer that tells of the new one, and its numbers begin anew."""
+    following.catch_up.announced(announcement(12, 11, following.port))
+    following.catch_up.announced(announcement(50, 12, following.port))
+    assert following.asks(20, "e:new")["since"] == 10
+    following.journaled.pop()()
+    following.beat(40, 20, epoch="e:new")
+    assert following.cursors == [], "nothing after 20 was ever here"
+    assert following.asks(40, "e:new")["since"] == 20
+
+
 def test_what_is_published_later_than_what_came_after_it_is_asked_for_until_it_comes(following: Following) -> None:
     following.catch_up.announced(announcement(12, 11, following.port))
     assert following.asks(10)["since"] == 10  # the publisher may not publish 11 yet
