@@ -58,10 +58,10 @@ def turning(loop: Loop, check: Callable[[], Any], seconds: float = 30.0) -> Any:
     return found
 
 
-def announcement(offset: int, previous: int, port: int) -> Announcement:
+def announcement(offset: int, previous: int, port: int, epoch: str = EPOCH) -> Announcement:
     address = f"127.0.0.1:{port}"
     data = {"uid": f"f{offset}", "uri": f"/f{offset}", "request_address": address,
-            EXTENSION: {"epoch": EPOCH, "offset": offset, "previous": previous, "address": address}}
+            EXTENSION: {"epoch": epoch, "offset": offset, "previous": previous, "address": address}}
     return read_announcement(decode(ENVELOPE.encode("/a", "file", data)))
 
 
@@ -179,7 +179,8 @@ def test_a_heartbeat_says_nothing_of_what_was_published_before_those_it_counts(f
 
 def test_no_name_is_kept_that_would_fill_the_disk(following: Following) -> None:
     following.beat(0, 0, "e:another")
-    following.beat(0, 0, "e:" + "x" * 10_000)
+    following.beat(0, 0, "e:" + "x" * 1000)
+    following.catch_up.announced(announcement(1, 0, following.port, "e:" + "x" * 1000))
     assert following.cursors == [("e:another", 0)]
 
 
