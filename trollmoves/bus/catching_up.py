@@ -82,8 +82,6 @@ class CatchUp:
         """The subject of the beats; empty before the first."""
         self._first = False
         """What comes is the past of a journal that is new to us: what it no longer has was never ours to miss."""
-        self._told = ""
-        """The epoch that the beats tell."""
         self._again: tuple[float, list[str]] | None = None
         """What shall be asked for again when it is known where: what is newer than a time, and its topics."""
         self._asking_again = AskingAgain(provider, loop, self._ask_for_page,
@@ -111,11 +109,11 @@ class CatchUp:
         self._came(announcement.message.subject, announcement.offset, announcement.previous)
 
     def published(self, message: Message) -> None:
-        """Another message came by itself. Its number counts when the beats name the same journal: relays copy what they do not
-        know."""
+        """Another message came by itself. Its number counts when it is of the journal that is followed: relays copy what they do
+        not know."""
         said = message.extension
         offset, previous = said.get("offset"), said.get("previous")
-        if said and said.get("epoch") == self._told == self._epoch and is_position(offset) and is_position(previous):
+        if said and said.get("epoch") == self._epoch and is_position(offset) and is_position(previous):
             self._came(message.subject, offset, previous)
 
     def _came(self, subject: str, offset: int, previous: int) -> None:
@@ -131,7 +129,7 @@ class CatchUp:
         epoch, head, since = said.get("epoch"), said.get("head"), said.get("since")
         if not _can_be_kept(epoch) or not _can_be_kept(message.subject) or not is_position(head) or not is_position(since):
             return
-        self._told, self.stream = epoch, message.subject
+        self.stream = message.subject
         self._note_start(said)
         if epoch != self._epoch:
             self._new_epoch(epoch, head)
@@ -141,7 +139,7 @@ class CatchUp:
             return
         if self._wanted > self._position or not self._is_complete(said.get("heads"), since):
             self._want(head)
-        elif not self._asking:
+        else:
             self._position = head
             self._moved_on(epoch, head)
 
