@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from tests.support.ports import free_port
-from trollmoves.bus import Loop, Requesters
+from trollmoves.bus import Loop, Requesters, catching_up
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.publishing import LONGEST_SUBSCRIPTION, Publisher
 from trollmoves.bus.requesting import Requester
@@ -58,15 +58,16 @@ def turning(loop: Loop, check: Callable[[], Any], seconds: float = 30.0) -> Any:
     return found
 
 
-def announcement(offset: int, previous: int, port: int, epoch: str = EPOCH) -> Announcement:
+def announcement(offset: int, previous: int, port: int, epoch: str = EPOCH, subject: str = "/a") -> Announcement:
     address = f"127.0.0.1:{port}"
     data = {"uid": f"f{offset}", "uri": f"/f{offset}", "request_address": address,
             EXTENSION: {"epoch": epoch, "offset": offset, "previous": previous, "address": address}}
-    return read_announcement(decode(ENVELOPE.encode("/a", "file", data)))
+    return read_announcement(decode(ENVELOPE.encode(subject, "file", data)))
 
 
-def beat(head: int, since: int, port: int, epoch: str = EPOCH) -> Message:
-    said = {"epoch": epoch, "head": head, "since": since, "heads": {"/a": head}, "address": f"127.0.0.1:{port}", "started": 1}
+def beat(head: int, since: int, port: int, epoch: str = EPOCH, started: int = 1) -> Message:
+    said = {"epoch": epoch, "head": head, "since": since, "heads": {"/a": head}, "address": f"127.0.0.1:{port}",
+            "started": started}
     return decode(ENVELOPE.encode("/heartbeat/move_it_server", "beat", {EXTENSION: said}))
 
 
@@ -97,25 +98,30 @@ def test_a_heartbeat_does_not_close_a_gap_that_could_not_be_asked_for(provider: 
 class Following:
     """Follows a provider from position 10 on; its pages are in the journal when the test says so."""
 
-    def __init__(self, provider: Provider, cursor: tuple[str, int] | None = (EPOCH, 10), past: float = 0.0):
+    def __init__(self, provider: Provider, cursor: tuple[str, int] | None = (EPOCH, 10), past: float = 0.0,
+                 elsewhere: int | None = None, host: str | None = None, patience: float = 30.0):
         self.loop = Loop()
         self.port = provider.port
         self._provider = provider
         self._requesters = Requesters(self.loop, ENVELOPE)
         self.journaled: list[Callable[[], Any]] = []
         self.cursors: list[tuple[str, int]] = []
+        self.alarms: list[str] = []
+        self.restarted: list[str] = []
         self.catch_up = CatchUp(
             self.loop, self._requesters, "provider", ["/a"], "client", cursor=cursor, past=past,
             page=lambda messages, epoch, position, then: self.journaled.append(then),
-            moved_on=lambda epoch, position: self.cursors.append((epoch, position)), restarted=lambda address: None,
-            alarm=lambda about, text: None)
+            moved_on=lambda epoch, position: self.cursors.append((epoch, position)), restarted=self.restarted.append,
+            alarm=lambda about, text: self.alarms.append(text), position_in=lambda epoch, stream: elsewhere,
+            host=host, patience=patience)
 
     def beat(self, head: int, since: int, epoch: str = EPOCH) -> None:
         self.catch_up.beat(beat(head, since, self.port, epoch))
 
-    def asks(self, to: int, epoch: str = EPOCH, *, more: bool = False) -> dict[str, Any]:
+    def asks(self, to: int, epoch: str = EPOCH, *, more: bool = False, truncated: bool = False) -> dict[str, Any]:
         """Wait for a question, answer that the journal has nothing for us up to *to*, and have the answer taken."""
-        asked = turning(self.loop, lambda: self._provider.answer("replay", epoch=epoch, to=to, messages=[], more=more))
+        said = {"epoch": epoch, "to": to, "messages": [], "more": more, "truncated": truncated, "oldest": to}
+        asked = turning(self.loop, lambda: self._provider.answer("replay", **said))
         turning(self.loop, lambda: self.journaled)
         return dict(asked.extension)
 
@@ -148,15 +154,67 @@ def test_a_page_of_the_old_journal_says_nothing_of_the_new_one(following: Follow
     assert (asked["epoch"], asked["since"]) == ("e:new", 0)
 
 
-def test_what_came_of_the_old_journal_closes_no_gap_of_the_new_one(following: Following) -> None:
-    """It is an answer that tells of the new one, and its numbers begin anew."""
+@pytest.mark.parametrize(("to", "head"), [(5, 8), (20, 40)])
+def test_what_came_of_the_old_journal_closes_no_gap_of_the_new_one(following: Following, to: int, head: int) -> None:
+    """It is an answer that tells of the new one, whose numbers begin anew. What that has forgotten was never ours to miss."""
     following.catch_up.announced(announcement(12, 11, following.port))
     following.catch_up.announced(announcement(50, 12, following.port))
-    assert following.asks(20, "e:new")["since"] == 10
+    assert following.asks(to, "e:new", truncated=True)["since"] == 10
+    assert following.alarms == []
     following.journaled.pop()()
-    following.beat(40, 20, epoch="e:new")
-    assert following.cursors == [], "nothing after 20 was ever here"
-    assert following.asks(40, "e:new")["since"] == 20
+    following.beat(head, to, epoch="e:new")
+    assert following.cursors == [], "nothing of what followed was ever here"
+    assert following.asks(head, "e:new")["since"] == to
+
+
+@pytest.mark.parametrize("elsewhere", [None, 30])
+def test_nor_where_a_heartbeat_tells_of_the_new_one(provider: Provider, elsewhere: int | None) -> None:
+    """Of which nothing is known, or how far it was followed at another address."""
+    following, begin = Following(provider, elsewhere=elsewhere), elsewhere or 0
+    following.catch_up.announced(announcement(50, 10, provider.port))
+    following.beat(begin, begin, epoch="e:new")
+    following.beat(40, begin, epoch="e:new")
+    assert following.asks(40, "e:new")["since"] == begin
+    assert ("e:new", 40) not in following.cursors, "nothing of it was ever here"
+    following.close()
+
+
+@pytest.mark.parametrize("heads", [{"/a": "20"}, {"/a": None}, {"/a": -1}, [], None])
+def test_heads_that_are_none_say_nothing(following: Following, heads: object) -> None:
+    said = {"epoch": EPOCH, "head": 20, "since": 10, "heads": heads, "address": f"127.0.0.1:{following.port}"}
+    following.catch_up.beat(decode(ENVELOPE.encode("/heartbeat/move_it_server", "beat", {EXTENSION: said})))
+    assert following.asks(20)["since"] == 10
+    assert following.cursors == []
+
+
+@pytest.mark.parametrize(("subject", "ours"), [("/a", True), ("/a/b", True), ("/b", False)])
+def test_a_heartbeat_tells_what_lacks_under_the_topics_that_are_followed(following: Following, subject: str, ours: bool) -> None:
+    said = {"epoch": EPOCH, "head": 20, "since": 10, "heads": {subject: 20}, "address": f"127.0.0.1:{following.port}"}
+    following.catch_up.beat(decode(ENVELOPE.encode("/heartbeat/move_it_server", "beat", {EXTENSION: said})))
+    if ours:
+        assert following.asks(20)["since"] == 10
+    assert following.cursors == ([] if ours else [(EPOCH, 20)])
+
+
+def test_the_next_page_is_asked_for_when_the_last_one_is_journaled(following: Following) -> None:
+    following.beat(20, 20)
+    following.asks(15, more=True)
+    following.beat(30, 30)
+    assert following.is_quiet()
+    following.journaled.pop()()
+    assert following.asks(30, more=True)["since"] == 15
+    following.journaled.pop()()
+    assert following.asks(40)["since"] == 30
+
+
+def test_a_page_that_ends_where_it_begins_is_asked_for_again_by_and_by(
+        following: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes next waits to be published."""
+    monkeypatch.setattr(catching_up, "RETRY", 0.1)
+    following.beat(20, 20)
+    following.asks(10, more=True)
+    following.journaled.pop()()
+    assert following.asks(20)["since"] == 10
 
 
 def test_what_is_published_later_than_what_came_after_it_is_asked_for_until_it_comes(following: Following) -> None:
@@ -177,6 +235,47 @@ def test_a_heartbeat_says_nothing_of_what_was_published_before_those_it_counts(f
     assert following.cursors == []
 
 
+def test_who_does_not_answer_is_asked_again_where_it_says_and_where_it_was_found_in_turns(
+        provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catching_up, "RETRY", 0.1)
+    following = Following(provider, host="127.0.0.2", patience=0.5)  # where nobody answers
+    following.beat(20, 20)
+    silent = turning(following.loop, lambda: provider.answer(""))
+    assert following.asks(20)["request"] != silent.extension["request"]
+    following.close()
+
+
+def test_an_answer_is_nothing_to_who_has_ended(following: Following, provider: Provider) -> None:
+    following.beat(20, 20)
+    asked: list[Message | None] = []
+
+    def answered() -> bool:
+        if not asked and provider.socket.poll(0):
+            following.catch_up.close()
+            asked.append(provider.answer("replay", epoch=EPOCH, to=20, messages=[], more=False))
+        return bool(asked)
+    turning(following.loop, answered)
+    assert following.is_quiet() and following.journaled == []
+
+
+def test_what_is_asked_for_on_purpose_is_asked_for_once(following: Following, provider: Provider) -> None:
+    """When it is known where, and not with every heartbeat."""
+    following.catch_up.again(1000.0, [])
+    following.beat(10, 10)
+    assert following.asks(10)["newer_than"] == 1000.0
+    following.journaled.pop()()
+    following.beat(10, 10)
+    assert following.is_quiet()
+
+
+def test_who_is_heard_for_the_first_time_was_not_started_anew(following: Following) -> None:
+    told = []
+    for started in (1, 1, 2):
+        following.catch_up.beat(beat(10, 10, following.port, started=started))
+        told.append(len(following.restarted))
+    assert told == [0, 0, 1]
+
+
 def test_no_name_is_kept_that_would_fill_the_disk(following: Following) -> None:
     following.beat(0, 0, "e:another")
     following.beat(0, 0, "e:" + "x" * 1000)
@@ -184,12 +283,24 @@ def test_no_name_is_kept_that_would_fill_the_disk(following: Following) -> None:
     assert following.cursors == [("e:another", 0)]
 
 
-@pytest.mark.parametrize("head", [0, 20])
+def test_subjects_that_are_very_many_are_forgotten_and_asked_for(following: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publisher may have ever new ones."""
+    monkeypatch.setattr(catching_up, "SUBJECTS_KEPT", 2)
+    for offset, subject in ((11, "/a"), (12, "/a/b"), (13, "/a/c")):
+        following.catch_up.announced(announcement(offset, 0, following.port, subject=subject))
+    following.beat(11, 10)
+    assert following.asks(13)["since"] == 10
+
+
+@pytest.mark.parametrize("head", [0, 20, 30])
 def test_only_the_first_questions_of_a_new_client_leave_out_what_is_old(provider: Provider, head: int) -> None:
     """The clock of the publisher may be so far behind that all it publishes looks old here."""
     following = Following(provider, cursor=None, past=1800.0)
     following.beat(head, head)
-    if head:
+    if head == 30:  # there is nothing of it any more
+        assert following.asks(0)["newer_than"] > 0
+        following.journaled.pop()()
+    if head == 20:
         assert following.asks(10, more=True)["newer_than"] > 0
         following.journaled.pop()()
         assert following.asks(20)["newer_than"] > 0
