@@ -144,6 +144,7 @@ def test_who_followed_another_journal_is_told_everything(past: Past) -> None:
     uids, said = past.ask(since=2, epoch="e:the one that was lost")
     assert (uids, said["to"]) == (["f1", "f2", "f3"], 3)
     assert past.ask(since=2)[0] == ["f3"]
+    assert past.ask(since=2, epoch=None)[0] == ["f3"], "who does not name it means this one"
 
 
 def test_a_page_has_its_limits_and_holds_at_least_one_message(past: Past) -> None:
@@ -158,3 +159,12 @@ def test_a_page_has_its_limits_and_holds_at_least_one_message(past: Past) -> Non
         if not said["more"]:
             break
     assert pages == [1, MOST_MESSAGES, 3, 1]
+
+
+def test_a_page_that_is_full_before_what_waits_to_be_published_is_not_the_last(past: Past) -> None:
+    past.announce("one", "/a", MOST_MESSAGES + 1)
+    past.announce("one", "/a", state="publishing")
+    _, said = past.ask("one", since=0)
+    assert (said["to"], said["more"]) == (MOST_MESSAGES, True)
+    uids, said = past.ask("one", since=said["to"])
+    assert (len(uids), said["more"]) == (1, False)
