@@ -294,3 +294,25 @@ def test_moves_that_fail_again_and_again_neither_count_as_refused_nor_keep_refus
     bench.workers.work.pop().done(NotAllowed("not there"))
     bench.journal.audit.write_out()
     assert [record["why"] for record in audited(tmp_path / "journal", "refused")] == ["not there"]
+
+
+@pytest.mark.parametrize("error", [NotAllowed("not there"), MoveError("it is full")])
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_a_stranger_may_not_have_is_what_it_was_for_all_others(bench: Bench, error: MoveError, noted: bool) -> None:
+    """Unless the journal says already that it is moved."""
+    place = b"/a", 0, 0, 0, None, None, None, 0, 0.0
+    bench.journal.write([("add_file", [(1, "one", "a", "k", State.ANNOUNCED, 0.0, "", None, 1000, *place)])])
+    moving = bench.start(asks("r:first"))
+    if noted:
+        bench.journal.write(moving.progress(0.0))
+    bench.workers.work[0].done(error)
+    bench.loop.turn(0.0)
+
+    def told() -> bool:
+        bench.write()
+        return bool(bench.told)
+    eventually(told, message="who asked is told")
+    found = bench.journal.find_one("file", (1,))
+    refused = isinstance(error, NotAllowed)
+    assert found["state"] == (State.ANNOUNCED if refused and not noted else State.GIVEN_UP if refused else State.FAILED)
+    assert str(error) in found["steps"]
