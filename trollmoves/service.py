@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 GRACE = 6.0
 """Seconds that running moves get to finish when the process is asked to stop."""
+DISK_GRACE = 2.0
+"""Seconds more for the journal to write how they ended: a full disk is not waited for, and what it lacks is done again."""
 LAST_RESORT = 4.0
 """Seconds after which a process that was closed and still has not ended is ended: some library's thread may hang."""
 CHECK_JOURNAL = 5.0
@@ -292,6 +294,7 @@ class Service:
     def _stop_when_idle(self, deadline: float) -> None:
         if self.under_way() == 0 or time.monotonic() > deadline:
             self.journal.write([], self.loop.stop)
+            self.loop.after(DISK_GRACE, self.loop.stop)
         else:
             self.loop.after(0.05, lambda: self._stop_when_idle(deadline))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -371,3 +372,24 @@ def test_a_journal_in_the_watched_directory_is_left_alone(tmp_path: Path, progra
         never(lambda: not running.running or rows(origin / "x.journal", "SELECT count(*) FROM files") != [(3,)]
               or not locks(origin / "x.journal-shm", running.pid), 2.5)
         assert (origin / "x.journal").exists()
+
+
+@pytest.mark.parametrize("victim", ["server", "client"])
+def test_who_is_stopped_while_the_disk_of_its_journal_is_full_ends_in_time(tmp_path: Path, small_disk: Path, victim: str) -> None:
+    """What it could not note is done after the next start."""
+    network = Network(tmp_path)
+    network.killed = True
+    program, place = ((network.servers[0], network.server_journal()) if victim == "server"
+                      else (network.client, network.client_journal))
+    place.symlink_to(small_disk / "j.journal")
+    with network:
+        network.begin(10)
+        filler = fill(small_disk)
+        network.write_many(300, "full")
+        program.wait_for("journal cannot be written")
+        program.signal(signal.SIGTERM)
+        assert program.wait(40) == 0 and "Traceback" not in program.output()
+        filler.unlink()
+        program.start()
+        network.settle()
+        network.check()
