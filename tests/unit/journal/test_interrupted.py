@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from trollmoves.bus import Loop
 from trollmoves.journal import Journal
 
@@ -33,4 +35,19 @@ def test_what_a_process_that_ended_suddenly_may_have_begun(tmp_path: Path) -> No
         journal = opened(path, loop, 1)
         assert [journal.was_interrupted(file) for file in (1, 3, 4)] == [True, True, False]
         journal.close()
+    loop.close()
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("another_boot", [True, False])
+def test_what_is_said_at_the_end_is_known_at_the_next_start(tmp_path: Path, clean: bool, another_boot: bool) -> None:
+    path, loop = tmp_path / "journal", Loop()
+    opened(path, loop, 1).close(clean=clean)
+    if another_boot:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE meta SET value = 'another boot' WHERE name = 'boot'")
+    journal = opened(path, loop)
+    assert journal.was_interrupted(1) is not clean
+    assert journal.unclean_boot is (another_boot and not clean)
+    journal.close()
     loop.close()
