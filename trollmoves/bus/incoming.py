@@ -110,7 +110,7 @@ class Incoming:
         waiting = {descriptor: known.waiting for descriptor, known in self._connections.items() if known.waiting > NOTEWORTHY}
         waiting = {descriptor: size - _held_by_the_system(descriptor) for descriptor, size in waiting.items()}
         old = {descriptor: size for descriptor, size in waiting.items()
-               if not self.paused and self._looked - self._connections[descriptor].taken > LATELY}
+               if self._looked - self._connections[descriptor].taken > LATELY}
         unfinished = {descriptor: size for descriptor, size in old.items() if self._connections[descriptor].looks >= LOOKS}
         soon = sum(old.values()) > MOST_UNFINISHED // 8
         self._cut_down(unfinished, MOST_UNFINISHED)
