@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
@@ -165,19 +166,90 @@ def test_heartbeats_of_months_cut_nobody_off(monkeypatch: pytest.MonkeyPatch) ->
     assert not cut
 
 
-def test_a_little_of_very_many_connections_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("unread", [0, 10_000])
+def test_a_little_of_very_many_connections_is_much(monkeypatch: pytest.MonkeyPatch, unread: int) -> None:
+    """What the system has of it, which is bounded, does not count."""
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(incoming, "_open_sockets", lambda: [(number, 1) for number in range(4000)])
     monkeypatch.setattr(incoming, "_is_of_zeromq", lambda descriptor: True)
     monkeypatch.setattr(incoming, "_received", lambda descriptor: 10_000)
-    monkeypatch.setattr(incoming, "_held_by_the_system", lambda descriptor: 0)
+    monkeypatch.setattr(incoming, "_held_by_the_system", lambda descriptor: unread)
     cut: list[int] = []
     guard = Incoming()
     monkeypatch.setattr(guard, "_cut_off", lambda descriptor, size: cut.append(descriptor))
     while now < 2:
         now += guard.look()
-    assert len(cut) > 2000
+    assert cut == [] if unread else len(cut) > 2000
+
+
+def test_what_nobody_has_read_the_system_has() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(bytes(1234))
+        assert incoming._held_by_the_system(other.fileno()) == 1234
+
+
+@pytest.mark.parametrize("ours", [(False, True), (True, False)])
+def test_who_has_the_descriptor_of_one_before_is_another(monkeypatch: pytest.MonkeyPatch, ours: tuple[bool, bool]) -> None:
+    """A connection that a file comes over, of which nothing is counted, and one of ZeroMQ."""
+    which, cut = 0, list[int]()
+    monkeypatch.setattr(incoming, "_open_sockets", lambda: [(5, which)])
+    monkeypatch.setattr(incoming, "_is_of_zeromq", lambda descriptor: ours[which])
+    monkeypatch.setattr(incoming, "_received", lambda descriptor: 2 * MOST * which)
+    monkeypatch.setattr(incoming, "_held_by_the_system", lambda descriptor: 0)
+    guard = Incoming(MOST)
+    monkeypatch.setattr(guard, "_cut_off", lambda descriptor, size: cut.append(descriptor))
+    guard.look()
+    which = 1
+    guard.look()
+    assert cut == ([5] if ours[1] else [])
+
+
+def test_what_comes_with_small_messages_besides_them_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of millions it would be much."""
+    came, guard, (one, other) = 0, Incoming(MOST), socket.socketpair()
+    with one, other:
+        place = other.fileno(), os.fstat(other.fileno()).st_ino
+        monkeypatch.setattr(incoming, "_open_sockets", lambda: [place])
+        monkeypatch.setattr(incoming, "_is_of_zeromq", lambda descriptor: True)
+        monkeypatch.setattr(incoming, "_received", lambda descriptor: came)
+        for _ in range(100):
+            guard.took(place[0], 10_000 * 20, 10_000)
+            came += 10_000 * (20 + 9)
+            guard.look()
+        assert not guard.cut
+
+
+def test_a_connection_that_a_file_comes_over_is_left_alone() -> None:
+    guard = Incoming(MOST)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as one:
+        other, _ = server.accept()
+        with other:
+            guard.look()
+            for _ in range(2 * MOST // 2**16):
+                one.sendall(bytes(2**16))
+                other.recv(2**16, socket.MSG_WAITALL)
+            guard.look()
+            one.sendall(b"the rest")
+            assert other.recv(100) == b"the rest" and guard.cut == 0
+
+
+@pytest.mark.parametrize("another", [True, False])
+def test_nobody_is_cut_off_for_who_had_the_descriptor_before(another: bool) -> None:
+    """A connection may end, and its descriptor be another one's, in the moment in which it is found to have sent too much."""
+    guard = Incoming()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as one:
+        other, _ = server.accept()
+        with other:
+            number = other.fileno()
+            guard._connections[number] = incoming.Connection(os.fstat(number).st_ino + another, ours=True)
+            assert guard._cut_down({number: 1e9}, MOST) == 0
+            one.settimeout(10)
+            if another:
+                other.sendall(b"still there")
+            assert one.recv(100) == (b"still there" if another else b"")
+            assert guard.cut == (0 if another else 1)
 
 
 @pytest.fixture
