@@ -19,6 +19,7 @@ from trollmoves.lifecycle import CONSUMER_KNOWN
 
 if TYPE_CHECKING:
     from trollmoves.journal.journal import Journal
+    from trollmoves.journal.writer import Operation
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Cleaning:
         *in_worker*: a large journal, or a network file system, may take its time. *told* is told which files are forgotten."""
         self._told = told
         self._looking: set[str] = set()
-        """Chains whose origins are being looked at."""
+        """Chains whose origins are being looked at, or of which the journal does not know yet what is forgotten."""
         self._journal = journal
         self._clock = clock
         self._limits_of = limits_of
@@ -60,9 +61,6 @@ class Cleaning:
         self._clock.after(EVERY, self._again)
 
     def _again(self) -> None:
-        if self._journal.full or self._journal.times_to_move:
-            self._clean([], EVERY)
-            return
         self._journal.write([*self._journal.alarms.forget(), ("forget_consumers", [(time.time() - CONSUMER_KNOWN,)])])
         self._in_worker(self._chains, self._found, "")
 
@@ -96,13 +94,18 @@ class Cleaning:
             self._in_worker(partial(self._look, chain, *self._limits_of(chain), time.time()), found, "")
 
     def _looked(self, chain: str, leaps: int, portion: list[Any], there: Any) -> None:
-        self._looking.discard(chain)
+        records: list[Operation] = []
         if isinstance(there, Exception):
             logger.error("[%s] cannot be cleaned: %r", chain, there)
         elif leaps == self._journal.leaps:  # else it may only have seemed to be old
-            self._forget(portion, there)
-            if len(portion) >= AT_ONCE:
-                self._clock.after(SOON, lambda: self._clean([chain], None))
+            records = self._forgetting(portion, there)
+        self._journal.write(records, self._forgotten, chain, bool(records) and len(portion) >= AT_ONCE)
+
+    def _forgotten(self, chain: str, more: bool) -> None:
+        """The journal shows them no more."""
+        self._looking.discard(chain)
+        if more:
+            self._clock.after(SOON, lambda: self._clean([chain], None))
 
     # In a worker: whole tables are gone through.
 
@@ -116,20 +119,19 @@ class Cleaning:
             return (reader.find("expired_files", (chain, now - seconds, chain, count, AT_ONCE))
                     or reader.find("kept_files", (chain, now, AT_ONCE)))
 
-    def _forget(self, portion: list[Any], there: set[int]) -> None:
-        if not portion:
-            return
+    def _forgetting(self, portion: list[Any], there: set[int]) -> list[Operation]:
+        """The records that forget these, or (as they are *there* still) all but what tells them apart."""
         look_again = time.time() + LOOK_AGAIN
         ids = [(row["id"],) for row in portion]
         every = json.dumps([row["id"] for row in portion])
         self._told({row["id"] for row in portion})
         gone = [(row["id"],) for row in portion if row["id"] not in there]
-        self._journal.write([
+        return [
             ("put_meta", [("position", str(self._journal.head))]),  # none is given out twice, though its announcement is gone
             ("end_removal", gone), ("note_forgotten", [(every,)]), ("bound_forgotten", [()]),
             ("remove_announcements_of", [(every,)]), ("note_consumers", [(every,)]), ("remove_transfers_of", ids),
             ("keep_file", [(look_again, file) for file in there]), ("remove_file", gone),
-        ])
+        ]
 
 
 def _is_there(row: Any) -> bool:

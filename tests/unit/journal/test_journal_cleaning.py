@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from trollmoves.journal import Journal
+from trollmoves.journal import Journal, cleaning
 from trollmoves.journal.cleaning import EVERY, LOOK_AGAIN, Cleaning
 from trollmoves.journal.journal import step_line
 
@@ -246,6 +246,36 @@ def test_nothing_is_forgotten_for_a_clock_that_was_set_as_long_as_the_times_are_
     committed(journal)
     assert count(journal, "files") == 1
     clean(journal)
+    assert count(journal, "files") == 0
+
+
+def test_no_more_is_forgotten_before_the_journal_has_written_what_was(
+        journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full, or does not answer, may take hours for it: the same files would be found expired all the time."""
+    monkeypatch.setattr(cleaning, "AT_ONCE", 2)
+    for _ in range(3):
+        add(journal, None, age=2 * DAY, state="published")
+    waiting: list[tuple[Any, ...]] = []
+    written = journal.write
+
+    def write(*said: Any) -> None:
+        if "remove_file" in dict(said[0]):
+            waiting.append(said)
+        else:
+            written(*said)
+    monkeypatch.setattr(journal, "write", write)
+    timers = Timers()
+    Cleaning(journal, timers, lambda chain: (DAY, 1000), at_once).start()
+    for _ in range(10):
+        timers.run()
+        committed(journal)
+    assert len(waiting) == 1
+    written(*waiting.pop())
+    committed(journal)
+    assert count(journal, "files") == 1
+    next(function for seconds, function in timers.waiting if seconds == cleaning.SOON)()
+    written(*waiting.pop())
+    committed(journal)
     assert count(journal, "files") == 0
 
 
