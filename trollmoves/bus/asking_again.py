@@ -64,8 +64,11 @@ def is_position(value: Any) -> TypeGuard[int]:
 
 
 def stamp(when: float) -> str:
-    """A time as a person reads it."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+    """A time as a person reads it; a peer may give any number for one."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+    except (ValueError, OverflowError, OSError):
+        return "no time there is"
 
 
 def decoded(raws: list[Any]) -> list[Message]:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 PAGE_TIMEOUT = 30.0
 """Seconds after which a page that did not come is asked for again."""
 SUBJECTS_KEPT = 10_000
+GAPS_TOGETHER = 60.0
+"""Seconds within which further gaps of a publisher wait to be one alarm: who tells of ever new ones fills no disk with alarms."""
 LONGEST = 500
 """Characters of an epoch, and of the subject of beats, which the journal keeps; ours have some twenty."""
 
@@ -82,6 +84,10 @@ class CatchUp:
         """The subject of the beats; empty before the first."""
         self._first = False
         """What comes is the past of a journal that is new to us: what it no longer has was never ours to miss."""
+        self._gap: tuple[int, int, Any] | None = None
+        """One to tell of: the positions between which all is missing, and of when the last of it was."""
+        self._gap_told: int | None = None
+        """Where the one ended that was told of lately."""
         self._again: tuple[float, list[str]] | None = None
         """What shall be asked for again when it is known where: what is newer than a time, and its topics."""
         self._asking_again = AskingAgain(provider, loop, self._ask_for_page,
@@ -223,15 +229,29 @@ class CatchUp:
             self._epoch, self._position, self._wanted, self._first = epoch, 0, 0, True
             self._seen.clear()
         if said.get("truncated") and not self._first:
-            self._alarm(f"{self._provider} {epoch} {said.get('oldest')}", self._gap(said))
+            self._missed(said.get("oldest"), said.get("forgotten"))
         self._asking = True  # until the page is journaled
         self._page(decoded(raws), epoch, to, lambda: self._page_done(epoch, to, bool(said.get("more"))))
 
-    def _gap(self, said: dict[str, Any]) -> str:
-        until = said.get("forgotten")
-        time_of = f" (the last of it was of {stamp(until)})" if isinstance(until, (int, float)) else ""
-        return (f"{self._provider} no longer has all it published after number {self._position} and before {said.get('oldest')}"
-                f"{time_of}: those files may be missing here; `trollmoves retry --since` there announces anew what it still has")
+    def _missed(self, oldest: Any, forgotten: Any) -> None:
+        """What was published before *oldest* cannot be had any more."""
+        until = oldest if is_position(oldest) else 0
+        if until != self._gap_told:
+            self._gap = self._position if self._gap is None else self._gap[0], until, forgotten
+        if self._gap_told is None:
+            self._tell_gap()
+
+    def _tell_gap(self) -> None:
+        gap, self._gap = self._gap, None
+        self._gap_told = None if gap is None else gap[1]
+        if gap is None:
+            return
+        since, until, when = gap
+        time_of = f" (the last of it was of {stamp(when)})" if isinstance(when, (int, float)) else ""
+        self._alarm(f"{self._provider} {self._epoch} {until}",
+                    f"{self._provider} no longer has all it published after number {since} and before {until}{time_of}: those files "
+                    "may be missing here; `trollmoves retry --since` there announces anew what it still has")
+        self._loop.after(GAPS_TOGETHER, self._tell_gap)
 
     def again(self, newer_than: float, topics: Sequence[str]) -> None:
         """Ask for all that was published since a time (epoch seconds) under *topics*, or all that are heard, whether it came or
@@ -269,6 +289,8 @@ class CatchUp:
         self._first, self._newer_than = False, 0.0
 
     def close(self) -> None:
+        if not self._closed:
+            self._tell_gap()
         self._closed = True
 
 

@@ -79,7 +79,7 @@ def test_a_heartbeat_does_not_close_a_gap_that_could_not_be_asked_for(provider: 
     def page(messages: list[Message], epoch: str, position: int, then: Callable[[], Any]) -> None:
         cursors.append(position)
         then()
-    following = CatchUp(loop, requesters, "provider", ["/a"], "client", cursor=(EPOCH, 100), past=0.0, page=page,
+    following = CatchUp(loop, requesters, "provider", ["/a"], cursor=(EPOCH, 100), past=0.0, page=page,
                         moved_on=lambda epoch, position: cursors.append(position), restarted=lambda address: None,
                         alarm=lambda text: None)
     answered = requesters.ours("127.0.0.1", provider.port, EPOCH)
@@ -106,22 +106,22 @@ class Following:
         self._requesters = Requesters(self.loop, ENVELOPE)
         self.journaled: list[Callable[[], Any]] = []
         self.cursors: list[tuple[str, int]] = []
-        self.alarms: list[str] = []
+        self.alarms: dict[str, str] = {}
         self.restarted: list[str] = []
         self.catch_up = CatchUp(
-            self.loop, self._requesters, "provider", ["/a"], "client", cursor=cursor, past=past,
+            self.loop, self._requesters, "provider", ["/a"], cursor=cursor, past=past,
             page=lambda messages, epoch, position, then: self.journaled.append(then),
             moved_on=lambda epoch, position: self.cursors.append((epoch, position)), restarted=self.restarted.append,
-            alarm=lambda about, text: self.alarms.append(text), position_in=lambda epoch, stream: elsewhere,
+            alarm=self.alarms.setdefault, position_in=lambda epoch, stream: elsewhere,
             host=host, patience=patience)
 
     def beat(self, head: int, since: int, epoch: str = EPOCH) -> None:
         self.catch_up.beat(beat(head, since, self.port, epoch))
 
-    def asks(self, to: int, epoch: str = EPOCH, *, more: bool = False, truncated: bool = False) -> dict[str, Any]:
+    def asks(self, to: int, epoch: str = EPOCH, *, more: bool = False, **said: Any) -> dict[str, Any]:
         """Wait for a question, answer that the journal has nothing for us up to *to*, and have the answer taken."""
-        said = {"epoch": epoch, "to": to, "messages": [], "more": more, "truncated": truncated, "oldest": to}
-        asked = turning(self.loop, lambda: self._provider.answer("replay", **said))
+        answer = {"epoch": epoch, "to": to, "messages": [], "more": more, "oldest": to, **said}
+        asked = turning(self.loop, lambda: self._provider.answer("replay", **answer))
         turning(self.loop, lambda: self.journaled)
         return dict(asked.extension)
 
@@ -160,7 +160,7 @@ def test_what_came_of_the_old_journal_closes_no_gap_of_the_new_one(following: Fo
     following.catch_up.announced(announcement(12, 11, following.port))
     following.catch_up.announced(announcement(50, 12, following.port))
     assert following.asks(to, "e:new", truncated=True)["since"] == 10
-    assert following.alarms == []
+    assert following.alarms == {}
     following.journaled.pop()()
     following.beat(head, to, epoch="e:new")
     assert following.cursors == [], "nothing of what followed was ever here"
@@ -290,6 +290,25 @@ def test_subjects_that_are_very_many_are_forgotten_and_asked_for(following: Foll
         following.catch_up.announced(announcement(offset, 0, following.port, subject=subject))
     following.beat(11, 10)
     assert following.asks(13)["since"] == 10
+
+
+def test_gaps_without_end_are_one_alarm_and_another_later(following: Following) -> None:
+    following.beat(100, 100)
+    for position in range(11, 31):
+        following.asks(position, more=True, truncated=True, oldest=position, forgotten=1e300)
+        following.journaled.pop()()
+    (text,) = following.alarms.values()
+    assert "after number 10 and before 11 " in text
+    following.close()
+    assert len(following.alarms) == 2 and "after number 11 and before 30 " in following.alarms[f"provider {EPOCH} 30"]
+
+
+@pytest.mark.parametrize("oldest", [None, {}, -1, "x" * 100_000, 2**64])
+def test_a_gap_that_ends_nowhere_fills_nothing(following: Following, oldest: Any) -> None:
+    following.beat(100, 100)
+    following.asks(20, truncated=True, oldest=oldest, forgotten="x" * 100_000)
+    ((about, text),) = following.alarms.items()
+    assert len(about + text) < 500
 
 
 @pytest.mark.parametrize("head", [0, 20, 30])
