@@ -218,6 +218,16 @@ def test_what_strangers_write_is_not_sent_to_the_terminal_as_it_is() -> None:
     with answering(lambda asked: ENVELOPE.encode("/", "info", {"files": ["a\x1b[31mb\nc", "ftp://me:secret@h/x"]})) as server:
         out = req(server.port, "--info", "/").out
     assert out.splitlines()[:2] == ["a\\x1b[31mb\\nc", "ftp://***@h/x"]
+    with answering(extended("replay", messages=[], to=1, truncated=True, oldest="\x1b[2J")) as server:
+        answer = req(server.port, "replay")
+    assert (answer.status, answer.err.splitlines()[0]) == (0, "note: what was announced before number \\x1b[2J is no longer kept")
+
+
+def test_answers_may_hold_anything_where_a_list_belongs() -> None:
+    with answering(extended("pong", epoch="e:1", capabilities=5)) as server:
+        assert req(server.port, "--ping").status == 0
+    with answering(extended("ack", cancelled=5)) as server:
+        assert "is not busy with r:1" in req(server.port, "cancel", "r:1").out
 
 
 def test_again_and_again(tmp_path: Path) -> None:

@@ -249,8 +249,8 @@ class CatchUp:
         since, until, when = gap
         time_of = f" (the last of it was of {stamp(when)})" if isinstance(when, (int, float)) else ""
         self._alarm(f"{self._provider} {self._epoch} {until}",
-                    f"{self._provider} no longer has all it published after number {since} and before {until}{time_of}: those files "
-                    "may be missing here; `trollmoves retry --since` there announces anew what it still has")
+                    f"{self._provider} no longer has all it published after number {since} and before {until}{time_of}: those "
+                    "files may be missing here; `trollmoves retry --since` there announces anew what it still has")
         self._loop.after(GAPS_TOGETHER, self._tell_gap)
 
     def again(self, newer_than: float, topics: Sequence[str]) -> None:

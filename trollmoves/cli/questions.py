@@ -12,7 +12,7 @@ from typing import Any
 
 from trollmoves.errors import MalformedMessage, TrollmovesError
 from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Envelope, Message, decode, uids_of, uris_of
-from trollmoves.uris import format_endpoint
+from trollmoves.uris import format_endpoint, printable
 
 Show = Callable[[list[str], dict[str, Any]], None]
 """Prints an answer, given as lines and as an object."""
@@ -60,7 +60,7 @@ def _ping(server: Server, options: argparse.Namespace, show: Show) -> int:
     lines = [f"{server} is there: station {station}, {milliseconds} ms"]
     if "epoch" in ours and ours.get("epoch"):
         load = f"; queued or running: {ours.get('load')}" if "load" in ours else ""
-        lines.append(f"  announced so far: {ours.get('head')}{load}; can {', '.join(map(str, ours.get('capabilities') or []))}")
+        lines.append(f"  announced so far: {ours.get('head')}{load}; can {', '.join(map(str, _list(ours, 'capabilities')))}")
     show(lines + _details(options, reply), {"server": str(server), "milliseconds": milliseconds, **reply.fields})
     return 0
 
@@ -105,7 +105,7 @@ def _replayed(server: Server, options: argparse.Namespace) -> Iterator[str]:
         if epoch not in (None, said.get("epoch")):
             raise NoAnswer(f"the journal of {server} was replaced meanwhile; ask again")
         if epoch is None and said.get("truncated"):
-            print(f"note: what was announced before number {said.get('oldest')} is no longer kept", file=sys.stderr)
+            print(printable(f"note: what was announced before number {said.get('oldest')} is no longer kept"), file=sys.stderr)
         yield from map(str, messages)
         if not said.get("more"):
             return
@@ -160,7 +160,7 @@ def _status_in_group(results: list[Any], options: argparse.Namespace, show: Show
 def _cancel(server: Server, options: argparse.Namespace, show: Show) -> int:
     asked = {**options.extra, **_extension(requests=[options.cancel], for_all=True)}
     reply = _expected(server.ask("/", "cancel", asked), "ack", server)
-    ended = options.cancel in (reply.extension.get("cancelled") or ())
+    ended = options.cancel in _list(reply.extension, "cancelled")
     show([f"{options.cancel} is cancelled; its client and others of its group give the file up"] if ended else
          [f"{server} is not busy with {options.cancel}: it is over, or was never made"],
          {"server": str(server), "request": options.cancel, "cancelled": ended})
@@ -175,6 +175,12 @@ def _expected(reply: Message, kind: str, server: Server) -> Message:
         raise NoAnswer(f"{server} does not know this question (an upstream server answers ping and info only)")
     text = reply.fields.get("error") or (reply.data if isinstance(reply.data, str) else "")
     raise NoAnswer(f"{server} answered {reply.type}{f': {text}' if text else ''}")
+
+
+def _list(said: dict[str, Any], name: str) -> list[Any]:
+    """What a server gives a list of, and may give anything for."""
+    found = said.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _details(options: argparse.Namespace, reply: Message) -> list[str]:
