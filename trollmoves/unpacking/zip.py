@@ -25,7 +25,7 @@ ENCRYPTED_OR_PATCHED = 0x1 | 0x20 | 0x40 | 0x2000
 
 def extract(packed: Packed, output: Output, options: Options) -> None:
     """Hand the members of the zip archive to *output*."""
-    members = members_of(packed, output.budget)
+    members = list(members_of(packed, output.budget))
     starts = {member.offset: _check(packed, member) for member in members}
     _check_overlaps(members, starts)
     for member in members:

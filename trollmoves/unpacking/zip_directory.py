@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trollmoves.unpacking.base import BadArchive, Packed
+from trollmoves.unpacking.base import BadArchive, Packed, shown
 from trollmoves.unpacking.limits import Budget
 
 END = struct.Struct("<4s4H2LH")
@@ -57,12 +57,15 @@ class Directory:
     size: int
 
 
-def members_of(packed: Packed, budget: Budget) -> list[Member]:
-    """All members, in the order of the directory."""
+def members_of(packed: Packed, budget: Budget) -> Iterator[Member]:
+    """All members, in the order of the directory. None of them has a name that is too long: together they are kept in memory."""
     directory = _find_directory(packed)
     if directory.count > budget.limits.members:
         raise BadArchive(f"has {directory.count} members, more than the {budget.limits.members} allowed")
-    return list(_members(packed, directory))
+    for member in _members(packed, directory):
+        if max(len(member.raw_name), len(member.name)) > budget.limits.path_length:
+            raise BadArchive(f"{shown(member.name)}: a member's name is too long")
+        yield member
 
 
 def _find_directory(packed: Packed) -> Directory:
