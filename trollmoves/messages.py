@@ -383,10 +383,17 @@ def read_announcement(message: Message) -> Announcement:
         raise MalformedMessage("announces neither a uid nor a uri")
     identity = _identity(names)
     extension = message.extension
-    if not _is_extension_of(extension, data):
+    epoch, offset = announced_at(message)
+    if not epoch:
         return Announcement(message, address, host, port, identity, uids)
-    return Announcement(message, address, host, port, identity, uids, extension["epoch"], extension["offset"],
+    return Announcement(message, address, host, port, identity, uids, epoch, offset,
                         _whole(extension.get("previous")), _text(extension.get("key")), _size(extension))
+
+
+def announced_at(message: Message) -> tuple[str, int]:
+    """The epoch of the announcer's journal and the position in it; empty and 0 where the announcer does not speak our extension."""
+    extension = message.extension
+    return (extension["epoch"], extension["offset"]) if _is_extension_of(extension, message.fields) else ("", 0)
 
 
 def renewed(raw: bytes, moved: Mapping[str, str]) -> bytes:

@@ -122,6 +122,25 @@ def test_a_stranger_draws_nobody_to_another_address(tmp_path: Path, stranger: St
         assert not stranger.asked, stranger.asked[0]
 
 
+@pytest.mark.parametrize("delay", ["0", "4"])
+@pytest.mark.parametrize("said", [{"offset": "x"}, {"offset": None}, {"offset": 10**9}, {"offset": 10**9, "key": ""}],
+                         ids=["no number", "none", "far ahead", "far ahead, without a key"])
+def test_a_stranger_that_speaks_for_another_one_keeps_no_file_away(tmp_path: Path, stranger: Stranger,
+                                                                   said: dict[str, object], delay: str) -> None:
+    """It announces a file in the name of its provider and of that one's journal, which anybody can hear, just before it comes."""
+    network = network_with(stranger, tmp_path, processing_delay=delay)
+    real = f"127.0.0.1:{network.request_ports[0]}"
+    with network:
+        network.start()
+        still_serves(network, "first.bin")
+        epoch = str(rows(network.server_journal(), "SELECT value FROM meta WHERE name = 'epoch'")[0][0])
+        stranger.publisher.send(stranger.announcement(uid="wanted.bin", address=real, epoch=epoch, **said))
+        heard = "SELECT count(*) FROM files WHERE identity = 'wanted.bin'"
+        eventually(lambda: rows(network.client_journal, heard) == [(1,)], message="it is heard")
+        still_serves(network, "wanted.bin")
+        assert "cannot be dealt with" not in network.client.output()
+
+
 REPLAY = ('{"trollmoves": {"version": 1, "request": "@request@", "epoch": "e:1", "to": %s, "head": 99, "oldest": 0, '
           '"more": %s, "messages": %s}}')
 ANSWERS = {

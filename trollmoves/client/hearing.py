@@ -324,11 +324,13 @@ class Hearing:
 
     def _announced_again(self, file: int, source: Source) -> None:
         """The same content, that is under way, announced once more: with a later position it may be another file, of the same
-        size and time, and what was announced before cannot be had any more; nor can what is not in the provider's new journal."""
+        size and time, and what was announced before cannot be had any more; nor can what is not in the provider's new journal.
+        What tells the content counts for more than what does not: that may be of somebody else who speaks for the provider."""
         announcement = source.announcement
         before = self._ledger.versions(announcement.identity).get(file)
-        if before is not None and announcement.epoch and (
-                before.epoch != announcement.epoch or before.offset < announcement.offset):
+        if before is None or not announcement.epoch or (before.key and not announcement.key):
+            return
+        if before.epoch != announcement.epoch or before.offset < announcement.offset or (announcement.key and not before.key):
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))
             self._asking.add_source(file, source)
 

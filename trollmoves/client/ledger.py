@@ -13,7 +13,7 @@ from trollmoves.client.doubting import is_in_doubt
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Announcement, Message, decode, identity_of, read_announcement
+from trollmoves.messages import Announcement, Message, announced_at, decode, identity_of, read_announcement
 
 
 class Ledger:
@@ -128,6 +128,5 @@ def _known(row: Any) -> Known:
     message = decode(row["message"].encode()) if row["message"] else None
     if message is None:
         return Known(State(row["state"]), row["key"], row["size"], row["provider"])
-    epoch, offset = message.extension.get("epoch", ""), message.extension.get("offset", 0)
-    return Known(State(row["state"]), row["key"], row["size"], row["provider"], epoch, offset, place_of(message),
+    return Known(State(row["state"]), row["key"], row["size"], row["provider"], *announced_at(message), place_of(message),
                  mtime_of(message))
