@@ -391,7 +391,7 @@ def read_announcement(message: Message) -> Announcement:
 
 
 def announced_at(message: Message) -> tuple[str, int]:
-    """The epoch of the announcer's journal and the position in it; empty and 0 where the announcer does not speak our extension."""
+    """The epoch of the announcer's journal and the position in it; nothing and 0 where it does not speak our extension."""
     extension = message.extension
     return (extension["epoch"], extension["offset"]) if _is_extension_of(extension, message.fields) else ("", 0)
 
