@@ -387,6 +387,13 @@ def test_a_password_lets_in_and_is_seen_nowhere(password_place: LocalPlace, tmp_
     assert SECRET not in caplog.text + everything_said(caught.value)
 
 
+def test_a_server_that_syncs_files_and_opens_no_directories(password_place: LocalPlace, tmp_path: Path,
+                                                            caplog: pytest.LogCaptureFixture) -> None:
+    deliver(password_place, make(tmp_path / "origin.dat", b"1"), "final.dat", how=HOW._replace(sync=True))
+    assert password_place.names() == {"final.dat"}
+    assert "opens no directory" in caplog.text
+
+
 def test_a_server_that_may_only_be_read_denies(tmp_path: Path) -> None:
     with SshServer(tmp_path / "sshd", ["Subsystem sftp internal-sftp -R"]) as server:
         place = ssh_place(SftpMover(), server)

@@ -249,13 +249,17 @@ class SftpSession(Session):
         return reply
 
     def sync(self, path: str) -> None:
-        """Where the server has OpenSSH's fsync; a server without it is named in a warning."""
+        """Where the server has OpenSSH's fsync, and opens directories for it; one that does not is named in a warning."""
         if b"fsync@openssh.com" not in self._channel.extensions:
             logger.warning("%s: the server cannot be asked to make files survive a power loss", path)
             return
         reply = self._open(path, protocol.READ_FLAG, None)
         if reply.kind != protocol.HANDLE:
-            self._raise(reply, path)
+            if not self.is_directory(path):
+                self._raise(reply, path)
+            logger.warning("%s: the server opens no directory, and cannot be asked to make its names survive a power loss (%s)",
+                           path, reply.message)
+            return
         synced = self._extended(b"fsync@openssh.com", reply.body)
         self._ask(protocol.CLOSE, reply.body)
         if synced.status != protocol.OK:
