@@ -84,8 +84,10 @@ class Addressing:
     def _placed(self, text: str, name: str) -> Place:
         """Scheme `file` and this host unless the section says otherwise; a directory unless it holds *name*."""
         destination = parse_destination(text)
-        if not destination.scheme or not destination.host:
-            destination = replace(destination, scheme=destination.scheme or "file", host=destination.host or self._here)
+        if not destination.scheme:  # the provider is told a uri, of which what follows a `?` is no path
+            destination = replace(destination, scheme="file", path=destination.path.partition("?")[0])
+        if not destination.host:
+            destination = replace(destination, host=self._here)
         if destination.scheme not in QUERIED:
             destination = replace(destination, query="")
         if not self._is_file(destination, name):

@@ -11,6 +11,7 @@ import pytest
 
 from trollmoves.client.addressing import Addressing
 from trollmoves.config.reading import read_client_config
+from trollmoves.uris import parse_destination
 
 HERE = socket.gethostname().lower()
 FILE = {"uid": "b_11.dat", "uri": "/in/b_11.dat", "platform": "M9", "filename": "b_11.dat", "stem": "b_11", "ending": "dat"}
@@ -92,6 +93,16 @@ def test_one_text_may_be_a_file_or_a_directory(tmp_path: Path) -> None:
     found = addressing(tmp_path, "ftp://192.0.2.1/in/{platform}")
     assert found.place({**FILE, "uid": "M9"}).requested == "ftp://192.0.2.1/in/M9"
     assert found.place(FILE).requested == "ftp://192.0.2.1/in/M9/"
+
+
+@pytest.mark.parametrize("template", ["/data/{uid}.d/", "file:///data/{uid}.d/"])
+def test_a_name_with_a_question_mark_is_looked_for_where_the_provider_puts_it(template: str, tmp_path: Path) -> None:
+    found, fields = addressing(tmp_path, template), {**FILE, "uid": "b?11.dat", "uri": "/out/b?11.dat"}
+    place = found.place(fields)
+    asked = parse_destination(place.requested).for_name("b?11.dat").path
+    assert asked == "/data/b/b?11.dat"
+    assert found.local_path(place, "b?11.dat") == asked
+    assert published(found, fields) == [asked]
 
 
 def test_a_login_is_in_the_request_only(tmp_path: Path) -> None:
