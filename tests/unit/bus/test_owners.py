@@ -94,7 +94,7 @@ def test_who_hangs_up_is_not_taken_for_root_who_comes_next(station: Station) -> 
     with closing(station.connection(0)) as ours:
         introduce(ours)
         say(ours, "/roots")
-        time.sleep(0.2)  # both wait
+        time.sleep(1.0)  # both wait, on a busy machine too
         heard = station.hears(2)
         assert heard == [("/nobody", None), ("/roots", None)], "either may have said either"
         assert station.asked[0][0].descriptor == station.asked[1][0].descriptor, "the descriptor was used again"
