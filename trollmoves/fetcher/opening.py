@@ -35,6 +35,7 @@ from trollmoves.errors import (
     Unreachable,
 )
 from trollmoves.fetcher.ftp_file import ftp_stream
+from trollmoves.fetcher.member import opened_member
 from trollmoves.fetcher.places import CLASSES, WEB, Place, Rights, hide_secrets, origin_of
 from trollmoves.fetcher.ssh_file import PIECE, SshFile, Watch
 from trollmoves.fetcher.web_file import WebFile
@@ -88,8 +89,8 @@ class Opener:
     def _opened(self, place: Place, *, whole: bool = True) -> Iterator[Opened]:
         """*whole*: it is going to be read from its beginning to its end."""
         if place.inside is not None:
-            with self._opened(place.inside, whole=False) as outer, self._member(place, outer) as found:
-                yield found
+            with self._opened(place.inside, whole=False) as outer, opened_member(place, outer.stream, whole=whole) as found:
+                yield Opened(*found)
             return
         ways = {"file": self._file, "sftp": self._sftp, "ftp": self._ftp, "s3": self._s3}
         with ways.get(place.protocol, self._other)(place, whole) as found:
@@ -116,19 +117,6 @@ class Opener:
                 raise Denied(f"{place.path} is hidden (keys and passwords often are); name its directory in allowed_origins")
             with open(origin.descriptor, "rb", buffering=0, closefd=False) as stream:
                 yield Opened(stream, origin.size)
-
-    # An archive's member.
-
-    @contextmanager
-    def _member(self, place: Place, outer: Opened) -> Iterator[Opened]:
-        kind = {"tar": "fsspec.implementations.tar:TarFileSystem", "zip": "fsspec.implementations.zip:ZipFileSystem"}
-        module, _, name = kind[place.protocol].partition(":")
-        filesystem = getattr(importlib.import_module(module), name)(fo=outer.stream, skip_instance_cache=True)
-        spellings = (place.path, f"/{place.path}", f"./{place.path}")
-        path = next((found for found in spellings if filesystem.isfile(found)), place.path)
-        size = filesystem.info(path)["size"]
-        with filesystem.open(path, "rb") as stream:
-            yield Opened(stream, size)
 
     # ssh
 
@@ -365,8 +353,7 @@ def translated(error: Exception, place: Place) -> MoveError:
 UNREACHABLE = ("NoValidConnectionsError", "ClientConnectorError")
 REFUSALS: dict[str, type[MoveError]] = {
     **dict.fromkeys(("AuthenticationException", "BadHostKeyException", "BadAuthenticationType", "PasswordRequiredException"),
-                    LoginRefused),
-    **dict.fromkeys(("ReadError", "BadZipFile", "CompressionError"), PermanentError)}
+                    LoginRefused)}
 """By name: the libraries are not loaded unless they are used."""
 WEB_STATUS: dict[int, type[MoveError]] = {
     401: LoginRefused, 403: Refused, 404: OriginGone, 410: OriginGone, 408: TemporaryError, 429: TemporaryError}
@@ -389,7 +376,7 @@ def _refusal(error: Exception) -> type[MoveError] | None:
 
 
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "file": (), "ftp": (), "sftp": ("paramiko",), "s3": ("botocore",), "http": ("fsspec", "aiohttp"),
+    "file": (), "tar": (), "zip": (), "ftp": (), "sftp": ("paramiko",), "s3": ("botocore",), "http": ("fsspec", "aiohttp"),
     "https": ("fsspec", "aiohttp")}
 """What each protocol needs; others need fsspec, and what that asks for."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,12 +31,16 @@ class Packed:
     name: str
     """Its basename."""
     descriptor: int
-    """Open for reading; read with `os.pread`."""
+    """Open for reading; read with `read_at`, or `os.pread`."""
     size: int
     """Bytes."""
     mtime: float
     """Seconds. Members of an archive get it: the times in there are often the same whatever the content is (0, say), and by their
     times files of one name and size are told apart."""
+
+    def read_at(self, count: int, offset: int) -> bytes:
+        """*count* bytes from *offset* on; fewer only at the end."""
+        return os.pread(self.descriptor, count, offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trollmoves.errors import MissingLibrary
-from trollmoves.unpacking.base import BadArchive
+from trollmoves.unpacking.base import BadArchive, Packed
 
 READ = 2**16
 """Packed bytes read at a time."""
@@ -100,16 +99,16 @@ DEFLATE = Codec("deflate", b"", lambda memory: Zlib(-15))
 BY_MAGIC = (BZIP2, GZIP, XZ, ZSTD)
 
 
-def codec_of(descriptor: int) -> Codec | None:
+def codec_of(packed: Packed) -> Codec | None:
     """The format a file is compressed in, by its first bytes."""
-    head = os.pread(descriptor, 8, 0)
+    head = packed.read_at(8, 0)
     return next((codec for codec in BY_MAGIC if head.startswith(codec.magic)), None)
 
 
-def pieces(descriptor: int, start: int, end: int, size: int = READ) -> Bytes:
+def pieces(packed: Packed, start: int, end: int, size: int = READ) -> Bytes:
     """The bytes of a file from *start* to *end*. Raises `BadArchive` when it is shorter."""
     while start < end:
-        data = os.pread(descriptor, min(size, end - start), start)
+        data = packed.read_at(min(size, end - start), start)
         if not data:
             raise BadArchive("the file became shorter while it was read")
         start += len(data)

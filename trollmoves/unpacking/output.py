@@ -27,13 +27,18 @@ PIECE = 2**20
 Parts = tuple[str, ...]
 
 
+def bare_parts(name: str) -> Parts:
+    """The directories and the name that *name* is made of, whatever they are."""
+    return tuple(part for part in name.split("/") if part not in ("", "."))
+
+
 def parts_of(name: str, limits: Limits) -> Parts:
     """The directories and the name of a member; none for the top directory itself. Raises `BadArchive`."""
     if "\0" in name:
         raise BadArchive(f"{shown(name)}: a NUL in a member's name")
     if name.startswith("/"):
         raise BadArchive(f"{shown(name)}: a member's name must not be absolute")
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    parts = bare_parts(name)
     if ".." in parts:
         raise BadArchive(f"{shown(name)}: a member's name must not lead out of the directory")
     if parts and parts[0].startswith(PREFIX):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from trollmoves.unpacking.base import BadArchive, Options, Packed
 from trollmoves.unpacking.decompressing import Bytes, codec_of, decompressed, piece_size, pieces
 from trollmoves.unpacking.limits import Budget
@@ -18,6 +16,8 @@ class Source:
     def __init__(self, parts: Bytes):
         self._parts = parts
         self._piece = memoryview(b"")
+        self.position = 0
+        """Bytes that were read or passed over."""
 
     def some(self, most: int) -> memoryview:
         """Between 1 and *most* bytes; none at the end."""
@@ -27,6 +27,7 @@ class Source:
                 return self._piece
             self._piece = memoryview(data)
         found, self._piece = self._piece[:most], self._piece[most:]
+        self.position += len(found)
         return found
 
     def exactly(self, count: int) -> bytes:
@@ -55,13 +56,13 @@ class Source:
 class Leaping(Source):
     """Reads a file that is not compressed: what is passed over need not be read."""
 
-    def __init__(self, descriptor: int, size: int):
+    def __init__(self, packed: Packed):
         super().__init__(iter(()))
-        self._descriptor, self._size, self._at = descriptor, size, 0
+        self._packed, self._at = packed, 0
 
     def some(self, most: int) -> memoryview:
         if not self._piece:
-            data = os.pread(self._descriptor, min(PIECE, max(0, self._size - self._at)), self._at)
+            data = self._packed.read_at(min(PIECE, max(0, self._packed.size - self._at)), self._at)
             self._at += len(data)
             self._piece = memoryview(data)
         return super().some(most)
@@ -70,14 +71,15 @@ class Leaping(Source):
         held = min(count, len(self._piece))
         self._piece = self._piece[held:]
         self._at += count - held
-        if self._at > self._size:
+        self.position += count
+        if self._at > self._packed.size:
             raise BadArchive("ends in the middle of a member: it is truncated")
 
 
 def plain_bytes(packed: Packed, options: Options, budget: Budget) -> Bytes:
     """The bytes of *packed*, decompressed if its first bytes say that it is compressed."""
-    codec = codec_of(packed.descriptor)
-    raw = pieces(packed.descriptor, 0, packed.size)
+    codec = codec_of(packed)
+    raw = pieces(packed, 0, packed.size)
     if codec is None:
         yield from raw
         return

@@ -15,10 +15,10 @@ MEMORY = 2**20
 
 def extract(codec: Codec, ending: str, packed: Packed, output: Output, options: Options) -> None:
     """Decompress *packed* to its name without *ending*."""
-    if codec_of(packed.descriptor) is not codec:
+    if codec_of(packed) is not codec:
         raise BadArchive(f"is no {codec.name} file" if packed.size else "is empty")
     limits = output.budget.limits
-    raw = pieces(packed.descriptor, 0, packed.size)
+    raw = pieces(packed, 0, packed.size)
     with output.file(packed.name.removesuffix(ending)) as member:
         for data in decompressed(raw, codec, limits.memory, piece_size(options.block_size)):
             member.write(data)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from trollmoves.unpacking.base import BadArchive, Options, Packed, shown
 from trollmoves.unpacking.contract import Unpacker
-from trollmoves.unpacking.decompressing import codec_of
+from trollmoves.unpacking.decompressing import Bytes, codec_of
 from trollmoves.unpacking.fields import field_number
 from trollmoves.unpacking.limits import Budget
-from trollmoves.unpacking.output import MemberFile, Output
+from trollmoves.unpacking.output import PIECE, MemberFile, Output, Parts, bare_parts
 from trollmoves.unpacking.pax import Records, parse_records
 from trollmoves.unpacking.source import Leaping, Source, plain_bytes
 from trollmoves.unpacking.sparse import Extents, checked_extents, extents_ahead, extents_of_records, extents_old
@@ -23,6 +23,8 @@ from trollmoves.unpacking.sparse import Extents, checked_extents, extents_ahead,
 BLOCK = 512
 REFUSED = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a character device", b"4": "a block device", b"6": "a FIFO",
            b"M": "part of a file on several volumes", b"D": "a GNU directory dump"}
+WITHOUT_BYTES = (b"1", b"2", b"3", b"4", b"6")
+"""Whatever their headers say."""
 FILES = (b"0", b"\0", b"7", b"S")
 DIRECTORY = b"5"
 VOLUME_LABEL = b"V"
@@ -81,14 +83,53 @@ def extract(packed: Packed, output: Output, options: Options) -> None:
 
 def names_in(packed: Packed, options: Options, budget: Budget) -> Iterator[str]:
     """The names of the files in a tar archive."""
-    plain = codec_of(packed.descriptor) is None
-    source = Leaping(packed.descriptor, packed.size) if plain else Source(plain_bytes(packed, options, budget))
-    for entry in _entries(source, budget.limits.header):
-        budget.member(entry.name)
+    for entry, _ in _passed(packed, options, budget, strict=True):
         if entry.kind != DIRECTORY:
             yield entry.name
+
+
+def contents_of(packed: Packed, wanted: Parts, options: Options, budget: Budget) -> tuple[int, Bytes] | None:
+    """The size of the (last) file of that name, and its bytes in pieces; None where there is none. Raises `BadArchive`, perhaps
+    not before its end."""
+    found = None
+    for entry, at in _passed(packed, options, budget, strict=False):
+        if entry.kind != DIRECTORY and bare_parts(entry.name) == wanted:
+            found = entry, at
+    if found is None:
+        return None
+    _check_kind(found[0].kind, found[0].name)
+    source = _source_of(packed, options, Budget(budget.limits, packed.size, 0))
+    source.skip(found[1])
+    return found[0].size, _contents(source, found[0])
+
+
+def _source_of(packed: Packed, options: Options, budget: Budget) -> Source:
+    return Leaping(packed) if codec_of(packed) is None else Source(plain_bytes(packed, options, budget))
+
+
+def _passed(packed: Packed, options: Options, budget: Budget, *, strict: bool) -> Iterator[tuple[Entry, int]]:
+    """All members, and where their bytes begin. Unless that is to be *strict*, also what is not unpacked."""
+    source = _source_of(packed, options, budget)
+    for entry in _entries(source, budget.limits.header, strict=strict):
+        budget.member(entry.name)
+        yield entry, source.position
         source.skip(entry.stored if entry.extents is None else sum(count for _, count in entry.extents))
         source.skip(-entry.stored % BLOCK)
+
+
+def _contents(source: Source, entry: Entry) -> Bytes:
+    """The bytes of a member, and zeros for its holes."""
+    done = 0
+    for offset, count in [*([(0, entry.size)] if entry.extents is None else entry.extents), (entry.size, 0)]:
+        while done < offset:
+            yield bytes(min(offset - done, PIECE))
+            done += min(offset - done, PIECE)
+        while done < offset + count:
+            data = source.some(offset + count - done)
+            if not data:
+                raise BadArchive(f"{shown(entry.name)}: the archive ends in the middle of this member: it is truncated")
+            yield bytes(data)
+            done += len(data)
 
 
 TAR_FILES = Unpacker((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"), extract)
@@ -109,7 +150,7 @@ def _copy(source: Source, entry: Entry, member: MemberFile) -> None:
         member.skip(entry.size - member.size)
 
 
-def _entries(source: Source, most: int) -> Iterator[Entry]:
+def _entries(source: Source, most: int, *, strict: bool = True) -> Iterator[Entry]:
     general = Records()
     before, room = Before(), most
     while (header := _header(source)) is not None:
@@ -119,7 +160,7 @@ def _entries(source: Source, most: int) -> Iterator[Entry]:
                 raise BadArchive(f"{shown(header.name)}: more than {most} bytes of headers before one member")
             _extend(header, source, before, general)
         else:
-            yield _entry(header, source, before, general, room)
+            yield _entry(header, source, before, general, room, strict=strict)
             before, room = Before(), most
     if before != Before():
         raise BadArchive("ends between the headers of a member: it is truncated")
@@ -182,15 +223,16 @@ def _extend(header: Header, source: Source, before: Before, general: Records) ->
         general.update((key, value) for key, value in parse_records(data).items() if key in GLOBAL_KEYS)
 
 
-def _entry(header: Header, source: Source, before: Before, general: Records, room: int) -> Entry:
+def _entry(header: Header, source: Source, before: Before, general: Records, room: int, *, strict: bool) -> Entry:
     records = Records({**general, **before.records}, before.records.extents)
     name = records.get("GNU.sparse.name") or records.get("path") or before.name or header.name
     kind = DIRECTORY if header.kind == b"\0" and name.endswith("/") else header.kind
-    _check_kind(kind, name)
+    if strict:
+        _check_kind(kind, name)
     stored = records.number("size", header.size)
     if stored < 0:
         raise BadArchive(f"{shown(name)}: a negative size: the archive is damaged")
-    if kind == DIRECTORY:
+    if kind == DIRECTORY or kind in WITHOUT_BYTES:
         return Entry(name, 0, kind, 0, 0)
     entry = Entry(name, header.mode & 0o7777, kind, stored, stored)
     _add_extents(entry, header, records, source, room)

@@ -6,7 +6,6 @@ archives: it decompresses bzip2 members without a bound and takes a central dire
 
 from __future__ import annotations
 
-import os
 import stat
 import zlib
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from itertools import chain, pairwise
 from trollmoves.unpacking.base import BadArchive, Options, Packed, shown
 from trollmoves.unpacking.contract import Unpacker
 from trollmoves.unpacking.decompressing import BZIP2, DEFLATE, ZSTD, Bytes, Codec, one_stream, piece_size, pieces
-from trollmoves.unpacking.output import Output
+from trollmoves.unpacking.limits import Budget
+from trollmoves.unpacking.output import Output, Parts, bare_parts
 from trollmoves.unpacking.zip_directory import LOCAL, Member, members_of
 
 STORED = 0
@@ -33,6 +33,18 @@ def extract(packed: Packed, output: Output, options: Options) -> None:
             output.directory(member.name)
         else:
             _extract_file(packed, member, starts[member.offset], output, options)
+
+
+def contents_of(packed: Packed, wanted: Parts, options: Options, budget: Budget) -> tuple[int, Bytes] | None:
+    """The size of the (last) file of that name, and its bytes in pieces; None where there is none. Raises `BadArchive`, perhaps
+    not before its end."""
+    found = None
+    for member in members_of(packed, budget):
+        if not member.is_directory and bare_parts(member.name) == wanted:
+            found = member
+    if found is None:
+        return None
+    return found.size, _contents(packed, found, _check(packed, found), budget.limits.memory, options)
 
 
 ZIP_FILES = Unpacker((".zip",), extract)
@@ -59,12 +71,12 @@ def _kind(kind: int) -> str:
 
 
 def _data_start(packed: Packed, member: Member) -> int:
-    local = os.pread(packed.descriptor, LOCAL.size, member.offset) if member.offset < member.limit else b""
+    local = packed.read_at(LOCAL.size, member.offset) if member.offset < member.limit else b""
     if len(local) < LOCAL.size or not local.startswith(b"PK\3\4"):
         raise BadArchive(f"{shown(member.name)}: its header is not where the directory says: the archive is damaged")
     fields = LOCAL.unpack(local)
     name_length, extra_length = int(fields[-2]), int(fields[-1])
-    name = os.pread(packed.descriptor, name_length, member.offset + LOCAL.size)
+    name = packed.read_at(name_length, member.offset + LOCAL.size)
     if name != member.raw_name or fields[3] != member.method:
         raise BadArchive(f"{shown(member.name)}: its header and the directory say different things")
     return member.offset + LOCAL.size + name_length + extra_length
@@ -83,19 +95,26 @@ def _check_overlaps(members: list[Member], starts: dict[int, int]) -> None:
 def _extract_file(packed: Packed, member: Member, start: int, output: Output, options: Options) -> None:
     output.budget.room_for(member.name, member.size)
     mode = stat.S_IMODE(member.mode) if member.mode else 0o644
-    checksum = 0
     with output.file(member.name, mode=mode, mtime=packed.mtime) as file:
-        for data in _plain(packed, member, start, output.budget.limits.memory, piece_size(options.block_size)):
-            if file.size + len(data) > member.size:
-                raise BadArchive(f"{shown(member.name)}: is longer than the {member.size} bytes the archive says")
-            checksum = zlib.crc32(data, checksum)
+        for data in _contents(packed, member, start, output.budget.limits.memory, options):
             file.write(data)
-        if file.size != member.size or checksum != member.checksum:
-            raise BadArchive(f"{shown(member.name)}: has another length or checksum than the archive says: it is damaged")
+
+
+def _contents(packed: Packed, member: Member, start: int, memory: int, options: Options) -> Bytes:
+    """The plain bytes of a member, never more than it is said to have. Raises `BadArchive`, perhaps at their end."""
+    size = checksum = 0
+    for data in _plain(packed, member, start, memory, piece_size(options.block_size)):
+        size += len(data)
+        if size > member.size:
+            raise BadArchive(f"{shown(member.name)}: is longer than the {member.size} bytes the archive says")
+        checksum = zlib.crc32(data, checksum)
+        yield data
+    if size != member.size or checksum != member.checksum:
+        raise BadArchive(f"{shown(member.name)}: has another length or checksum than the archive says: it is damaged")
 
 
 def _plain(packed: Packed, member: Member, start: int, memory: int, piece: int) -> Iterator[bytes]:
-    raw = pieces(packed.descriptor, start, start + member.packed_size)
+    raw = pieces(packed, start, start + member.packed_size)
     if member.method == STORED:
         yield from raw
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -70,7 +69,7 @@ def members_of(packed: Packed, budget: Budget) -> Iterator[Member]:
 
 def _find_directory(packed: Packed) -> Directory:
     length = min(packed.size, END.size + LONGEST_COMMENT)
-    tail = os.pread(packed.descriptor, length, packed.size - length)
+    tail = packed.read_at(length, packed.size - length)
     at = tail.rfind(b"PK\5\6")
     while at >= 0:
         if at + END.size <= len(tail) and at + END.size + END.unpack_from(tail, at)[-1] == len(tail):
@@ -103,18 +102,18 @@ def _directory_64(packed: Packed, end: int) -> tuple[int, tuple[int, ...]]:
 
 def _pread(packed: Packed, count: int, offset: int) -> bytes:
     """Bytes at an offset that the archive gave; none outside it."""
-    return os.pread(packed.descriptor, count, offset) if 0 <= offset < packed.size else b""
+    return packed.read_at(count, offset) if 0 <= offset < packed.size else b""
 
 
 def _members(packed: Packed, directory: Directory) -> Iterator[Member]:
     at, end = directory.offset, directory.offset + directory.size
     for _ in range(directory.count):
-        head = os.pread(packed.descriptor, CENTRAL.size, at)
+        head = packed.read_at(CENTRAL.size, at)
         if len(head) < CENTRAL.size or not head.startswith(b"PK\1\2"):
             raise BadArchive("has a damaged directory")
         fields = CENTRAL.unpack(head)
         lengths = fields[10:13]
-        rest = os.pread(packed.descriptor, sum(lengths[:2]), at + CENTRAL.size)
+        rest = packed.read_at(sum(lengths[:2]), at + CENTRAL.size)
         at += CENTRAL.size + sum(lengths)
         if at > end or len(rest) < sum(lengths[:2]):
             raise BadArchive("has a damaged directory")
