@@ -27,6 +27,7 @@ from tests.support.programs import CHECKOUT, clean_environment
 from tests.support.unavailable import need_program, unavailable
 from trollmoves.errors import (
     ConfigurationError,
+    Denied,
     DestinationFull,
     DestinationInvalid,
     MissingLibrary,
@@ -47,6 +48,8 @@ from trollmoves.unpacking import (
     unpacker_for,
 )
 from trollmoves.unpacking.hidden import hidden_name
+from trollmoves.unpacking.limits import Budget
+from trollmoves.unpacking.output import Output, closing, own_directory
 
 Entry = tuple[tarfile.TarInfo, bytes]
 
@@ -417,6 +420,38 @@ def test_maps_of_sparse_files_that_cannot_be(map_: str, size: str | None, match:
         refused(tmp_path, into, packed, match)
     else:  # without a size it is no sparse file
         assert unpacked(tmp_path, into, packed) == {"s": b"data"}
+
+
+def test_a_program_stays_in_its_directory_when_a_link_takes_the_place_of_that(tmp_path: Path) -> None:
+    """Who owns the directory above may do that at any time."""
+    hidden, elsewhere = tmp_path / "hidden", tmp_path / "elsewhere"
+    for directory in (hidden, elsewhere):
+        directory.mkdir()
+    (elsewhere / "result").write_bytes(b"nobody's business")
+    above = os.open(hidden, os.O_RDONLY)
+    output = Output(above, Budget(Limits(), 1, 2**30), sync=False)
+    try:
+        (hidden / "scratch").rename(hidden / "before")
+        (hidden / "scratch").symlink_to(elsewhere)
+        with pytest.raises(BadArchive, match="left no"):
+            output.adopt("result", "result")
+        subprocess.run(["touch", "made"], cwd=output.scratch, check=True, timeout=60)
+        assert [path.name for path in elsewhere.iterdir()] == ["result"] and (hidden / "before" / "made").exists()
+    finally:
+        output.close()
+        os.close(above)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else can make a directory of another user")
+def test_no_program_runs_in_a_directory_of_another_user(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    for directory in (theirs, ours):
+        directory.mkdir()
+    os.chown(theirs, 12345, 12345)
+    above = os.open(tmp_path, os.O_RDONLY)
+    with closing(above), closing(own_directory(above, "ours")), pytest.raises(Denied, match="another user"):
+        own_directory(above, "theirs")
+    assert not list(theirs.iterdir()) and not list(ours.iterdir())
 
 
 # --- zip

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from trollmoves.errors import Denied
 from trollmoves.unpacking.base import BadArchive, shown
 from trollmoves.unpacking.limits import Budget, Limits
 from trollmoves.uris import LONGEST_NAME
@@ -93,6 +94,21 @@ def walk(top: int, parts: Parts) -> int:
     return current
 
 
+def own_directory(above: int, name: str) -> int:
+    """A descriptor of the directory *name* that we have just made: who owns the one *above* may have put another there, with
+    links in it, which a program would follow. Raises `Denied`."""
+    descriptor = os.open(name, DIRECTORY, dir_fd=above)
+    try:
+        with closing(os.open("ours", CREATE, 0o600, dir_fd=descriptor)) as made:  # a network file system may give it to nobody
+            os.unlink("ours", dir_fd=descriptor)
+            if os.fstat(made).st_uid != os.fstat(descriptor).st_uid:
+                raise Denied(f"{name}: another user has put a directory of that name there")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 class MemberFile:
     """One member being written."""
 
@@ -134,7 +150,12 @@ class Output:
         os.mkdir("members", 0o700, dir_fd=hidden)
         os.mkdir("scratch", 0o700, dir_fd=hidden)
         self.top = os.open("members", DIRECTORY, dir_fd=hidden)
-        self.scratch = f"/proc/self/fd/{hidden}/scratch"
+        try:
+            self._scratch = own_directory(hidden, "scratch")
+        except BaseException:
+            os.close(self.top)
+            raise
+        self.scratch = f"/proc/self/fd/{self._scratch}"
         """An empty directory for a foreign program to work in, by a path that leads there in this process alone."""
         self.budget = budget
         self.files: dict[Parts, int] = {}
@@ -148,6 +169,7 @@ class Output:
     def close(self) -> None:
         """Let go of the descriptors."""
         os.close(self._parent[1])
+        os.close(self._scratch)
         os.close(self.top)
 
     def directory(self, name: str) -> None:
