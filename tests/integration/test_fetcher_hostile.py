@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import shutil
 import socket
@@ -296,6 +297,21 @@ def test_a_web_server_that_plays_tricks(talk: Talk, tmp_path: Path) -> None:
 def test_what_a_web_server_sends_counts_not_what_it_says_beforehand(heads: bytes, tmp_path: Path) -> None:
     with listening(answering(HEAD % 20 + b"a" * 20, heads=heads)) as port:
         assert fetched({"uri": f"http://127.0.0.1:{port}/a.nc"}, {}, tmp_path / "into") == b"a" * 20
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:{}/a.nc", "zip://a.nc::http://127.0.0.1:{}/p.zip"])
+def test_what_signs_a_url_is_in_no_debug_line(uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    heads: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        heads.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 404 Gone\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    with listening(talk) as port, pytest.raises(OriginGone) as caught:
+        fetched({"uri": uri.format(port) + "?signature=planted"}, {}, tmp_path / "into")
+    assert b"planted" in heads[0]
+    assert "planted" not in caplog.text + str(caught.value)
 
 
 def test_what_a_web_server_sends_is_one_file_whatever_replaces_it_meanwhile(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import importlib.util
 import io
+import logging
 import os
 import posixpath
 import socket
@@ -242,6 +243,8 @@ class Opener:
     @contextmanager
     def _other(self, place: Place, whole: bool) -> Iterator[Opened]:
         fsspec = importlib.import_module("fsspec")
+        if logging.getLogger("fsspec").level == logging.NOTSET:  # its debug lines hold whole urls, with what signs them
+            logging.getLogger("fsspec").setLevel(logging.INFO)
         arguments = self._arguments(place)
         if place.protocol in WEB:
             client = arguments.get("client_kwargs") or {}
