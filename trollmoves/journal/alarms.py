@@ -33,6 +33,8 @@ LASTING = (EVENT, GAP)
 """Kinds that are over only when an operator says so."""
 MOST_OPEN = 1000
 """Lasting alarms that are kept open; beyond it the oldest ones end."""
+LONGEST = 5000
+"""Characters of what an alarm is about (a path, at most) and of its text: both may hold what strangers said."""
 KEPT = 30 * 86400.0
 """Seconds for which an alarm that is over is remembered."""
 
@@ -77,10 +79,11 @@ class Alarms:
         return [alarm for alarm in self._open.values() if alarm.kind == kind and chain in (None, alarm.chain)]
 
     def is_open(self, chain: str, kind: str, about: str) -> bool:
-        return (chain, kind, about) in self._open
+        return (chain, kind, about[:LONGEST]) in self._open
 
     def raise_(self, chain: str, kind: str, about: str, text: str) -> None:
         """Something is wrong. Nothing happens when that is known, in the same words; else the alarm gets these words."""
+        about, text = about[:LONGEST], text[:LONGEST]
         now, known = time.time(), self._open.get((chain, kind, about))
         if known is not None and known.text == text and kind not in LASTING:
             return
@@ -92,6 +95,7 @@ class Alarms:
 
     def clear(self, chain: str, kind: str, about: str, outcome: str) -> None:
         """It is over; nothing happens when there is no such alarm."""
+        about = about[:LONGEST]
         alarm = self._open.pop((chain, kind, about), None)
         if alarm is not None:
             number = self._audit.record(OVER, chain, kind=kind, about=about, text=alarm.text, outcome=outcome)

@@ -13,7 +13,7 @@ import pytest
 
 from trollmoves.errors import JournalError
 from trollmoves.journal import Journal, Reader
-from trollmoves.journal.alarms import GAP, MOST_OPEN, SILENT, Alarm
+from trollmoves.journal.alarms import GAP, LONGEST, MOST_OPEN, SILENT, Alarm
 from trollmoves.journal.ordering import place_order
 from trollmoves.journal.statements import schema_scripts
 
@@ -95,6 +95,18 @@ def test_lasting_alarms_are_bounded(start: Callable[[], Opened]) -> None:
     one.committed()
     assert len(one.journal.find("open_alarms")) == MOST_OPEN + 1
     assert one.alarms.open(GAP)[0].about == "5"
+
+
+def test_what_strangers_say_makes_no_alarm_as_long_as_they_like(start: Callable[[], Opened]) -> None:
+    one, long = start(), "x" * 1_000_000
+    one.alarms.raise_("a", GAP, f"{long} about", f"{long} text")
+    one.committed()
+    ((about, text),) = ((row["about"], row["text"]) for row in one.journal.find("open_alarms"))
+    assert len(about) == len(text) == LONGEST
+    assert one.alarms.is_open("a", GAP, f"{long} about")
+    one.alarms.clear("a", GAP, f"{long} about", "it is over")
+    one.committed()
+    assert len(one.alarms) == 0 and not one.journal.find("open_alarms")
 
 
 def test_alarms_of_an_earlier_release_are_kept(start: Callable[[], Opened], tmp_path: Path) -> None:
