@@ -17,7 +17,7 @@ from tests.support.eventually import eventually, never
 from tests.support.ports import free_ports
 from tests.support.programs import Program
 from trollmoves.bus.loop import Loop
-from trollmoves.bus.subscribing import Subscribing
+from trollmoves.bus.subscribing import MOST_PUBLISHERS, Subscribing
 from trollmoves.messages import Envelope, Message
 
 TARGET = f"""
@@ -142,4 +142,40 @@ def test_publishers_go_and_nonsense_is_ignored(sources: list[Source]) -> None:
     loop.close()
     for socket in (publisher, answering):
         socket.close(0)
+    context.term()
+
+
+def test_publishers_without_end_keep_a_real_one_away_for_a_moment_only(sources: list[Source]) -> None:
+    real, late, _ = sources
+    loop, heard = Loop(), list[Message]()
+    (ask,) = free_ports(1)
+    context = zmq.Context()
+    answering = context.socket(zmq.ROUTER)
+    answering.bind(f"tcp://127.0.0.1:{ask}")
+    with posttroll.config.set(nameserver_port=ask):
+        subscribing = Subscribing(loop, Envelope("a@b"), ["/a"], heard.extend, addresses=[], nameserver="127.0.0.1", services=[],
+                                  own_port=9999, timeout=0.5, follow=False)
+
+    def told(*ports: int) -> None:
+        """What it knows, when it is asked (again)."""
+        deadline = time.monotonic() + 90
+        while not answering.poll(0):
+            assert time.monotonic() < deadline
+            loop.turn(0.05)
+            real.publish({"x": 1}, subject="/a/1")
+        identity, _, _ = answering.recv_multipart()
+        known = [{"URI": f"tcp://127.0.0.1:{port}", "service": ["x"]} for port in ports]
+        answering.send_multipart([identity, b"", text("info", known, subject="/oper/ns")])
+
+    told(real.port, *range(1, MOST_PUBLISHERS + 100))
+    told(late.port)
+    deadline = time.monotonic() + 60
+    while ("127.0.0.1", late.port) not in subscribing.publishers:
+        assert time.monotonic() < deadline, "it is listened to"
+        loop.turn(0.05)
+    assert heard and ("127.0.0.1", real.port) in subscribing.publishers
+    assert len(subscribing.publishers) == MOST_PUBLISHERS
+    subscribing.close()
+    loop.close()
+    answering.close(0)
     context.term()

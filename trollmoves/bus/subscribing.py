@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -36,7 +37,11 @@ SECURE_PORT = "get_configured_secure_zmq_nameserver_port"
 BEATS = "/heartbeat/"
 LOOK_FOR_SILENCE = 1.0
 MOST_PUBLISHERS = 500
-"""A name server that tells of more is not believed."""
+"""When a name server tells of more, one that never said anything is left for a new one."""
+PATIENCE = 30.0
+"""Seconds for it to say something."""
+ROOM_EVERY = 1.0
+"""Seconds between two times that one is left, at least: a name server may tell of ever new ones."""
 
 Received = Callable[[list[Message]], Any]
 NewCatchUp = Callable[[str, Sequence[str]], CatchUp]
@@ -66,6 +71,9 @@ class Subscribing:
         self._nameserver = None if nameserver is None else _place(nameserver)
         self._timeout, self._translate, self._accepts = timeout, translate, accepts
         self._refused: set[str] = set()
+        self._unheard: dict[tuple[str, int], float] = {}
+        """Since when (monotonic) those are listened to that never said anything."""
+        self._next_room = 0.0
         self._services = frozenset(services)
         self._own_port = own_port
         self._new_catch_up = new_catch_up
@@ -139,13 +147,14 @@ class Subscribing:
     # Publishers come and go.
 
     def _add(self, place: tuple[str, int]) -> None:
-        if place in self._listeners or len(self._listeners) >= MOST_PUBLISHERS or self._is_this_process(place):
+        if place in self._listeners or self._is_this_process(place) or not self._has_room():
             return
         try:
             self._listeners[place] = Listener(self._loop, *place, self._heard_topics, partial(self._take, place))
         except zmq.ZMQError as error:
             logger.warning("cannot connect to %s: %s", format_endpoint(*place), error)
             return
+        self._unheard[place] = time.monotonic()
         name = format_endpoint(*place)
         if self._new_catch_up is not None:
             self._catch_ups[place] = self._new_catch_up(name, self._topics)
@@ -154,6 +163,21 @@ class Subscribing:
         if self._paused:
             self._listeners[place].pause()
         logger.info("listening to %s", format_endpoint(*place))
+
+    def _has_room(self) -> bool:
+        """Whether one more can be listened to; if need be in the place of one from which nothing was ever heard."""
+        if len(self._listeners) < MOST_PUBLISHERS:
+            return True
+        now = time.monotonic()
+        silent = next((place for place, since in self._unheard.items()
+                       if now - since > PATIENCE and place not in self._fixed), None)
+        if silent is None or now < self._next_room:
+            return False
+        self._next_room = now + ROOM_EVERY
+        logger.warning("the name server tells of more than %d publishers: %s, which never said anything, is left for another one",
+                       MOST_PUBLISHERS, format_endpoint(*silent))
+        self._remove(silent)
+        return True
 
     def _received_from(self, host: str, messages: list[Message]) -> None:
         """Hand over what was said, in the name of *host* where that is wanted."""
@@ -167,6 +191,7 @@ class Subscribing:
 
     def _take(self, place: tuple[str, int], messages: list[Message]) -> None:
         """What a publisher said by itself: first what it said, then how far it is."""
+        self._unheard.pop(place, None)
         if self._silence is not None:
             self._silence.heard(format_endpoint(*place), messages)
         catch_up = self._catch_ups.get(place)
@@ -194,6 +219,7 @@ class Subscribing:
     def _remove(self, place: tuple[str, int]) -> None:
         if place in self._listeners and place not in self._fixed:
             self._listeners.pop(place).close()
+            self._unheard.pop(place, None)
             if place in self._catch_ups:
                 self._catch_ups.pop(place).close()
             logger.info("%s is gone", format_endpoint(*place))
