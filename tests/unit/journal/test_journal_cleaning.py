@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -153,6 +154,22 @@ def test_a_directory_that_does_not_answer_holds_up_no_other_section(journal: Jou
     assert count(journal, "files") == 0
 
 
+def test_what_fails_is_tried_again(journal: Journal, tmp_path: Path) -> None:
+    """Looking into the journal, then at the origins."""
+    add(journal, tmp_path / "gone", age=2 * DAY, written=False)
+    failures, told = [False, True, False, False, True], set[int]()
+
+    def failing(run: Callable[[], Any], done: Callable[[Any], Any], chain: str) -> None:
+        done(OSError("no") if failures and failures.pop(0) else run())
+    timers = Timers()
+    Cleaning(journal, timers, lambda chain: (DAY, 1000), failing, told.update).start()
+    for left in (1, 1, 0):
+        assert timers.run() == EVERY
+        committed(journal)
+        assert count(journal, "files") == left
+        assert len(told) == 1 - left
+
+
 def test_who_was_served_within_a_day_is_known_though_more_came_since_than_is_kept(journal: Journal, tmp_path: Path) -> None:
     """With `delete` nothing may go without it."""
     def consumers() -> list[str]:
@@ -184,9 +201,11 @@ def test_a_compact_file_is_forgotten_when_it_is_gone_at_a_later_look(journal: Jo
     assert count(journal, "files") == 0
 
 
-def test_another_file_of_the_same_name_does_not_keep_the_old_one(journal: Journal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"something else", b"another"])
+def test_another_file_of_the_same_name_does_not_keep_the_old_one(journal: Journal, tmp_path: Path, content: bytes) -> None:
     add(journal, tmp_path / "f", age=2 * DAY)
-    (tmp_path / "f").write_bytes(b"something else")
+    (tmp_path / "f").write_bytes(content)
+    os.utime(tmp_path / "f", (1.0, 1.0))
     clean(journal)
     assert count(journal, "files") == 0
 
