@@ -167,8 +167,16 @@ def test_another_that_was_set_aside_before_a_crash_is_put_back(old: Path, tmp_pa
     assert (os.listdir(tmp_path), old.read_bytes()) == (["a.bin"], b"not delivered")
 
 
-def test_a_third_one_that_has_the_name_by_then_keeps_it(old: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("links", [True, False])
+def test_a_third_one_that_has_the_name_by_then_keeps_it(old: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+                                                        monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """And what was set aside is kept as well; also where the file system has no links."""
     file = announced(old)
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise PermissionError
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
     aside(file).write_bytes(b"not delivered")
     (tmp_path / "third").write_bytes(b"not delivered either")
     (tmp_path / "third").rename(old)
