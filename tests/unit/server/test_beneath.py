@@ -10,7 +10,7 @@ import pytest
 
 from trollmoves.errors import NotAnnounced, OriginChanged
 from trollmoves.patterns import is_temporary_name
-from trollmoves.server.beneath import Announced, _name_aside, opened, remove
+from trollmoves.server.beneath import Announced, _name_aside, examined, keep_removed, opened, remove
 
 ROUNDS = 4000
 
@@ -203,3 +203,20 @@ def test_a_directory_that_has_the_name_stays(old: Path, tmp_path: Path) -> None:
     old.rmdir()
     assert not remove((str(tmp_path),), file)
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_what_shall_survive_a_power_loss_is_on_the_disk_with_its_name(
+        old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, real = list[int](), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+    monkeypatch.setattr(os, "fsync", fsync)
+    roots = (str(tmp_path),)
+    assert examined(roots, str(old), sync=False) == announced(old)
+    assert synced == []
+    assert examined(roots, str(old), sync=True) == announced(old)
+    assert synced == [old.stat().st_ino, tmp_path.stat().st_ino]
+    keep_removed(roots, [str(old), str(tmp_path / "b"), str(tmp_path / "away" / "c")])
+    assert synced[2:] == [tmp_path.stat().st_ino]
