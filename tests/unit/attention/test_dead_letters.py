@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,31 @@ def test_of_many_that_are_given_up_at_once_some_are_in_the_audit_and_the_others_
     records = audited(scene.journal.path, GIVEN_UP)
     assert [record["more"] for record in records if "more" in record] == ["30"]
     assert [record["uid"] for record in records if "uid" in record] == [f"f{number}" for number in range(31, 131)]
+
+
+def recorded(scene: Scene) -> list[str]:
+    assert scene.journal.audit.write_out() == ""
+    return [record["uid"] for record in audited(scene.journal.path, GIVEN_UP)]
+
+
+def test_each_is_in_the_audit_once_also_after_a_restart(scene: Scene) -> None:
+    scene.now = time.time() - 1000
+    for expected in (["f1"], ["f1", "f2"]):
+        scene.give_up()
+        scene.look()
+        assert recorded(scene) == expected
+        scene.dead_letters = DeadLetters(scene.journal, lambda: scene.now)
+        scene.look()
+        assert recorded(scene) == expected
+
+
+def test_what_is_given_up_after_a_clock_that_was_ahead_is_in_the_audit(scene: Scene) -> None:
+    scene.now = time.time() + 1e6
+    scene.give_up()
+    scene.look()
+    assert recorded(scene) == ["f1"]
+    scene.now = time.time() + 60  # later than it is now
+    scene.dead_letters = DeadLetters(scene.journal, lambda: scene.now)
+    scene.give_up()
+    scene.look()
+    assert "f2" in recorded(scene)
