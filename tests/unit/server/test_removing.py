@@ -17,6 +17,7 @@ from tests.support.eventually import eventually, never
 from tests.support.unpacked import UnpackedScene
 from trollmoves.bus import Loop
 from trollmoves.config.reading import read_server_config
+from trollmoves.errors import JournalError
 from trollmoves.journal import Journal
 from trollmoves.server import removing
 from trollmoves.server.removing import Removing
@@ -260,3 +261,37 @@ def test_what_has_waited_for_long_is_looked_at_ever_more_rarely(consumed: Consum
     consumed.delivered(file, "one")
     consumed.journal.write([("hurry_removals", [(time.time(), f"[{file}]")])])
     eventually(lambda: not consumed.turn("a"), interval=0.0)
+
+
+def test_who_was_served_is_waited_for_though_the_journal_cannot_be_read(
+        consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removing, "CONSUMERS_LAST", 0.0)
+    asked = Counter[str]()
+
+    def unreadable(query: str, parameters: object) -> list[Any]:
+        asked[query] += 1
+        raise JournalError("its disk does not answer")
+    monkeypatch.setattr(consumed.removing, "_read_rows", unreadable)
+    file = consumed.file("a")
+    consumed.delivered(file, "one")
+    consumed.delivered(file, "two", state="moved")
+    eventually(lambda: consumed.turn("a") and asked["consumers"] > 4, interval=0.0)
+
+
+@pytest.mark.parametrize("when", ["before", "while it is looked"])
+def test_nothing_is_removed_for_a_clock_that_was_set_as_long_as_the_times_are_those_of_before(
+        consumed: Consumed, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    read = consumed.removing._read_rows
+
+    def set_meanwhile(query: str, parameters: tuple[Any, ...]) -> list[Any]:
+        found = read(query, parameters)
+        consumed.journal.leaps += when != "before"
+        return found
+    monkeypatch.setattr(consumed.removing, "_read_rows", set_meanwhile)
+    consumed.journal.times_to_move = int(when == "before")
+    consumed.file("old", age=3600)
+    if when == "before":
+        consumed.delivered(consumed.file("a"), "one")
+        never(lambda: not (consumed.turn("old") and consumed.turn("a")), 2.5, interval=0.0)
+    else:
+        never(lambda: not consumed.turn("old"), 2.5, interval=0.0)
