@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.clock import Clock
+from trollmoves.attention import expecting
 from trollmoves.attention.expecting import Expecting, position_at
 from trollmoves.config.expectations import read_expectations
 from trollmoves.journal import Journal
@@ -130,6 +131,17 @@ def test_a_process_that_was_stopped_first_takes_in_what_came(start: Callable[[],
     assert process.looks(1) == []
     process.came(2)
     assert process.looks(30) == []
+
+
+def test_nothing_is_called_late_before_all_that_came_is_taken_in(
+        start: Callable[[], Process], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expecting, "AT_ONCE", 1)
+    process = start()
+    process.expecting.follow(WANTED)
+    assert process.looks(599) == []
+    process.came(1)
+    process.came(2)
+    assert process.looks(5) == []
 
 
 def test_an_operator_may_dismiss_it(start: Callable[[], Process]) -> None:

@@ -100,6 +100,14 @@ def test_what_waits_for_the_thread_is_committed_before_what_comes_later(bench: B
     assert bench.told == ["one", "two"] and bench.kept == {"one", "two"}
 
 
+def test_what_is_told_by_the_thread_is_told_before_the_loop_commits_more(bench: Bench) -> None:
+    tried: list[bool] = []
+    bench.writer.write([], (lambda: tried.append(bench.writer.commit_now([bench.group("two")])), ()))
+    bench.writer.start()
+    eventually(lambda: tried)
+    assert tried == [False] and bench.told == []
+
+
 @pytest.mark.parametrize("name", ["SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC", "SQLITE_IOERR_READ", "SQLITE_ERROR"])
 @pytest.mark.parametrize("by_the_loop", [True, False])
 def test_a_commit_of_which_nobody_knows_whether_it_lasts_ends_the_process(bench: Bench, name: str, by_the_loop: bool) -> None:

@@ -278,6 +278,16 @@ def test_who_was_served_is_waited_for_though_the_journal_cannot_be_read(
     eventually(lambda: consumed.turn("a") and asked["consumers"] > 4, interval=0.0)
 
 
+def test_who_was_served_a_moment_ago_is_waited_for_before_the_journal_says_so(consumed: Consumed) -> None:
+    """It may be written after the look into the journal was begun."""
+    waited_for = []
+    consumed.removing.schedule(1, Consumer("two", "two", spare=False))
+    for _ in range(3):
+        consumed.removing._know([])
+        waited_for.append(consumed.removing.has_consumers())
+    assert waited_for == [True, True, False]
+
+
 @pytest.mark.parametrize("when", ["before", "while it is looked"])
 def test_nothing_is_removed_for_a_clock_that_was_set_as_long_as_the_times_are_those_of_before(
         consumed: Consumed, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
