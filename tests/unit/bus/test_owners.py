@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from tests.support.eventually import eventually
-from trollmoves.bus import Loop
+from trollmoves.bus import Loop, owners
 from trollmoves.bus.owners import Owners, owner_in_table, owner_of
 from trollmoves.bus.replying import Asker, Replier
 from trollmoves.bus.sockets import bound, close, descriptor_of, held
@@ -136,7 +136,7 @@ def test_root_that_asks_over_one_connection_after_the_other_is_no_stranger(stati
 @as_root
 def test_root_is_known_also_while_so_much_comes_in_that_nothing_is_forgotten() -> None:
     router, port = bound(zmq.ROUTER, "127.0.0.1", 0)
-    owners, descriptors = Owners(router, port), set()
+    found, descriptors = Owners(router, port), set()
     try:
         for count in range(120):
             with closing(socket.create_connection(("127.0.0.1", port), 10)) as ours:
@@ -144,11 +144,11 @@ def test_root_is_known_also_while_so_much_comes_in_that_nothing_is_forgotten() -
                 say(ours, f"/{count}")
                 assert router.poll(10_000)
                 frames = router.recv_multipart(copy=False)
-                assert owners.is_ours(descriptor_of(frames[-1]), "127.0.0.1", frames[0].bytes)
+                assert found.is_ours(descriptor_of(frames[-1]), "127.0.0.1", frames[0].bytes)
                 descriptors.add(descriptor_of(frames[-1]))
         assert len(descriptors) < 10, "they are used again"
     finally:
-        owners.close()
+        found.close()
         close(router)
 
 
@@ -162,6 +162,72 @@ def test_connections_that_nobody_has_noted_yet_hold_up_neither_others_nor_the_en
         assert station.hears(1)[0][0] == "/after"
     for _ in range(3000):
         station.connection(0).close()
+
+
+Accepted = tuple[Owners, int, list[list[tuple[int, int]]]]
+
+
+@pytest.fixture
+def accepted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accepted]:
+    """Owners, the descriptor of a connection of ours to their port, and the events that they will note: those of each look."""
+    router, _ = bound(zmq.ROUTER, "127.0.0.1", 0)
+    events: list[list[tuple[int, int]]] = []
+    monkeypatch.setattr(owners, "_waiting", lambda socket: events.pop(0) if events else [])
+    with connected(socket.AF_INET, "127.0.0.1") as (_, other):
+        found = Owners(router, other.getsockname()[1])
+        yield found, other.fileno(), events
+        found.close()
+    close(router)
+
+
+def test_who_ended_while_it_was_looked_at_may_have_been_another(accepted: Accepted) -> None:
+    """What was looked at is the next connection already, with its descriptor, of which nobody has told yet."""
+    found, descriptor, events = accepted
+    events += [[(zmq.EVENT_ACCEPTED, descriptor)], [(zmq.EVENT_DISCONNECTED, descriptor)]]
+    assert found.is_ours(descriptor, "127.0.0.1", b"x") is None
+    events += [[(zmq.EVENT_ACCEPTED, descriptor)]]
+    assert found.is_ours(descriptor, "127.0.0.1", b"x") is None, "it may still be what the first one said"
+    found.drained()
+    assert found.is_ours(descriptor, "127.0.0.1", b"y") is True
+
+
+def test_a_descriptor_that_is_of_another_connection_by_now_tells_nothing(accepted: Accepted) -> None:
+    found, descriptor, events = accepted
+    events += [[(zmq.EVENT_ACCEPTED, descriptor)]]
+    assert found.is_ours(descriptor, "127.0.0.1", b"x") is True
+    with connected(socket.AF_INET, "127.0.0.1") as (_, another):
+        os.dup2(another.fileno(), descriptor)
+    assert found.is_ours(descriptor, "127.0.0.1", b"x") is None
+
+
+def test_a_descriptor_that_is_of_a_connection_to_elsewhere_tells_nothing(accepted: Accepted) -> None:
+    """Such as one that this process has made itself."""
+    found, descriptor, events = accepted
+    found._port += 1
+    events += [[(zmq.EVENT_ACCEPTED, descriptor)]]
+    assert found.is_ours(descriptor, "127.0.0.1", b"x") is None
+
+
+def test_of_very_many_connections_of_others_none_becomes_roots(accepted: Accepted, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, descriptor, events = accepted
+    monkeypatch.setattr(owners, "owner_of", lambda *ends: os.geteuid() + 1)
+    events += [[(zmq.EVENT_ACCEPTED, descriptor)], []]
+    for _ in range(2 * owners.MOST_FOLLOWED):
+        found.note()
+        events += [[(zmq.EVENT_DISCONNECTED, descriptor), (zmq.EVENT_ACCEPTED, descriptor)], []]
+    found.note()
+    monkeypatch.setattr(owners, "owner_of", lambda *ends: os.geteuid())
+    assert found.is_ours(descriptor, "127.0.0.1", b"x") is False
+    assert len(found._connections[descriptor]) <= owners.MOST_FOLLOWED
+
+
+def test_who_was_looked_at_while_others_came_and_went_is_looked_at_again(accepted: Accepted) -> None:
+    """It may have ended meanwhile, and have been followed by the one that was looked at."""
+    found, descriptor, events = accepted
+    nobodys = 10**6
+    events += [[(zmq.EVENT_ACCEPTED, descriptor)], *([(zmq.EVENT_ACCEPTED, nobodys)] for _ in range(owners.MOST_LOOKS - 1))]
+    assert found.is_ours(descriptor, "127.0.0.1", b"x") is None
+    assert found.is_ours(descriptor, "127.0.0.1", b"x") is True
 
 
 def hang_up(made: socket.socket) -> None:
