@@ -19,6 +19,7 @@ from trollmoves.bus import Loop
 from trollmoves.config.reading import read_server_config
 from trollmoves.errors import JournalError
 from trollmoves.journal import Journal
+from trollmoves.journal.journal import step_line
 from trollmoves.server import removing
 from trollmoves.server.removing import Removing
 from trollmoves.server.requests import Consumer
@@ -305,3 +306,18 @@ def test_nothing_is_removed_for_a_clock_that_was_set_as_long_as_the_times_are_th
         never(lambda: not (consumed.turn("old") and consumed.turn("a")), 2.5, interval=0.0)
     else:
         never(lambda: not consumed.turn("old"), 2.5, interval=0.0)
+
+
+def test_nobody_comes_for_what_is_covered_or_only_known(consumed: Consumed) -> None:
+    """Another section that announced the same file need not wait for that."""
+    file = consumed.file("a")
+
+    def awaits(*operations: tuple[str, list[Any]]) -> bool:
+        done: list[bool] = []
+        consumed.journal.write(operations, done.append, True)
+        eventually(lambda: consumed.turn("a") and done, interval=0.0)
+        return consumed.removing.awaits(consumed.journal.find_one("file", (file,)))
+    line = step_line("announced", 1.0)
+    assert not awaits()
+    assert awaits(("note", [{"line": line, "id": file}]))
+    assert not awaits(("step", [("covered", 1.0, 0, line, file)]))
