@@ -269,6 +269,28 @@ def test_of_several_servers_one_decides_who_publishes(tmp_path: Path) -> None:
         assert len(published()) - len(unmarked()) <= of_the_second, "marked is only what the first one did not decide"
 
 
+def test_files_go_from_all_servers_when_another_member_has_published_them(tmp_path: Path) -> None:
+    options = {"delete": "true", "remove_delay": "0", "trusted_acks": "127.0.0.1"}
+    with TwoServers(tmp_path, servers=2, spares=1, killed=True, server_options=options) as network:
+        network.start()
+        for program in (network.client, network.spares[0]):
+            program.wait_for("listens to")
+        journals = (network.client_journal, network.spare_journal())
+        number = 0
+
+        def both_publish() -> bool:
+            nonlocal number
+            network.write_to_both([f"f{number:03}.bin"])
+            number += 1
+            return all(rows(path, "SELECT 1 FROM files WHERE state = 'published'") for path in journals)
+        eventually(both_publish, 60, interval=0.1, message="each of them has published one: both are known at both servers")
+        network.write_to_both([f"last{number:03}.bin" for number in range(20)])
+        for server in range(2):
+            eventually(lambda server=server: not list(network.origins[server].iterdir()), 60,  # type: ignore[misc]
+                       message="all are removed")
+        assert {str(data["uid"]) for data in network.recorder.files()} == set(network.ledger.latest())
+
+
 class EachItsServer(Network):
     """The primary has the files of one server, the spare those of another one: who is heard first is an accident elsewhere."""
 

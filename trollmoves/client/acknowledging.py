@@ -15,6 +15,7 @@ from trollmoves.bus.confirming import Confirming
 from trollmoves.bus.requesters import Named
 from trollmoves.bus.requesting import Answered, new_request
 from trollmoves.client.addressing import Addressing
+from trollmoves.client.doubting import in_doubt
 from trollmoves.client.flight import Flight, Source
 from trollmoves.config.settings import ClientSettings
 from trollmoves.journal import Journal
@@ -77,6 +78,14 @@ class Acknowledging:
         else:
             lanes = self._requesters.upstream(announcement.host, announcement.port)
             lanes.ask(subject, "ack", fields, answered, self._settings.req_timeout)
+
+    def tell_others(self, flight: Flight) -> None:
+        """Tell who announced it besides the one that was asked that we have it; so does each member of a group, also of what
+        another one has published: a provider waits for all that it knows. Who may have other content is asked for it."""
+        doubtful = in_doubt(flight)
+        for source in flight.sources.values():
+            if source is not flight.source and source not in doubtful:
+                self.tell(source)
 
     def acknowledge(self, place: Named, requests: Sequence[tuple[int, str]], answered: Answered = _ignore) -> None:
         """Confirm what the provider at *place* delivered: for each file the position of its announcement and the id of its

@@ -228,10 +228,7 @@ class Delivering:
                 self._unsent.pop(flight.id, None)
             elif position > self._reached:
                 publish(flight, raw, subject, position)
-            others = in_doubt(flight)
-            for source in flight.sources.values():
-                if source is not flight.source and source not in others:
-                    self._acknowledging.tell(source)
+            self._acknowledging.tell_others(flight)
             self._landed(flight)
 
     def _publish(self, flight: Flight, raw: bytes, subject: str, position: int) -> None:
@@ -322,7 +319,11 @@ class Delivering:
         flight.noted = True
         if position is not None:  # else it was not even noted that it is to be published
             records.append(("remove_announcement", [(position,)]))
-        self._journal.write(records, self._landed, flight)
+        self._journal.write(records, self._covered, flight)
+
+    def _covered(self, flight: Flight) -> None:
+        self._acknowledging.tell_others(flight)
+        self._landed(flight)
 
     def _note_published(self, file: int) -> None:
         """Recorded without waiting, with all others of this turn of the loop."""
