@@ -93,6 +93,22 @@ def test_what_a_client_has_from_elsewhere_it_says_once(tmp_path: Path) -> None:
         eventually(lambda: not is_there(scene, "a.bin"), message="it goes")
 
 
+@pytest.mark.parametrize("one", [0, 1])
+def test_what_two_sections_announce_alike_a_client_confirms_once(tmp_path: Path, one: int) -> None:
+    """Of the same subject and content it is one file to the client, which asks for either."""
+    options = {"delete": "true", "remove_delay": "0.5", "topic": OTHER}
+    with two_sections(tmp_path, options, options) as scene:
+        def both(name: str) -> list[Message]:
+            scene.network.write(name, name.encode())
+            texts = scene.recorder.texts
+            eventually(lambda: sum(f"/{name}" in text for text in texts) == 2, message="both announce it")
+            return [decode(text.encode()) for text in texts if f"/{name}" in text]
+        for announcement in both("first.bin"):  # of both it is known that somebody is served
+            delivered(scene, announcement, "recv@one/a", confirmed=False)
+        delivered(scene, both("a.bin")[one], "recv@one/a")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes")
+
+
 def test_an_ack_of_a_client_of_one_section_is_not_the_first_of_another(tmp_path: Path) -> None:
     """What the client has from another server nobody of the other section has."""
     options = {"delete": "first", "remove_delay": "0.5", "trusted_acks": "127.0.0.1"}

@@ -330,7 +330,7 @@ SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'ackn
 
 -- name: delivered_by_requests
 -- Files that were delivered for the requests in a list of [position, request, file or null], or for later ones of the same client.
-SELECT transfers.file AS file, transfers.transfer AS transfer FROM json_each(?) AS asked
+SELECT transfers.file AS file, transfers.transfer AS transfer, client, consumer_group, spare FROM json_each(?) AS asked
 LEFT JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
 JOIN transfers ON transfers.file = coalesce(json_extract(asked.value, '$[2]'), announcements.file)
   AND (transfers.request = json_extract(asked.value, '$[1]')

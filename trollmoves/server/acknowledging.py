@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -119,13 +119,27 @@ class Acknowledging:
         crashing.point("server.acknowledged")
         asked = self._sharing.places(filter(is_confirmation, message.extension["requests"][:MOST_CONFIRMED]))
         rows = self._journal.find("delivered_by_requests", (asked,))
-        files, found = orjson.dumps([row["file"] for row in rows]), orjson.dumps([tuple(row) for row in rows])
+        files = orjson.dumps([row["file"] for row in rows])
+        found = orjson.dumps([(row["file"], row["transfer"]) for row in rows])
         line = step_line(State.ACKNOWLEDGED, now, asker.address)
         data = {EXTENSION: {"version": PROTOCOL, "request": message.extension.get("request")}}
         reply = self._envelope.encode(message.subject, "ack", data)
         records: list[Operation] = [("acknowledge_transfers", [{"now": now, "found": found}]),
-                                    ("step_all", [(State.ACKNOWLEDGED, now, line, files)]), ("hurry_removals", [(now, files)])]
+                                    ("step_all", [(State.ACKNOWLEDGED, now, line, files)]), ("hurry_removals", [(now, files)]),
+                                    *self._counts_elsewhere(rows, asker.address)]
         self._journal.write(records, self._confirmed, asker, reply, [row["transfer"] for row in rows])
+
+    def _counts_elsewhere(self, rows: Iterable[Any], peer: str) -> list[Operation]:
+        """What to write for other sections that announced the very same, under the same subject: to a client that is one file,
+        for which it asks once, and which it confirms once."""
+        records: list[Operation] = []
+        for row in rows if len(self._chains) > 1 else ():
+            file = self._journal.find_one("file", (row["file"],))
+            consumer = Consumer(row["client"], row["consumer_group"], bool(row["spare"]))
+            for other in self._same(file) if file is not None and file["chain"] in self._chains else ():
+                if other["key"] == file["key"]:
+                    records += self._counts(other, self._chains[other["chain"]][0], consumer, peer)
+        return records
 
     def _confirmed(self, asker: Asker, reply: bytes, transfers: list[str]) -> None:
         """The journal has it: only now may the client forget, and others of its group too."""
