@@ -305,6 +305,19 @@ def identity_of(data: Any) -> str:
     return _identity(uids_of(data) or uris_of(data))
 
 
+UNPACKED_OF = "u:"
+"""Before an identity in the extension, so that none is read as a date."""
+
+
+def file_of(message: Message) -> str:
+    """The identity of the file that a notice is about: what a client has unpacked it publishes by other names than were
+    announced, and says what that was."""
+    said = message.extension.get("announced")
+    if isinstance(said, str) and said.startswith(UNPACKED_OF) and "request_address" not in message.fields:
+        return said.removeprefix(UNPACKED_OF)
+    return identity_of(message.fields)
+
+
 def _identity(uids: tuple[str, ...]) -> str:
     if len(uids) == 1 and len(uids[0]) <= LONGEST_NAME:
         return uids[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import time
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -318,6 +320,29 @@ def test_a_spare_knows_what_the_primary_has_from_another_server(tmp_path: Path, 
         eventually(lambda: all(rows(path, "SELECT count(*) FROM files WHERE state IN ('published', 'covered')") == [(len(names),)]
                                for path in journals), 60, message="both members have finished")
         assert network.states(network.spare_journal()) == {"covered": len(names)}
+        assert sorted(str(data["uid"]) for data in network.recorder.files()) == names
+
+
+class PackedFiles(EachItsServer):
+    """What arrives is unpacked, and published by another name than it was announced by."""
+
+    def write_server_config(self, *arguments: Any, **options: Any) -> None:
+        super().write_server_config(*arguments, **options)
+        for path in self.root.glob("server*.ini"):
+            path.write_text(path.read_text().replace("{name}.bin\n", "{name}.bin.gz\n"))
+
+
+def test_a_spare_knows_what_the_primary_has_unpacked(tmp_path: Path) -> None:
+    with PackedFiles(tmp_path, servers=2, spares=1, client_options={"compression": "gzip"}) as network:
+        network.start()
+        for program in (network.client, network.spares[0]):
+            program.wait_for("listens to")
+        names = [f"f{number:02}.bin" for number in range(20)]
+        for name in names:
+            for server in range(2):
+                network.write(f"{name}.gz", gzip.compress(name.encode(), mtime=0), server)
+        covered = "SELECT count(*) FROM files WHERE state = 'covered'"
+        eventually(lambda: rows(network.spare_journal(), covered) == [(len(names),)], 60, message="all is left to the primary")
         assert sorted(str(data["uid"]) for data in network.recorder.files()) == names
 
 

@@ -28,7 +28,7 @@ from trollmoves.config.settings import ClientSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode, read_announcement
+from trollmoves.messages import EXTENSION, PROTOCOL, UNPACKED_OF, Envelope, Message, decode, identity_of, read_announcement
 
 PAGE = 500
 """Publications that are taken from the journal at a time."""
@@ -192,6 +192,8 @@ class Delivering:
             data[EXTENSION]["checksum"] = flight.checksum
         if flight.maybe_published:
             data[EXTENSION]["redelivered"] = True
+        if identity_of(data) != flight.identity:
+            data[EXTENSION]["announced"] = UNPACKED_OF + flight.identity
         raw = self._envelope.encode(subject, kind, data)
         now = time.time()
         if not self._delivered:

@@ -13,7 +13,7 @@ from trollmoves.client.doubting import is_in_doubt
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Announcement, Message, announced_at, decode, identity_of, read_announcement
+from trollmoves.messages import Announcement, Message, announced_at, decode, file_of, read_announcement
 
 
 class Ledger:
@@ -37,7 +37,7 @@ class Ledger:
 
     def look_up(self, messages: list[Message]) -> None:
         """Ask the journal once for all files that *messages* speak of."""
-        self.look_up_identities([identity_of(message.fields) for message in messages if message.type != "beat"])
+        self.look_up_identities([file_of(message) for message in messages if message.type != "beat"])
 
     def look_up_identities(self, identities: Iterable[str]) -> None:
         """The same, by their identities."""

@@ -23,7 +23,7 @@ from trollmoves.client.doubting import checksum_told, with_checksum
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
 from trollmoves.lifecycle import State
-from trollmoves.messages import LONGEST_NAME, Announcement, Message, identity_of
+from trollmoves.messages import LONGEST_NAME, Announcement, Message, file_of
 
 PEER_SILENCE = 12.0
 """Seconds without a word of a peer of our kind, whose beats come every five, after which it is taken for dead."""
@@ -74,7 +74,7 @@ class Peers:
         """*peer* asks for a file, or has it."""
         if message.type == "ack" and peer in self._known:
             return  # one of our kind publishes next, and may die before that: its publication counts
-        identity = identity_of(message.fields)
+        identity = file_of(message)
         shared = notice is Notice.ASKED and self._shares_lease(peer, message)
         said = self._notices[identity] = _said(peer, notice, message, shared)
         self._notices.move_to_end(identity)
