@@ -13,8 +13,7 @@ from tests.faults.test_providers import publications
 from tests.support.eventually import eventually, never
 
 SMALL, LARGE = 1000, 3 * 2**20
-REMOVING = {"delete": "true", "remove_delay": "0.2", "trusted_acks": "127.0.0.1"}
-"""What a client says it has from elsewhere is removed."""
+REMOVING = {"delete": "true", "remove_delay": "0.2"}
 
 
 def written_at(network: Network, name: str, data: bytes, server: int, when: float) -> None:
@@ -104,7 +103,7 @@ def test_new_content_is_delivered_though_the_client_was_killed_before_it_had_ask
 
 def test_old_content_that_another_server_announces_late_stays_where_it_is(tmp_path: Path) -> None:
     """It was delivered, and newer content since."""
-    with Network(tmp_path, servers=2, server_options={"trusted_acks": "127.0.0.1"}) as network:
+    with Network(tmp_path, servers=2) as network:
         network.start()
         for number, content in enumerate((b"first", b"newer")):
             written_at(network, "f.bin", content, 0, 1_000_000_000 + 1000 * number)

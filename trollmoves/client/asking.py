@@ -324,8 +324,7 @@ class Asking:
         elif reply.type == "covered":
             self._cover(flight, with_checksum(flight.checksum, BY_ANOTHER))
         elif flight.doubtful and is_same(reply.extension):
-            self._cover(flight, SAME)
-            self.acknowledging.tell(flight.source)
+            self._cover(flight, SAME)  # which its provider has taken for a confirmation
         elif reply.extension:
             said = reply.extension
             self._failed(flight, str(said.get("code", "internal"))[:40], said.get("permanent") is True,

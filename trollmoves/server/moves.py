@@ -301,6 +301,10 @@ class Moves:
         if isinstance(outcome, OriginGone) and moving.before:
             # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
             outcome = [replace(receipt, earlier=True) for receipt in moving.before]
+        if isinstance(outcome, AlreadyHad):  # as good as delivered by us, and confirmed
+            removal = [*moving.served.removing.schedule(moving.file, moving.consumer), *_earlier_requests(moving)]
+            self._record(moving, State.ACKNOWLEDGED, now, shown(outcome), None, removal, outcome)
+            return
         if isinstance(outcome, Exception):
             ends = getattr(outcome, "permanent", False) and not isinstance(outcome, Cancelled)  # others may ask for it
             state = State.GIVEN_UP if ends else State.FAILED
@@ -325,9 +329,7 @@ class Moves:
 
     def _say_failed(self, moving: Moving, error: MoveError, unexpected: Exception | None) -> None:
         path, exact, peer = moving.push.members[0].file.path, moving.push.destination.exact, moving.push.peer
-        if isinstance(error, AlreadyHad):
-            logger.debug("not moved: %s", shown(error))
-        elif isinstance(error, NotAllowed | Unknown):
+        if isinstance(error, NotAllowed | Unknown):
             self._refusals.say(peer, "%s to %s: %s", path, exact, shown(error), record=partial(
                 self._record_refusal, peer, error, moving.served.settings.name, request="push", path=path, destination=exact))
         else:  # the journal has it beside the file
@@ -344,19 +346,19 @@ class Moves:
         spare, peer = moving.consumer.spare, moving.push.peer
         return [("lease", [(lease.holder, lease.request, spare, peer, *lease.durable, moving.file, moving.push.transfer)])]
 
-    def _record(self, moving: Moving, state: State, now: float, detail: str, receipt: str, more: list[Operation],
+    def _record(self, moving: Moving, state: State, now: float, detail: str, receipt: str | None, more: list[Operation],
                 outcome: list[Receipt] | MoveError) -> None:
         """Note what is to be written and told, with all else that ends in this turn of the loop."""
         if not self._ended:
             self._loop.call(self._write_ended)
         if moving.shown:
             more = [*more, ("end_progress", [(moving.file,)])]
-        is_left = isinstance(outcome, NotAllowed | Unknown | AlreadyHad) and not moving.noted
+        only_refused = isinstance(outcome, NotAllowed | Unknown) and not moving.noted
         transfer, step = moving.rows(state, now, detail, receipt)
         moving.recorded, moving.over = moving.request, True
         self._ended.append((moving, outcome))
         self._ended_transfers.append(transfer)
-        if is_left:  # it is what it was; and who was refused may be anybody
+        if only_refused:  # by whom may be anybody, and the file is what it was
             more = [*more, ("note", [{"line": step[3], "id": moving.file}])]
         else:
             self._ended_steps.append(step)

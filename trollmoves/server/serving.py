@@ -20,7 +20,7 @@ from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.leases import UNCONTESTED
 from trollmoves.bus.replaying import Replaying
 from trollmoves.bus.requesting import PUSHES
-from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced, PositionUnknown
+from trollmoves.errors import AlreadyHad, Busy, JournalError, MoveError, NotAnnounced, PositionUnknown
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, identity_of, uris_of
@@ -212,6 +212,9 @@ class Serving:
         before = _receipts(known)
         if before and not request:  # letter by letter what an upstream client sent before
             return self._replies.delivered(message, "", before, served.pushing.names_files)
+        if known is not None and _is_had(known) and known["request"] == request:
+            self._answers.error(waiter, AlreadyHad(f"{known['client']} has said that it has the same already"))
+            return None
         if known is not None and request in known["earlier"].split() and known["client"] == consumer.client:
             if known["state"] == State.ACKNOWLEDGED:
                 self._sharing.cover(waiter, row["id"], row["chain"], before, by_itself=True)
@@ -334,8 +337,13 @@ def _named(message: Message) -> list[str]:
     return [request for request in requests[:MOST_GROUPED] if isinstance(request, str)] if isinstance(requests, list) else []
 
 
+def _is_had(transfer: Any) -> bool:
+    """Whether nothing was delivered, because who asked had the same already."""
+    return bool(transfer["state"] == State.ACKNOWLEDGED and transfer["receipt"] is None)
+
+
 def _receipts(transfer: Any | None) -> list[Receipt]:
     """What a transfer delivered; empty when there was none, or it failed."""
-    if transfer is None or transfer["state"] not in (State.MOVED, State.ACKNOWLEDGED):
+    if transfer is None or _is_had(transfer) or transfer["state"] not in (State.MOVED, State.ACKNOWLEDGED):
         return []
     return [Receipt(**receipt) for receipt in orjson.loads(transfer["receipt"])]
