@@ -44,7 +44,7 @@ def with_checksum(checksum: str, detail: str) -> str:
 
 def checksum_in(steps: str) -> str:
     """What the history of a file says was delivered last, by us or by others; empty where it does not say."""
-    for line in reversed(steps.rstrip("\n").split("\n")):
+    for line in reversed(steps.rstrip("\n").split("\n") if steps else ()):
         state, _, _, _, detail = orjson.loads(line)
         if state in (State.MOVED, State.COVERED):
             found = _CHECKSUM.match(detail)

@@ -215,6 +215,9 @@ class Serving:
         if known is not None and _is_had(known) and known["request"] == request:
             self._answers.error(waiter, AlreadyHad(f"{known['client']} has said that it has the same already"))
             return None
+        if known is not None and _is_had(known) and known["client"] != consumer.client:
+            self._share(row, served, waiter, known, before)
+            return None
         if known is not None and request in known["earlier"].split() and known["client"] == consumer.client:
             if known["state"] == State.ACKNOWLEDGED:
                 self._sharing.cover(waiter, row["id"], row["chain"], before, by_itself=True)

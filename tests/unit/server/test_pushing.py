@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from trollmoves.config.reading import read_server_config
-from trollmoves.errors import Denied, OriginChanged, OriginGone
+from trollmoves.errors import AlreadyHad, Denied, OriginChanged, OriginGone
+from trollmoves.movers.checksums import checksum_of_bytes
 from trollmoves.movers.circuits import OPENS_AFTER, Opened, of_this_process
+from trollmoves.movers.file_session import SMALL
 from trollmoves.movers.moving import temporary_name
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.beneath import Announced
 from trollmoves.server.pushing import Member, Push, Pushing
+from trollmoves.server.replies import checksum_of_all
 from trollmoves.uris import parse_destination
 
 STRANGER = "192.0.2.7"
@@ -111,3 +114,49 @@ def test_each_file_of_a_set_goes_below_the_destination_that_was_asked_for(
         assert (tmp_path / "in" / place).read_bytes() == origin.read_bytes()
         assert receipt.uri.endswith(f"/in/{place}")
     assert sum(path.is_file() for path in (tmp_path / "in").rglob("*")) == 2
+
+
+def asked_for(origin: Path, place: Path) -> Push:
+    """A push of *origin* to the directory *place*, for this machine."""
+    status = origin.stat()
+    announced = Announced(str(origin), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return push(f"file://localhost{place}/", (), "127.0.0.1")._replace(members=(Member(announced, None),))
+
+
+@pytest.mark.parametrize("names", [["a.dat"], ["a.dat", "b.dat"]])
+def test_only_other_content_than_who_asks_has_is_moved(tmp_path: Path, names: list[str]) -> None:
+    ours, place = pushing(tmp_path), tmp_path / "in"
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    asked = asked_for(tmp_path / "a.dat", place)
+    asked = asked._replace(members=tuple(asked_for(tmp_path / name, place).members[0] for name in names))
+    had = checksum_of_all(ours.push(asked, Sessions(), lambda done: None))
+    for name in names:
+        (place / name).unlink()
+    assert had is not None
+    with pytest.raises(AlreadyHad):
+        ours.push(asked._replace(unless=("sha256:0", had)), Sessions(), lambda done: None)
+    assert list(place.iterdir()) == []
+    ours.push(asked._replace(unless=("sha256:0",)), Sessions(), lambda done: None)
+    assert sorted(path.name for path in place.iterdir()) == names
+
+
+def test_who_may_have_nothing_is_not_told_whether_it_has_it(tmp_path: Path) -> None:
+    (tmp_path / "a.dat").write_bytes(b"content")
+    asked = asked_for(tmp_path / "a.dat", tmp_path / "in")._replace(peer=STRANGER, unless=(checksum_of_bytes(b"content"),))
+    with pytest.raises(Denied):
+        pushing(tmp_path).push(asked, Sessions(), lambda done: None)
+
+
+@pytest.mark.parametrize(("size", "more"), [(10, "link = true"), (10, "checksum = never"), (SMALL + 1, "")])
+def test_a_checksum_is_told_to_who_wants_it_where_the_move_goes_without(tmp_path: Path, size: int, more: str) -> None:
+    ours = pushing(tmp_path, more)
+    (tmp_path / "a.dat").write_bytes(bytes(size))
+    asked = asked_for(tmp_path / "a.dat", tmp_path / "in")
+    assert ours.push(asked, Sessions(), lambda done: None)[0].checksum is None
+    (tmp_path / "in" / "a.dat").unlink()
+    wanted = asked._replace(told=True)
+    assert ours.push(wanted, Sessions(), lambda done: None)[0].checksum == checksum_of_bytes(bytes(size))
+    assert ours.is_small(asked, 10)
+    assert not more or not ours.is_small(wanted, 10), "the process of small moves computes none"
+    assert not ours.is_small(asked._replace(unless=("sha256:0",)), 10), "and compares none"
