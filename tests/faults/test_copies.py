@@ -101,6 +101,21 @@ def test_new_content_is_delivered_though_the_client_was_killed_before_it_had_ask
         assert publications(network) == 2
 
 
+def test_a_copy_that_is_gone_before_it_is_compared_is_no_loss(tmp_path: Path) -> None:
+    with Network(tmp_path, servers=2, killed=True) as network:
+        network.start()
+        network.write("f.bin", b"content", 0)
+        eventually(lambda: network.states(network.client_journal) == {"published": 1}, message="the first is delivered")
+        network.client.kill()
+        network.write("f.bin", b"content", 1)
+        eventually(lambda: rows(network.server_journal(1), "SELECT 1 FROM files"), message="the second announces it")
+        (network.origins[1] / "f.bin").unlink()
+        network.client.start()
+        network.client.wait_for("it was perhaps a copy of what was delivered")
+        eventually(lambda: network.states(network.client_journal) == {"published": 1, "covered": 1}, message="nothing is given up")
+        assert publications(network) == 1
+
+
 def test_old_content_that_another_server_announces_late_stays_where_it_is(tmp_path: Path) -> None:
     """It was delivered, and newer content since."""
     with Network(tmp_path, servers=2) as network:

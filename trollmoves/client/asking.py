@@ -409,12 +409,13 @@ class Asking:
         detail = hide_password(detail)[:500]
         if code in OF_MANY:
             self._held_up.note(flight.source.provider)
-        if code in SUPERSEDED and flight.unless:  # as a rule it was a copy of them
-            self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; {PERHAPS_COPY} of what was delivered")
-            self._lay_down(flight, error_of(code, detail))
-            return
-        if code in SUPERSEDED and self._is_superseded(flight):
-            self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; newer content was announced")
+        needless = "newer content was announced" if code in SUPERSEDED and self._is_superseded(flight) else ""
+        if code == "gone" and flight.unless:  # nobody can compare them any more
+            needless = f"{PERHAPS_COPY} of what was delivered"
+            logger.info("[%s] %s from %s: %s; it was %s", self._settings.name, flight.identity, flight.source.provider, detail,
+                        needless)
+        if needless:
+            self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; {needless}")
             self._lay_down(flight, error_of(code, detail))
             return
         if self.cover_replaced(flight):
