@@ -112,7 +112,7 @@ def test_a_copy_that_is_gone_before_it_is_compared_is_no_loss(tmp_path: Path) ->
         (network.origins[1] / "f.bin").unlink()
         network.client.start()
         network.client.wait_for("it was perhaps a copy of what was delivered")
-        eventually(lambda: network.states(network.client_journal) == {"published": 1, "covered": 1}, message="nothing is given up")
+        eventually(lambda: network.states(network.client_journal) == {"published": 1, "covered": 1}, message="none is given up")
         assert publications(network) == 1
 
 
