@@ -129,3 +129,25 @@ def test_old_content_that_another_server_announces_late_stays_where_it_is(tmp_pa
         never(lambda: publications(network) != 2, 2, message="it is published again")
         assert (network.destination / "f.bin").read_bytes() == b"newer"
         assert network.stop() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("primary_lives", [True, False])
+@pytest.mark.parametrize("second", [b"content", b"another"])
+def test_a_hot_spare_knows_what_the_primary_was_delivered(tmp_path: Path, second: bytes, primary_lives: bool) -> None:
+    with Network(tmp_path, servers=2, spares=1, server_options=REMOVING, killed=True) as network:
+        network.start()
+        for program in (network.client, network.spares[0]):
+            program.wait_for("listens to")
+        network.write("f.bin", b"content", 0)
+        eventually(lambda: network.states(network.client_journal) == {"published": 1}, message="the primary publishes it")
+        eventually(lambda: network.states(network.spare_journal()) == {"covered": 1}, message="the spare hears of it")
+        if not primary_lives:
+            network.client.kill()
+        network.write("f.bin", second, 1)
+        wanted = {b"content": {"covered": 2}, b"another": {"covered": 1 + primary_lives, "published": 1 - primary_lives}}[second]
+        eventually(lambda: network.states(network.spare_journal()) == {state: count for state, count in wanted.items() if count},
+                   60, message="the spare is done with both")
+        eventually(lambda: (network.destination / "f.bin").read_bytes() == second, message="the newest is there")
+        published = rows(network.client_journal, "SELECT 1 FROM announcements") + rows(
+            network.spare_journal(), "SELECT 1 FROM announcements")
+        assert len(published) == (1 if second == b"content" else 2)

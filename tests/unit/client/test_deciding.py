@@ -24,6 +24,7 @@ from trollmoves.client.deciding import (
     is_overtaken,
     is_replaced,
     is_same_content,
+    is_successor,
     judge,
     read_notice,
 )
@@ -144,6 +145,7 @@ def test_what_was_cancelled_is_given_up_though_others_could_be_asked() -> None:
     assert after_failure(code="cancelled", permanent=True, untried=[THERE], age=1, backoff=1) == GiveUp()
 
 
+OLDER = Known(State.PUBLISHED, "k:0", 10, HERE, "e:1", 6, ("/1b/x", "/data/a.dat"))
 NEWER = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 9)
 
 
@@ -172,6 +174,18 @@ def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expect
 ])
 def test_content_is_replaced_by_what_was_announced_later_in_its_place(known: Known, expected: bool) -> None:
     assert is_replaced([known], announcement()) is expected
+
+
+@pytest.mark.parametrize("known, expected", [
+    (OLDER, True),
+    (OLDER._replace(offset=8), False),  # announced later
+    (OLDER._replace(epoch="e:0"), False),  # by another one, of which this may be a copy
+    (OLDER._replace(place=("/1b/x", "/other/a.dat")), False),
+    (OLDER._replace(key="k:1"), False),
+    (OLDER._replace(key=""), False),
+])
+def test_what_its_provider_announces_after_other_content_is_no_copy(known: Known, expected: bool) -> None:
+    assert is_successor([known], announcement()) is expected
 
 
 MIRRORED = Known(State.PUBLISHED, "k:1", 10, THERE, "e:2", 3)
