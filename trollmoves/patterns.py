@@ -107,6 +107,17 @@ class Pattern(Template):
         self._levels = tuple(map(_compiled, self.levels))
         self._name = _compiled(name)
 
+    @property
+    def times(self) -> frozenset[str]:
+        """Names of the fields that are read as times."""
+        return frozenset(part.name for part in self._parts if part.name is not None and "%" in part.spec)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Fields with a format of times that cannot be read, such as `{time:%T}`: they only fit a name with that very text."""
+        return tuple(part.text for part in self._parts if part.name is not None and "%%" not in part.spec
+                     and "%" in trollsift.globify(part.text))
+
     glob: str
     """For the whole path: fields of a fixed width are that many `?`, others `*`; literal text stands for itself."""
     directory: str

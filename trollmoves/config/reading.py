@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from trollmoves.config import ini
-from trollmoves.config.expectations import fields_in
+from trollmoves.config.expectations import Set, fields_in
 from trollmoves.config.hidden import shown
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.config.moves import MoveSettings
@@ -106,6 +106,7 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     if model is ClientSettings:
         _check_own_ports(sections, chains)
     for section in sections:
+        _check_formats(section, chains[section.name])
         _check_expectations(section, chains[section.name])
     problems = in_order([*file.problems, *(problem for section in sections for problem in section.problems)])
     warnings = in_order(warning for section in sections for warning in section.warnings)
@@ -271,13 +272,27 @@ def _check_own_ports(sections: list[_Section], chains: Mapping[str, Any]) -> Non
             taken.append((port, address, f"{option} of [{section.name}]"))
 
 
+def _check_formats(section: _Section, chain: ChainSettings | None) -> None:
+    """Warn of fields that no name of a file fits."""
+    origin = getattr(chain, "origin", None)
+    for field in Pattern(origin).unread if origin else ():
+        section.warn("origin", f"has {field}, a format of times that is not known here, so it only fits a name with this very "
+                               "text; write the time with %Y, %m, %d, %j, %H, %M, %S and the like")
+
+
 def _check_expectations(section: _Section, chain: ChainSettings | None) -> None:
     """Warn of fields that no message of a section has that watches a directory. What others say in theirs is not known."""
     if not isinstance(chain, ServerSettings) or isinstance(chain, MirrorSettings):
         return
     if chain.origin is None or chain.listen is not None:
         return
-    known = {*Pattern(chain.origin).fields, *chain.info.plain(), *_ALWAYS}
+    origin = Pattern(chain.origin)
+    known = {*origin.fields, *chain.info.plain(), *_ALWAYS}
+    for one in chain.expect:
+        if isinstance(one, Set) and one.time_field in origin.fields and one.time_field not in origin.times:
+            section.warn("expect", f"takes {one.time_field!r} for a time, which origin does not read as one: it is one only "
+                                   "where names have it as 2026-01-31T12:00:00; write its format there, as in "
+                                   f"{{{one.time_field}:%Y%m%d%H%M}}")
     for name in fields_in(chain.expect):
         if name not in known:
             section.warn("expect", f"speaks of {name!r}, which is neither a field of origin nor in info{near(name, known)}: "

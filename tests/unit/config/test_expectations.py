@@ -82,6 +82,13 @@ def test_fields_that_no_file_has_are_told(write: Write) -> None:
     assert read_server_config(write(FILE + "segment 1-8 and sensor a within 12m of time")).warnings == ()
 
 
+def test_a_field_that_is_no_time_is_told(write: Write) -> None:
+    path = write(FILE + "2 within 12m of segment; 2 within 12m of time")
+    assert [text.partition("expect: ")[2] for text in read_server_config(path).warnings] == [
+        "takes 'segment' for a time, which origin does not read as one: it is one only where names have it as "
+        "2026-01-31T12:00:00; write its format there, as in {segment:%Y%m%d%H%M}"]
+
+
 @pytest.mark.parametrize("text", ["listen = /heard\n", "providers = h:9010\ndestination = /d/\n"])
 def test_of_what_others_announce_no_fields_are_known(write: Write, text: str) -> None:
     read = read_mirror_config if "providers" in text else read_server_config

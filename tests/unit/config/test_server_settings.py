@@ -259,3 +259,10 @@ def test_who_removes_what_another_section_announces_is_told(write: Write) -> Non
         configuration = read_server_config(write("[s]\ntopic = /a\norigin = /d/{x}\nrequest_port = 9010\n" + more + other))
         told = [warning.partition(": [s] ")[2] for warning in configuration.warnings]
         assert [warning.partition(": removes also what [t] may announce")[0] for warning in told] == expected
+
+
+def test_a_format_of_times_that_fits_nothing_is_told(write: Write) -> None:
+    section = "[s]\ntopic = /t\nrequest_port = 9094\norigin = /in/{name}_{when:%s}.nc\n"
+    (warning,) = read_server_config(write(section % "%FT%T")).warnings
+    assert "[s] origin: has {when:%FT%T}, a format of times that is not known here" in warning
+    assert read_server_config(write(section % "%Y%jT%H%M%S")).warnings == ()
