@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.compatibility.network import PATIENCE, Make, Network
 from tests.faults.checker import rows
 from tests.support.eventually import eventually, never
+from tests.support.mirrors import Nodes
 from trollmoves.cli import umbrella
 
 ORIGIN = "{root}/in/{{platform}}/{{start_time:%Y%m%d}}/{{name}}.txt"
@@ -89,3 +91,29 @@ def test_files_of_one_name_that_are_announced_anew_do_not_come_twice(tmp_path: P
         put(tmp_path, "M9/20260102/last.txt", b"last")
         eventually(lambda: rows(journal, states)[2:] == [("published",)], PATIENCE, message="what is new is fetched")
         never(lambda: rows(journal, states)[3:], 1)
+
+
+def test_the_second_server_is_asked_for_each_of_several_files_of_one_name(tmp_path: Path) -> None:
+    """Of the same size, so that nothing else than what their names say tells them apart."""
+    platforms = ("MA", "MB", "MC")
+    with Nodes(tmp_path) as nodes:
+        servers = [nodes.server(name, origin=f"{tmp_path}/{name}/in/{{platform}}/20260102/{{name}}.txt", **options)
+                   for name, options in (("first", {"bandwidth_per_host": "1k"}), ("second", {}))]
+        client = nodes.client("client", [server.address for server in servers], destination=f"file://{tmp_path}/out/{{platform}}/")
+        for platform in platforms:
+            for server in servers:
+                (server.folder / "in" / platform / "20260102").mkdir(parents=True)
+        nodes.start()
+        for known, server in enumerate(servers):
+            for platform in platforms:
+                put(server.folder, f"{platform}/20260102/same.txt", platform.encode() * 50_000)
+            eventually(lambda known=known: (len(client.find("SELECT 1 FROM files")),  # type: ignore[misc]
+                                            bool(client.find("SELECT 1 FROM sources"))) == (3, bool(known)),
+                       PATIENCE, message="they are announced")
+        time.sleep(1)
+        servers[0].program.kill()
+        for platform in platforms:
+            path = tmp_path / "out" / platform / "same.txt"
+            eventually(lambda path=path, platform=platform: path.read_bytes() == platform.encode() * 50_000,  # type: ignore[misc]
+                       2 * PATIENCE, message=f"that of {platform} comes from the second server")
+        eventually(lambda: client.find("SELECT state FROM files") == [("published",)] * 3, PATIENCE, message="each once")

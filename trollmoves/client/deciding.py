@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from trollmoves.lifecycle import State
-from trollmoves.messages import Announcement, Message, uris_of
+from trollmoves.messages import EXTENSION, Announcement, Message, uris_of
 
 FINISHED = frozenset((State.PUBLISHING, State.PUBLISHED, State.COVERED))
 WAITING = frozenset((State.ANNOUNCED, State.FAILED))
@@ -31,6 +31,10 @@ PROBED_WAIT = 60.0
 """Seconds between two tries, at most, where the provider probes the host and answers at once while it does not work."""
 PEER_PATIENCE = 60.0
 """Seconds a hot spare gives the peer that asked, at least: an upstream primary waits as long as `transfer_req_timeout`."""
+
+
+OF_A_PLACE = frozenset(("uri", "request_address", "destination", "dataset", "collection", EXTENSION))
+"""Fields of an announcement that differ from one provider to another."""
 
 
 class Verdict(Enum):
@@ -59,18 +63,25 @@ class Known(NamedTuple):
     """Subject and uris of its announcement."""
     mtime: float | None = None
     """When it was written (epoch seconds), as announced."""
+    about: str = ""
+    """The metadata in its announcement."""
 
     @classmethod
     def of(cls, state: State, announcement: Announcement) -> Known:
         """What is known of a file that came to *state* as it was announced."""
         return cls(state, announcement.key, announcement.size, announcement.address, announcement.epoch, announcement.offset,
-                   place_of(announcement.message), mtime_of(announcement.message))
+                   place_of(announcement.message), mtime_of(announcement.message), about_of(announcement.message))
 
 
 def place_of(message: Message) -> tuple[str, ...]:
     """What tells files of one name apart that one provider announces: the subject, and where it is. (Several of its sections may
     announce the same file.)"""
     return message.subject, *uris_of(message.fields)
+
+
+def about_of(message: Message) -> str:
+    """What an announcement says of the file itself, and not of where it is."""
+    return repr(sorted((name, str(value)) for name, value in message.fields.items() if name not in OF_A_PLACE))
 
 
 def mtime_of(message: Message) -> float | None:
@@ -136,12 +147,13 @@ def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Annou
     return nearest if nearest != newest and versions[nearest].size == announcement.size else None
 
 
-def last_there(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> int:
-    """The row of what its provider announced last in the place of *announcement*; *newest* where nothing was. Files of one name
-    in several directories are several files."""
-    place = place_of(announcement.message)
-    return max((row for row, known in versions.items() if known.place == place
-                and (known.epoch == announcement.epoch or known.provider == announcement.address)), default=newest)
+def of_its_kind(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> Mapping[int, Known]:
+    """Those of *versions* that are of the same file as *announcement*: files of one name in several directories are several
+    files, which their metadata tell apart. All, where who announced the *newest* never said of any what is said of this one."""
+    now, about = versions.get(newest), about_of(announcement.message)
+    if now is None or not any(known.about == about and known.epoch == now.epoch for known in versions.values()):
+        return versions
+    return {row: known for row, known in versions.items() if known.about == about}
 
 
 def is_same_content(known: Known, key: str, provider: str, size: int | None) -> bool:

@@ -13,8 +13,8 @@ from trollmoves.client.deciding import (
     is_replaced,
     is_successor,
     judge,
-    last_there,
     may_differ,
+    of_its_kind,
 )
 from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
@@ -40,15 +40,14 @@ class Recognising:
         file, known = self._ledger.known(announcement.identity)
         earlier = None
         if known is not None and known.key != announcement.key and announcement.epoch:
-            versions = self._ledger.versions(announcement.identity)
+            versions = of_its_kind(self._ledger.versions(announcement.identity), file, announcement)
+            file = max(versions, default=file)
+            known = versions.get(file, known)
             earlier = earlier_copy(versions, file, announcement)
             if earlier is not None:
                 file, known = earlier, versions[earlier]
                 if known.state is State.GIVEN_UP:
                     return Verdict.OLD, file, known
-            else:
-                file = last_there(versions, file, announcement)
-                known = versions.get(file, known)
         verdict, sure = judge(known, announcement), False
         if known is not None and verdict in ELSEWHERE and announcement.epoch:
             replaced = self._copies.is_replaced(file, announcement)  # which remembers it, also where that is nothing to us
