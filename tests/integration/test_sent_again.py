@@ -51,11 +51,33 @@ def test_other_content_of_the_same_size_and_time_is_fetched_and_passed_on(nodes:
     assert len(server.find(f"SELECT DISTINCT key FROM files WHERE identity = 'one.dat' AND '{TOPIC}' <> ''")) == 3
 
 
-def test_what_comes_again_after_it_was_removed_is_removed_again(nodes: Nodes) -> None:
+@pytest.mark.parametrize("size", [7, 3 * 2**20], ids=["small", "large"])
+def test_what_comes_again_after_it_was_removed_is_removed_again_and_published_no_more(nodes: Nodes, size: int) -> None:
+    """Of a large file from a single provider no checksum is known at first: it is fetched once more, and then it is."""
     server = nodes.server(delete="true", remove_delay="0.2")
     client = nodes.client("client", [server.address])
     nodes.start()
-    for times in (1, 2, 3):
-        put(server, b"content")
-        arrives(client, b"content", times)
+    content = b"c" * size
+    for times in range(1, 5):
+        put(server, content)
+        eventually(lambda times=times: len(client.find("SELECT 1 FROM files")) == times, PATIENCE,  # type: ignore[misc]
+                   message="it is announced again")
         eventually(gone(server), PATIENCE, message="it is removed")
+    assert (client.files / "one.dat").read_bytes() == content
+    states = [row[0] for row in client.find("SELECT state FROM files ORDER BY id")]
+    published = 1 if size < 2**20 else 2
+    assert states == ["published"] * published + ["covered"] * (4 - published)
+
+
+def test_other_content_that_is_gone_before_it_is_fetched_is_a_loss_that_is_told(nodes: Nodes) -> None:
+    server = nodes.server()
+    client = nodes.client("client", [server.address])
+    nodes.start()
+    put(server, b"first")
+    arrives(client, b"first", 1)
+    client.program.kill()
+    put(server, b"other")
+    eventually(lambda: len(server.find("SELECT 1 FROM files")) == 2, PATIENCE, message="it is announced")
+    (server.files / "one.dat").unlink()
+    client.program.start()
+    eventually(lambda: client.find("SELECT state FROM files ORDER BY id DESC LIMIT 1") == [("given_up",)], PATIENCE)

@@ -21,7 +21,7 @@ from trollmoves.bus.requesting import WAIT, new_requests
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
-from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure
+from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure, announced_before
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.doubting import PERHAPS_COPY, SAME, checksum_told, in_doubt, is_same, new_rows, with_checksum
 from trollmoves.client.flight import Flight, Flights, Source
@@ -410,7 +410,7 @@ class Asking:
         if code in OF_MANY:
             self._held_up.note(flight.source.provider)
         needless = "newer content was announced" if code in SUPERSEDED and self._is_superseded(flight) else ""
-        if code == "gone" and flight.unless:  # nobody can compare them any more
+        if code == "gone" and flight.unless and not self._is_sent_again(flight):  # nobody can compare them any more
             needless = f"{PERHAPS_COPY} of what was delivered"
             logger.info("[%s] %s from %s: %s; it was %s", self._settings.name, flight.identity, flight.source.provider, detail,
                         needless)
@@ -452,6 +452,10 @@ class Asking:
         self._to_send.append(flight)
         if self._arriving is not None:
             self._arriving.failed(flight.id, error)
+
+    def _is_sent_again(self, flight: Flight) -> bool:
+        """Whether its provider announced something in the same place before: then it is no copy of what others have."""
+        return bool(announced_before(self._ledger.versions(flight.identity).values(), flight.source.announcement))
 
     def _is_superseded(self, flight: Flight) -> bool:
         """Whether newer content of the same name was announced meanwhile: then the old one is nobody's loss."""

@@ -174,9 +174,21 @@ def may_differ(key: str, other: str) -> bool:
 
 def is_successor(versions: Iterable[Known], announcement: Announcement) -> bool:
     """Whether its provider announced other content in the same place before, which is known: then this is no copy."""
+    return any(may_differ(known.key, announcement.key) and not looks_alike(known, announcement)
+               for known in announced_before(versions, announcement))
+
+
+def announced_before(versions: Iterable[Known], announcement: Announcement) -> list[Known]:
+    """What its provider announced in the same place before."""
     place = place_of(announcement.message)
-    return any(known.epoch == announcement.epoch and known.offset < announcement.offset and known.place == place
-               and may_differ(known.key, announcement.key) for known in versions)
+    return [known for known in versions
+            if known.epoch == announcement.epoch and known.offset < announcement.offset and known.place == place]
+
+
+def looks_alike(known: Known, announcement: Announcement) -> bool:
+    """Whether what is announced has the size of what is *known*, and was written when that was: it may be other content that was
+    given its time, or the same file, sent again or on a file system whose inode numbers do not last."""
+    return known.mtime is not None and (known.size, known.mtime) == (announcement.size, mtime_of(announcement.message))
 
 
 def is_moved_on(known: Known, announcement: Announcement) -> bool:

@@ -13,6 +13,7 @@ from trollmoves.client.deciding import (
     is_replaced,
     is_successor,
     judge,
+    looks_alike,
     may_differ,
     of_its_kind,
 )
@@ -67,11 +68,11 @@ class Recognising:
 
     def _if_doubtful(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
         """What seems to be a copy may be new content of the same size; and what seems to be new, from another provider than the
-        newest that is known, a copy of older content, heard late."""
+        newest that is known, a copy of older content, heard late, or what its provider only sent again."""
         if self._relays:
             return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
-        may_be_copy = verdict is Verdict.NEW and known.state is not State.GIVEN_UP and announcement.address != known.provider \
-            and may_differ(known.key, announcement.key)
+        may_be_copy = verdict is Verdict.NEW and known.state is not State.GIVEN_UP and may_differ(known.key, announcement.key) \
+            and (announcement.address != known.provider or looks_alike(known, announcement))
         if verdict is not Verdict.DOUBTFUL and not may_be_copy:
             return verdict
         others = [*self._ledger.versions(announcement.identity).values(), *self._sources(file)]

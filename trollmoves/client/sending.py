@@ -90,7 +90,7 @@ class Sending:
         if self._stream.is_heard:
             notice = self._envelope.encode_like(announcement.message, "push", self._addressing.notice_data(flight.place))
             self._stream.send(notice)
-        if announcement.epoch and flight.attempt == 1 and not flight.unless and not self._settings.backup_targets:
+        if announcement.epoch and flight.attempt == 1 and not flight.doubtful and not self._settings.backup_targets:
             self._group(flight)
         else:
             self._push(flight)
@@ -144,8 +144,11 @@ def push_data(addressing: Addressing, who: Mapping[str, Any], flight: Flight, pl
     announcement = flight.source.announcement
     data = addressing.request_data(announcement.message.fields, place)
     if announcement.epoch:
-        unless = {"unless": flight.unless} if flight.unless else {}
-        data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **who, **unless}
+        data[EXTENSION] = {**announcement.message.extension, "version": PROTOCOL, "request": flight.request, **who}
+        if flight.doubtful:  # the next one that looks like it can be compared with it
+            data[EXTENSION]["checksum"] = True
+        if flight.unless:
+            data[EXTENSION]["unless"] = flight.unless
     return data
 
 

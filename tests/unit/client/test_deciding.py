@@ -39,12 +39,12 @@ def message(kind: str, data: dict[str, object]) -> Message:
     return decode(b"pytroll://1b/x " + kind.encode() + b" u@h 2026-01-01T00:00:00 v1.01 application/json " + orjson.dumps(data))
 
 
-def announcement(address: str = HERE, key: str = "k:1", size: int = 10) -> Announcement:
+def announcement(address: str = HERE, key: str = "k:1", size: int = 10, mtime: float | None = None) -> Announcement:
     """From one of our servers when it has a *key*, else as upstream announces."""
     data = {**PLAIN, "request_address": address}
     if key:
         data["trollmoves"] = {"version": 1, "epoch": "e:1", "offset": 7, "previous": 6, "key": key, "size": size,  # type: ignore
-                              "address": address}
+                              "address": address, **({} if mtime is None else {"mtime": mtime})}
     return read_announcement(message("file", data))
 
 
@@ -186,6 +186,14 @@ def test_content_is_replaced_by_what_was_announced_later_in_its_place(known: Kno
 ])
 def test_what_its_provider_announces_after_other_content_is_no_copy(known: Known, expected: bool) -> None:
     assert is_successor([known], announcement()) is expected
+
+
+@pytest.mark.parametrize("before, now, alike", [((10, 5.0), 5.0, True), ((11, 5.0), 5.0, False), ((10, 4.0), 5.0, False),
+                                                ((10, None), None, False)])
+def test_what_its_provider_announces_with_the_size_and_time_it_had_may_be_the_same(
+        before: tuple[int, float | None], now: float | None, alike: bool) -> None:
+    known = OLDER._replace(size=before[0], mtime=before[1])
+    assert is_successor([known], announcement(mtime=now)) is not alike
 
 
 MIRRORED = Known(State.PUBLISHED, "k:1", 10, THERE, "e:2", 3)
