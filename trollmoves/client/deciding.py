@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Announcement, Message, uris_of
@@ -35,6 +35,7 @@ PEER_PATIENCE = 60.0
 
 OF_A_PLACE = frozenset(("uri", "request_address", "destination", "dataset", "collection", EXTENSION))
 """Fields of an announcement that differ from one provider to another."""
+NOTHING: Mapping[str, Any] = {}
 
 
 class Verdict(Enum):
@@ -63,14 +64,14 @@ class Known(NamedTuple):
     """Subject and uris of its announcement."""
     mtime: float | None = None
     """When it was written (epoch seconds), as announced."""
-    about: str = ""
-    """The metadata in its announcement."""
+    fields: Mapping[str, Any] = NOTHING
+    """What its announcement says."""
 
     @classmethod
     def of(cls, state: State, announcement: Announcement) -> Known:
         """What is known of a file that came to *state* as it was announced."""
         return cls(state, announcement.key, announcement.size, announcement.address, announcement.epoch, announcement.offset,
-                   place_of(announcement.message), mtime_of(announcement.message), about_of(announcement.message))
+                   place_of(announcement.message), mtime_of(announcement.message), announcement.message.fields)
 
 
 def place_of(message: Message) -> tuple[str, ...]:
@@ -79,9 +80,9 @@ def place_of(message: Message) -> tuple[str, ...]:
     return message.subject, *uris_of(message.fields)
 
 
-def about_of(message: Message) -> str:
-    """What an announcement says of the file itself, and not of where it is."""
-    return repr(sorted((name, str(value)) for name, value in message.fields.items() if name not in OF_A_PLACE))
+def about_of(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What the fields of an announcement say of the file itself, and not of where it is."""
+    return {name: str(value) for name, value in fields.items() if name not in OF_A_PLACE}
 
 
 def mtime_of(message: Message) -> float | None:
@@ -150,10 +151,9 @@ def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Annou
 def of_its_kind(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> Mapping[int, Known]:
     """Those of *versions* that are of the same file as *announcement*: files of one name in several directories are several
     files, which their metadata tell apart. All, where who announced the *newest* never said of any what is said of this one."""
-    now, about = versions.get(newest), about_of(announcement.message)
-    if now is None or not any(known.about == about and known.epoch == now.epoch for known in versions.values()):
-        return versions
-    return {row: known for row, known in versions.items() if known.about == about}
+    now, about = versions.get(newest), about_of(announcement.message.fields)
+    alike = {row: known for row, known in versions.items() if about_of(known.fields) == about}
+    return alike if now is not None and any(known.epoch == now.epoch for known in alike.values()) else versions
 
 
 def is_same_content(known: Known, key: str, provider: str, size: int | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from trollmoves.client.deciding import WAITING, Known, about_of, mtime_of, place_of
+from trollmoves.client.deciding import WAITING, Known, mtime_of, place_of
 from trollmoves.client.doubting import is_in_doubt
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
@@ -129,4 +129,4 @@ def _known(row: Any) -> Known:
     if message is None:
         return Known(State(row["state"]), row["key"], row["size"], row["provider"])
     return Known(State(row["state"]), row["key"], row["size"], row["provider"], *announced_at(message), place_of(message),
-                 mtime_of(message), about_of(message))
+                 mtime_of(message), message.fields)
