@@ -151,3 +151,48 @@ def test_a_hot_spare_knows_what_the_primary_was_delivered(tmp_path: Path, second
         published = rows(network.client_journal, "SELECT 1 FROM announcements") + rows(
             network.spare_journal(), "SELECT 1 FROM announcements")
         assert len(published) == (1 if second == b"content" else 2)
+
+
+def test_a_name_that_comes_again_and_again_from_two_servers_is_published_once_each_time(tmp_path: Path) -> None:
+    """Each copy is heard when the other one was delivered."""
+    with Network(tmp_path, servers=2) as network:
+        network.start()
+        for number in range(1, 4):
+            for server in range(2):
+                network.write("f.bin", b"%d" % number * SMALL, server)
+                eventually(lambda number=number, server=server: sum(network.states(network.client_journal).values())  # type: ignore
+                           == 2 * number - 1 + server and not network.scene().unfinished(), message="it is settled")
+        assert (network.destination / "f.bin").read_bytes() == b"3" * SMALL
+        assert publications(network) == 3
+        assert network.stop() == [0, 0, 0]
+
+
+def test_new_content_of_a_third_server_is_asked_for_where_the_copy_of_the_second_cannot_be_compared(tmp_path: Path) -> None:
+    with Network(tmp_path, servers=3, client_options={"processing_delay": "4"}) as network:
+        network.start()
+        network.write("f.bin", b"old", 0)
+        eventually(lambda: publications(network) == 1 and not network.scene().unfinished(), message="the first is delivered")
+        network.write("f.bin", b"old", 1)
+        eventually(lambda: sum(network.states(network.client_journal).values()) == 2, message="the second is heard")
+        network.write("f.bin", b"new", 2)
+        eventually(lambda: rows(network.client_journal, "SELECT 1 FROM sources"), message="the third is heard")
+        (network.origins[1] / "f.bin").unlink()
+        eventually(lambda: (network.destination / "f.bin").read_bytes() == b"new", message="the third is asked")
+        assert publications(network) == 2
+        assert network.stop() == [0, 0, 0, 0]
+
+
+def test_a_hot_spare_asks_a_third_server_for_new_content_after_a_copy_that_its_primary_was_asked_about(tmp_path: Path) -> None:
+    """The word of a spare counts for its primary: what a dead one has not got would be removed."""
+    with Network(tmp_path, servers=3, spares=1, server_options=REMOVING, killed=True) as network:
+        network.start()
+        for program in (network.client, network.spares[0]):
+            program.wait_for("listens to")
+        for server in range(2):
+            network.write("f.bin", b"old", server)
+            eventually(lambda server=server: network.states(network.spare_journal()) == {"covered": server + 1},  # type: ignore
+                       message="the spare is done with it")
+        network.client.kill()
+        network.write("f.bin", b"new", 2)
+        eventually(lambda: is_gone(network, "f.bin", 2), 60, message="it is removed when it is delivered")
+        assert (network.destination / "f.bin").read_bytes() == b"new"

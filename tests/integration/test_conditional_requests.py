@@ -32,6 +32,8 @@ def test_the_same_is_not_moved_and_counts_as_confirmed(tmp_path: Path) -> None:
             eventually(lambda: not is_there(scene, "a.bin"), message="it is removed")
         covered = scene.outcome(announcement, new_request(), client="partner", group="me")
         assert covered.type == "covered", "others of the group need not have it either"
+        same = scene.outcome(announcement, new_request(), client="third", group="me", unless=[OTHER])
+        assert (same.type, same.extension["code"]) == ("err", "same"), "who compares learns that nothing was published"
         assert not (scene.network.destination / "a.bin").exists()
         states = rows(scene.network.server_journal(), "SELECT state FROM files WHERE identity = 'a.bin'")
         assert states == [("acknowledged",)]

@@ -410,19 +410,21 @@ class Asking:
         if code in OF_MANY:
             self._held_up.note(flight.source.provider)
         needless = "newer content was announced" if code in SUPERSEDED and self._is_superseded(flight) else ""
-        if code == "gone" and flight.unless and not self._is_sent_again(flight):  # nobody can compare them any more
+        if permanent:
+            flight.refused.add(flight.source.provider)
+        nobody = code == "gone" and flight.unless and flight.refused.issuperset(flight.sources)
+        if nobody and not self._is_sent_again(flight):  # can compare them any more
             needless = f"{PERHAPS_COPY} of what was delivered"
             logger.info("[%s] %s from %s: %s; it was %s", self._settings.name, flight.identity, flight.source.provider, detail,
                         needless)
         if needless:
             self._ledger.step(flight.id, State.COVERED, None, flight.attempt, f"{detail}; {needless}")
+            self._ledger.amend(flight.identity, flight.id, State.COVERED)
             self._lay_down(flight, error_of(code, detail))
             return
         if self.cover_replaced(flight):
             self._lay_down(flight, error_of(code, detail))
             return
-        if permanent:
-            flight.refused.add(flight.source.provider)
         untried = self.providers.best_first(provider for provider in flight.sources if provider not in flight.tried)
         flight.hopeful = flight.hopeful or not permanent or code in MENDABLE
         action = after_failure(code=code, permanent=permanent, hopeful=flight.hopeful, untried=untried, age=now - flight.created,

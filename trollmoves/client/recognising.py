@@ -75,10 +75,11 @@ class Recognising:
             and (announcement.address != known.provider or looks_alike(known, announcement))
         if verdict is not Verdict.DOUBTFUL and not may_be_copy:
             return verdict
-        others = [*self._ledger.versions(announcement.identity).values(), *self._sources(file)]
-        if is_replaced(others, announcement):
+        versions = self._ledger.versions(announcement.identity)
+        if is_replaced([*versions.values(), *self._sources(file)], announcement):
             return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
-        return Verdict.NEW if is_successor(others, announcement) else Verdict.DOUBTFUL
+        own = max((row for row, version in versions.items() if version.state is not State.COVERED), default=0)
+        return Verdict.NEW if own and is_successor([versions[own]], announcement) else Verdict.DOUBTFUL
 
     def _if_moved(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
         """What seems to be of another provider may be of the same one, which has another address by now."""

@@ -378,7 +378,10 @@ class Moves:
                 # Who waits for what was cancelled came when it had ended already.
                 error = Busy("that move was cancelled; ask again", 1.0) if isinstance(outcome, Cancelled) else outcome
                 for waiter in waiters:
-                    self._answers.error(waiter, error)
+                    if isinstance(error, AlreadyHad) and waiter.consumer.client != moving.consumer.client:
+                        self._sharing.cover(waiter, moving.file, moving.served.settings.name, ())
+                    else:
+                        self._answers.error(waiter, error)
                 if moving.lease is not None:
                     self._sharing.failed(moving.push.transfer)
             elif moving.lease is None:

@@ -17,7 +17,7 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Asker
 from trollmoves.bus.leases import TTL, VALID, Lease, Leases
-from trollmoves.errors import Busy
+from trollmoves.errors import AlreadyHad, Busy
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -25,7 +25,7 @@ from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
 from trollmoves.server.answers import Answers
 from trollmoves.server.replies import Replies, checksum_of_all
-from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, is_confirmation
+from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, content_had, is_confirmation
 
 DELIVERED = (State.MOVED, State.ACKNOWLEDGED)
 LONGEST_HOLD = 5.0
@@ -199,12 +199,16 @@ class Sharing:
 
     def cover(self, waiter: Waiter, file: int, chain: str, receipts: Sequence[Receipt], *, by_itself: bool = False) -> None:
         """Another member of the group has published *file*, or the same one under a newer request (*by_itself*): who waits is
-        done with it, too, and told what was delivered."""
+        done with it, too, and told what was delivered. Where nothing was, as the other one had the same already, who asks for
+        other content than it has is told so: it compares what comes later with what it has."""
         if not waiter.consumer.spare and not by_itself:  # spares are not waited for
             now = time.time()
             self._journal.write([had_elsewhere(file, chain, waiter.consumer, waiter.asker.address, now),
                                  ("hurry_removals", [(now, orjson.dumps([file]))])])
-        self._answers.state(waiter, "covered", checksum=checksum_of_all(receipts))
+        if receipts or not content_had(waiter.message):
+            self._answers.state(waiter, "covered", checksum=checksum_of_all(receipts))
+        else:
+            self._answers.error(waiter, AlreadyHad("another member of the group has said that it has the same already"))
 
     def _end(self, shared: Shared) -> None:
         del self._shared[shared.transfer]
