@@ -66,6 +66,8 @@ class Known(NamedTuple):
     """When it was written (epoch seconds), as announced."""
     fields: Mapping[str, Any] = NOTHING
     """What its announcement says."""
+    doubtful: bool = False
+    """It is perhaps a copy, which is being written: the journal tells later."""
 
     @classmethod
     def of(cls, state: State, announcement: Announcement) -> Known:

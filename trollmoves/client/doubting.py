@@ -43,18 +43,26 @@ def with_checksum(checksum: str, detail: str) -> str:
 
 
 def checksum_in(steps: str) -> str:
-    """What the history of a file says was delivered last, by us or by others; empty where it does not say."""
+    """What the history of a file says was delivered last, by us or by others; empty where it does not say. Others may have
+    published what we were delivered."""
     for line in reversed(steps.rstrip("\n").split("\n") if steps else ()):
         state, _, _, _, detail = orjson.loads(line)
-        if state in (State.MOVED, State.COVERED):
-            found = _CHECKSUM.match(detail)
-            return found[1] if found else ""
+        found = _CHECKSUM.match(detail) if state in (State.MOVED, State.COVERED) else None
+        if found:
+            return found[1]
+        if state == State.MOVED:
+            break
     return ""
 
 
 def is_at_others(steps: str) -> bool:
     """Whether the history of a file ends with another member of the group having it."""
     return steps.rstrip("\n").endswith((' has it"]', ' has published it"]'))
+
+
+def is_said_by_name(steps: str) -> bool:
+    """Whether another member of the group only said that it has it, as upstream's do; ours say what they have published."""
+    return steps.rstrip("\n").endswith(' has it"]')
 
 
 def in_doubt(flight: Flight) -> list[Source]:

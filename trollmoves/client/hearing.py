@@ -19,7 +19,7 @@ from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
-from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, place_of, read_notice
+from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, may_differ, place_of, read_notice
 from trollmoves.client.doubting import PERHAPS_COPY, new_row, with_checksum
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.following import Following
@@ -306,7 +306,10 @@ class Hearing:
             self._relay.also_from(file, source)
             return
         if self._asking.is_delivered(file):
-            self._begin(source, doubtful=True)
+            if known is not None and may_differ(known.key, source.announcement.key):
+                self._begin(source, doubtful=True)
+            else:  # when the journal has what is delivered, which is on its way there
+                self._journal.write([], self._asking.acknowledging.tell, source)
             return
         self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
         self._asking.add_source(file, source)
@@ -346,7 +349,7 @@ class Hearing:
             steps += step_line(state, now, source.provider, flight.attempt, why)
         self._ledger.add("add_file", new_row(flight.id, flight.chain, source, state, now, steps, due, flight.request,
                                              flight.attempt))
-        self._ledger.remember(flight.identity, flight.id, Known.of(state, announcement))
+        self._ledger.remember(flight.identity, flight.id, Known.of(state, announcement)._replace(doubtful=doubtful))
 
     def _first_step(self, file: int, announcement: Announcement, now: float, *,
                     doubtful: bool) -> tuple[State, float | None, str]:
@@ -355,7 +358,7 @@ class Hearing:
         if said is not None and doubtful and said.key != announcement.key:
             said = None
         if said is not None and said.notice is Notice.HAS:
-            return State.COVERED, None, with_checksum(said.checksum, "a peer has it")
+            return State.COVERED, None, with_checksum(said.checksum, f"a peer {said.word}")
         if said is not None and self._delay:
             wait = self._peers.after(said, State.ANNOUNCED)
             assert isinstance(wait, Wait)

@@ -48,6 +48,8 @@ class Said(NamedTuple):
     """We share a lease with it: the provider can be asked how it is doing."""
     checksum: str = ""
     """Of what it has; empty when it does not tell."""
+    word: str = "has it"
+    """What it says, when it does not ask; ours say what they have published."""
 
 
 class Peers:
@@ -83,7 +85,7 @@ class Peers:
         file, known = self._ledger.known(identity)
         if known is None or not is_same_content(known, said.key, said.provider, said.size):
             return
-        if may_differ(known.key, said.key) and self._ledger.is_in_doubt(file):
+        if may_differ(known.key, said.key) and (known.doubtful or self._ledger.is_in_doubt(file)):
             return
         said = self._as_for(said, known)
         action = self.after(said, known.state)
@@ -92,7 +94,7 @@ class Peers:
             return
         now = time.time()
         if isinstance(action, Covered):
-            self._ledger.step(file, State.COVERED, None, 0, with_checksum(said.checksum, f"{message.sender} has it"))
+            self._ledger.step(file, State.COVERED, None, 0, with_checksum(said.checksum, f"{message.sender} {said.word}"))
             self._ledger.forget(identity, file)
             self._asking.waiting.drop(file)
         else:
@@ -147,4 +149,4 @@ def _said(peer: Provider, notice: Notice, message: Message, shared: bool) -> Sai
     size = extension.get("size")
     key, provider = str(extension.get("key", "")), str(fields.get("request_address") or fields.get("origin") or "")
     return Said(peer, notice, key[:LONGEST_NAME], provider[:LONGEST_NAME], size if type(size) is int else None, time.monotonic(),
-                shared, checksum_told(message))
+                shared, checksum_told(message), "has published it" if "publication" in extension else "has it")

@@ -12,7 +12,7 @@ import orjson
 
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.deciding import is_written_later
-from trollmoves.client.doubting import checksum_in, is_at_others
+from trollmoves.client.doubting import checksum_in, is_at_others, is_said_by_name
 from trollmoves.client.flight import Flight
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Journal
@@ -32,16 +32,21 @@ class Replacing:
         return {row["id"] for row in self._journal.find("replaced_among", (orjson.dumps(files),))} if files else set()
 
     def had(self, flight: Flight) -> tuple[str, ...]:
-        """Checksums of content of its name that was delivered: of the newest; and, where *flight* was written before that one, of
-        older ones, of which it may be a copy that is heard of late. (If not, the older content is back, and newer than all.)"""
+        """Checksums of content of its name that was delivered to where it would go: of the newest; and, where *flight* was
+        written before that one, of older ones, of which it may be a copy that is heard of late. (If not, the older content is
+        back, and newer than all.)"""
         found: list[str] = []
         newest: Message | None = None
+        announced = flight.source.announcement.message
         for row in self._journal.find("files_of", (flight.identity, flight.chain)):
             if row["id"] == flight.id or row["message"] is None or not _is_delivered(row):
                 continue
+            delivered = decode(row["message"].encode())
+            if not self._goes_where(announced, delivered):  # a file of that name in another directory
+                continue
             is_newest, checksum = newest is None, checksum_in(row["steps"])
-            newest = newest or decode(row["message"].encode())
-            if checksum and (is_newest or is_written_later(newest, flight.source.announcement.message)):
+            newest = newest or delivered
+            if checksum and (is_newest or is_written_later(newest, announced)):
                 found.append(checksum)
         return tuple(found)
 
@@ -49,7 +54,7 @@ class Replacing:
         """Whether a peer has *file* that tells no checksum, as upstream's clients do: they know names only, and so do their
         spares."""
         row = self._journal.find_one("file", (file,))
-        return row is not None and is_at_others(row["steps"]) and not checksum_in(row["steps"])
+        return row is not None and is_said_by_name(row["steps"]) and not checksum_in(row["steps"])
 
     def is_replaced(self, flight: Flight) -> bool:
         """Whether newer content has been delivered, by us or by another member of the group, to where this would go.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -16,6 +17,7 @@ from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Envelope, decode, read_announcement
 
+ONE_DIRECTORY = SimpleNamespace(place=lambda fields: SimpleNamespace(destination="/out/"))
 X, Y = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 MOVED = step_line(State.MOVED, 1.0, "host:1", 1, f"verified: sum {X}")
 
@@ -29,6 +31,7 @@ MOVED = step_line(State.MOVED, 1.0, "host:1", 1, f"verified: sum {X}")
     (step_line(State.MOVED, 1.0, "host:1", 1, "delivered by upstream server a@b\u2028c"), ""),
     (step_line(State.COVERED, 1.0, "host:1", 1, f"{X}: another member of the group has published it"), X),
     (step_line(State.COVERED, 1.0, "host:1", 1, "a@b has it"), ""),
+    (MOVED + step_line(State.COVERED, 3.0, "host:1", 1, "another member of the group has published it"), X),
     ("", ""),
 ])
 def test_what_a_history_says_was_delivered(steps: str, checksum: str) -> None:
@@ -83,6 +86,6 @@ def test_what_is_asked_for_on_condition(tmp_path: Path, rows: list[tuple[str, st
                 file, "chain", "x", announced.key, state, 1.0, steps, None, 10, None, None, None, None, announced.address,
                 announced.message.raw.decode(), None, 1, 1.0)])])
         opened.committed()
-        assert Replacing(cast(Addressing, None), opened.journal).had(flight(9, source(2, "k:9", mtime))) == had
+        assert Replacing(cast(Addressing, ONE_DIRECTORY), opened.journal).had(flight(9, source(2, "k:9", mtime))) == had
     finally:
         opened.journal.close()

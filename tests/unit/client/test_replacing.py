@@ -10,6 +10,7 @@ import pytest
 from tests.unit.client.test_waiting import ENVELOPE, Client
 from trollmoves.bus.requesting import Requester
 from trollmoves.client import asking, hearing
+from trollmoves.client.deciding import Known
 from trollmoves.client.flight import Flight
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, decode
@@ -205,3 +206,34 @@ def test_what_was_asked_for_is_not_asked_for_again_by_the_next_process_when_newe
         assert after.is_asked_for(3)
     finally:
         after.close()
+
+
+def test_what_another_one_announces_while_the_delivery_of_the_very_same_is_written_is_no_other_content(client: Answered) -> None:
+    """It is told when the journal has it."""
+    told: list[str] = []
+    client.chain._asking.acknowledging.tell = lambda source, answered=None: told.append(source.provider)  # type: ignore
+    client.hear(0, 1, "content")
+    client.turn_until(client.asked)
+    client.deliver(1)
+    flight = client._flight(1)
+    client.turn_until(lambda: flight.noted or not client.is_asked_for(1))
+    client.chain._asking._flights.add(flight)  # as if the disk were slow
+    client.chain._asking._ledger.remember("x", 1, Known.of(State.REQUESTED, flight.source.announcement))
+    client.hear(1, 1, "content")
+    client.turn_until(lambda: told == [client.servers[1]])
+    assert not client.steps(2)
+
+
+def test_a_copy_that_is_gone_takes_nobody_else_with_it(client: Answered) -> None:
+    """Who announces other content while it is being written that it is gone is asked."""
+    client.deliver_newer(1, 0)
+    row = client.journal.find_one("file", (1,))
+    assert row is not None
+    flight = Flight(1, "chain", "x", 1.0, client.chain._asking.waiting.flight_of(row).source)
+    client.chain._asking._ledger.remember("x", 1, Known.of(State.REQUESTED, flight.source.announcement))
+    flight.unless = ("sha256:" + "0" * 64,)
+    flight.sources = {flight.source.provider: flight.source}
+    client.chain._asking._flights.add(flight)
+    client.chain._asking._failed(flight, "gone", True, "gone")
+    client.hear(1, 1, "other content")
+    client.turn_until(lambda: client.steps(2))
