@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 Content = tuple[int, int, int]
 """Size, modification time and inode: what tells a file from the one that had its name before."""
+REMOVED = 0
+"""In place of the inode of a file that we removed (announced_files in queries.sql)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ class Announcing:
         path = os.fsencode(arrival.path)
         if self._unwritten.get(path) == arrival or known.get(path) == (arrival.size, arrival.mtime_ns, arrival.inode):
             return None
+        if known.get(path) == (arrival.size, arrival.mtime_ns, REMOVED) and not has_content(arrival.path):
+            return None  # it was seen before we removed it
         fields = self._pattern.parse(named or arrival.path)
         if fields is None:
             if self._origin.refuses(path):
