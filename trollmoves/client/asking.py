@@ -95,7 +95,7 @@ class Asking:
         self._writing = 0
         """Transactions on their way to the disk with requests in them."""
         self.providers = Providers(settings.in_flight, settings.lease_servers)
-        self.replacing = Replacing(self._addressing, journal)
+        self.replacing = Replacing(self._addressing, journal, relays=arriving is not None)
         self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers,
                                lambda: self.providers.in_flight >= settings.in_flight // 4)
         self._new_requests = new_requests()
@@ -336,7 +336,7 @@ class Asking:
     def _cover(self, flight: Flight, why: str) -> None:
         """Nothing is left to ask for, but of those who announced what may be other content."""
         self._ledger.step(flight.id, State.COVERED, None, flight.attempt, why, flight.source.provider)
-        for row in new_rows(flight, in_doubt(flight), self._journal, time.time()) if self._arriving is None else ():
+        for row in new_rows(flight, in_doubt(flight), self._journal, time.time()):
             self._ledger.add("add_file", row)
         self.acknowledging.tell_others(flight)
         flight.asked, flight.noted = False, True
@@ -399,7 +399,7 @@ class Asking:
             self._failed(flight, "dest_unreachable", False, f"{provider} does not answer")
             return
         flight.repeats = bool(flight.source.announcement.epoch)
-        due = now if self._arriving is None else None  # what nobody waits for any more is not asked for
+        due = now if self._goes_on(flight) else None
         self._ledger.step(flight.id, State.FAILED, due, flight.attempt, f"{provider} does not answer", provider)
         self._lay_down(flight, MoveError(f"{provider} does not answer"))
 
@@ -442,11 +442,16 @@ class Asking:
             self.ask(flight, flight.sources[action.provider])
             return
         state, due = (State.GIVEN_UP, None) if isinstance(action, GiveUp) else (State.FAILED, now + action.seconds)
-        if self._arriving is not None:
+        if not self._goes_on(flight):
             due = None
         self._ledger.step(flight.id, state, due, flight.attempt, detail, flight.source.provider)
         self._ledger.amend(flight.identity, flight.id, state)
         self._lay_down(flight, error_of(code, detail) if isinstance(action, GiveUp) else MoveError(detail))
+
+    def _goes_on(self, flight: Flight) -> bool:
+        """Whether *flight*, which failed, is asked for again by itself. A mirror asks for what nobody waits for any more only to
+        find out whether it is to be announced."""
+        return self._arriving is None or flight.doubtful
 
     def _lay_down(self, flight: Flight, error: MoveError) -> None:
         """It is not asked for any more (now): forgotten when that is written."""

@@ -23,6 +23,8 @@ from trollmoves.messages import Message
 PERHAPS_COPY = "perhaps a copy"
 """Stands in the history of what is asked for on condition."""
 SAME = "the same content was delivered before"
+FETCHED = ("verified:", "delivered by upstream server")
+"""How the history tells of what a provider has delivered."""
 _CHECKSUM = re.compile(r"(?:verified: \w+ )?(sha256:[0-9a-f]{64})\b")
 
 
@@ -53,6 +55,17 @@ def checksum_in(steps: str) -> str:
         if state == State.MOVED:
             break
     return ""
+
+
+def fetched_in(steps: str) -> str | None:
+    """What the history of a mirrored file says was fetched last; empty where that tells no checksum, None where nothing was
+    fetched."""
+    for line in reversed(steps.rstrip("\n").split("\n") if steps else ()):
+        state, _, _, _, detail = orjson.loads(line)
+        if state == State.MOVED and detail.startswith(FETCHED):  # else it was passed on
+            found = _CHECKSUM.match(detail)
+            return found[1] if found else ""
+    return None
 
 
 def is_at_others(steps: str) -> bool:

@@ -69,7 +69,7 @@ class Recognising:
     def _if_doubtful(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
         """What seems to be a copy may be new content of the same size; and what seems to be new, from another provider than the
         newest that is known, a copy of older content, heard late, or what its provider only sent again."""
-        if self._relays:
+        if self._relays:  # it looks at the keys itself
             return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
         may_be_copy = verdict is Verdict.NEW and known.state is not State.GIVEN_UP and may_differ(known.key, announcement.key) \
             and (announcement.address != known.provider or looks_alike(known, announcement))

@@ -12,7 +12,7 @@ import orjson
 
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.deciding import is_written_later
-from trollmoves.client.doubting import checksum_in, is_at_others, is_said_by_name
+from trollmoves.client.doubting import checksum_in, fetched_in, is_at_others, is_said_by_name
 from trollmoves.client.flight import Flight
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Journal
@@ -23,9 +23,11 @@ from trollmoves.messages import Message, decode
 class Replacing:
     """What one client chain has delivered in the place of older content; belongs to the loop."""
 
-    def __init__(self, addressing: Addressing, journal: Journal):
+    def __init__(self, addressing: Addressing, journal: Journal, *, relays: bool = False):
+        """A mirror *relays*: what it has fetched counts."""
         self._addressing = addressing
         self._journal = journal
+        self._relays = relays
 
     def among(self, files: Sequence[int]) -> set[int]:
         """Of these rows of the journal those with newer content of their name, which few have."""
@@ -39,16 +41,23 @@ class Replacing:
         newest: Message | None = None
         announced = flight.source.announcement.message
         for row in self._journal.find("files_of", (flight.identity, flight.chain)):
-            if row["id"] == flight.id or row["message"] is None or not _is_delivered(row):
+            checksum = self._had(row)
+            if row["id"] == flight.id or row["message"] is None or checksum is None:
                 continue
             delivered = decode(row["message"].encode())
-            if not self._goes_where(announced, delivered):  # a file of that name in another directory
+            if not (self._relays or self._goes_where(announced, delivered)):  # a file of that name in another directory
                 continue
-            is_newest, checksum = newest is None, checksum_in(row["steps"])
+            is_newest = newest is None
             newest = newest or delivered
             if checksum and (is_newest or is_written_later(newest, announced)):
                 found.append(checksum)
         return tuple(found)
+
+    def _had(self, row: Any) -> str | None:
+        """The checksum of what was delivered; empty where it is not known, None where nothing was."""
+        if self._relays:
+            return fetched_in(row["steps"])
+        return checksum_in(row["steps"]) if _is_delivered(row) else None
 
     def is_left_to_upstream(self, file: int) -> bool:
         """Whether a peer has *file* that tells no checksum, as upstream's clients do: they know names only, and so do their

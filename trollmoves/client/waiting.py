@@ -127,8 +127,8 @@ class Waiting:
         announcement = read_announcement(decode(row["message"].encode()))
         source = Source(announcement.address, announcement)
         flight = Flight(row["id"], row["chain"], row["identity"], row["revived"] or row["created"], source,
-                        {source.provider: source}, attempt=row["attempt"], doubtful=is_in_doubt(row["steps"]),
-                        checksum=checksum_in(row["steps"]))
+                        {source.provider: source}, attempt=row["attempt"], checksum=checksum_in(row["steps"]),
+                        doubtful=row["path"] is None and is_in_doubt(row["steps"]))  # a mirror has announced what is none
         if self._has_sources:
             for other in self._journal.find("sources_of", (row["id"],)):
                 also = read_announcement(decode(other["message"].encode()))

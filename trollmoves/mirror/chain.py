@@ -6,6 +6,7 @@
     Serving      answers who asks for it                        server/serving.py (one per request port, shared by sections)
     -> Fetching  has it brought here when it is not             fetching.py
        -> Asking     asks the providers; retries                client/asking.py
+    -> Doubting   asks others for what may be no copy of it     doubting.py
     -> Pushing   moves it on, in a worker                       server/pushing.py
     -> Releasing removes it when all have it; tells providers   releasing.py
 """
@@ -20,6 +21,7 @@ from trollmoves.client.ledger import Ledger
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal
 from trollmoves.messages import Envelope
+from trollmoves.mirror.doubting import Doubting
 from trollmoves.mirror.fetching import Fetching
 from trollmoves.mirror.finding import Finding
 from trollmoves.mirror.parts import Store
@@ -40,7 +42,7 @@ class Chain:
         half would publish concerns nobody."""
         self.settings = settings
         front, store = settings.front, Store(settings.front)
-        who = {"client": client, "group": client, "priority": 0}
+        who = {"client": client, "group": client, "priority": 0, "checksum": len(front.providers) > 1}
         ledger = Ledger(settings.name, journal)
         pushing = Pushing(settings, (store.root,))
         self._journal = journal
@@ -48,11 +50,14 @@ class Chain:
         self._fetching = Fetching(settings, store, pushing, journal, workers)
         self._asking = Asking(front, who, ledger, journal, loop, envelope, workers, Unheard(), self._fetching)
         self._fetching.asking = self._asking
+        doubting = Doubting(settings.name, ledger, journal, self._asking)
         self._finding = Finding(settings, store, journal, loop, workers, self._asking)
         self._relaying = Relaying(settings, mirror, request_address, ledger, journal, loop, envelope, stream, recent,
-                                  self._asking, self._finding.heard)
+                                  self._asking, self._finding.heard, doubting)
+        self._fetching.relaying, self._fetching.doubting = self._relaying, doubting
         self._hearing = Hearing(front, ledger, journal, loop, self._asking, self._relaying)
-        self.served = Served(settings, pushing, Releasing(settings, journal, loop, workers, self._asking), self._fetching)
+        self.served = Served(settings, pushing, Releasing(settings, journal, loop, workers, self._asking, doubting),
+                             self._fetching)
         self._feeding = self._open = True
 
     @property

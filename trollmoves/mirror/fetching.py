@@ -31,7 +31,9 @@ from trollmoves.errors import (
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message, decode, uris_of
+from trollmoves.mirror.doubting import Doubting
 from trollmoves.mirror.parts import Part, Store, parts_of
+from trollmoves.mirror.relaying import Fresh, Relaying
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.beneath import Announced, examined, remove
 from trollmoves.server.pushing import Member, Push, Pushing
@@ -53,7 +55,9 @@ class Fetching:
     """Brings the files of one section here: `Supply` of its server half, `Arriving` of its client half; belongs to the loop."""
 
     asking: Asking
-    """The client half; set before anything is asked for."""
+    """The client half; set before anything is asked for, as are those below."""
+    relaying: Relaying
+    doubting: Doubting
 
     def __init__(self, settings: MirrorSettings, store: Store, pushing: Pushing, journal: Journal, workers: Workers):
         self._chain = settings.name
@@ -157,12 +161,16 @@ class Fetching:
         rows = [(flight.id, uid, self._chain, os.fsencode(copy.path), copy.device, copy.inode, copy.size, copy.mtime_ns, now)
                 for uid, copy in outcome.items()]
         step = (State.MOVED, now, flight.attempt, receipt_line(flight, reply), flight.id)
-        self._journal.write([("step", [step]), ("put_copy", rows)], self._kept, flight, outcome)
+        fresh, records = self.relaying.announced_late(flight, now) if flight.doubtful else (None, [])
+        self._journal.write([*records, ("step", [step]), ("put_copy", rows)], self._kept, flight, outcome, fresh)
 
-    def _kept(self, flight: Flight, copies: dict[str, Announced]) -> None:
-        """The journal has it: serve those who wait."""
+    def _kept(self, flight: Flight, copies: dict[str, Announced], fresh: Fresh | None) -> None:
+        """The journal has it: serve those who wait; announce what was no copy."""
         crashing.point("mirror.kept")
         self.asking.landed(flight)
+        if fresh is not None:
+            self.relaying.tell([fresh])
+        self.doubting.ask_about(flight)
         for moving, then in self._waiting.pop(flight.id, ()):
             found = _chosen(moving.wanted, copies)
             then(found if found is not None else DestinationInvalid("the request names files that were not announced together"))

@@ -18,15 +18,16 @@ from trollmoves.bus import Loop
 from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.asking import Asking
-from trollmoves.client.deciding import Known
-from trollmoves.client.flight import Source
+from trollmoves.client.deciding import Known, may_differ
+from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.errors import DestinationInvalid
-from trollmoves.journal import Journal
+from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Announcement, Envelope, Message, decode, read_announcement, uris_of
+from trollmoves.mirror.doubting import Doubting, is_decided
 from trollmoves.mirror.parts import parts_of
 from trollmoves.patterns import Pattern
 from trollmoves.server.recent import Recent
@@ -59,7 +60,8 @@ class Relaying:
     """Announces what one section hears; belongs to the loop."""
 
     def __init__(self, settings: MirrorSettings, mirror: str, address: str, ledger: Ledger, journal: Journal, loop: Loop,
-                 envelope: Envelope, stream: Stream, recent: Recent, asking: Asking, told: Callable[[int, Announcement], Any]):
+                 envelope: Envelope, stream: Stream, recent: Recent, asking: Asking, told: Callable[[int, Announcement], Any],
+                 doubting: Doubting):
         """*mirror* names us among all mirrors, *address* is where clients send their requests; *told* is called with what was
         announced."""
         self._settings = settings
@@ -74,6 +76,7 @@ class Relaying:
         self._asking = asking
         self._names = names_of(settings)
         self._told = told
+        self._doubting = doubting
         self._noted: list[Fresh] = []
         """What was heard in this turn of the loop; position 0 where it is announced later."""
         self._depths: dict[int, int] = {}
@@ -131,20 +134,31 @@ class Relaying:
         fresh, self._noted = self._noted, []
 
         def committed() -> None:
-            self._tell(fresh)
+            self.tell(fresh)
             if then is not None:
                 then()
         return committed
 
     def also_from(self, file: int, source: Source) -> None:
         """One more to ask, if it is not farther from where the file comes from than the first: mirrors that are as near as we are
-        or nearer never wait for us, so that they never wait for each other in a circle."""
+        or nearer never wait for us, so that they never wait for each other in a circle. What may be other content than what we
+        have had is asked for on condition."""
+        row = self._doubting.row_of(file, source)
+        file = file if row is None else row["id"]
+        if row is not None and self._doubting.takes(row, source):
+            return
+        differs = row is not None and may_differ(row["key"], source.announcement.key)
         if len(via(source.announcement.message)) > self._depth_of(file):
+            if differs:
+                self._doubting.leave(row, source)
             return
         self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
         self._asking.add_source(file, source)
-        if self._journal.find_one("is_released", (file,)) is not None:
-            self._asking.acknowledging.tell(source)
+        if self._journal.find_one("is_released", (file,)) is not None or (row is not None and is_decided(row)):
+            if differs:
+                self._doubting.leave(row, source)
+            else:
+                self._asking.acknowledging.tell(source)
 
     def _depth_of(self, file: int) -> int:
         if file in self._depths:
@@ -154,7 +168,7 @@ class Relaying:
 
     # What is announced.
 
-    def _tell(self, fresh: list[Fresh]) -> None:
+    def tell(self, fresh: list[Fresh]) -> None:
         """The journal has them: publish, in the order of their positions."""
         if not fresh:
             return
@@ -183,6 +197,16 @@ class Relaying:
         return (Fresh(file, announcement.identity, heard.subject, position, raw, announcement, row),
                 (position, file, heard.subject, previous, raw.decode(), now))
 
+    def announced_late(self, flight: Flight, now: float) -> tuple[Fresh, list[Operation]]:
+        """Our announcement of *flight*, which was fetched unannounced and is other content than what was fetched before; and what
+        is to be written."""
+        announcement = flight.source.announcement
+        fresh, record = self._composed(flight.id, announcement, now, ())
+        path = announced_path(uris_of(announcement.message.fields))
+        row = (now, flight.identity, announcement.key, announcement.size, path, None, None, None,
+               step_line(State.ANNOUNCED, now), flight.id)
+        return fresh, [("announce_heard", [row]), ("add_announcement", [record])]
+
     def _delay(self, heard: float, file: int) -> None:
         """Announce *file* when its `delay` is over."""
         wait = min(max(0.0, heard + self._settings.delay - time.time()), self._settings.delay)
@@ -207,7 +231,7 @@ class Relaying:
                 records.append(record)
                 steps.append((State.ANNOUNCED, now, 0, step_line(State.ANNOUNCED, now), row["id"]))
         if fresh:
-            self._journal.write([("add_announcement", records), ("step", steps)], self._tell, fresh)
+            self._journal.write([("add_announcement", records), ("step", steps)], self.tell, fresh)
         if self._delayed:
             self._loop.after(max(LOOK_AGAIN, self._delayed[0][0] - steady), self._announce_due)
 

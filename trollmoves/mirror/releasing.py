@@ -14,11 +14,13 @@ from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.bus.requesters import Named
 from trollmoves.client.asking import Asking
+from trollmoves.client.doubting import in_doubt
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import in_audit
 from trollmoves.journal.journal import step_line
 from trollmoves.messages import Message
+from trollmoves.mirror.doubting import Doubting
 from trollmoves.server.beneath import Announced, announced_file, remove
 from trollmoves.server.removing import AGED, RETRY, Leaving, Removing
 from trollmoves.workers import Workers
@@ -35,9 +37,11 @@ class Releasing(Removing):
     aged_query = "aged_copies"
     _may_be_no_more = False
 
-    def __init__(self, settings: MirrorSettings, journal: Journal, loop: Loop, workers: Workers, asking: Asking):
+    def __init__(self, settings: MirrorSettings, journal: Journal, loop: Loop, workers: Workers, asking: Asking,
+                 doubting: Doubting):
         super().__init__(settings, (), journal, loop, workers)
         self._asking = asking
+        self._doubting = doubting
         self._telling: set[int] = set()
         """Files whose providers were told and have not answered yet."""
         self._confirmations: dict[Named, list[tuple[int, int, str]]] = {}
@@ -90,8 +94,10 @@ class Releasing(Removing):
         flight = self._asking.waiting.flight_of(row)
         self._telling.add(file)
         announcement, acknowledging = flight.source.announcement, self._asking.acknowledging
+        doubtful = in_doubt(flight)
+        self._doubting.ask_about(flight)
         for source in flight.sources.values():
-            if source is not flight.source:
+            if source is not flight.source and source not in doubtful:
                 acknowledging.tell(source)
         if row["request"] is None:  # the consumers have it from elsewhere
             acknowledging.tell(flight.source, partial(self._answered, [file]))

@@ -21,7 +21,7 @@ def test_an_unforeseen_error_ends_no_mirror_that_has_but_to_tell_the_providers(t
     loop = Loop()
     journal, workers = Journal(tmp_path / "journal", loop.call_all, loop.fail), Workers(loop.call_all, loop.fail, 1)
     try:
-        releasing = Releasing(settings, journal, loop, workers, Mock())
+        releasing = Releasing(settings, journal, loop, workers, Mock(), Mock())
         row = {"file": 1, "identity": "one.dat", "tries": 0}
         releasing._tried([Leaving(row, DELIVERED, [])], RuntimeError("unforeseen"), 1.0)
         assert journal.audit.waits
