@@ -196,3 +196,54 @@ def test_a_hot_spare_asks_a_third_server_for_new_content_after_a_copy_that_its_p
         network.write("f.bin", b"new", 2)
         eventually(lambda: is_gone(network, "f.bin", 2), 60, message="it is removed when it is delivered")
         assert (network.destination / "f.bin").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("spares", [0, 1])
+def test_copies_of_what_takes_the_place_of_copies_are_published_once(tmp_path: Path, spares: int) -> None:
+    """Each server announced other content of that name before."""
+    with Network(tmp_path, servers=2, spares=spares) as network:
+        network.start()
+        for number, content in enumerate((b"first", b"newer", b"third")):
+            for server in range(2):
+                network.write("f.bin", content, server)
+                eventually(lambda server=server, number=number: len(rows(  # type: ignore[misc]
+                    network.server_journal(server), "SELECT 1 FROM transfers WHERE state = 'acknowledged'")) == number + 1,
+                    message="the server is told")
+        never(lambda: publications(network) != 3, 2, message="a copy is published again")
+        assert (network.destination / "f.bin").read_bytes() == b"third"
+        assert set(network.stop()) == {0}
+
+
+@pytest.mark.parametrize("written", [-1000, 1000])
+def test_older_content_that_is_back_at_both_servers_is_delivered_once_more(tmp_path: Path, written: int) -> None:
+    """Also with the time it was written at."""
+    with Network(tmp_path, servers=2) as network:
+        network.start()
+        for number, (content, when) in enumerate(((b"first", 0), (b"newer", 10), (b"first", written))):
+            for server in range(2):
+                written_at(network, "f.bin", content, server, 1_000_000_000 + when + server)
+                eventually(lambda server=server, number=number: len(rows(  # type: ignore[misc]
+                    network.server_journal(server), "SELECT 1 FROM transfers WHERE state = 'acknowledged'")) == number + 1,
+                    message="the server is told")
+        assert (network.destination / "f.bin").read_bytes() == b"first"
+        never(lambda: publications(network) != 3, 2, message="a copy is published again")
+        assert network.stop() == [0, 0, 0]
+
+
+def test_a_copy_of_what_was_replaced_is_not_delivered_over_newer_content_when_it_took_the_place_of_a_copy(tmp_path: Path) -> None:
+    """It is heard late."""
+    with Network(tmp_path, servers=2) as network:
+        network.start()
+        for number, content in enumerate((b"first", b"newer", b"third")):
+            written_at(network, "f.bin", content, 0, 1_000_000_000 + 1000 * number)
+            eventually(lambda number=number: publications(network) == number + 1, message="it is delivered")  # type: ignore[misc]
+            if not number:
+                written_at(network, "f.bin", content, 1, 1_000_000_100)
+                eventually(lambda: rows(network.server_journal(1), "SELECT 1 FROM transfers WHERE state = 'acknowledged'"),
+                           message="the second server is told")
+        written_at(network, "f.bin", b"newer", 1, 1_000_001_100)
+        eventually(lambda: len(rows(network.server_journal(1), "SELECT 1 FROM transfers WHERE state = 'acknowledged'")) == 2,
+                   message="the second server is told again")
+        never(lambda: publications(network) != 3, 2, message="it is published again")
+        assert (network.destination / "f.bin").read_bytes() == b"third"
+        assert network.stop() == [0, 0, 0]

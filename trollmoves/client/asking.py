@@ -259,7 +259,7 @@ class Asking:
         flight.source = source
         flight.tried.add(source.provider)
         flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
-        flight.unless = self.replacing.had(flight) if flight.doubtful else ()
+        flight.unless = self.replacing.had(flight, self._ledger.versions(flight.identity)) if flight.doubtful else ()
         self._flights.add(flight)
         flight.weight = 1 + len(source.announcement.message.raw) // USUAL
         self.providers.took_off(source.provider, flight.weight)

@@ -5,13 +5,13 @@ What failed is kept and asked for again, perhaps when newer content of its name 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from trollmoves.client.addressing import Addressing
-from trollmoves.client.deciding import is_written_later
+from trollmoves.client.deciding import Known, is_successor, is_written_later
 from trollmoves.client.doubting import checksum_in, fetched_in, is_at_others, is_said_by_name
 from trollmoves.client.flight import Flight
 from trollmoves.errors import TrollmovesError
@@ -33,10 +33,14 @@ class Replacing:
         """Of these rows of the journal those with newer content of their name, which few have."""
         return {row["id"] for row in self._journal.find("replaced_among", (orjson.dumps(files),))} if files else set()
 
-    def had(self, flight: Flight) -> tuple[str, ...]:
+    def had(self, flight: Flight, versions: Mapping[int, Known]) -> tuple[str, ...]:
         """Checksums of content of its name that was delivered to where it would go: of the newest; and, where *flight* was
         written before that one, of older ones, of which it may be a copy that is heard of late. (If not, the older content is
-        back, and newer than all.)"""
+        back, and newer than all.)
+
+        *versions* are all that is known of its name: of what was heard of before that whose place it has taken it is no copy.
+        """
+        taken = max((file for file, known in versions.items() if is_successor((known,), flight.source.announcement)), default=0)
         found: list[str] = []
         newest: Message | None = None
         announced = flight.source.announcement.message
@@ -49,7 +53,7 @@ class Replacing:
                 continue
             is_newest = newest is None
             newest = newest or delivered
-            if checksum and (is_newest or is_written_later(newest, announced)):
+            if checksum and (is_newest or (row["id"] > taken and is_written_later(newest, announced))):
                 found.append(checksum)
         return tuple(found)
 

@@ -86,6 +86,6 @@ def test_what_is_asked_for_on_condition(tmp_path: Path, rows: list[tuple[str, st
                 file, "chain", "x", announced.key, state, 1.0, steps, None, 10, None, None, None, None, announced.address,
                 announced.message.raw.decode(), None, 1, 1.0)])])
         opened.committed()
-        assert Replacing(cast(Addressing, ONE_DIRECTORY), opened.journal).had(flight(9, source(2, "k:9", mtime))) == had
+        assert Replacing(cast(Addressing, ONE_DIRECTORY), opened.journal).had(flight(9, source(2, "k:9", mtime)), {}) == had
     finally:
         opened.journal.close()
