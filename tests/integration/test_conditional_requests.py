@@ -47,3 +47,13 @@ def test_other_content_is_moved(tmp_path: Path, unless: Any) -> None:
         assert (reply.type, reply.extension["state"]) == ("file", "delivered")
         assert (scene.network.destination / "a.bin").read_bytes() == data
         assert is_there(scene, "a.bin")
+
+
+def test_what_was_delivered_and_removed_since_is_compared_by_what_was_delivered(tmp_path: Path) -> None:
+    with serving(tmp_path, "true") as scene:
+        announcement = scene.announced("a.bin")
+        had = [checksum_of_bytes(content(scene, "a.bin"))]
+        delivered(scene, announcement, "me")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it is removed")
+        reply = scene.outcome(announcement, new_request(), client="me", group="me", unless=had)
+        assert (reply.type, reply.extension.get("code")) == ("err", "same")

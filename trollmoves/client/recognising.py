@@ -58,7 +58,8 @@ class Recognising:
                 sure = verdict is Verdict.NEW
         if known is not None and not sure:
             verdict = self._if_doubtful(verdict, file, known, announcement)
-        if verdict in (Verdict.NEW, Verdict.DOUBTFUL) and known is not None and self._is_old(announcement):
+        if known is not None and self._is_old(announcement) and (
+                verdict in (Verdict.NEW, Verdict.DOUBTFUL) or (verdict is Verdict.SOURCE and known.key != announcement.key)):
             verdict = Verdict.OLD
         return verdict, file, known
 

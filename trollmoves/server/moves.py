@@ -31,7 +31,7 @@ from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.answers import Answers
 from trollmoves.server.pushing import Member, Push
-from trollmoves.server.replies import shown
+from trollmoves.server.replies import checksum_of_all, shown
 from trollmoves.server.requests import Waiter, request_id
 from trollmoves.server.rights import NotAllowed, Unknown
 from trollmoves.server.shares import Shares
@@ -301,6 +301,8 @@ class Moves:
         if isinstance(outcome, OriginGone) and moving.before:
             # This consumer had it before (and perhaps forgot): what was delivered then, and removed since, counts.
             outcome = [replace(receipt, earlier=True) for receipt in moving.before]
+            if checksum_of_all(outcome) in moving.push.unless:
+                outcome = AlreadyHad(f"{moving.push.members[0].file.path}: who asks has the same already")
         if isinstance(outcome, AlreadyHad):  # as good as delivered by us, and confirmed
             removal = [*moving.served.removing.schedule(moving.file, moving.consumer), *_earlier_requests(moving)]
             self._record(moving, State.ACKNOWLEDGED, now, shown(outcome), None, removal, outcome)

@@ -237,3 +237,17 @@ def test_a_copy_that_is_gone_takes_nobody_else_with_it(client: Answered) -> None
     client.chain._asking._failed(flight, "gone", True, "gone")
     client.hear(1, 1, "other content")
     client.turn_until(lambda: client.steps(2))
+
+
+def test_what_was_delivered_and_is_heard_again_is_no_source_of_newer_content_that_is_under_way(client: Answered) -> None:
+    """As after a client was killed that had not noted how far it had heard."""
+    client.hear(0, 1, "content")
+    client.turn_until(client.asked)
+    client.deliver(1)
+    client.turn_until(lambda: client.state(1) == State.PUBLISHED)
+    client.hear(1, 1, "another")
+    client.turn_until(lambda: client.is_asked_for(2))
+    client.hear(0, 1, "content")
+    client.deliver(2)
+    client.turn_until(lambda: client.state(2) == State.PUBLISHED)
+    assert not client.steps(3)
