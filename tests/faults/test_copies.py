@@ -178,7 +178,7 @@ def test_new_content_of_a_third_server_is_asked_for_where_the_copy_of_the_second
         eventually(lambda: rows(network.client_journal, "SELECT 1 FROM sources"), message="the third is heard")
         (network.origins[1] / "f.bin").unlink()
         eventually(lambda: (network.destination / "f.bin").read_bytes() == b"new", message="the third is asked")
-        assert publications(network) == 2
+        eventually(lambda: publications(network) == 2, message="it is published")
         assert network.stop() == [0, 0, 0, 0]
 
 

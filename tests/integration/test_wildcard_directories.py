@@ -121,3 +121,26 @@ def test_the_second_server_is_asked_for_each_of_several_files_of_one_name(tmp_pa
         servers[0].program.start()
         eventually(lambda: client.find("SELECT state FROM files ORDER BY id") == [*published, *[("covered",)] * 3], 3 * PATIENCE,
                    message="each is compared with the file of its own directory")
+
+
+def test_copies_of_several_files_of_one_name_are_published_once(tmp_path: Path) -> None:
+    """Each is compared with what was delivered of its own directory."""
+    platforms = ("MA", "MB", "MC")
+    with Nodes(tmp_path) as nodes:
+        servers = [nodes.server(name, origin=f"{tmp_path}/{name}/in/{{platform}}/20260102/{{name}}.txt")
+                   for name in ("first", "second")]
+        client = nodes.client("client", [server.address for server in servers], destination=f"file://{tmp_path}/out/{{platform}}/")
+        for platform in platforms:
+            for server in servers:
+                (server.folder / "in" / platform / "20260102").mkdir(parents=True)
+        nodes.start()
+        for server in servers:
+            for platform in platforms:
+                put(server.folder, f"{platform}/20260102/same.txt", platform.encode() * 500)
+                eventually(lambda: not client.find("SELECT 1 FROM files WHERE state NOT IN ('published', 'covered')"), PATIENCE)
+            eventually(lambda: client.find("SELECT count(*) FROM files WHERE state = 'published'") == [(3,)], PATIENCE,
+                       message="each is published")
+        eventually(lambda: client.find("SELECT count(*) FROM files") == [(6,)]
+                   and not client.find("SELECT 1 FROM files WHERE state NOT IN ('published', 'covered')"), PATIENCE,
+                   message="all are compared")
+        assert client.find("SELECT count(*) FROM files WHERE state = 'published'") == [(3,)]

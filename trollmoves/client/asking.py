@@ -412,8 +412,8 @@ class Asking:
         needless = "newer content was announced" if code in SUPERSEDED and self._is_superseded(flight) else ""
         if permanent:
             flight.refused.add(flight.source.provider)
-        nobody = code == "gone" and flight.unless and flight.refused.issuperset(flight.sources)
-        if nobody and not self._is_sent_again(flight):  # can compare them any more
+        is_lost = code == "gone" and flight.unless and flight.refused.issuperset(flight.sources)
+        if is_lost and not self._is_sent_again(flight):  # nobody can compare them any more
             needless = f"{PERHAPS_COPY} of what was delivered"
             logger.info("[%s] %s from %s: %s; it was %s", self._settings.name, flight.identity, flight.source.provider, detail,
                         needless)

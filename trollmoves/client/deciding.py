@@ -152,10 +152,12 @@ def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Annou
 
 def of_its_kind(versions: Mapping[int, Known], newest: int, announcement: Announcement) -> Mapping[int, Known]:
     """Those of *versions* that are of the same file as *announcement*: files of one name in several directories are several
-    files, which their metadata tell apart. All, where who announced the *newest* never said of any what is said of this one."""
-    now, about = versions.get(newest), about_of(announcement.message.fields)
+    files, which their metadata tell apart. All, where nobody who said of any what is said of this one said anything else, and who
+    announced the *newest* never said it."""
+    about = about_of(announcement.message.fields)
     alike = {row: known for row, known in versions.items() if about_of(known.fields) == about}
-    return alike if now is not None and any(known.epoch == now.epoch for known in alike.values()) else versions
+    others = {known.epoch for row, known in versions.items() if row not in alike}
+    return alike if newest in alike or any(known.epoch in others for known in alike.values()) else versions
 
 
 def is_same_content(known: Known, key: str, provider: str, size: int | None) -> bool:
