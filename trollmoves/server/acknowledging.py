@@ -133,7 +133,8 @@ class Acknowledging:
         """What to write for other sections that announced the very same, under the same subject: to a client that is one file,
         for which it asks once, and which it confirms once."""
         records: list[Operation] = []
-        for row in rows if len(self._chains) > 1 else ():
+        subjects = {served.settings.topic for served, _ in self._chains.values()}
+        for row in rows if len(subjects) < len(self._chains) else ():
             file = self._journal.find_one("file", (row["file"],))
             consumer = Consumer(row["client"], row["consumer_group"], bool(row["spare"]))
             for other in self._same(file) if file is not None and file["chain"] in self._chains else ():
