@@ -57,3 +57,16 @@ def test_what_was_delivered_and_removed_since_is_compared_by_what_was_delivered(
         eventually(lambda: not is_there(scene, "a.bin"), message="it is removed")
         reply = scene.outcome(announcement, new_request(), client="me", group="me", unless=had)
         assert (reply.type, reply.extension.get("code")) == ("err", "same")
+
+
+def test_the_same_is_the_same_again_where_an_earlier_try_to_move_it_failed(tmp_path: Path) -> None:
+    with serving(tmp_path, "true") as scene:
+        announcement = scene.announced("a.bin")
+        had, blocked = [checksum_of_bytes(content(scene, "a.bin"))], scene.network.destination / "blocked"
+        blocked.write_bytes(b"no directory")
+        there = f"file://localhost{blocked}/"
+        assert scene.outcome(announcement, new_request(), destination=there).type == "err"
+        request = new_request()
+        for asked in (request, request, new_request()):
+            reply = scene.outcome(announcement, asked, destination=there, unless=had)
+            assert (reply.type, reply.extension.get("code")) == ("err", "same")

@@ -341,8 +341,8 @@ def _named(message: Message) -> list[str]:
 
 
 def _is_had(transfer: Any) -> bool:
-    """Whether nothing was delivered, because who asked had the same already."""
-    return bool(transfer["state"] == State.ACKNOWLEDGED and transfer["receipt"] is None)
+    """Whether nothing was delivered, because who asked had the same already; an earlier try may have failed."""
+    return bool(transfer["state"] == State.ACKNOWLEDGED and not (transfer["receipt"] or "").startswith("["))
 
 
 def _receipts(transfer: Any | None) -> list[Receipt]:
