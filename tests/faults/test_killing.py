@@ -191,7 +191,8 @@ def test_twenty_thousand_announcements_to_a_stopped_client_all_arrive(tmp_path: 
 
 @pytest.mark.slow
 def test_another_provider_delivers_what_a_dead_one_was_asked_for(tmp_path: Path) -> None:
-    """Both providers announce; the one that was asked dies before it answers. Whether it had the same is asked when it is back."""
+    """Both providers announce; the one that was asked dies before it answers, and is asked whether it had the same when it is
+    back."""
     with Network(tmp_path, servers=2, killed=True) as network:
         armed = network.arm("server.requested", 1)
         network.start()
@@ -201,7 +202,8 @@ def test_another_provider_delivers_what_a_dead_one_was_asked_for(tmp_path: Path)
         assert armed.wait(30) == -9
         for name, data in contents.items():
             network.write(name, data, 1)
-        eventually(lambda: network.states(network.client_journal).get("published") == len(contents), 90, message="all are published")
+        eventually(lambda: network.states(network.client_journal).get("published") == len(contents), 90,
+                   message="all are published")
         network.disarm()
         network.servers[0].start()
         network.settle(90)
