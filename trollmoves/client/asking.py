@@ -23,7 +23,7 @@ from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure, announced_before
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
-from trollmoves.client.doubting import PERHAPS_COPY, SAME, checksum_told, in_doubt, is_same, new_rows, with_checksum
+from trollmoves.client.doubting import PERHAPS_COPY, SAME, checksum_in, checksum_told, in_doubt, is_same, new_rows, with_checksum
 from trollmoves.client.flight import Flight, Flights, Source
 from trollmoves.client.held_up import HeldUp
 from trollmoves.client.ledger import Ledger
@@ -507,7 +507,7 @@ class Asking:
 
     def _take_up_one(self, row: Any) -> Flight:
         flight = self.waiting.flight_of(row)
-        flight.request = row["request"]
+        flight.request, flight.checksum = row["request"], checksum_in(row["steps"])
         self._take_off(flight, flight.source)
         known = Known.of(State.REQUESTED, flight.source.announcement)
         self._ledger.remember(flight.identity, flight.id, known._replace(

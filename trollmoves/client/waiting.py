@@ -10,7 +10,7 @@ import orjson
 
 from trollmoves.bus import Loop
 from trollmoves.bus.loop import Deadline
-from trollmoves.client.doubting import checksum_in, is_in_doubt
+from trollmoves.client.doubting import is_in_doubt
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.providers import Providers
@@ -127,7 +127,7 @@ class Waiting:
         announcement = read_announcement(decode(row["message"].encode()))
         source = Source(announcement.address, announcement)
         flight = Flight(row["id"], row["chain"], row["identity"], row["revived"] or row["created"], source,
-                        {source.provider: source}, attempt=row["attempt"], checksum=checksum_in(row["steps"]),
+                        {source.provider: source}, attempt=row["attempt"],
                         doubtful=row["path"] is None and is_in_doubt(row["steps"]))  # a mirror has announced what is none
         if self._has_sources:
             for other in self._journal.find("sources_of", (row["id"],)):

@@ -14,7 +14,6 @@ from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.bus.requesters import Named
 from trollmoves.client.asking import Asking
-from trollmoves.client.doubting import in_doubt
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import in_audit
@@ -94,11 +93,8 @@ class Releasing(Removing):
         flight = self._asking.waiting.flight_of(row)
         self._telling.add(file)
         announcement, acknowledging = flight.source.announcement, self._asking.acknowledging
-        doubtful = in_doubt(flight)
         self._doubting.ask_about(flight)
-        for source in flight.sources.values():
-            if source is not flight.source and source not in doubtful:
-                acknowledging.tell(source)
+        acknowledging.tell_others(flight)
         if row["request"] is None:  # the consumers have it from elsewhere
             acknowledging.tell(flight.source, partial(self._answered, [file]))
         elif announcement.epoch:
