@@ -7,7 +7,6 @@ is the queue (waiting.py).
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,7 +20,7 @@ from trollmoves.bus.requesting import WAIT, new_requests
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
-from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure, announced_before
+from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
 from trollmoves.client.doubting import PERHAPS_COPY, SAME, checksum_in, checksum_told, in_doubt, is_same, new_rows, with_checksum
 from trollmoves.client.flight import Flight, Flights, Source
@@ -47,12 +46,8 @@ logger = logging.getLogger(__name__)
 SOON = 0.05
 USUAL = 16 * 1024
 """Bytes of an announcement up to which it counts as one: some times as much is kept while its file is asked for."""
-OTHER_CONTENT_LASTS = 900.0
-"""Seconds for which content of a name waits for other content that is being moved under it."""
 LONGEST_RETRY = 300.0
 """Seconds; a provider may not tell us to wait for longer."""
-SUPERSEDED = ("changed", "gone")
-"""What a provider says of content that another has taken the place of."""
 
 
 class Arriving(Protocol):
@@ -95,7 +90,7 @@ class Asking:
         self._writing = 0
         """Transactions on their way to the disk with requests in them."""
         self.providers = Providers(settings.in_flight, settings.lease_servers)
-        self.replacing = Replacing(self._addressing, journal, relays=arriving is not None)
+        self.replacing = Replacing(self._addressing, ledger, journal, self._flights, relays=arriving is not None)
         self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers,
                                lambda: self.providers.in_flight >= settings.in_flight // 4)
         self._new_requests = new_requests()
@@ -212,22 +207,9 @@ class Asking:
         """Whether *file* is asked for."""
         return file in self._flights
 
-    def has_to_wait(self, identity: str, file: int, provider: str, until: float = math.inf) -> bool:
-        """Whether other content of *identity* is under way, so that the older might arrive last, and stay: older content from
-        another provider than *provider* (one moves them one after the other), or newer content.
-
-        A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one; nor
-        what newer it tries ever again beyond *until*, when this would be given up. Till then the newer one may come, which makes
-        it needless."""
-        now, others = time.time(), self._flights.of_other_content(file, identity)
-        newer = min((other.asked_at for other in others if other.id > file and now <= until), default=-math.inf)
-        since = [newer, *(other.asked_at for other in others if other.id < file and other.source.provider != provider)]
-        return now - max(since) < OTHER_CONTENT_LASTS
-
     def cover_replaced(self, flight: Flight) -> bool:
-        """Whether newer content is where *flight* would go; then that is noted, and nothing is left to ask for. (A mirror has
-        both, each for who asks for it.)"""
-        if self._arriving is not None or not self.replacing.is_replaced(flight):
+        """Whether newer content is where *flight* would go; then that is noted, and nothing is left to ask for."""
+        if not self.replacing.is_replaced(flight):
             return False
         logger.info("[%s] %s from %s is left where it is: newer content of its name has been delivered", self._settings.name,
                     flight.identity, flight.source.provider)
@@ -259,7 +241,7 @@ class Asking:
         flight.source = source
         flight.tried.add(source.provider)
         flight.asked, flight.repeats, flight.asked_at = True, False, time.time()
-        flight.unless = self.replacing.had(flight, self._ledger.versions(flight.identity)) if flight.doubtful else ()
+        flight.unless = self.replacing.had(flight) if flight.doubtful else ()
         self._flights.add(flight)
         flight.weight = 1 + len(source.announcement.message.raw) // USUAL
         self.providers.took_off(source.provider, flight.weight)
@@ -409,11 +391,10 @@ class Asking:
         detail = hide_password(detail)[:500]
         if code in OF_MANY:
             self._held_up.note(flight.source.provider)
-        needless = "newer content was announced" if code in SUPERSEDED and self._is_superseded(flight) else ""
+        needless = "newer content was announced" if self.replacing.is_superseded(flight, code) else ""
         if permanent:
             flight.refused.add(flight.source.provider)
-        is_lost = code == "gone" and flight.unless and flight.refused.issuperset(flight.sources)
-        if is_lost and not self._is_sent_again(flight):  # nobody can compare them any more
+        if self.replacing.is_lost_copy(flight, code):
             needless = f"{PERHAPS_COPY} of what was delivered"
             logger.info("[%s] %s from %s: %s; it was %s", self._settings.name, flight.identity, flight.source.provider, detail,
                         needless)
@@ -434,7 +415,7 @@ class Asking:
             action = Wait(self._held_up.wait(flight.source.provider, action.seconds))
         self._failures.say(flight.source.provider, "%s from %s: %s (%s)", flight.identity, flight.source.provider, detail,
                            _what_next(action))
-        if isinstance(action, Ask) and self._arriving is None and self.has_to_wait(
+        if isinstance(action, Ask) and self._arriving is None and self.replacing.has_to_wait(
                 flight.identity, flight.id, action.provider, flight.until):
             action = Wait(OTHER_CONTENT_WAIT)
         if isinstance(action, Ask):
@@ -460,29 +441,13 @@ class Asking:
         if self._arriving is not None:
             self._arriving.failed(flight.id, error)
 
-    def _is_sent_again(self, flight: Flight) -> bool:
-        """Whether its provider announced something in the same place before: then it is no copy of what others have."""
-        return bool(announced_before(self._ledger.versions(flight.identity).values(), flight.source.announcement))
-
-    def _is_superseded(self, flight: Flight) -> bool:
-        """Whether newer content of the same name was announced meanwhile: then the old one is nobody's loss."""
-        announcement = flight.source.announcement
-        versions = self._ledger.versions(flight.identity)
-        return any(file > flight.id if known.epoch != announcement.epoch else known.offset > announcement.offset
-                   for file, known in versions.items() if file != flight.id)
-
     def landed(self, flight: Flight) -> None:
         """The journal knows all there is: nothing more is kept in memory."""
-        if flight.asked and self._arriving is None:
-            self._cancel_older(flight)
+        if flight.asked:
+            for other in self.replacing.overtaken_by(flight):  # which took too long, and need not come any more
+                self._cancel(other)
         self._land(flight)
         self._ledger.forget(flight.identity, flight.id)
-
-    def _cancel_older(self, flight: Flight) -> None:
-        """It is delivered, and did not wait for older content, which took too long: that need not come any more."""
-        for other in self._flights.of_other_content(flight.id, flight.identity):
-            if other.id < flight.id and other.place == flight.place and self.replacing.is_replaced(other):
-                self._cancel(other)
 
     # What the last process left.
 

@@ -5,41 +5,65 @@ What failed is kept and asked for again, perhaps when newer content of its name 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from trollmoves.client.addressing import Addressing
-from trollmoves.client.deciding import Known, is_successor, is_written_later
+from trollmoves.client.deciding import announced_before, is_successor, is_written_later
 from trollmoves.client.doubting import checksum_in, fetched_in, is_at_others, is_said_by_name
-from trollmoves.client.flight import Flight
+from trollmoves.client.flight import Flight, Flights
+from trollmoves.client.ledger import Ledger
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message, decode
 
+OTHER_CONTENT_LASTS = 900.0
+"""Seconds for which content of a name waits for other content that is being moved under it."""
+SUPERSEDED = ("changed", "gone")
+"""What a provider says of content that another has taken the place of."""
+
 
 class Replacing:
-    """What one client chain has delivered in the place of older content; belongs to the loop."""
+    """What one client chain knows, asks for and has delivered under the same name; belongs to the loop."""
 
-    def __init__(self, addressing: Addressing, journal: Journal, *, relays: bool = False):
-        """A mirror *relays*: what it has fetched counts."""
+    def __init__(self, addressing: Addressing, ledger: Ledger, journal: Journal, flights: Flights, *, relays: bool = False):
+        """A mirror *relays*: what it has fetched counts, and no content is in the place of another: it has each for who asks for
+        it."""
         self._addressing = addressing
+        self._ledger = ledger
         self._journal = journal
+        self._flights = flights
         self._relays = relays
+
+    # Before it is asked for.
+
+    def has_to_wait(self, identity: str, file: int, provider: str, until: float = math.inf) -> bool:
+        """Whether other content of *identity* is under way, so that the older might arrive last, and stay: older content from
+        another provider than *provider* (one moves them one after the other), or newer content.
+
+        A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one; nor
+        what newer it tries ever again beyond *until*, when this would be given up. Till then the newer one may come, which makes
+        it needless."""
+        now, others = time.time(), self._flights.of_other_content(file, identity)
+        newer = min((other.asked_at for other in others if other.id > file and now <= until), default=-math.inf)
+        since = [newer, *(other.asked_at for other in others if other.id < file and other.source.provider != provider)]
+        return now - max(since) < OTHER_CONTENT_LASTS
 
     def among(self, files: Sequence[int]) -> set[int]:
         """Of these rows of the journal those with newer content of their name, which few have."""
         return {row["id"] for row in self._journal.find("replaced_among", (orjson.dumps(files),))} if files else set()
 
-    def had(self, flight: Flight, versions: Mapping[int, Known]) -> tuple[str, ...]:
+    def had(self, flight: Flight) -> tuple[str, ...]:
         """Checksums of content of its name that was delivered to where it would go: of the newest; and, where *flight* was
         written before that one, of older ones, of which it may be a copy that is heard of late. (If not, the older content is
-        back, and newer than all.)
-
-        *versions* are all that is known of its name: of what was heard of before that whose place it has taken it is no copy.
+        back, and newer than all.) It is no copy of what was heard of before that whose place it has taken.
         """
+        versions = self._ledger.versions(flight.identity)
         taken = max((file for file, known in versions.items() if is_successor((known,), flight.source.announcement)), default=0)
         found: list[str] = []
         newest: Message | None = None
@@ -75,9 +99,32 @@ class Replacing:
         Newer is what was heard of later, unless it says that it was written earlier: old content of another provider may be
         heard of late.
         """
+        if self._relays:
+            return False
         message = flight.source.announcement.message
         return any(not is_written_later(message, newer) and self._goes_where(message, newer) for newer in (
             decode(row["message"].encode()) for row in self._journal.find("delivered_after", (flight.id,))))
+
+    def overtaken_by(self, flight: Flight) -> list[Flight]:
+        """Older content that is under way to where *flight* has been delivered, which did not wait for it any more."""
+        return [other for other in self._flights.of_other_content(flight.id, flight.identity)
+                if other.id < flight.id and other.place == flight.place and self.is_replaced(other)]
+
+    # Its provider could not deliver it.
+
+    def is_superseded(self, flight: Flight, code: str) -> bool:
+        """Whether a provider that says *code* has newer content of the same name, as was announced meanwhile: then the old one is
+        nobody's loss."""
+        announcement = flight.source.announcement
+        return code in SUPERSEDED and any(
+            file > flight.id if known.epoch != announcement.epoch else known.offset > announcement.offset
+            for file, known in self._ledger.versions(flight.identity).items() if file != flight.id)
+
+    def is_lost_copy(self, flight: Flight, code: str) -> bool:
+        """Whether *flight*, of which a provider says *code*, was perhaps a copy that nobody can compare with what was delivered
+        any more. What its provider announced something else before in the same place is no copy of what others have."""
+        return code == "gone" and bool(flight.unless) and flight.refused.issuperset(flight.sources) and not announced_before(
+            self._ledger.versions(flight.identity).values(), flight.source.announcement)
 
     def _goes_where(self, one: Message, other: Message) -> bool:
         try:

@@ -40,11 +40,9 @@ class Requests(Protocol):
 
     def is_under_way(self, file: int) -> bool: ...
 
-    def has_to_wait(self, identity: str, file: int, provider: str, until: float) -> bool: ...
-
     @property
     def replacing(self) -> Replacing:
-        """What was delivered in the place of older content."""
+        """Which of two contents of one name stays."""
 
     def cover_replaced(self, flight: Flight) -> bool:
         """Whether newer content is where *flight* would go; then that is noted, and nothing is left to ask for."""
@@ -234,7 +232,7 @@ class Waiting:
     def _has_to_wait(self, flight: Flight, source: Source) -> bool:
         """Whether other content of its name is under way, which has to come before it, or may make it needless."""
         provider = self._providers.first_of(flight, source).provider
-        return self._requests.has_to_wait(flight.identity, flight.id, provider, flight.until)
+        return self._requests.replacing.has_to_wait(flight.identity, flight.id, provider, flight.until)
 
     def _wait(self, flight: Flight, *, told: bool) -> None:
         """Look at it again soon. Its history says once that it waits; a failure remains the last it says."""

@@ -11,7 +11,8 @@ import pytest
 from tests.unit.journal.test_alarms import Opened
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.doubting import PERHAPS_COPY, checksum_in, in_doubt, is_at_others, is_in_doubt
-from trollmoves.client.flight import Flight, Source
+from trollmoves.client.flight import Flight, Flights, Source
+from trollmoves.client.ledger import Ledger
 from trollmoves.client.replacing import Replacing
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -86,6 +87,7 @@ def test_what_is_asked_for_on_condition(tmp_path: Path, rows: list[tuple[str, st
                 file, "chain", "x", announced.key, state, 1.0, steps, None, 10, None, None, None, None, announced.address,
                 announced.message.raw.decode(), None, 1, 1.0)])])
         opened.committed()
-        assert Replacing(cast(Addressing, ONE_DIRECTORY), opened.journal).had(flight(9, source(2, "k:9", mtime)), {}) == had
+        replacing = Replacing(cast(Addressing, ONE_DIRECTORY), Ledger("chain", opened.journal), opened.journal, Flights())
+        assert replacing.had(flight(9, source(2, "k:9", mtime))) == had
     finally:
         opened.journal.close()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.client.test_waiting import ENVELOPE, Client
 from trollmoves.bus.requesting import Requester
-from trollmoves.client import asking, hearing
+from trollmoves.client import asking, hearing, replacing
 from trollmoves.client.deciding import Known
 from trollmoves.client.flight import Flight
 from trollmoves.lifecycle import State
@@ -155,7 +155,7 @@ def test_what_was_written_later_is_tried_again_though_it_was_heard_of_earlier(cl
 
 
 def test_what_takes_too_long_is_cancelled_when_newer_content_is_there(client: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 2.0)
+    monkeypatch.setattr(replacing, "OTHER_CONTENT_LASTS", 2.0)
     cancelled: list[str] = []
     monkeypatch.setattr(Requester, "cancel", lambda self, subject, requests: cancelled.extend(requests))
     client.hear(0, 1, "old")
@@ -187,7 +187,7 @@ def test_what_was_never_answered_is_cancelled_when_newer_content_is_there(
 
 def test_what_was_asked_for_is_not_asked_for_again_by_the_next_process_when_newer_content_is_there(
         client: Answered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 2.0)
+    monkeypatch.setattr(replacing, "OTHER_CONTENT_LASTS", 2.0)
     cancelled: list[str] = []
     client.hear(0, 1, "old")
     client.turn_until(lambda: client.is_asked_for(1))

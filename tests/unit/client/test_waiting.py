@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.ports import free_port
 from trollmoves.bus import Loop
-from trollmoves.client import asking, flight, hearing, waiting
+from trollmoves.client import flight, hearing, replacing, waiting
 from trollmoves.client.chain import Chain
 from trollmoves.config.reading import read_client_config
 from trollmoves.journal import Journal
@@ -113,7 +113,7 @@ def test_its_history_tells_once_that_it_waits(client: Client) -> None:
 
 
 def test_it_waits_no_longer_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 4.0)
+    monkeypatch.setattr(replacing, "OTHER_CONTENT_LASTS", 4.0)
     before = Client(tmp_path, "")
     before.hear(0, 1, "old")
     before.turn_until(before.asked)
@@ -129,7 +129,7 @@ def test_it_waits_no_longer_after_a_restart(tmp_path: Path, monkeypatch: pytest.
 
 def test_it_does_not_wait_for_what_came_later(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider that has new content of the name all the time, and delivers none, would keep it away for ever."""
-    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 3.0)
+    monkeypatch.setattr(replacing, "OTHER_CONTENT_LASTS", 3.0)
     client.hear(0, 1, "some")
     client.turn_until(client.asked)
     client.hear(1, 1, "wanted")
@@ -189,7 +189,7 @@ def test_newer_content_whose_time_is_over_does_not_overtake_older(client: Client
 
 
 def test_it_waits_no_longer_when_the_clock_is_set_back(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "OTHER_CONTENT_LASTS", 3.0)
+    monkeypatch.setattr(replacing, "OTHER_CONTENT_LASTS", 3.0)
     client.hear(0, 1, "old")
     client.turn_until(client.asked)
     before = time.time
