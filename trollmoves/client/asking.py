@@ -22,7 +22,7 @@ from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
-from trollmoves.client.doubting import PERHAPS_COPY, SAME, checksum_in, checksum_told, in_doubt, is_same, new_rows, with_checksum
+from trollmoves.client.doubting import PERHAPS_COPY, SAME, checksum_told, in_doubt, is_same, new_rows, with_checksum
 from trollmoves.client.flight import Flight, Flights, Source
 from trollmoves.client.held_up import HeldUp
 from trollmoves.client.ledger import Ledger
@@ -71,15 +71,15 @@ class Asking:
         self._ledger = ledger
         self._journal = journal
         self._loop = loop
-        self._addressing = Addressing(settings, loop.names.is_this_machine)
+        self.addressing = Addressing(settings, loop.names.is_this_machine)
         self.requesters = Requesters(loop, envelope)
-        self.acknowledging = Acknowledging(settings, self._addressing, journal, loop, self.requesters, who)
-        self.delivering = Delivering(settings, self._addressing, journal, loop, envelope, stream, self.requesters,
+        self.acknowledging = Acknowledging(settings, self.addressing, journal, loop, self.requesters, who)
+        self.delivering = Delivering(settings, self.addressing, journal, loop, envelope, stream, self.requesters,
                                      self.acknowledging, who, self.landed)
-        self._sending = Sending(settings, self._addressing, who, loop, envelope, workers, stream, self.requesters,
+        self._sending = Sending(settings, self.addressing, who, loop, envelope, workers, stream, self.requesters,
                                 self._answered, self._under_way, self.not_delivered)
-        self._unpacking = Unpacking(settings, self._addressing, self.delivering, journal, loop, workers, self.not_delivered)
-        self._deliver_first = self.delivering.deliver if settings.compression is None else self._unpacking.deliver
+        self.unpacking = Unpacking(settings, self.addressing, self.delivering, journal, loop, workers, self.not_delivered)
+        self._deliver_first = self.delivering.deliver if settings.compression is None else self.unpacking.deliver
         if arriving is not None:
             self._deliver_first = arriving.deliver
         self._flights = Flights()
@@ -90,7 +90,7 @@ class Asking:
         self._writing = 0
         """Transactions on their way to the disk with requests in them."""
         self.providers = Providers(settings.in_flight, settings.lease_servers)
-        self.replacing = Replacing(self._addressing, ledger, journal, self._flights, relays=arriving is not None)
+        self.replacing = Replacing(self.addressing, ledger, journal, self._flights, relays=arriving is not None)
         self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers,
                                lambda: self.providers.in_flight >= settings.in_flight // 4)
         self._new_requests = new_requests()
@@ -99,8 +99,7 @@ class Asking:
         self._open = True
 
     def start(self) -> None:
-        """Take up what the last process left, then look again and again for what is due."""
-        self._take_up()
+        """Look, again and again, for what is due."""
         self.waiting.start()
 
     def stop_feeding(self) -> None:
@@ -113,7 +112,7 @@ class Asking:
         self._open = False
         self._failures.close()
         self._sending.close()
-        self._unpacking.close()
+        self.unpacking.close()
         self.delivering.close()
         self.acknowledging.close()
         self.requesters.close()
@@ -168,6 +167,14 @@ class Asking:
             self.waiting.keep(flight)
             self._noted.append((flight.identity, flight.id))
 
+    def resume(self, flight: Flight, *, replaced: bool) -> None:
+        """Send the request of *flight*, which has taken off and is in the journal, when what was noted is there too; but cancel
+        it if newer content may have *replaced* it, and has."""
+        if replaced and self.cover_replaced(flight):
+            self._cancel(flight)
+            flight.asked = False
+        self._to_send.append(flight)
+
     def fetch(self, file: int) -> None:
         """Somebody waits for *file*, which is in the journal: ask for it as soon as one of its providers has room."""
         flight = self._flights.get(file)
@@ -199,7 +206,7 @@ class Asking:
     def is_sent_to(self, message: Message) -> bool:
         """Whether we would have the files of *message*, a peer's notice, sent to the very place it names."""
         try:
-            return self._addressing.is_sent_to(message.fields, message.fields.get("destination"))
+            return self.addressing.is_sent_to(message.fields, message.fields.get("destination"))
         except TrollmovesError:
             return False
 
@@ -234,9 +241,10 @@ class Asking:
         if source.provider != flight.source.provider or not flight.repeats:
             flight.request = next(self._new_requests)
         flight.attempt += 1
-        self._take_off(flight, source)
+        self.take_off(flight, source)
 
-    def _take_off(self, flight: Flight, source: Source) -> None:
+    def take_off(self, flight: Flight, source: Source) -> None:
+        """It is under way from *source*; what is sent, if anything, is for the caller to say."""
         self._land(flight)
         flight.source = source
         flight.tried.add(source.provider)
@@ -300,7 +308,7 @@ class Asking:
             flight.checksum = checksum_told(reply)
         if reply is not None and reply.type in DELIVERED:
             flight.take_lease(reply.extension)
-            self._when_settled(flight, flight.place, partial(self._deliver, flight, reply))
+            self.when_settled(flight, flight.place, partial(self._deliver, flight, reply))
         elif reply is None:
             self._unanswered(flight)
         elif reply.type == "covered":
@@ -333,10 +341,10 @@ class Asking:
             now = time.time()
             self._journal.write([("put_progress", [(flight.id, flight.chain, done, total, flight.asked_at, now)])])
 
-    def _when_settled(self, flight: Flight, place: Place | None, then: Callable[[], Any]) -> None:
+    def when_settled(self, flight: Flight, place: Place | None, then: Callable[[], Any]) -> None:
         """Call *then* when it is known what to publish of files that were delivered to *place*: at once, but for a host of which
         no name server has said yet whether it is this machine."""
-        if place is None or self._arriving is not None or self._addressing.is_settled(place):
+        if place is None or self._arriving is not None or self.addressing.is_settled(place):
             self.delivering.committing.release(flight.request)
             then()
             return
@@ -346,7 +354,7 @@ class Asking:
 
     def _settled(self, flight: Flight, place: Place, then: Callable[[], Any]) -> None:
         if self._open:
-            self._when_settled(flight, place, then)
+            self.when_settled(flight, place, then)
             self.commit()
 
     def _deliver(self, flight: Flight, reply: Message) -> None:
@@ -448,50 +456,6 @@ class Asking:
                 self._cancel(other)
         self._land(flight)
         self._ledger.forget(flight.identity, flight.id)
-
-    # What the last process left.
-
-    def _take_up(self) -> None:
-        """What the last process had asked for is asked again, under the same id; what it was about to publish is published."""
-        rows = self._journal.find("files_in_state", (self._settings.name, State.REQUESTED))
-        replaced = self.replacing.among([row["id"] for row in rows])
-        for row in rows:
-            flight = self._take_up_one(row)
-            if flight.id in replaced and self.cover_replaced(flight):
-                self._cancel(flight)
-                flight.asked = False
-            self._to_send.append(flight)
-        self.commit()
-        if self._arriving is not None:
-            return
-        self.delivering.start()  # first: it takes for sent whatever the journal has no record of
-        self.acknowledging.start()
-        for row in self._journal.find("files_in_state", (self._settings.name, State.MOVED)):
-            self._take_up_delivered(self._take_up_one(row))
-        self._unpacking.start()
-
-    def _take_up_one(self, row: Any) -> Flight:
-        flight = self.waiting.flight_of(row)
-        flight.request, flight.checksum = row["request"], checksum_in(row["steps"])
-        self._take_off(flight, flight.source)
-        known = Known.of(State.REQUESTED, flight.source.announcement)
-        self._ledger.remember(flight.identity, flight.id, known._replace(
-            key=row["key"], size=row["size"], provider=row["provider"]))
-        return flight
-
-    def _take_up_delivered(self, flight: Flight) -> None:
-        try:
-            place = self._addressing.place(flight.source.announcement.message.fields)
-        except TrollmovesError as error:
-            self.not_delivered(flight, "bad_request", True, str(error))
-        else:
-            self._when_settled(flight, place, partial(self._take_up_at, flight, place))
-
-    def _take_up_at(self, flight: Flight, place: Place) -> None:
-        try:
-            self._unpacking.take_up(flight, place)
-        except TrollmovesError as error:
-            self.not_delivered(flight, "bad_request", True, str(error))
 
 
 def _seconds(value: Any) -> float | None:

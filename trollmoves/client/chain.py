@@ -8,7 +8,8 @@
     -> Delivering publish, once it is ours to do                   delivering.py
     -> Acknowledging  tell the providers                           acknowledging.py
 
-A message is journaled (through the `Ledger`, ledger.py) before anything is done about it.
+A message is journaled (through the `Ledger`, ledger.py) before anything is done about it, so that the next process can take up
+what this one leaves (recovering.py). Of two contents of one name the newer one stays: replacing.py, doubting.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from trollmoves.bus.streaming import Stream
 from trollmoves.client.asking import Asking
 from trollmoves.client.hearing import Hearing, group_sign
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.recovering import Recovering
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import ConfigurationError
 from trollmoves.journal import Journal
@@ -51,6 +53,7 @@ class Chain:
         except ConfigurationError:
             self._close_ports()
             raise
+        self._recovering = Recovering(settings.name, ledger, journal, self._asking)
         self._hearing = Hearing(settings, ledger, journal, loop, self._asking)
         self._feeding = self._open = True
 
@@ -60,6 +63,8 @@ class Chain:
 
     def _begin(self) -> None:
         if self._feeding:
+            self._recovering.ask_again()
+            self._recovering.publish()
             self._asking.start()
             self._hearing.start()
 

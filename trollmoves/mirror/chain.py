@@ -18,6 +18,7 @@ from trollmoves.bus.streaming import Stream, Unheard
 from trollmoves.client.asking import Asking
 from trollmoves.client.hearing import Hearing
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.recovering import Recovering
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal
 from trollmoves.messages import Envelope
@@ -49,6 +50,7 @@ class Chain:
         self._loop = loop
         self._fetching = Fetching(settings, store, pushing, journal, workers)
         self._asking = Asking(front, who, ledger, journal, loop, envelope, workers, Unheard(), self._fetching)
+        self._recovering = Recovering(settings.name, ledger, journal, self._asking)
         self._fetching.asking = self._asking
         doubting = Doubting(settings.name, ledger, journal, self._asking)
         self._finding = Finding(settings, store, journal, loop, workers, self._asking)
@@ -72,6 +74,7 @@ class Chain:
 
     def _begin(self) -> None:
         if self._feeding:
+            self._recovering.ask_again()
             self._asking.start()
             self._relaying.start()
             self._finding.start(self._hear)

@@ -19,6 +19,7 @@ from trollmoves.client.asking import Asking
 from trollmoves.client.delivering import AT_ONCE, PAGE, Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
+from trollmoves.client.recovering import Recovering
 from trollmoves.config.reading import read_client_config
 from trollmoves.config.settings import ClientSettings
 from trollmoves.journal import Journal
@@ -322,9 +323,10 @@ def test_what_waited_to_be_unpacked_is_published_when_nothing_is_to_be_unpacked_
     while bench.journal.waiting:
         bench.loop.turn(0.02)
     workers, stream = Workers(bench.loop.call_all, bench.loop.fail, 2), bench.stream
-    asking = Asking(bench.settings, {"client": "c", "group": "g"}, Ledger("chain", bench.journal), bench.journal, bench.loop,
+    ledger = Ledger("chain", bench.journal)
+    asking = Asking(bench.settings, {"client": "c", "group": "g"}, ledger, bench.journal, bench.loop,
                     ENVELOPE, workers, stream)  # type: ignore[arg-type]
-    asking.start()
+    Recovering("chain", ledger, bench.journal, asking).publish()
     try:
         bench.turn_until(2)
     finally:
