@@ -88,16 +88,20 @@ def in_doubt(flight: Flight) -> list[Source]:
 
 def new_rows(flight: Flight, sources: Iterable[Source], journal: Journal, now: float) -> list[tuple[Any, ...]]:
     """For `add_file`: what *sources* have, to be asked for now."""
-    return [new_row(journal.new_file(), flight.chain, source, State.ANNOUNCED, now, step_line(
-        State.ANNOUNCED, now, source.provider, 0, PERHAPS_COPY), now) for source in sources]
+    copies = [Flight(journal.new_file(), flight.chain, source.announcement.identity, now, source, doubtful=True)
+              for source in sources]
+    return [new_row(copy, State.ANNOUNCED, now) for copy in copies]
 
 
-def new_row(file: int, chain: str, source: Source, state: State, now: float, steps: str, due: float | None, request: str = "",
-            attempt: int = 0) -> tuple[Any, ...]:
-    """For `add_file`: what *source* has, which was heard of *now*."""
-    announcement = source.announcement
-    return (file, chain, announcement.identity, announcement.key, state, now, steps, due, announcement.size, None, None, None,
-            None, source.provider, announcement.message.raw.decode(), request or None, attempt, now)
+def new_row(flight: Flight, state: State, due: float | None, why: str = "") -> tuple[Any, ...]:
+    """For `add_file`: a file that was heard of just now, the state it begins in, when it is due there, and *why* it needs
+    nothing."""
+    announcement, provider, now = flight.source.announcement, flight.source.provider, flight.created
+    steps = step_line(State.ANNOUNCED, now, provider, 0, PERHAPS_COPY if flight.doubtful else "")
+    if state is not State.ANNOUNCED:
+        steps += step_line(state, now, provider, flight.attempt, why)
+    return (flight.id, flight.chain, announcement.identity, announcement.key, state, now, steps, due, announcement.size, None,
+            None, None, None, provider, announcement.message.raw.decode(), flight.request or None, flight.attempt, now)
 
 
 def is_same(said: Mapping[str, Any]) -> bool:

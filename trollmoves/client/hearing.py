@@ -20,7 +20,7 @@ from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, may_differ, place_of, read_notice
-from trollmoves.client.doubting import PERHAPS_COPY, new_row, with_checksum
+from trollmoves.client.doubting import new_row, with_checksum
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.following import Following
 from trollmoves.client.ledger import Ledger
@@ -33,7 +33,6 @@ from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import JournalError, MalformedMessage
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import GAP, SILENT
-from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement, Message, read_announcement
 
@@ -344,11 +343,7 @@ class Hearing:
                         {source.provider: source}, doubtful=doubtful)
         state, due, why = self._first_step(flight.id, announcement, now, doubtful=doubtful)
         self._asking.begin(flight, now=state is State.REQUESTED)
-        steps = step_line(State.ANNOUNCED, now, source.provider, 0, PERHAPS_COPY if doubtful else "")
-        if state is not State.ANNOUNCED:
-            steps += step_line(state, now, source.provider, flight.attempt, why)
-        self._ledger.add("add_file", new_row(flight.id, flight.chain, source, state, now, steps, due, flight.request,
-                                             flight.attempt))
+        self._ledger.add("add_file", new_row(flight, state, due, why))
         self._ledger.remember(flight.identity, flight.id, Known.of(state, announcement)._replace(doubtful=doubtful))
 
     def _first_step(self, file: int, announcement: Announcement, now: float, *,

@@ -13,7 +13,7 @@ from typing import Any
 
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import Known, may_differ
-from trollmoves.client.doubting import PERHAPS_COPY, SAME, fetched_in, in_doubt, new_row
+from trollmoves.client.doubting import SAME, fetched_in, in_doubt, new_row
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.journal import Journal
@@ -85,8 +85,7 @@ class Doubting:
         flight = Flight(self._journal.new_file(), self._chain, announcement.identity, now, source, {source.provider: source},
                         doubtful=True)
         self._asking.begin(flight, now=False)
-        steps = step_line(State.ANNOUNCED, now, source.provider, 0, PERHAPS_COPY)
-        self._ledger.add("add_file", new_row(flight.id, self._chain, source, State.ANNOUNCED, now, steps, now))
+        self._ledger.add("add_file", new_row(flight, State.ANNOUNCED, now))
         self._ledger.remember(flight.identity, flight.id, Known.of(State.ANNOUNCED, announcement))
 
 
