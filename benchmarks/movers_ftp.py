@@ -107,7 +107,7 @@ def check_and_clear(server: FtpServer, files: list[Path]) -> None:
 
 def scratch_directory() -> str | None:
     """Where BENCHMARK_SCRATCH says, else in memory where the machine has /dev/shm."""
-    memory = "/dev/shm"  # noqa: S108
+    memory = "/dev/shm"
     return os.environ.get("BENCHMARK_SCRATCH") or (memory if os.access(memory, os.W_OK) else None)
 
 

@@ -208,7 +208,7 @@ def main() -> int:
         import trollmoves.movers.scp  # noqa: F401
         print(json.dumps(move_files(**json.load(sys.stdin))))
         return 0
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     delay = Fault(delay=0.01)
     with tempfile.TemporaryDirectory(dir=memory, prefix="trollmoves-ssh-") as folder, \
             SshServer(Path(folder) / "sshd") as server, TcpProxy("127.0.0.1", server.port, upward=delay, downward=delay) as proxy:

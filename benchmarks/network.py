@@ -159,7 +159,7 @@ class Lsyncd:
 
 
 def scratch_directory(place: str | None = None) -> Path:
-    place = place or os.environ.get("BENCHMARK_SCRATCH") or "/var/tmp"  # noqa: S108 - benchmarks need a disk
+    place = place or os.environ.get("BENCHMARK_SCRATCH") or "/var/tmp"  # benchmarks need a disk
     return Path(tempfile.mkdtemp(prefix="trollmoves-benchmark-", dir=place))
 
 

@@ -265,7 +265,7 @@ class TestFileMover(DirectoryContract, MoverContract):
         subprocess.run(["rm", "-r", tmp_path / "deep"], check=True, timeout=60)  # pytest cannot
 
     def test_another_file_system_works(self, place: Place, tmp_path: Path) -> None:
-        other = Path("/dev/shm")  # noqa: S108
+        other = Path("/dev/shm")
         if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
             pytest.skip("there is no second file system")
         path = other / f"trollmoves-{os.getpid()}.dat"

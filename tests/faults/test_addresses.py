@@ -282,7 +282,7 @@ def test_a_machine_that_gets_its_network_late_and_another_address_then(tmp_path:
             names = {f"{prefix}{number}.dat": prefix.encode() for number in range(20)}
             for name, content in names.items():
                 server.put(name, content)
-            query = f"SELECT count(*) FROM announcements WHERE message LIKE '%{prefix}%\"request_address\":\"{address}:%'"  # noqa: S608
+            query = f"SELECT count(*) FROM announcements WHERE message LIKE '%{prefix}%\"request_address\":\"{address}:%'"
             eventually(lambda: server.find(query) == [(20,)], message=f"they are announced with {address}")
             wanted.update(names)
         announce("early", "127.0.0.1")

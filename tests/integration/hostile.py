@@ -102,7 +102,7 @@ class Victim:
         return path
 
     def is_announced(self, name: str) -> bool:
-        return bool(rows(self.journal, f"SELECT 1 FROM announcements JOIN files ON files.id = file WHERE identity = '{name}'"))  # noqa: S608
+        return bool(rows(self.journal, f"SELECT 1 FROM announcements JOIN files ON files.id = file WHERE identity = '{name}'"))
 
     def push(self, uri: object, destination: object, more: Mapping[str, Any] | None = None, uid: object = None) -> bytes:
         name = os.path.basename(str(uri)) if uid is None else uid

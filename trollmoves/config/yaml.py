@@ -38,7 +38,7 @@ class Loaded(NamedTuple):
 class _Loader(yaml.SafeLoader):
     """Safe, and takes fewer words for something else than text."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012  # the class's own, so that the parent's are not changed
+    yaml_implicit_resolvers = {}  # the class's own, so that the parent's are not changed
 
 
 for _tag, _pattern, _first in (

@@ -20,7 +20,7 @@ from trollmoves.uris import format_endpoint, hide_password, is_utf8, parse_desti
 from trollmoves.watchers.messages import TYPES, look
 
 _KINDS = {stat.S_IFIFO: "named pipe (FIFO)", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
-STRANGER = "0.0.0.0"  # noqa: S104 - nobody's address: of a recorded request it is not known who sent it
+STRANGER = "0.0.0.0"  # nobody's address: of a recorded request it is not known who sent it
 
 
 def explain_sample(text: str, chains: Mapping[str, ServerSettings]) -> Iterator[str]:

@@ -28,7 +28,7 @@ Bytes = Iterator[bytes]
 class Decompressor(Protocol):
     """What bz2, lzma and zstd have in common."""
 
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...  # noqa: D102
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
     @property
     def eof(self) -> bool: ...
     @property

@@ -166,7 +166,7 @@ class DirectoryWatcher(Watcher):
             self._bell.close()
 
     def _step(self) -> None:
-        assert self._engine is not None  # noqa: S101 - for the type checker; `start` made one
+        assert self._engine is not None  # `start` made one
         try:
             self._engine.step()
         except WatchLimitReached as error:

@@ -93,7 +93,7 @@ class Watches:
         return known
 
     def _add(self, path: str, mask: int) -> int:
-        assert self._inotify is not None  # noqa: S101 - for the type checker; `open` came first
+        assert self._inotify is not None  # `open` came first
         try:
             return int(self._inotify.add_watch(path, mask))
         except OSError as error:
