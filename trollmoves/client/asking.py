@@ -79,9 +79,9 @@ class Asking:
         self._sending = Sending(settings, self.addressing, who, loop, envelope, workers, stream, self.requesters,
                                 self._answered, self._under_way, self.not_delivered)
         self.unpacking = Unpacking(settings, self.addressing, self.delivering, journal, loop, workers, self.not_delivered)
-        self._deliver_first = self.delivering.deliver if settings.compression is None else self.unpacking.deliver
-        if arriving is not None:
-            self._deliver_first = arriving.deliver
+        own = self.delivering if settings.compression is None else self.unpacking
+        self._receive = own.deliver if arriving is None else arriving.deliver
+        """What becomes of files that are at their destination."""
         self._flights = Flights()
         self._to_send: list[Flight] = []
         """Flights to be sent, or to be forgotten, when what was noted with them is in the journal."""
@@ -91,8 +91,7 @@ class Asking:
         """Transactions on their way to the disk with requests in them."""
         self.providers = Providers(settings.in_flight, settings.lease_servers)
         self.replacing = Replacing(self.addressing, ledger, journal, self._flights, relays=arriving is not None)
-        self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers,
-                               lambda: self.providers.in_flight >= settings.in_flight // 4)
+        self.waiting = Waiting(settings.name, settings.in_flight, ledger, journal, loop, self, self.providers)
         self._new_requests = new_requests()
         self._held_up = HeldUp()
         self._failures = FewLines(loop, logger, "files from %s failed", settings.name)
@@ -365,7 +364,7 @@ class Asking:
         if self.providers.rank(flight.source.provider):
             flight.maybe_published = True  # the others of the group may have asked the first one, which we cannot reach
         try:
-            self._deliver_first(flight, reply)
+            self._receive(flight, reply)
         except JournalError:
             raise
         except Exception as error:  # a reply nobody can make a publication of

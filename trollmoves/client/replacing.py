@@ -1,6 +1,7 @@
 """Replace: of two contents of one name the newer one stays, whichever is tried again.
 
-What failed is kept and asked for again, perhaps when newer content of its name has come from another provider since.
+What failed is kept and asked for again, perhaps when newer content of its name has come from another provider since. Here it is
+told which of them waits for the other, which need not be asked for any more, and which is nobody's loss.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import Any, Protocol
 
 import orjson
@@ -61,8 +61,7 @@ class Waiting:
     """The queue of one client chain, of which the journal is the keeper; belongs to the loop."""
 
     def __init__(self, chain: str, in_flight: int, ledger: Ledger, journal: Journal, loop: Loop, requests: Requests,
-                 providers: Providers, is_busy: Callable[[], bool]):
-        """*is_busy* tells whether room is likely to come soon."""
+                 providers: Providers):
         self._chain = chain
         self._most = in_flight
         self._ledger = ledger
@@ -70,7 +69,6 @@ class Waiting:
         self._loop = loop
         self._requests = requests
         self._providers = providers
-        self._is_busy = is_busy
         self._kept: dict[int, Flight] = {}
         self._next_detour = 0.0
         self._has_sources = True
@@ -173,7 +171,7 @@ class Waiting:
             return
         self._requests.commit()
         self._ask_due()
-        if self._is_busy():
+        if self._providers.in_flight >= self._most // 4:  # room is likely to come soon
             self._loop.after(REFILL_BUSY, self._refill)
         else:
             self._next = self._loop.after(REFILL_EVERY, self._refill)
