@@ -41,7 +41,6 @@ class Announcer:
         self.topic = settings.topic
         self.address = request_address
         self.info = settings.info.plain()
-        self._chain = settings.name
         self._loop = loop
         self._sent: list[int] = []
         """Files nobody can ask for, whose announcements are on their way."""

@@ -4,6 +4,7 @@
     -> Unpacking              where `compression` or `unpack` is set   unpacking.py
     -> Announcing             journals and publishes   announcing.py, announcer.py (standalone.py where nobody can ask)
     -> Serving                answers who asks         serving.py (one per request port, shared by chains)
+       -> Pushes              joins, shares, starts   pushes.py
        -> Moves               queued, running, told    moves.py (small_moves.py: in a process of its own; transfer.py: one move)
           -> Pushing          moves, in a worker       pushing.py, movers/
        -> Sharing             who of a group publishes sharing.py

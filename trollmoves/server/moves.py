@@ -143,10 +143,11 @@ class Moves:
             raise Busy(f"{len(self._moving)} requests are waiting, {self._started.of(peer)} of them from {peer} "
                        f"(queued_requests in section [{settings.name}])", 5.0)
 
-    def refuse_when_held_up(self, weight: int, peer: str) -> None:
-        """Raise `Busy` while too much memory is held by requests that wait, for one of *weight* bytes from *peer*. Small ones
-        have room left when large ones have taken theirs."""
-        if not self._held.has_room(peer, MOST_HELD if weight > SMALL_REQUEST else 2 * MOST_HELD):
+    def refuse_when_held_up(self, waiter: Waiter) -> None:
+        """Raise `Busy` while too much memory is held by requests that wait, for one more. Small ones, and those that came
+        together, have room left when large ones have taken theirs."""
+        is_large = not waiter.grouped and len(waiter.message.raw) > SMALL_REQUEST
+        if not self._held.has_room(waiter.asker.address, MOST_HELD if is_large else 2 * MOST_HELD):
             raise Busy("too many large requests are waiting", 5.0)
 
     def admit(self, push: Push, served: Served, waiter: Waiter, then: Callable[[], Any]) -> None:

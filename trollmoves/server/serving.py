@@ -1,7 +1,8 @@
-"""Serve: ping, info, push, ack, replay and status on one request port, for all chains that share it.
+"""Serve: ping, info, push, ack, replay, status, commit and cancel on one request port, for all chains that share it.
 
 Every request gets exactly one reply. Nothing a request contains ends this loop, grows memory without limit, or reaches a path
-that was not announced. A request is looked up in the journal (lookups.py); its uri is only compared.
+that was not announced. A request is looked up in the journal (lookups.py); its uri is only compared. What a push comes to is in
+pushes.py.
 """
 
 from __future__ import annotations
@@ -13,42 +14,25 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import orjson
-
 from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
-from trollmoves.bus.leases import UNCONTESTED
 from trollmoves.bus.replaying import Replaying
 from trollmoves.bus.requesting import PUSHES
-from trollmoves.errors import AlreadyHad, Busy, JournalError, MoveError, NotAnnounced, PositionUnknown
+from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced, PositionUnknown
 from trollmoves.journal import Journal
-from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, identity_of, uris_of
-from trollmoves.movers.base import Receipt
 from trollmoves.server.acknowledging import Acknowledging
 from trollmoves.server.answers import Answers
 from trollmoves.server.lookups import Lookups
 from trollmoves.server.moves import Moves
-from trollmoves.server.pushing import Push
+from trollmoves.server.pushes import Pushes
 from trollmoves.server.recent import Recent
 from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies
-from trollmoves.server.requests import (
-    MOST_GROUPED,
-    Consumer,
-    Waiter,
-    backups,
-    content_had,
-    group,
-    is_named,
-    publishes_at_once,
-    request_id,
-    transfer_id,
-    wants_checksum,
-)
-from trollmoves.server.sharing import Shared, Sharing
+from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, group, is_named, publishes_at_once, request_id
+from trollmoves.server.sharing import Sharing
 from trollmoves.server.small_moves import SmallMoves
-from trollmoves.server.transfer import Moving, Served
-from trollmoves.uris import local_path, parse_destination
+from trollmoves.server.transfer import Served
+from trollmoves.uris import local_path
 from trollmoves.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -75,6 +59,7 @@ class Serving:
         self._answers = Answers(loop, self._replies, self._replier.reply)
         self._sharing = Sharing(journal, self._answers, self._replies, self._replier.reply)
         self._moves = Moves(loop, journal, workers, small, self._answers, self._sharing)
+        self._pushes = Pushes(journal, self._lookups, self._moves, self._sharing, self._answers, self._replies)
         self._acknowledging = Acknowledging(journal, envelope, loop.names, self._sharing, self._replier.reply)
         self.port = self._replier.port
         self._by_type: dict[str, Callable[[Asker, Message], bytes | None]] = {
@@ -158,7 +143,7 @@ class Serving:
     def _replay(self, asker: Asker, message: Message) -> bytes:
         return self._replaying.answer(message)
 
-    # A push: find the file, join the move that runs, or start one.
+    # A push: find the file; what comes of it is for `Pushes`.
 
     def _push(self, asker: Asker, message: Message) -> bytes | None:
         if PUSHES in message.extension:
@@ -169,7 +154,7 @@ class Serving:
         announced = None if offset is None else self._lookups.announced_at(offset)
         if waiter.request and (announced is None or announced["id"] != row["id"]):
             self._sharing.asked_by_name(waiter.request, row["id"])
-        return self._push_one(row, served, waiter)
+        return self._pushes.take(row, served, waiter)
 
     def _push_group(self, asker: Asker, message: Message) -> None:
         """Many requests for one destination in one message: each an announcement's position and the id of its request. What has
@@ -182,7 +167,7 @@ class Serving:
                 row = self._lookups.announced_at(offset) if message.extension.get("epoch") == self._journal.epoch else None
                 if row is None:
                     raise PositionUnknown(f"announcement {offset} is none of this journal: ask for it alone, by its name")
-                reply = self._push_one(row, self._chain_of(row), waiter)
+                reply = self._pushes.take(row, self._chain_of(row), waiter)
                 assert reply is None  # answers to grouped requests go together
             except MoveError as error:
                 self._moves.note_refusal(asker.address, message, error)
@@ -192,84 +177,6 @@ class Serving:
             except Exception:
                 logger.exception("request %s of %s failed", request, asker.address)
                 self._answers.error(waiter, MoveError(FAILED_HERE))
-
-    def _push_one(self, row: Any, served: Served, waiter: Waiter) -> bytes | None:
-        message, consumer, request = waiter.message, waiter.consumer, waiter.request
-        destination = parse_destination(message.fields.get("destination"))
-        transfer = transfer_id(row, consumer, destination, request, message, self._journal.epoch)
-        self._moves.refuse_cancelled(transfer, consumer.client)
-        running = self._moves.get(transfer)
-        if running is not None:
-            if running.lease is not None:
-                self._sharing.refuse_outdated(running.lease, waiter)
-            self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
-            if consumer.client == running.consumer.client and waiter.asker.is_like(running.push.peer, running.push.stranger):
-                self._moves.join(running, waiter)
-            else:  # what it may have is found out in a worker, and the move may be over by then
-                self._moves.admit(running.push, served, waiter, lambda: self._join(row, served, waiter, transfer))
-            return None
-        known = self._lookups.transfer(row["id"], transfer)
-        before = _receipts(known)
-        if before and not request:  # letter by letter what an upstream client sent before
-            return self._replies.delivered(message, "", before, served.pushing.names_files)
-        if known is not None and _is_had(known) and known["request"] == request:
-            self._answers.error(waiter, AlreadyHad(f"{known['client']} has said that it has the same already"))
-            return None
-        if known is not None and _is_had(known) and known["client"] != consumer.client:
-            self._share(row, served, waiter, known, before)
-            return None
-        if known is not None and request in known["earlier"].split() and known["client"] == consumer.client:
-            if known["state"] == State.ACKNOWLEDGED:
-                self._sharing.cover(waiter, row["id"], row["chain"], before, by_itself=True)
-                return None
-            self._sharing.refuse_outdated(self._sharing.lease_of(transfer, known), waiter)
-        if known is not None and before and (known["request"] == request or known["client"] != consumer.client):
-            self._share(row, served, waiter, known, before)
-            return None
-        self._moves.refuse_when_busy(served.settings, waiter.asker.address)
-        self._moves.refuse_when_held_up(0 if waiter.grouped else len(message.raw), waiter.asker.address)
-        attempt = 1 if known is None else known["attempt"] + 1
-        push = Push(transfer, served.members(message, row), destination, backups(message), waiter.asker.address, attempt,
-                    waiter.asker.stranger, attempt > 1 or self._journal.was_interrupted(row["id"]), content_had(message),
-                    wants_checksum(message))
-        lease = self._sharing.begin(transfer, waiter, known)
-        written = UNCONTESTED if known is None else (known["fence"], known["committed"], known["doubtful"])
-        moving = Moving(push, row["id"], served, row["size"] or 0, message, request, waiter.grouped, consumer, before, lease,
-                        written)
-        self._moves.start(moving, waiter)
-        return None
-
-    def _share(self, row: Any, served: Served, waiter: Waiter, known: Any, receipts: list[Receipt]) -> None:
-        """What is asked for was delivered, for the same request or for another member of the group."""
-        transfer, client, named = known["transfer"], waiter.consumer.client, served.pushing.names_files
-        lease = self._sharing.lease_of(transfer, known)
-        if lease.holder == client and lease.request == waiter.request:
-            lease.claim(client, waiter.request, time.monotonic())
-            self._answers.delivered(waiter, receipts, named, self._sharing.said_of(lease))
-            return
-        if lease.holder == client:
-            self._sharing.join(Shared(row["id"], row["chain"], transfer, named, receipts, lease), waiter)
-            return
-        destination = parse_destination(waiter.message.fields.get("destination"))
-        push = Push(transfer, (), destination, backups(waiter.message), waiter.asker.address, 1, waiter.asker.stranger)
-        self._moves.admit(push, served, waiter, lambda: self._join(row, served, waiter, transfer))
-
-    def _join(self, row: Any, served: Served, waiter: Waiter, transfer: str) -> None:
-        """Another member of the group, which may have the file there, asks for what is being moved or was."""
-        running = self._moves.get(transfer)
-        if running is not None:
-            self._moves.join(running, waiter)
-            return
-        known = self._journal.find_one("transfer", (row["id"], transfer))
-        before = _receipts(known)
-        if known is not None and known["state"] == State.ACKNOWLEDGED and known["client"] != waiter.consumer.client:
-            self._sharing.cover(waiter, row["id"], row["chain"], before)
-        elif known is not None and before:
-            lease, named = self._sharing.lease_of(transfer, known), served.pushing.names_files
-            shared = Shared(row["id"], row["chain"], transfer, named, before, lease)
-            self._sharing.join(shared, waiter)
-        else:
-            raise Busy("that move has just failed; ask again", 1.0)
 
     def _find(self, message: Message) -> tuple[Any, Served]:
         """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`, or `Busy` (see `_chain_of`)."""
@@ -338,15 +245,3 @@ def _named(message: Message) -> list[str]:
     """The requests a message is about, where it names several."""
     requests = message.extension.get("requests")
     return [request for request in requests[:MOST_GROUPED] if isinstance(request, str)] if isinstance(requests, list) else []
-
-
-def _is_had(transfer: Any) -> bool:
-    """Whether nothing was delivered, because who asked had the same already; an earlier try may have failed."""
-    return bool(transfer["state"] == State.ACKNOWLEDGED and not (transfer["receipt"] or "").startswith("["))
-
-
-def _receipts(transfer: Any | None) -> list[Receipt]:
-    """What a transfer delivered; empty when there was none, or it failed."""
-    if transfer is None or _is_had(transfer) or transfer["state"] not in (State.MOVED, State.ACKNOWLEDGED):
-        return []
-    return [Receipt(**receipt) for receipt in orjson.loads(transfer["receipt"])]
