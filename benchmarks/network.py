@@ -44,15 +44,14 @@ def upstream_python() -> str:
 class Network:
     """A server that watches `source` and a client that has its files put into `destination`."""
 
-    def __init__(self, kind: str = "ours", *, scratch: str | None = None, destination: Path | None = None,
-                 server_options: str = "", start_client: bool = True):
-        """*kind* is `ours` or `upstream`. *destination* may lie on another file system."""
+    def __init__(self, kind: str = "ours", *, scratch: str | None = None, source: Path | None = None,
+                 destination: Path | None = None, server_options: str = "", start_client: bool = True):
+        """*kind* is `ours` or `upstream`. *source* or *destination* may lie on another file system; they are removed, too."""
         self.kind = kind
         self.directory = scratch_directory(scratch)
-        self.source = self.directory / "source"
+        self.source = source or self.directory / "source"
         self.destination = destination or self.directory / "destination"
-        self._own_destination = destination is None
-        self.source.mkdir()
+        self.source.mkdir(exist_ok=True)
         self.destination.mkdir(exist_ok=True)
         self._ports = free_ports(3)
         self._options = server_options
@@ -126,8 +125,9 @@ class Network:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if not self._own_destination:
-            shutil.rmtree(self.destination, ignore_errors=True)
+        for directory in (self.source, self.destination):
+            if directory.parent != self.directory:
+                shutil.rmtree(directory, ignore_errors=True)
         discard(self.directory)
 
 

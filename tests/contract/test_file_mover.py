@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,11 +32,24 @@ from tests.contract.movers import (
 )
 from tests.support.programs import CHECKOUT, clean_environment
 from tests.support.unavailable import need_program
-from trollmoves.errors import Busy, Denied, DestinationInvalid, MoveError
+from trollmoves.errors import Busy, Denied, DestinationInvalid, MoveError, OriginChanged
+from trollmoves.movers import file_session
 from trollmoves.movers.base import SessionSettings
 from trollmoves.movers.file import FileMover
 from trollmoves.movers.file_session import FileSession
 from trollmoves.movers.moving import How, temporary_name
+
+MEBIBYTE = 2**20
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A directory on another file system."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=other) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
@@ -264,18 +279,34 @@ class TestFileMover(DirectoryContract, MoverContract):
         assert (tmp_path / ("deep" + "/d" * 1500)).is_dir()
         subprocess.run(["rm", "-r", tmp_path / "deep"], check=True, timeout=60)  # pytest cannot
 
-    def test_another_file_system_works(self, place: Place, tmp_path: Path) -> None:
-        other = Path("/dev/shm")
-        if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
-            pytest.skip("there is no second file system")
-        path = other / f"trollmoves-{os.getpid()}.dat"
+    @pytest.mark.parametrize("size", [LARGE, 2 * MEBIBYTE - 1, 17 * MEBIBYTE + 7])
+    def test_another_file_system_works(self, place: Place, elsewhere: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where neither the chunks nor the pieces that are read at a time fit into it."""
+        monkeypatch.setattr(file_session, "CHUNK", 5 * MEBIBYTE + 3)
+        content = os.urandom(size)
+        path = make(elsewhere / "origin.dat", content)
+        for parameters in ({}, {"link": True}):
+            deliver(place, path, "final.dat", settings=SessionSettings(parameters=parameters))
+            assert place.read("final.dat") == content
+
+    def test_an_origin_that_gets_shorter_on_the_way_to_another_file_system_is_an_error(
+            self, place: Place, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(file_session, "CHUNK", 4 * MEBIBYTE)
+        path = make(elsewhere / "origin.dat", os.urandom(16 * MEBIBYTE))
+        with session_of(place) as session, opened(path) as origin, pytest.raises(OriginChanged, match="ended after"):
+            session.put(origin, f"{tmp_path}/place/final.dat", lambda done: os.truncate(path, 6 * MEBIBYTE))
+
+    def test_no_room_for_a_large_file_is_said(self, tmp_path: Path, place: Place, elsewhere: Path) -> None:
+        """The limit of a file's size stands for the disk's: any thread that copies may be the one that finds out."""
+        path = make(elsewhere / "origin.dat", os.urandom(16 * MEBIBYTE))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9 * MEBIBYTE + 1, limits[1]))
         try:
-            make(path, content_of(LARGE))
-            for parameters in ({}, {"link": True}):
-                deliver(place, path, "final.dat", settings=SessionSettings(parameters=parameters))
-                assert place.read("final.dat") == content_of(LARGE)
+            with pytest.raises(MoveError, match="File too large"):
+                deliver(place, path, "final.dat")
         finally:
-            path.unlink()
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert place.names() == set()
 
     def test_a_sparse_file_arrives(self, place: Place, tmp_path: Path) -> None:
         path = tmp_path / "sparse.dat"

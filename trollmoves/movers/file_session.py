@@ -1,8 +1,9 @@
 """How files are moved within this machine.
 
 Small files go through memory: one read, one checksum of what was read, one of what was written. Large ones are copied by the
-kernel (`copy_file_range`, which clones on file systems that can, else `sendfile`, else read and write) and compared by size;
-`checksum = always` reads both again. Measured on ext4: copy_file_range and rename 87 us for 20 kB, shutil 105 us.
+kernel where that can be within one file system (`copy_file_range`, which clones on file systems that can), else by two threads
+that read and write, and are compared by size; `checksum = always` reads both again. Measured on ext4: copy_file_range and rename
+87 us for 20 kB, shutil 105 us; 1 GiB from memory to ext4 0.18 s by two threads, `sendfile` 0.32, `cp` 0.30.
 `link = true` in the section makes hard links where the file system is the same; the link goes through the same temporary name.
 """
 
@@ -13,6 +14,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from trollmoves.errors import (
@@ -32,7 +34,10 @@ from trollmoves.movers.checksums import checksum_of, checksum_of_bytes
 SMALL = 2**20
 """Bytes; files up to this go through memory and are compared by checksum."""
 CHUNK = 64 * 2**20
-"""Bytes the kernel copies per call; the progress and a cancellation have this resolution."""
+"""Bytes copied between two looks at the progress and a cancellation."""
+PIECE = 2**19
+"""Bytes that are read and written at a time. For more, file systems look for as much contiguous memory: of writes of 1 MiB, some
+took 3 ms each in place of 0.1."""
 DIRECTORIES_KEPT = 1000
 WRITTEN_KEPT = 1000
 START_WRITING = 2
@@ -103,7 +108,7 @@ class FileSession(Session):
             if origin.size <= SMALL:
                 sent = _through_memory(origin, target, path, self._sums, self._pace, progress)
             else:
-                sent = _by_kernel(origin, target, progress, self._pace)
+                sent = _in_chunks(origin, target, progress, self._pace)
             if self._file_mode is not None:
                 os.fchmod(target, self._file_mode)
             _keep_attributes(origin, target, mode=self._file_mode is None)
@@ -351,25 +356,23 @@ def _through_memory(origin: Origin, target: int, path: str, sums: bool, pace: Pa
     return Sent(len(data), checksum_of_bytes(data), "sum")
 
 
-def _by_kernel(origin: Origin, target: int, progress: Progress, pace: Pace) -> Sent:
-    ways: list[Callable[[int, int, int, int], int]] = [_copy_file_range, _sendfile, _read_write]
+def _in_chunks(origin: Origin, target: int, progress: Progress, pace: Pace) -> Sent:
+    ways: list[Callable[[Origin, int, int, int], int]] = [_copy_file_range, _read_and_write]
     done = paid = 0
     while done < origin.size:
         if paid == done:
             paid += min(pace.at_once(CHUNK), origin.size - done)
             pace.wait_for(paid - done)
         try:
-            count = ways[0](origin.descriptor, target, done, paid - done)
+            count = ways[0](origin, target, done, paid - done)
         except OSError as error:
             if len(ways) == 1 or error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF):
                 raise
             del ways[0]
             continue
-        if count == 0 and len(ways) > 1:
+        if count == 0:
             del ways[0]  # some file systems answer so when they cannot
             continue
-        if count == 0:
-            raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
         done += count
         progress(done)
     if os.fstat(target).st_size != origin.size or os.fstat(origin.descriptor).st_size != origin.size:
@@ -377,14 +380,34 @@ def _by_kernel(origin: Origin, target: int, progress: Progress, pace: Pace) -> S
     return Sent(done, None, "size")
 
 
-def _copy_file_range(source: int, target: int, offset: int, count: int) -> int:
-    return os.copy_file_range(source, target, count, offset, offset)
+def _copy_file_range(origin: Origin, target: int, offset: int, count: int) -> int:
+    return os.copy_file_range(origin.descriptor, target, count, offset, offset)
 
 
-def _sendfile(source: int, target: int, offset: int, count: int) -> int:
-    os.lseek(target, offset, os.SEEK_SET)
-    return os.sendfile(target, source, offset, count)
+def _read_and_write(origin: Origin, target: int, offset: int, count: int) -> int:
+    """All *count* bytes, by two threads: while a file system takes what one writes, which it does one after the other, the
+    other reads. They take turns, so that a disk still sees one file that is read from the beginning to its end."""
+    places = iter(range(offset, offset + count, PIECE))
+
+    def copy() -> None:
+        buffer = memoryview(bytearray(min(PIECE, count)))
+        for place in places:
+            _copy_piece(origin, target, place, buffer[:offset + count - place])
+
+    if count < 2 * PIECE:
+        copy()
+        return count
+    with ThreadPoolExecutor(1) as executor:
+        other = executor.submit(copy)
+        copy()
+    other.result()
+    return count
 
 
-def _read_write(source: int, target: int, offset: int, count: int) -> int:
-    return os.pwrite(target, os.pread(source, min(count, 2**20), offset), offset)
+def _copy_piece(origin: Origin, target: int, place: int, buffer: memoryview) -> None:
+    while buffer:
+        count = os.preadv(origin.descriptor, [buffer], place)
+        if count == 0:
+            raise OriginChanged(f"{origin.path}: ended after {place} of {origin.size} bytes")
+        written = os.pwrite(target, buffer[:count], place)
+        buffer, place = buffer[written:], place + written
