@@ -32,7 +32,7 @@ from benchmarks.network import (  # noqa: E402
 
 Row = tuple[str, str, str]
 """What was measured, the figures, the bar."""
-OTHER_FILE_SYSTEM = "/dev/shm"  # noqa: S108 - a file system other than the scratch directory's
+OTHER_FILE_SYSTEM = "/dev/shm"  # a file system other than the scratch directory's
 GIB = 2**30
 NO_LSYNCD = "not measured: it is not installed (apt-get install lsyncd)"
 
