@@ -1,7 +1,7 @@
 """Acknowledge: a client tells the providers of a file that it has it.
 
 Who delivered it is told, together with other files and until it says so, when it is published: only then may it remove its own.
-Who announced it as well is told that it need not deliver it.
+Who announced it as well is told that it need not deliver it (telling.py).
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from trollmoves.bus.requesting import Answered, new_request
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.doubting import in_doubt
 from trollmoves.client.flight import Flight, Source
+from trollmoves.client.telling import Telling
 from trollmoves.config.settings import ClientSettings
 from trollmoves.journal import Journal
 from trollmoves.messages import EXTENSION, PROTOCOL, Message, decode, read_announcement
 
-CONFIRMED_AT = "confirmed:"
-"""With the name of the chain: a value in the journal, before which time all that was published is confirmed."""
+CONFIRMED_AT, TOLD_AT = "confirmed:", "told:"
+"""With the name of the chain: values in the journal, before which times all that was published is confirmed, and all others are
+told what they need not deliver."""
 NOTE_CONFIRMED_EVERY = 10.0
 ACK_TIMEOUT = 60.0
 
 
 def _ignore(reply: Message | None) -> None:
-    """An ack that gets lost costs the provider a file it keeps too long, nothing else."""
+    """An ack that gets lost costs the provider a file it keeps until it announces it again, when it is started next."""
 
 
 class Acknowledging:
@@ -44,20 +46,27 @@ class Acknowledging:
         self._requesters = requesters
         self._who = who
         self._confirming = Confirming(loop, requesters, settings.topic or "/")
+        self._telling = Telling(settings.name, journal, loop, self.tell)
         self._noted_settled = 0
         self._closed = False
 
     def start(self) -> None:
-        """Confirm what was published since the last time of which we know that everything was confirmed: the last process perhaps
-        did not."""
-        row = self._journal.find_one("meta", (CONFIRMED_AT + self._settings.name,))
-        if row is None:
-            self._write_confirmed(time.time())
-        for published in self._journal.find("published_since", (self._settings.name, float(row[0]))) if row is not None else ():
+        """Confirm what was published since the last time of which we know that everything was confirmed, and tell others of it:
+        the last process perhaps did not."""
+        confirmed, told = self._noted(CONFIRMED_AT), self._noted(TOLD_AT)
+        for published in self._journal.find("published_since", (self._settings.name, confirmed)) if confirmed is not None else ():
             announcement = read_announcement(decode(published["message"].encode()))
             if announcement.epoch:
                 self._confirming.add(announcement.named, announcement.offset, published["request"], published["time"])
-        self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
+        if told is not None:
+            self._telling.start(told)
+        if confirmed is None or told is None:
+            self._write_settled()
+        self._loop.after(NOTE_CONFIRMED_EVERY, self._note_settled)
+
+    def _noted(self, what: str) -> float | None:
+        row = self._journal.find_one("meta", (what + self._settings.name,))
+        return None if row is None else float(row[0])
 
     def confirm(self, flight: Flight) -> None:
         """Tell the provider, together with others and until it says so, that what it delivered is published."""
@@ -85,7 +94,7 @@ class Acknowledging:
         doubtful = in_doubt(flight)
         for source in flight.sources.values():
             if source is not flight.source and source not in doubtful:
-                self.tell(source)
+                self._telling.tell(flight.id, source)
 
     def acknowledge(self, place: Named, requests: Sequence[tuple[int, str]], answered: Answered = _ignore) -> None:
         """Confirm what the provider at *place* delivered: for each file the position of its announcement and the id of its
@@ -97,6 +106,7 @@ class Acknowledging:
     def clock_leapt(self, seconds: float) -> None:
         """The clock was set: what is to be confirmed keeps its age."""
         self._confirming.clock_leapt(seconds)
+        self._telling.clock_leapt(seconds)
 
     def flush(self) -> None:
         """Say what waits to be confirmed, before the end."""
@@ -107,14 +117,17 @@ class Acknowledging:
         """Tell nobody anything more."""
         self._closed = True
         self._confirming.close()
+        self._telling.close()
 
-    def _note_confirmed(self) -> None:
+    def _note_settled(self) -> None:
         if self._closed:
             return
-        if self._confirming.settled != self._noted_settled:
-            self._noted_settled = self._confirming.settled
-            self._write_confirmed(self._confirming.oldest())
-        self._loop.after(NOTE_CONFIRMED_EVERY, self._note_confirmed)
+        settled = self._confirming.settled + self._telling.settled
+        if settled != self._noted_settled:
+            self._noted_settled = settled
+            self._write_settled()
+        self._loop.after(NOTE_CONFIRMED_EVERY, self._note_settled)
 
-    def _write_confirmed(self, when: float) -> None:
-        self._journal.write([("put_meta", [(CONFIRMED_AT + self._settings.name, str(when - 1.0))])])
+    def _write_settled(self) -> None:
+        times = {CONFIRMED_AT: self._confirming.oldest(), TOLD_AT: self._telling.oldest()}
+        self._journal.write([("put_meta", [(what + self._settings.name, str(when - 1.0)) for what, when in times.items()])])

@@ -27,6 +27,11 @@ other.identity = one.identity AND other.chain = one.chain AND other.path = one.p
 -- The origin was delivered to somebody, and waits to be removed. (A time that never comes is that of move_it, until all have it.)
 path IS NOT NULL AND EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id AND removals.due < 1e12)
 
+-- part: had
+-- A client, or another member of its group, has published the file, or is about to; or it had the same before.
+(state IN ('publishing', 'published') OR (state = 'covered' AND (
+    steps LIKE '%another member of the group has published it"]%' OR steps LIKE '%"the same content was delivered before"]%')))
+
 -- part: dead_letter
 -- The file is given up, and never got to anybody.
 state = 'given_up' AND NOT EXISTS (
@@ -405,8 +410,8 @@ UPDATE transfers SET time = time + :leap;
 UPDATE files SET created = created + :leap, time = time + :leap, due = due + :leap;
 
 -- name: move_confirmed
--- See client/delivering.py.
-UPDATE meta SET value = CAST(value + :leap AS TEXT) WHERE name LIKE 'confirmed:%';
+-- See client/acknowledging.py.
+UPDATE meta SET value = CAST(value + :leap AS TEXT) WHERE name LIKE 'confirmed:%' OR name LIKE 'told:%';
 
 -- name: bring_back_files
 -- The clock was set back while nobody ran: what was to wait from a time that is not there yet waits as long from now.
@@ -765,6 +770,18 @@ WHERE files.chain = ? AND files.state = 'publishing' AND position > ? ORDER BY p
 
 -- name: published_since
 SELECT request, message, time FROM files WHERE chain = ? AND state = 'published' AND time >= ? AND request IS NOT NULL;
+
+-- name: untold_providers
+-- Who announced what we have (`had`) since a time, beside the one that was asked; and the first file of each. Goes through
+-- what others announced alone, which mostly is nothing.
+SELECT sources.provider AS provider, min(sources.file) AS file FROM sources CROSS JOIN files ON files.id = sources.file
+WHERE chain = ? AND files.time >= ? AND files.provider <> sources.provider AND {had} GROUP BY sources.provider;
+
+-- name: untold
+-- The same of one provider, from a file on.
+SELECT sources.file AS file, files.key AS key, sources.message AS message FROM sources CROSS JOIN files ON files.id = sources.file
+WHERE sources.file >= ? AND sources.provider = ? AND chain = ? AND files.time >= ? AND files.provider <> sources.provider AND {had}
+ORDER BY sources.file LIMIT ?;
 
 -- name: files_with_names
 -- What is known, in any chain, of files with the names in a list; and whether their origin is waiting to be removed.
