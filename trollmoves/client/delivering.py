@@ -25,6 +25,7 @@ from trollmoves.client.doubting import in_doubt, new_rows, with_checksum
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.sending import DELIVERED, push_data
 from trollmoves.config.settings import ClientSettings
+from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -282,7 +283,11 @@ class Delivering:
     def _wait_in_line(self, flight: Flight, publish: Callable[[], Any]) -> None:
         """Another one has the lease: ask as for something new, which is answered when that one has published, or is gone."""
         announcement = flight.source.announcement
-        flight.place = flight.place or self._addressing.place(announcement.message.fields)
+        try:
+            flight.place = flight.place or self._addressing.place(announcement.message.fields)
+        except TrollmovesError:  # the section was changed since it was delivered
+            self._publish_in_doubt(flight, publish)
+            return
         self._requesters.ours(*announcement.named).ask(
             flight.request, announcement.message.subject, "push", push_data(self._addressing, self._who, flight, flight.place),
             partial(self._line_moved, flight, publish))
@@ -304,9 +309,13 @@ class Delivering:
         elif reply is None or reply.extension.get("permanent") is False:
             flight.valid_until = min(flight.valid_until, time.monotonic())
             self._loop.after(AGAIN, lambda: self._with_leave(flight, publish))
-        else:  # it cannot be asked any more, and what is delivered must be published
-            flight.maybe_published, flight.valid_until = True, math.inf
-            publish()
+        else:
+            self._publish_in_doubt(flight, publish)
+
+    def _publish_in_doubt(self, flight: Flight, publish: Callable[[], Any]) -> None:
+        """The provider cannot be asked any more, and what is delivered must be published."""
+        flight.maybe_published, flight.valid_until = True, math.inf
+        publish()
 
     def _cover(self, flight: Flight) -> None:
         """Another member of our group has published it."""

@@ -20,6 +20,7 @@ from trollmoves.client.delivering import AT_ONCE, PAGE, Delivering
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.recovering import Recovering
+from trollmoves.config.hidden import HiddenUri
 from trollmoves.config.reading import read_client_config
 from trollmoves.config.settings import ClientSettings
 from trollmoves.journal import Journal
@@ -361,3 +362,20 @@ def test_who_waited_in_line_marks_what_may_be_the_second(bench: Bench, before: b
     published: list[bool] = []
     bench.chain()._line_moved(flight, lambda: published.append(flight.maybe_published), decode(raw))
     assert published == [marked]
+
+
+def test_what_another_member_may_publish_is_published_where_nobody_can_say_any_more_where_it_is(bench: Bench) -> None:
+    """The section was changed meanwhile: no file that was delivered before has the field that its destination names."""
+    chain = bench.chain()
+    chain.start()
+    bench.deliver(chain, "f", version=PROTOCOL, epoch="e:0123456789abcdef", offset=1, previous=0, address="127.0.0.1:9",
+                  key="k:1", size=1)
+    bench.turn_until(1, landed=True)
+    chain.close()
+    bench.settings = bench.settings.model_copy(update={"destination": HiddenUri("file:///data/{missing}/")})
+    chain = bench.chain()
+    chain.committing.ask = lambda asked, fence, answered: answered(Granted("held"))  # type: ignore[method-assign]
+    bench.stream.is_heard = True
+    chain.start()
+    bench.turn_until(1)
+    assert bench.stream.marked() == ["f"], "the other member publishes it as well"
