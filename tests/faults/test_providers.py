@@ -75,6 +75,19 @@ def test_what_another_server_delivered_waits_for_nobody_in_the_status(tmp_path: 
         eventually(lambda: chains()[0]["oldest_waiting"], message="it waits")
 
 
+def test_what_was_replaced_before_anybody_asked_for_it_waits_for_nobody_in_the_status(tmp_path: Path) -> None:
+    with Network(tmp_path, killed=True) as network:
+        network.servers[0].start()
+        for number in range(1, 4):
+            network.write("f.bin", b"content" * number)
+            eventually(lambda number=number: len(rows(network.server_journal(), "SELECT 1 FROM files")) == number,  # type: ignore[misc]
+                       message="it is announced")
+        assert status(network.server_journal())["chains"]["send"]["counts"] == {"announced": 1, "covered": 2}
+        network.client.start()
+        network.settle()
+        eventually(lambda: status(network.server_journal())["chains"]["send"]["oldest_waiting"] is None, message="nothing waits")
+
+
 def test_a_provider_that_may_deliver_later_is_asked_again_when_another_one_never_will(tmp_path: Path) -> None:
     with ScriptedFtpServer(tmp_path / "ftp") as ftp, Network(tmp_path, servers=2, killed=True, client_options={
             "destination": f"ftp://127.0.0.1:{ftp.port}/", "login": f"{ftp.user}:{ftp.password}"}) as network:

@@ -58,12 +58,14 @@ FROM (VALUES (?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column6;
 UPDATE files SET state = ?, time = ?, steps = steps || ? WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: cover_by_newer
--- What was announced under the name of a file and could not be had is covered where newer content was announced.
+-- What was announced under the name of a file and could not be had, or that nobody asked us for, is covered where newer content
+-- was announced.
 UPDATE files SET state = 'covered', time = :now, due = NULL, steps = {kept_steps} || :line
 WHERE id IN (SELECT older.id FROM files AS one JOIN files AS older ON older.identity = one.identity AND older.chain = one.chain
-             WHERE one.id = :id AND older.path = one.path AND older.state IN ('failed', 'given_up') AND older.id < (
+             WHERE one.id = :id AND older.path = one.path AND older.id < (
                  SELECT max(newest.id) FROM files AS newest
-                 WHERE newest.identity = one.identity AND newest.chain = one.chain AND newest.path = one.path));
+                 WHERE newest.identity = one.identity AND newest.chain = one.chain AND newest.path = one.path)
+               AND (older.state IN ('failed', 'given_up') OR (older.state = 'announced' AND older.provider IS NULL)));
 
 -- name: note
 -- A line in the history that changes nothing else.
