@@ -13,7 +13,9 @@ from tests.faults.network import TOPIC, Network, section
 from tests.integration.requesting import ENVELOPE, Scene
 from tests.integration.test_removal_after_confirmation import delivered, is_there
 from tests.support.eventually import eventually, never
+from trollmoves.bus.requesting import new_request
 from trollmoves.messages import EXTENSION, Message, decode
+from trollmoves.movers.checksums import checksum_of_bytes
 
 OTHER = "/other"
 
@@ -93,20 +95,52 @@ def test_what_a_client_has_from_elsewhere_it_says_once(tmp_path: Path) -> None:
         eventually(lambda: not is_there(scene, "a.bin"), message="it goes")
 
 
-@pytest.mark.parametrize("one", [0, 1])
-def test_what_two_sections_announce_alike_a_client_confirms_once(tmp_path: Path, one: int) -> None:
-    """Of the same subject and content it is one file to the client, which asks for either."""
+def announced_by_both(scene: Scene, name: str) -> list[Message]:
+    """What two sections of one subject say of a new file."""
+    scene.network.write(name, name.encode())
+    texts = scene.recorder.texts
+    eventually(lambda: sum(f"/{name}" in text for text in texts) == 2, message="both announce it")
+    return [decode(text.encode()) for text in texts if f"/{name}" in text]
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> Iterator[Scene]:
+    """Both sections announce under one subject: to a client it is one file, which it has from either."""
     options = {"delete": "true", "remove_delay": "0.5", "topic": OTHER}
     with two_sections(tmp_path, options, options) as scene:
-        def both(name: str) -> list[Message]:
-            scene.network.write(name, name.encode())
-            texts = scene.recorder.texts
-            eventually(lambda: sum(f"/{name}" in text for text in texts) == 2, message="both announce it")
-            return [decode(text.encode()) for text in texts if f"/{name}" in text]
-        for announcement in both("first.bin"):  # of both it is known that somebody is served
-            delivered(scene, announcement, "recv@one/a", confirmed=False)
-        delivered(scene, both("a.bin")[one], "recv@one/a")
-        eventually(lambda: not is_there(scene, "a.bin"), message="it goes")
+        yield scene
+
+
+@pytest.mark.parametrize("had", [False, True])
+@pytest.mark.parametrize("one", [0, 1])
+def test_what_two_sections_announce_alike_a_client_confirms_once(alike: Scene, one: int, had: bool) -> None:
+    """Or it has the same already, and says so with the request."""
+    for announcement in announced_by_both(alike, "first.bin"):  # of both it is known that somebody is served
+        delivered(alike, announcement, "recv@one/a", confirmed=False)
+    announcement = announced_by_both(alike, "a.bin")[one]
+    if had:
+        unless = [checksum_of_bytes(b"a.bin")]
+        reply = alike.outcome(announcement, new_request(), client="recv@one/a", group="recv@one/a", unless=unless)
+        assert (reply.type, reply.extension["code"]) == ("err", "same")
+    else:
+        delivered(alike, announcement, "recv@one/a")
+    eventually(lambda: not is_there(alike, "a.bin"), message="it goes")
+
+
+@pytest.mark.parametrize("had", [False, True])
+@pytest.mark.parametrize("one", [0, 1])
+def test_of_what_two_sections_announce_alike_a_member_of_a_group_hears_once_that_another_one_has_it(
+        alike: Scene, one: int, had: bool) -> None:
+    def both_have(announcement: Message, *, had: bool = False) -> None:
+        request, unless = new_request(), [checksum_of_bytes(str(announcement.fields["uid"]).encode())] if had else []
+        assert alike.outcome(announcement, request, client="recv@one/a", unless=unless).type == ("err" if had else "file")
+        if not had:
+            alike.confirm(announcement, request)
+        assert alike.outcome(announcement, new_request(), client="recv@two/b").type == "covered"
+    for announcement in announced_by_both(alike, "first.bin"):  # of both it is known that both are served
+        both_have(announcement)
+    both_have(announced_by_both(alike, "a.bin")[one], had=had)
+    eventually(lambda: not is_there(alike, "a.bin"), message="it goes")
 
 
 def test_an_ack_of_a_client_of_one_section_is_not_the_first_of_another(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,10 +17,11 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message
+from trollmoves.server.alike import Alike
 from trollmoves.server.moves import refuse_when_full
 from trollmoves.server.replies import without_credentials
 from trollmoves.server.requests import Consumer, is_confirmation
-from trollmoves.server.sharing import Sharing, had_elsewhere
+from trollmoves.server.sharing import Sharing
 from trollmoves.server.transfer import Served
 from trollmoves.server.trusting import Trusting
 
@@ -32,11 +33,12 @@ MOST_CONFIRMED = 1000
 class Acknowledging:
     """Of one request port; belongs to the loop."""
 
-    def __init__(self, journal: Journal, envelope: Envelope, names: Names, sharing: Sharing,
+    def __init__(self, journal: Journal, envelope: Envelope, names: Names, alike: Alike, sharing: Sharing,
                  reply: Callable[[Asker, bytes], Any]):
         self._journal = journal
         self._envelope = envelope
         self._names = names
+        self._alike = alike
         self._sharing = sharing
         self._reply = reply
         self._chains: dict[str, tuple[Served, Trusting]] = {}
@@ -62,21 +64,15 @@ class Acknowledging:
         """The reply to an ack, which is about *row* of the journal. A client that has a file from another server sends one only,
         whatever sections of this one announced the file to it. It is taken also while many moves wait: there is no other."""
         refuse_when_full(self._journal)
-        consumer, same = Consumer.of(asker, message), [row, *self._same(row)]
+        consumer, same = Consumer.of(asker, message), [row, *self._alike.of_same_origin(row)]
         for one in [one for one in same if self._chains[one["chain"]][0].removing.may_know(consumer)] or [row]:
             self._acknowledge(asker, consumer, one)
         return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
 
-    def _same(self, row: Any) -> list[Any]:
-        """The rows of other sections about the same origin."""
-        content = row["inode"], row["size"], row["mtime_ns"]
-        return [other for chain in self._chains if chain != row["chain"]
-                for other in self._journal.find("same_origin", (row["identity"], chain, *content)) if other["steps"]]
-
     def _acknowledge(self, asker: Asker, consumer: Consumer, row: Any) -> None:
         served, trusting = self._chains[row["chain"]]
         if trusting.trusts(asker.address) or self._got_it(row["id"], consumer):
-            self._new_records += self._counts(row, served, consumer, asker.address)
+            self._new_records += self._alike.counts(row, consumer, asker.address)
         else:
             self._note_stranger(row, served, asker.address)
             trusting.when_trusted(asker.address, partial(self._count_late, row["id"], consumer, asker.address))
@@ -90,20 +86,11 @@ class Acknowledging:
             logger.info("%s acknowledged %s, which this server did not deliver to it: the file is kept (to let it be "
                         "removed, set trusted_acks = %s in section [%s])", peer, row["identity"], peer, served.settings.name)
 
-    def _counts(self, row: Any, served: Served, consumer: Consumer, peer: str) -> list[Operation]:
-        """What to write of an ack of somebody who may give one."""
-        now = time.time()
-        records = [had_elsewhere(row["id"], row["chain"], consumer, peer, now), *served.removing.schedule(row["id"], consumer)]
-        if row["state"] != State.ACKNOWLEDGED:
-            line = step_line(State.ACKNOWLEDGED, now, peer)
-            records.append(("step", [(State.ACKNOWLEDGED, now, row["attempt"], line, row["id"])]))
-        return records
-
     def _count_late(self, file: int, consumer: Consumer, peer: str) -> None:
         """It was not known who gave an ack, and now it is known to be one who may."""
         row = self._journal.find_one("file", (file,))
         if row is not None and row["chain"] in self._chains:
-            self._journal.write(self._counts(row, self._chains[row["chain"]][0], consumer, peer))
+            self._journal.write(self._alike.counts(row, consumer, peer))
 
     def _got_it(self, file: int, consumer: Consumer) -> bool:
         """Whether we delivered the file to an upstream client, which has no other name than its address. A client with a name
@@ -126,21 +113,8 @@ class Acknowledging:
         reply = self._envelope.encode(message.subject, "ack", data)
         records: list[Operation] = [("acknowledge_transfers", [{"now": now, "found": found}]),
                                     ("step_all", [(State.ACKNOWLEDGED, now, line, files)]), ("hurry_removals", [(now, files)]),
-                                    *self._counts_elsewhere(rows, asker.address)]
+                                    *self._alike.counts_elsewhere(((row["file"], _consumer(row)) for row in rows), asker.address)]
         self._journal.write(records, self._confirmed, asker, reply, [row["transfer"] for row in rows])
-
-    def _counts_elsewhere(self, rows: Iterable[Any], peer: str) -> list[Operation]:
-        """What to write for other sections that announced the very same, under the same subject: to a client that is one file,
-        for which it asks once, and which it confirms once."""
-        records: list[Operation] = []
-        subjects = {served.settings.topic for served, _ in self._chains.values()}
-        for row in rows if len(subjects) < len(self._chains) else ():
-            file = self._journal.find_one("file", (row["file"],))
-            consumer = Consumer(row["client"], row["consumer_group"], bool(row["spare"]))
-            for other in self._same(file) if file is not None and file["chain"] in self._chains else ():
-                if other["key"] == file["key"]:
-                    records += self._counts(other, self._chains[other["chain"]][0], consumer, peer)
-        return records
 
     def _confirmed(self, asker: Asker, reply: bytes, transfers: list[str]) -> None:
         """The journal has it: only now may the client forget, and others of its group too."""
@@ -148,3 +122,7 @@ class Acknowledging:
         self._reply(asker, reply)
         for transfer in transfers:
             self._sharing.confirmed(transfer)
+
+
+def _consumer(transfer: Any) -> Consumer:
+    return Consumer(transfer["client"], transfer["consumer_group"], bool(transfer["spare"]))

@@ -305,7 +305,8 @@ class Moves:
             if checksum_of_all(outcome) in moving.push.unless:
                 outcome = AlreadyHad(f"{moving.push.members[0].file.path}: who asks has the same already")
         if isinstance(outcome, AlreadyHad):  # as good as delivered by us, and confirmed
-            removal = [*moving.served.removing.schedule(moving.file, moving.consumer), *_earlier_requests(moving)]
+            removal = [*moving.served.removing.schedule(moving.file, moving.consumer), *_earlier_requests(moving),
+                       *self._sharing.alike.counts_elsewhere([(moving.file, moving.consumer)], moving.push.peer)]
             self._record(moving, State.ACKNOWLEDGED, now, shown(outcome), None, removal, outcome)
             return
         if isinstance(outcome, Exception):

@@ -22,6 +22,7 @@ from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced, Posit
 from trollmoves.journal import Journal
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, identity_of, uris_of
 from trollmoves.server.acknowledging import Acknowledging
+from trollmoves.server.alike import Alike
 from trollmoves.server.answers import Answers
 from trollmoves.server.lookups import Lookups
 from trollmoves.server.moves import Moves
@@ -57,10 +58,11 @@ class Serving:
         self._replies = Replies(envelope)
         self._replier = Replier(loop, port, envelope, self._handle, address=address, largest=largest)
         self._answers = Answers(loop, self._replies, self._replier.reply)
-        self._sharing = Sharing(journal, self._answers, self._replies, self._replier.reply)
+        alike = Alike(journal, self.chains)
+        self._sharing = Sharing(journal, alike, self._answers, self._replies, self._replier.reply)
         self._moves = Moves(loop, journal, workers, small, self._answers, self._sharing)
         self._pushes = Pushes(journal, self._lookups, self._moves, self._sharing, self._answers, self._replies)
-        self._acknowledging = Acknowledging(journal, envelope, loop.names, self._sharing, self._replier.reply)
+        self._acknowledging = Acknowledging(journal, envelope, loop.names, alike, self._sharing, self._replier.reply)
         self.port = self._replier.port
         self._by_type: dict[str, Callable[[Asker, Message], bytes | None]] = {
             "ping": self._ping, "info": self._info, "push": self._push, "ack": self._ack, "replay": self._replay,

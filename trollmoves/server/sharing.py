@@ -6,7 +6,6 @@ lease is in memory, the right to publish comes with the outcome, and the journal
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
+from trollmoves.server.alike import Alike, had_elsewhere
 from trollmoves.server.answers import Answers
 from trollmoves.server.replies import Replies, checksum_of_all
 from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, content_had, is_confirmation
@@ -57,7 +57,9 @@ class Shared:
 class Sharing:
     """The leases of one request port, and who waits for one; belongs to the loop."""
 
-    def __init__(self, journal: Journal, answers: Answers, replies: Replies, reply: Callable[[Asker, bytes], Any]):
+    def __init__(self, journal: Journal, alike: Alike, answers: Answers, replies: Replies,
+                 reply: Callable[[Asker, bytes], Any]):
+        self.alike = alike
         self._journal = journal
         self._answers = answers
         self._replies = replies
@@ -204,7 +206,8 @@ class Sharing:
         if not waiter.consumer.spare and not by_itself:  # spares are not waited for
             now = time.time()
             self._journal.write([had_elsewhere(file, chain, waiter.consumer, waiter.asker.address, now),
-                                 ("hurry_removals", [(now, orjson.dumps([file]))])])
+                                 ("hurry_removals", [(now, orjson.dumps([file]))]),
+                                 *self.alike.counts_elsewhere([(file, waiter.consumer)], waiter.asker.address)])
         if receipts or not content_had(waiter.message):
             self._answers.state(waiter, "covered", checksum=checksum_of_all(receipts))
         else:
@@ -268,13 +271,6 @@ def earlier_requests(lease: Lease | None, file: int, transfer: str) -> list[Oper
     if lease is None or not lease.earlier:
         return []
     return [("note_earlier", [(" ".join(lease.earlier), file, transfer)])]
-
-
-def had_elsewhere(file: int, chain: str, consumer: Consumer, address: str, now: float) -> Operation:
-    """A consumer is done with a file that was not delivered for a request of its own: `delete` need not wait for it."""
-    transfer = hashlib.sha256(f"ack\n{file}\n{consumer.client}".encode("utf-8", "replace")).hexdigest()[:32]
-    return "put_transfer", [(file, transfer, chain, consumer.client, consumer.group, consumer.spare, address, "", "",
-                             State.ACKNOWLEDGED, now, 1, None)]
 
 
 def _list(value: Any) -> list[Any]:
