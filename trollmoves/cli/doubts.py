@@ -1,4 +1,4 @@
-"""What a section names and this machine has not, or not so as it was meant, perhaps: told when a configuration is checked. That
+"""What a section names and this machine has not, or says and perhaps does not mean: told when a configuration is checked. That
 may be done on another machine than the one where it will be used, so none of it is an error."""
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ def doubts_about(settings: ChainSettings) -> Iterator[str]:
     """Lines, each with section and option. Looks at the disk."""
     for option, text in _missing(settings):
         yield f"[{settings.name}] {option}: {text}"
+    if isinstance(settings, ServerSettings) and settings.delete_after is not None and settings.retention < settings.delete_after:
+        yield (f"[{settings.name}] retention: is shorter than delete_after; what nobody has asked for by then no client is told of "
+               "any more, and it is removed all the same")
     for option, destination in _destinations(settings):
         host = re.match(r"file://([\w-]+)(?=/)", destination)
         if host is not None and host[1] not in ("localhost", socket.gethostname(), socket.gethostname().partition(".")[0]):

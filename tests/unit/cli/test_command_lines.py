@@ -164,6 +164,15 @@ def test_what_this_machine_has_not_is_told(tmp_path: Path) -> None:
     assert ask("trollmoves", "check", "good.ini", state=tmp_path).out.endswith("all well\n")
 
 
+@pytest.mark.parametrize(("said", "is_told"), [
+    ("delete_after = 8d\n", True), ("delete_after = 7d\n", False), ("delete_after = 8d\nretention = 8d\n", False),
+    ("retention = 1h\n", False)])
+def test_what_is_forgotten_before_it_is_removed_is_told(tmp_path: Path, said: str, is_told: bool) -> None:
+    (tmp_path / "server.ini").write_text(SERVER + said)
+    answer = ask("trollmoves", "check", "server.ini", state=tmp_path)
+    assert (answer.status, "retention: is shorter than delete_after" in answer.err) == (0, is_told)
+
+
 def test_a_star_is_no_wildcard_and_that_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.ini").write_text("[one]\norigin = /tmp/none/*.dat\ntopic = /t\nrequest_port = 9094\n"
                                     "[two]\norigin = /tmp/none/{a:?<3s}.dat\ntopic = /t\nrequest_port = 9094\n")
