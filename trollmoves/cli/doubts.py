@@ -18,8 +18,8 @@ def doubts_about(settings: ChainSettings) -> Iterator[str]:
     for option, text in _missing(settings):
         yield f"[{settings.name}] {option}: {text}"
     if isinstance(settings, ServerSettings) and settings.delete_after is not None and settings.retention < settings.delete_after:
-        yield (f"[{settings.name}] retention: is shorter than delete_after; what nobody has asked for by then no client is told of "
-               "any more, and it is removed all the same")
+        yield (f"[{settings.name}] retention: is shorter than delete_after; what nobody has asked for by then no client is told "
+               "of any more, and it is removed all the same")
     for option, destination in _destinations(settings):
         host = re.match(r"file://([\w-]+)(?=/)", destination)
         if host is not None and host[1] not in ("localhost", socket.gethostname(), socket.gethostname().partition(".")[0]):
