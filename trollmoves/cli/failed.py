@@ -10,6 +10,7 @@ from typing import Any
 
 from trollmoves.cli.ordering import add_chain_argument, check_chain, found_files
 from trollmoves.cli.places import add_journal_arguments, local_time, on_journals
+from trollmoves.client.doubting import is_in_doubt
 from trollmoves.journal import Reader
 from trollmoves.journal.reader import last_failure
 from trollmoves.uris import printable
@@ -56,11 +57,12 @@ def letters(path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
 def _letter(path: Path, row: Any) -> dict[str, Any]:
     return {"journal": str(path), "chain": row["chain"], "uid": row["identity"], "key": row["key"], "state": row["state"],
             "since": row["created"], "time": row["time"], "attempts": row["attempt"], "next_try": row["due"],
-            "why": last_failure(row["steps"])}
+            "perhaps_copy": row["path"] is None and is_in_doubt(row["steps"]), "why": last_failure(row["steps"])}
 
 
 def _as_text(letter: dict[str, Any]) -> str:
     tries = f"{letter['attempts']} tries" if letter["attempts"] != 1 else "1 try"
     again = f", again at {local_time(letter['next_try'])}" if letter["next_try"] else ""
+    copy = "; it is perhaps a copy of what another provider has delivered" if letter["perhaps_copy"] else ""
     return (f"[{letter['chain']}] {printable(letter['uid'])} ({letter['state']} {local_time(letter['time'])} after {tries}, "
-            f"known since {local_time(letter['since'])}{again})\n    {printable(letter['why'])}")
+            f"known since {local_time(letter['since'])}{again})\n    {printable(letter['why'])}{copy}")
