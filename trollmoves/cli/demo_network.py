@@ -19,7 +19,7 @@ from pathlib import Path
 from trollmoves.errors import TrollmovesError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-EXAMPLE_DIRECTORY = "/tmp/trollmoves-example"  # the one the example configurations name
+EXAMPLE_DIRECTORY = "/tmp/trollmoves-example"  # noqa: S108 - the one the example configurations name
 PATIENCE = 60.0
 """Seconds a demonstration waits for anything."""
 
