@@ -1,9 +1,10 @@
 """How files are moved within this machine.
 
 Small files go through memory: one read, one checksum of what was read, one of what was written. Large ones are copied by the
-kernel where that can be within one file system (`copy_file_range`, which clones on file systems that can), else by two threads
-that read and write, and are compared by size; `checksum = always` reads both again. Measured on ext4: copy_file_range and rename
-87 us for 20 kB, shutil 105 us; 1 GiB from memory to ext4 0.18 s by two threads, `sendfile` 0.32, `cp` 0.30.
+kernel where that can be within one file system (`copy_file_range`, which clones on file systems that can), else by two threads,
+one that reads and one that writes, and are compared by size; `checksum = always` reads both again. Measured on ext4:
+copy_file_range and rename 87 us for 20 kB, shutil 105 us; 1 GiB from memory to ext4 0.18 s by two threads, `sendfile` 0.32, `cp`
+0.30.
 `link = true` in the section makes hard links where the file system is the same; the link goes through the same temporary name.
 """
 
@@ -13,9 +14,10 @@ import ctypes
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from queue import SimpleQueue
 
 from trollmoves.errors import (
     Busy,
@@ -385,29 +387,42 @@ def _copy_file_range(origin: Origin, target: int, offset: int, count: int) -> in
 
 
 def _read_and_write(origin: Origin, target: int, offset: int, count: int) -> int:
-    """All *count* bytes, by two threads: while a file system takes what one writes, which it does one after the other, the
-    other reads. They take turns, so that a disk still sees one file that is read from the beginning to its end."""
-    places = iter(range(offset, offset + count, PIECE))
-
-    def copy() -> None:
-        buffer = memoryview(bytearray(min(PIECE, count)))
-        for place in places:
-            _copy_piece(origin, target, place, buffer[:offset + count - place])
-
-    if count < 2 * PIECE:
-        copy()
-        return count
-    with ThreadPoolExecutor(1) as executor:
-        other = executor.submit(copy)
-        copy()
-    other.result()
+    """All *count* bytes, in their order, which some file systems insist on. While a piece is written another thread reads the
+    next: one that the end of the process does not wait for, so that a disk that does not answer keeps nobody from stopping it."""
+    free, full = SimpleQueue[memoryview | None](), SimpleQueue[tuple[memoryview, int] | OSError]()
+    for _ in range(2):
+        free.put(memoryview(bytearray(min(PIECE, count))))
+    place, end = offset, offset + count
+    thread = threading.Thread(target=_read_ahead, args=(origin, place, end, free, full), daemon=True)
+    thread.start()
+    try:
+        while place < end:
+            found = full.get()
+            if isinstance(found, OSError):
+                raise found
+            buffer, size = found
+            if size == 0:
+                raise OriginChanged(f"{origin.path}: ended after {place} of {origin.size} bytes")
+            piece = buffer[:size]
+            while piece:
+                written = os.pwrite(target, piece, place)
+                piece, place = piece[written:], place + written
+            free.put(buffer)
+    finally:
+        free.put(None)
+        thread.join()
     return count
 
 
-def _copy_piece(origin: Origin, target: int, place: int, buffer: memoryview) -> None:
-    while buffer:
-        count = os.preadv(origin.descriptor, [buffer], place)
-        if count == 0:
-            raise OriginChanged(f"{origin.path}: ended after {place} of {origin.size} bytes")
-        written = os.pwrite(target, buffer[:count], place)
-        buffer, place = buffer[written:], place + written
+def _read_ahead(origin: Origin, place: int, end: int, free: SimpleQueue[memoryview | None],
+                full: SimpleQueue[tuple[memoryview, int] | OSError]) -> None:
+    """Read from *place* to *end* into what is *free*, until that is None, or to the end of the file, where nothing is read."""
+    size = 1
+    while size and place < end and (buffer := free.get()) is not None:
+        try:
+            size = os.preadv(origin.descriptor, [buffer[:end - place]], place)
+        except OSError as error:
+            full.put(error)
+            return
+        full.put((buffer, size))
+        place += size
