@@ -21,6 +21,7 @@ from trollmoves.attention.expecting import Expecting
 from trollmoves.attention.left_over import LeftOver
 from trollmoves.attention.orders import Orders
 from trollmoves.bus import Loop
+from trollmoves.bus.crowding import make_room
 from trollmoves.bus.sockets import end_context, message_version
 from trollmoves.config.reading import Configuration
 from trollmoves.config.reloading import ConfigWatch
@@ -180,6 +181,7 @@ class Service:
     def run(self, configuration: Configuration[Any]) -> None:
         """Work until a signal says stop. Raises what ended the process otherwise."""
         self._listen_to_signals()
+        make_room()
         try:
             self.apply(configuration)
             self._attend_to(configuration)

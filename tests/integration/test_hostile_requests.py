@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import threading
@@ -501,6 +502,26 @@ def test_five_hundred_connections_are_served(victim: Victim) -> None:
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_more_connections_than_there_are_descriptors_end_nothing(tmp_path: Path) -> None:
+    """The process ended when it had none left, for which anybody needed no more than to connect a thousand times."""
+    with victim_and_peer(tmp_path) as (victim, peer):
+        assert " pong " in peer.ask(text("ping"))
+        resource.prlimit(victim.program.pid, resource.RLIMIT_NOFILE, (400, 400))
+        connections = []
+        try:
+            for number in range(800):
+                connections.append(socket.create_connection(("127.0.0.1", (victim.port, victim.publish_port)[number % 2])))
+                with contextlib.suppress(OSError):  # cut off already
+                    connections[-1].sendall(_greeting())
+            assert " pong " in peer.ask(text("ping")), "who was there before is served"
+            eventually(lambda: len(os.listdir(f"/proc/{victim.program.pid}/fd")) < 300, message="there is room again")
+            victim.healthy()
+        finally:
+            for connection in connections:
+                connection.close()
+        assert any("more connections than can be served" in line for line in victim.program.output().splitlines())
 
 
 def test_large_pushes_that_wait_do_not_fill_the_memory(victim: Victim) -> None:

@@ -1,9 +1,11 @@
-"""How much of what peers sent waits in ZeroMQ: to be taken by us, or for the end of its message.
+"""How much of what peers sent waits in ZeroMQ (to be taken by us, or for the end of its message), and how many of them there are.
 
 ZeroMQ limits how many messages wait and how long a frame is, but not how many frames a message has: it keeps those of a message
 whose end never comes, as long as there is memory, and tells nobody; anybody who can connect may send such a one. The system knows
 how many bytes of a connection have come in. What we did not get of them waits, and who has most of it is cut off when it is too
 much. That is little where nothing at all came out of a connection for a while: a frame of two bytes takes 66 of memory.
+
+Nor does ZeroMQ limit how many connections there are, and a process without descriptors for files and sockets can do nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from termios import FIONREAD
 import zmq
 
 from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.crowding import Crowd
 from trollmoves.bus.sockets import KEPT_ALIVE, NOW, Socket, descriptor_of, held, number_of
 
 logger = logging.getLogger(__name__)
@@ -58,6 +61,10 @@ class Connection:
     inode: int
     ours: bool = False
     """It is one of ZeroMQ's."""
+    since: float = 0.0
+    """When (monotonic) it was seen first."""
+    used: bool = False
+    """Something was taken from it."""
     received: int = 0
     """Bytes that have come in."""
     waiting: float = 0
@@ -79,6 +86,7 @@ class Incoming:
         self._looked = time.monotonic()
         self.paused = 0
         """Listeners that do not take what has come, so that it waits through no fault of who sent it."""
+        self.crowd = Crowd()
         self.cut = 0
         """How often somebody was cut off."""
 
@@ -107,6 +115,8 @@ class Incoming:
         beats = BEATS * (self._looked - before)
         self._connections = {descriptor: self._look_at(descriptor, inode, taken.get((descriptor, inode), 0), beats)
                              for descriptor, inode in _open_sockets()}
+        self.crowd.look({descriptor: (not known.used, known.since)
+                         for descriptor, known in self._connections.items() if known.ours})
         waiting = {descriptor: known.waiting for descriptor, known in self._connections.items() if known.waiting > NOTEWORTHY}
         waiting = {descriptor: size - _held_by_the_system(descriptor) for descriptor, size in waiting.items()}
         old = {descriptor: size for descriptor, size in waiting.items()
@@ -119,12 +129,13 @@ class Incoming:
     def _look_at(self, descriptor: int, inode: int, taken: int, beats: float) -> Connection:
         known = self._connections.get(descriptor)
         if known is None or known.inode != inode:
-            known = Connection(inode, _is_of_zeromq(descriptor), taken=self._looked)
+            known = Connection(inode, _is_of_zeromq(descriptor), self._looked, taken=self._looked)
         if known.ours:
             received = _received(descriptor)
             known.waiting = max(0.0, known.waiting + received - known.received - taken - beats)
             known.received = received
             known.taken = self._looked if taken else known.taken
+            known.used = known.used or taken > 0
             known.looks = 0 if taken or self.paused or known.waiting <= NOTEWORTHY else known.looks + 1
         return known
 

@@ -92,7 +92,7 @@ class Loop:
         self.after(seconds, again)
 
     def look_at_incoming(self) -> None:
-        """Cut off peers that send more than can be taken in, again and again from now on."""
+        """Cut off peers that send more than can be taken in, or are too many, again and again from now on."""
         self.after(self.incoming.look(), self.look_at_incoming)
 
     def fail(self, error: BaseException) -> None:

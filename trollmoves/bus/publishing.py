@@ -46,6 +46,7 @@ class Publisher:
         self._address = address
         self._advertising: Advertising | None = None
         loop.register(self._socket, self._read)
+        loop.incoming.crowd.ports.add(self.port)
 
     @property
     def is_heard(self) -> bool:
@@ -97,6 +98,7 @@ class Publisher:
     def close(self, linger: int = 1000) -> None:
         """Stop; *linger* milliseconds for queued messages to leave."""
         self._loop.unregister(self._socket)
+        self._loop.incoming.crowd.ports.discard(self.port)
         self._awaiting.clear()
         if self._advertising is not None:
             self._advertising.stop()

@@ -66,6 +66,7 @@ class Replier:
         # A reply that cannot be queued is dropped (its connection is gone, or its reader stopped reading): nobody else waits.
         self._socket, self.port = bound(zmq.ROUTER, address, port, {zmq.MAXMSGSIZE: largest, zmq.RCVHWM: MOST_WAITING})
         loop.register(self._socket, self._read)
+        loop.incoming.crowd.ports.add(self.port)
         self._owners = Owners(self._socket, self.port) if os.geteuid() == 0 else None
         if self._owners is not None:
             loop.register(self._owners.events, self._read)
@@ -131,6 +132,7 @@ class Replier:
 
     def close(self, linger: int = 1000) -> None:
         self._loop.unregister(self._socket)
+        self._loop.incoming.crowd.ports.discard(self.port)
         if self._owners is not None:
             self._loop.unregister(self._owners.events)
             self._owners.close()

@@ -71,7 +71,7 @@ class Subscribers:
         peer = _peer_of(descriptor)
         if peer is None:  # the connection is gone, and its subscriptions with it
             return
-        host = self._hosts.setdefault(_host_at(peer[0]), Host())
+        host = self._hosts.setdefault(host_at(peer[0]), Host())
         connection = descriptor, peer
         before = host.connections.get(connection, 0)
         after = max(0, before + (len(frame) if frame.bytes[:1] == b"\x01" else -len(frame)))
@@ -111,7 +111,7 @@ class Subscribers:
         self._most_hosts = max(MOST_HOSTS, 2 * len(self._hosts))
 
 
-def _host_at(address: str) -> str:
+def host_at(address: str) -> str:
     """What counts as one host: whoever is on this machine may use all its addresses, and another one's are as good as endless
     with IPv6."""
     if is_own_address(address):
