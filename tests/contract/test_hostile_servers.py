@@ -153,17 +153,19 @@ def test_an_http_server_that_says_which_part_of_a_rename_it_has_not_done(tmp_pat
     assert not error.permanent
 
 
-@pytest.mark.parametrize("secret", ["user", "token", "headers", "query"])
+@pytest.mark.parametrize("secret", ["user", "token", "headers", "query", "form"])
 @pytest.mark.parametrize("status", [b"HTTP/1.1 400", b"HTTP/1.1 500", b"SECRETS: "])
 def test_an_http_server_that_repeats_what_it_was_told(tmp_path: Path, secret: str, status: bytes) -> None:
     def repeat(connection: socket.socket, head: bytes) -> None:
+        head += b"planted"  # as if it had read the body, too
         said = status + b" " + head.replace(b"\r\n", b" ")
         connection.sendall(b"%s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
                            % (said, len(head), head))
 
     parameters = {"user": {}, "token": {"token": "planted"}, "headers": {"headers": {"X-Key": "planted"}},
-                  "query": {"query": "a=1&key=planted"}}[secret]
-    with TalkingServer("PUT", repeat) as server:
+                  "query": {"query": "a=1&key=planted"},
+                  "form": {"method": "post", "form_fields": {"key": "planted"}}}[secret]
+    with TalkingServer("POST" if secret == "form" else "PUT", repeat) as server:
         uri = server.uri.replace("http://", "http://me:planted@") if secret == "user" else server.uri
         settings = replace(SETTINGS, parameters={**parameters, "auth_hosts": "127.0.0.1"})
         error = failure(HttpMover(), uri, settings, make(tmp_path / "origin.dat", b"content"))

@@ -376,8 +376,22 @@ class TestScripted:
         with pytest.raises(DestinationInvalid, match="query") as caught:
             deliver(ScriptedPlace(scripted), path, uri=f"{scripted.uri}in/?key={secret}")
         assert "planted" not in everything_said(caught.value)
-        deliver(ScriptedPlace(scripted, query="key=word"), path)
+        deliver(ScriptedPlace(scripted, query="key=word", auth_hosts="127.0.0.1"), path)
         assert all(target.endswith("?key=word") for _, target, _, _ in scripted.requests)
+
+    @pytest.mark.parametrize("parameters", [
+        {"query": "sig=planted"}, {"method": "post", "form_fields": {"key": "planted"}}])
+    def test_a_query_and_further_fields_are_for_the_hosts_that_are_named(self, scripted: Scripted, parameters: dict[str, object],
+                                                                         tmp_path: Path) -> None:
+        """Whoever may have files sent to its own machine was told the signature that is for another one."""
+        path = make(tmp_path / "origin.dat", b"1")
+        with pytest.raises(DestinationInvalid, match="auth_hosts") as caught:
+            deliver(ScriptedPlace(scripted, **parameters), path)
+        assert "planted" not in everything_said(caught.value)
+        for hosts, told in (("elsewhere", False), ("127.0.0.1", True)):
+            scripted.requests.clear()
+            deliver(ScriptedPlace(scripted, **parameters, auth_hosts=hosts), path)
+            assert ("planted" in str(scripted.requests)) is told
 
 
 class TestForms:
@@ -385,7 +399,8 @@ class TestForms:
 
     def test_a_file_is_posted_as_a_field_of_a_form(self, scripted: Scripted, tmp_path: Path) -> None:
         content, steps = content_of(LARGE), list[int]()
-        place = ScriptedPlace(scripted, method="post", form_field="product", form_fields={"station": "käse", "kind": "L1"})
+        place = ScriptedPlace(scripted, method="post", form_field="product", form_fields={"station": "käse", "kind": "L1"},
+                              auth_hosts="127.0.0.1")
         receipt = deliver(place, make(tmp_path / 'näme "1".nc', content), progress=steps.append)
         assert (receipt.size, receipt.verified) == (LARGE, "none")
         assert receipt.uri == scripted.uri + 'in/näme "1".nc'

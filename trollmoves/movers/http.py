@@ -15,8 +15,8 @@ httpx 13.3 and 2.0, requests 20.3 and 2.5 (same run, busy machine). 200 MiB took
 1.67 s.
 
 Connection parameters: see `parameters`; upstream has no such mover. The uri's user and password count first, then `token` or
-`username`, then the user's netrc. What the parameters hold of credentials and headers goes to the hosts of `auth_hosts` only, and
-not over plain http to another machine. A query in the destination itself is refused.
+`username`, then the user's netrc. What the parameters hold of credentials, headers, fields and the query goes to the hosts of
+`auth_hosts` only, and credentials not over plain http to another machine. A query in the destination itself is refused.
 
 Proxies named in the environment are not used.
 """
@@ -153,7 +153,7 @@ class HttpSession(Session):
     def _post(self, origin: Origin, path: str, progress: Progress) -> Sent:
         directory, name = posixpath.split(path)
         boundary = secrets.token_hex(24)
-        before, after = _form(self._parameters, name, boundary)
+        before, after = _form(self._parameters, self._http.form_fields, name, boundary)
 
         def chunks() -> Iterator[bytes]:
             yield before
@@ -253,11 +253,8 @@ def _chunks(origin: Origin, start: int, progress: Progress, pace: Pace) -> Itera
         progress(done)
 
 
-def _form(parameters: Mapping[str, Any], name: str, boundary: str) -> tuple[bytes, bytes]:
+def _form(parameters: Mapping[str, Any], fields: Mapping[str, Any], name: str, boundary: str) -> tuple[bytes, bytes]:
     """What stands before and behind the bytes of the file."""
-    fields = parameters.get("form_fields") or {}
-    if not isinstance(fields, Mapping):
-        raise DestinationInvalid("form_fields must hold names and values")
     lines = [f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(str(key))}"\r\n\r\n{value}\r\n'
              for key, value in fields.items()]
     field = _quoted(str(parameters.get("form_field") or "file"))

@@ -39,6 +39,8 @@ from trollmoves.movers.http_response import LONGEST_ANSWER, Response
 from trollmoves.uris import CONTROL, Destination
 
 MOST_REDIRECTS = 5
+CREDENTIALS = "token", "username", "headers", "query", "form_fields"
+"""Parameters that hold them, or may: a signature stands in a query, a key among the fields of a form."""
 _OPEN_HEADERS = {"User-Agent": "trollmoves", "Accept": "*/*"}
 _INNER_STATUS = re.compile(r"HTTP/1\.[01] ([0-9]{3}[ A-Za-z]{0,50})<")
 LAST_WORD = 5.0
@@ -116,9 +118,11 @@ class HttpConnection:
         self.name = replace(destination, path="", query="").exact
         self._origin = (destination.scheme, destination.host.lower(), destination.port or _default_port(destination.scheme))
         self._settings = settings
-        self._headers = _headers(destination, parameters)
-        self._query = _text(parameters, "query")
-        self._secrets = _secrets_in(self._headers, self._query)
+        ours = _may_know(destination, parameters)
+        self._headers = _headers(destination, parameters, ours)
+        self._query = _text(parameters, "query") if ours else ""
+        self.form_fields = _mapping(parameters, "form_fields") if ours else {}
+        self._secrets = _secrets_in(self._headers, self._query, self.form_fields)
         self._settled = False
         self._lost = False
         host, port = destination.host, destination.port
@@ -257,13 +261,17 @@ def _default_port(scheme: str) -> int:
     return 443 if scheme == "https" else 80
 
 
-def _headers(destination: Destination, parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What goes along with every request."""
-    given = parameters.get("headers") or {}
+def _mapping(parameters: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    given = parameters.get(name) or {}
     if not isinstance(given, Mapping):
-        raise DestinationInvalid("headers must hold names and values")
+        raise DestinationInvalid(f"{name} must hold names and values")
+    return given
+
+
+def _headers(destination: Destination, parameters: Mapping[str, Any], ours: bool) -> dict[str, str]:
+    """What goes along with every request."""
+    given = _mapping(parameters, "headers")
     secrets = dict(_OPEN_HEADERS)
-    ours = _may_know(destination, parameters)
     if ours:
         secrets |= {str(name): str(value) for name, value in given.items()}
     login = _authorization(destination, parameters, ours)
@@ -278,9 +286,9 @@ def _headers(destination: Destination, parameters: Mapping[str, Any]) -> dict[st
     return secrets
 
 
-def _secrets_in(headers: Mapping[str, str], query: str) -> list[str]:
+def _secrets_in(headers: Mapping[str, str], query: str, form: Mapping[str, Any]) -> list[str]:
     """What a server that repeats what it was told must not bring into our logs; the longest first."""
-    found = {query, *query.split("&")}
+    found = {query, *query.split("&"), *map(str, form.values())}
     for value in (value for name, value in headers.items() if _OPEN_HEADERS.get(name) != value):
         kind, _, token = value.partition(" ")
         found |= {value, token}
@@ -306,11 +314,11 @@ def _authorization(destination: Destination, parameters: Mapping[str, Any], ours
 
 def _may_know(destination: Destination, parameters: Mapping[str, Any]) -> bool:
     """Whether the credentials among the parameters are meant for this host: a request may name any destination."""
-    if not any(parameters.get(name) for name in ("token", "username", "headers")):
+    if not any(parameters.get(name) for name in CREDENTIALS):
         return False
     hosts = parameters.get("auth_hosts")
     if not hosts:
-        raise DestinationInvalid("token, username and headers need auth_hosts: the hosts that they are meant for")
+        raise DestinationInvalid(f"{', '.join(CREDENTIALS)} need auth_hosts: the hosts that they are meant for")
     names = hosts.split() if isinstance(hosts, str) else [str(host) for host in hosts]
     return destination.host.lower() in {name.lower() for name in names}
 

@@ -66,7 +66,7 @@ HTTP = (
     Parameter("username", "", "account, where neither the uri nor `token` says who; for the hosts of `auth_hosts`"),
     Parameter("password", "", "its password"),
     Parameter("headers", "", "more to send with each request to these hosts: `headers__X-Name = value`"),
-    Parameter("auth_hosts", "", "hosts that may be told `token`, `username`, `password` and `headers`"),
+    Parameter("auth_hosts", "", "hosts that may be told `token`, `username`, `password`, `headers`, `form_fields` and `query`"),
     Parameter("allow_plaintext", "false", "send credentials to other machines by plain http too"),
     *_CERTIFICATES,
     Parameter("webdav", "", "true or false in place of asking the server"),
@@ -74,8 +74,8 @@ HTTP = (
     Parameter("method", "put", "`put`, or `post` to send a form (`multipart/form-data`)"),
     Parameter("post_path", "", "where the form goes, if not to the directory of the destination"),
     Parameter("form_field", "file", "name of the field that holds the file"),
-    Parameter("form_fields", "", "further fields: `form_fields__name = value`"),
-    Parameter("query", "", "added to the url of each request"),
+    Parameter("form_fields", "", "further fields, for the hosts of `auth_hosts`: `form_fields__name = value`"),
+    Parameter("query", "", "added to the url of each request to the hosts of `auth_hosts`"),
 )
 
 _SSH = (
