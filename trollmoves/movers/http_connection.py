@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 
 from trollmoves.errors import (
     Busy,
@@ -288,7 +288,7 @@ def _headers(destination: Destination, parameters: Mapping[str, Any], ours: bool
 
 def _secrets_in(headers: Mapping[str, str], query: str, form: Mapping[str, Any]) -> list[str]:
     """What a server that repeats what it was told must not bring into our logs; the longest first."""
-    found = {query, *query.split("&"), *map(str, form.values())}
+    found = {query, *query.split("&"), *(value for _, value in parse_qsl(query)), *map(str, form.values())}
     for value in (value for name, value in headers.items() if _OPEN_HEADERS.get(name) != value):
         kind, _, token = value.partition(" ")
         found |= {value, token}
