@@ -288,7 +288,8 @@ def _headers(destination: Destination, parameters: Mapping[str, Any], ours: bool
 
 def _secrets_in(headers: Mapping[str, str], query: str, form: Mapping[str, Any]) -> list[str]:
     """What a server that repeats what it was told must not bring into our logs; the longest first."""
-    found = {query, *query.split("&"), *(value for _, value in parse_qsl(query)), *map(str, form.values())}
+    alone = [*(value for _, value in parse_qsl(query)), *map(str, form.values())]
+    found = {query, *query.split("&"), *(value for value in alone if len(value) > 3)}  # a mere number would be all over its text
     for value in (value for name, value in headers.items() if _OPEN_HEADERS.get(name) != value):
         kind, _, token = value.partition(" ")
         found |= {value, token}
