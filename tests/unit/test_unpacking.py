@@ -49,6 +49,7 @@ from trollmoves.unpacking import (
 )
 from trollmoves.unpacking.hidden import hidden_name
 from trollmoves.unpacking.limits import Budget
+from trollmoves.unpacking.listing import list_names
 from trollmoves.unpacking.output import Output, closing, own_directory
 
 Entry = tuple[tarfile.TarInfo, bytes]
@@ -1025,6 +1026,39 @@ def test_a_link_that_takes_the_place_of_the_directory_leads_nowhere(kind: str, t
     unpack(str(path), kind, is_meant=swapped, options=Options(program=program(tmp_path, f'cp "{tmp_path}/good" {RESULT}')))
     assert state_of(elsewhere) == before
     assert set(state_of(moved)) == {name, "x" if kind == "tar" else RESULT}
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_below_a_directory_of_others_no_link_leads_elsewhere(beside: bool, tmp_path: Path) -> None:
+    """Members took the places of files in a directory that everybody may write to, where the packed file had a second name."""
+    origin, theirs, elsewhere = tmp_path / "origin", tmp_path / "origin/theirs", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    origin.mkdir()
+    theirs.symlink_to(elsewhere)
+    (elsewhere / "x.tar").write_bytes(tar_of({"precious": b"other"}))
+    (elsewhere / "precious").write_bytes(b"kept")
+    into = None if beside else str(tmp_path)
+    with pytest.raises(OriginGone):
+        unpack(str(theirs / "x.tar"), "tar", into=into, within=str(origin))
+    with pytest.raises(OriginGone):
+        list_names(str(theirs / "x.tar"), "tar", lambda status: True, str(origin))
+    assert (elsewhere / "precious").read_bytes() == b"kept"
+    assert not (tmp_path / "precious").exists()
+    theirs.unlink()
+    elsewhere.rename(theirs)
+    assert list_names(str(theirs / "x.tar"), "tar", lambda status: True, str(origin)) == ("precious",)
+    assert [member.relative for member in unpack(str(theirs / "x.tar"), "tar", into=into, within=str(origin))] == ["precious"]
+
+
+def test_a_link_that_takes_the_place_of_the_packed_file_is_not_followed(tmp_path: Path, into: Path) -> None:
+    """One to a file of the same size and time on another disk passed for the one that was meant: inodes do not count there."""
+    (tmp_path / "private.tar").write_bytes(tar_of({"secret": b"secret"}))
+    (into / "x.tar").symlink_to(tmp_path / "private.tar")
+    for unpacked in (lambda: unpack(str(into / "x.tar"), "tar", is_meant=lambda status: True),
+                     lambda: list_names(str(into / "x.tar"), "tar", lambda status: True)):
+        with pytest.raises(OriginChanged, match="a link has taken its place"):
+            unpacked()
+    assert not (into / "secret").exists()
 
 
 def test_what_a_crash_left_goes_also_when_the_packed_file_has_gone_meanwhile(tmp_path: Path, into: Path) -> None:

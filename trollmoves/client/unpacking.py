@@ -34,6 +34,7 @@ from trollmoves.messages import MOST_ITEMS, Message
 from trollmoves.movers.retrying import in_words, wait_before
 from trollmoves.movers.sessions import Sessions
 from trollmoves.unpacking import BadArchive, Limits, Options, Unpacked, endings_of, unpack, unpacked_message_data
+from trollmoves.unpacking.output import closing, reached
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -270,9 +271,10 @@ def _age(flight: Flight) -> float:
 
 
 def _remove_packed(packed: list[tuple[Any, ...]]) -> None:
-    """Remove packed files, unless others have taken their places. Raises OSError."""
+    """Remove packed files, unless others have taken their places, or those of their directories. Raises OSError."""
     for path, *what in packed:
-        with suppress(FileNotFoundError):
-            status = os.lstat(path)
+        above, name = os.path.split(path)
+        with suppress(FileNotFoundError, NotADirectoryError), closing(reached(os.fsdecode(above), None)) as directory:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns] == what:
-                os.unlink(path)
+                os.unlink(name, dir_fd=directory)

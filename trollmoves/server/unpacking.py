@@ -191,14 +191,14 @@ class Unpacking:
         if arrival.path.endswith(self._endings):
             into = self._directory_for(arrival.path)
             members = unpack(arrival.path, self._name, into=into, limits=LIMITS, options=self._options, sync=True,
-                             is_meant=_same(arrival))
+                             is_meant=_same(arrival), within=self._root)
             crashing.point("server.unpacked")
             found = [arrival_at(member.path) for member in members]
         return [self._listed(one, self._archives) for one in found] if self._archives is not None else found
 
     def _listed(self, arrival: Arrival, kind: str) -> Arrival:
         try:
-            return replace(arrival, members=list_names(arrival.path, kind, _same(arrival)))
+            return replace(arrival, members=list_names(arrival.path, kind, _same(arrival), self._root))
         except BadArchive as error:
             self._loop.call(self._alarm, f"{arrival.path} is announced as one file: {error}", error)
             return arrival

@@ -45,7 +45,7 @@ from trollmoves.unpacking.contract import Unpacker
 from trollmoves.unpacking.hidden import hidden_directory, hidden_name, remove_leftovers
 from trollmoves.unpacking.limits import Budget, Limits
 from trollmoves.unpacking.messages import unpacked_message_data
-from trollmoves.unpacking.output import Output, closing, is_at
+from trollmoves.unpacking.output import Output, closing, is_at, reached
 from trollmoves.unpacking.packed import opened
 from trollmoves.unpacking.placing import Placing, described
 from trollmoves.unpacking.streams import BZIP2_FILES, GZIP_FILES, XZ_FILES, ZSTD_FILES
@@ -134,12 +134,14 @@ def is_packed(path: str, name: str) -> bool:
 
 
 def unpack(path: str, name: str, *, into: str | None = None, limits: Limits | None = None, options: Options | None = None,
-           sync: bool = False, is_meant: Callable[[os.stat_result], bool] | None = None) -> list[Unpacked]:
+           sync: bool = False, is_meant: Callable[[os.stat_result], bool] | None = None,
+           within: str | None = None) -> list[Unpacked]:
     """Unpack the file at *path* with the unpacker *name* into the directory *into* and return its members in their places.
 
     *into* is the section's working directory or the file's own directory unless given. Returns an empty list, having done
     nothing, for a file whose name has none of the unpacker's endings. With *sync* the members survive a power loss. *is_meant*
-    says whether the opened file is the one that was meant; `OriginChanged` is raised when it is not.
+    says whether the opened file is the one that was meant; `OriginChanged` is raised when it is not. Below the directory *within*
+    others may write: no links are followed there.
 
     Raises `BadArchive` for what is damaged, hostile or over the *limits*; `OriginGone` and `OriginChanged` for the packed file;
     `DestinationFull`, `Busy` (another process unpacks the same file), `Stalled`, and other errors of the disk. Then no member
@@ -148,7 +150,8 @@ def unpack(path: str, name: str, *, into: str | None = None, limits: Limits | No
     if not is_packed(path, name):
         return []
     options = options or Options()
-    job = _Unpacking(os.path.abspath(path), unpacker_for(name), limits or Limits(), options, sync or options.delete, is_meant)
+    job = _Unpacking(os.path.abspath(path), unpacker_for(name), limits or Limits(), options, sync or options.delete, is_meant,
+                     within)
     try:
         return job.run(os.path.abspath(into or options.working_directory or os.path.dirname(job.path)))
     except MoveError as error:
@@ -174,28 +177,31 @@ class _Unpacking:
     options: Options
     sync: bool
     is_meant: Callable[[os.stat_result], bool] | None
+    within: str | None
 
     def run(self, into: str) -> list[Unpacked]:
         """All of it. The directory is opened before what is in it is looked up: somebody may put a link in its place at any
         time."""
         with ExitStack() as stack:
-            beside = into == os.path.dirname(self.path)
+            above = os.path.dirname(self.path)
+            beside = into == above
             top = stack.enter_context(closing(self._opened_directory(into, beside)))
             name = hidden_name(self.path)
             hidden = stack.enter_context(hidden_directory(top, name))  # emptied, whatever the packed file is like by now
-            packed = stack.enter_context(opened(self.path, top if beside else None))
+            parent = top if beside else stack.enter_context(closing(self._opened_directory(above, True)))
+            packed = stack.enter_context(opened(self.path, parent))
             if self.is_meant is not None and not self.is_meant(os.fstat(packed.descriptor)):
                 raise OriginChanged("another file has taken its place")
             output = Output(hidden, self._budget(packed, hidden), self.sync)
             stack.callback(output.close)
             members = self._extract(packed, output, top, into)
-            if self.options.delete and is_at(packed.descriptor, self.path):
-                os.unlink(self.path)
+            if self.options.delete and is_at(packed.descriptor, packed.name, parent):
+                os.unlink(packed.name, dir_fd=parent)
             return members
 
     def _opened_directory(self, into: str, beside: bool) -> int:
         try:
-            return os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return reached(into, self.within)
         except (FileNotFoundError, NotADirectoryError) as error:
             if beside or not os.path.lexists(self.path):
                 raise OriginGone("is not there to be unpacked") from error

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from trollmoves.errors import OriginChanged, TemporaryError
+from trollmoves.errors import OriginChanged, OriginGone, TemporaryError
 from trollmoves.unpacking.base import BadArchive, Options, Packed, shown
 from trollmoves.unpacking.limits import Budget, Limits
-from trollmoves.unpacking.output import parts_of
+from trollmoves.unpacking.output import closing, parts_of, reached
 from trollmoves.unpacking.packed import opened
 from trollmoves.unpacking.tar import names_in
 from trollmoves.unpacking.zip_directory import members_of
@@ -17,7 +17,7 @@ MOST_NAMES = 1000
 """Archives with more are not listed: a message with all of them would be read by nobody."""
 
 
-def list_names(path: str, kind: str, is_meant: Callable[[os.stat_result], bool]) -> tuple[str, ...]:
+def list_names(path: str, kind: str, is_meant: Callable[[os.stat_result], bool], within: str | None = None) -> tuple[str, ...]:
     """The names of all files in the archive at *path*, of the *kind* tar or zip, as fsspec gives them: those of a tar archive
     sorted, those of a zip archive in their order; never of directories. At least one.
 
@@ -25,7 +25,7 @@ def list_names(path: str, kind: str, is_meant: Callable[[os.stat_result], bool])
     that it is another file; `TemporaryError` when it cannot be read now.
     """
     try:
-        with opened(path) as packed:
+        with closing(reached(os.path.dirname(path) or ".", within)) as directory, opened(path, directory) as packed:
             if not is_meant(os.fstat(packed.descriptor)):
                 raise OriginChanged(f"{path}: another file has taken its place")
             try:
@@ -34,6 +34,8 @@ def list_names(path: str, kind: str, is_meant: Callable[[os.stat_result], bool])
                 if not is_meant(os.fstat(packed.descriptor)):
                     raise OriginChanged(f"{path}: changed while it was read") from error
                 raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise OriginGone(f"{path}: is not there") from error
     except OSError as error:
         raise TemporaryError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -77,10 +77,10 @@ def closing(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def is_at(descriptor: int, path: str) -> bool:
-    """Whether the file open as *descriptor* is still the one at *path*."""
+def is_at(descriptor: int, path: str, directory: int | None = None) -> bool:
+    """Whether the file open as *descriptor* is still the one at *path*, in the open *directory* where one is given."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, dir_fd=directory))
     except FileNotFoundError:
         return False
 
@@ -92,6 +92,14 @@ def walk(top: int, parts: Parts) -> int:
         with closing(current):
             current = os.open(part, DIRECTORY, dir_fd=current)
     return current
+
+
+def reached(directory: str, within: str | None) -> int:
+    """A descriptor of *directory*. What lies below *within*, where that is given, is reached without links. Raises `OSError`."""
+    if within is None or not directory.startswith(within.rstrip("/") + "/"):
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with closing(reached(within, None)) as top:
+        return walk(top, bare_parts(directory[len(within):]))
 
 
 def own_directory(above: int, name: str) -> int:
