@@ -112,6 +112,17 @@ class TestCarefulFileMover(DirectoryContract, MoverContract):
                 deliver(place, origin, uri=place.uri + below)
         assert not os.listdir(tmp_path / "outside")
 
+    @pytest.mark.parametrize("what", ["link", "pipe"])
+    def test_what_takes_the_place_of_a_file_that_is_compared_is_not_read(self, place: Place, tmp_path: Path, what: str) -> None:
+        """After its size was looked at. Nothing of others' is read, and nothing that has no end, such as /dev/zero."""
+        there = tmp_path / "place/final.dat"
+        make(tmp_path / "private.dat", b"1")
+        there.symlink_to(tmp_path / "private.dat") if what == "link" else os.mkfifo(there)
+        with session_of(place) as session:
+            for read in (session.checksum, session.sync) if what == "link" else (session.checksum,):
+                with pytest.raises(MoveError):
+                    read(str(there))
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
     def test_a_link_that_comes_in_between_leads_nowhere(self, place: Place, tmp_path: Path) -> None:
         """Somebody changes a directory for a link and back all the time."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 from trollmoves.errors import Denied, MoveError
 from trollmoves.movers.base import Origin, Progress, Sent
-from trollmoves.movers.file_session import FileSession, translated
+from trollmoves.movers.file_session import READ, FileSession, translated
 
 MOST_LINKS = 40
 _REACH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,6 +28,7 @@ Make = Callable[[int, str], None]
 class CarefulSession(FileSession):
     """As its base, in directories that were reached without links of others."""
 
+    _read = READ | os.O_NOFOLLOW
     _syncing = ""
     """What is synced by the path of an open directory."""
 

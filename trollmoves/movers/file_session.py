@@ -82,6 +82,8 @@ def translated(error: OSError, path: str) -> MoveError:
 class FileSession(Session):
     """Holds nothing open; it exists so that local moves look like all others."""
 
+    _read = READ
+
     def __init__(self, settings: SessionSettings):
         self._file_mode = settings.file_mode
         self._directory_mode = settings.directory_mode
@@ -142,10 +144,12 @@ class FileSession(Session):
 
     def checksum(self, path: str) -> str | None:
         try:
-            descriptor = os.open(path, READ)
+            descriptor = os.open(path, self._read)
         except OSError as error:
             raise translated(error, path) from error
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DestinationInvalid(f"{path} is no regular file")  # it may have no end
             return checksum_of(descriptor)
         finally:
             os.close(descriptor)
@@ -222,7 +226,7 @@ class FileSession(Session):
 
     def sync(self, path: str) -> None:
         try:
-            self._synced(path, os.open(path, READ))
+            self._synced(path, os.open(path, self._read))
         except OSError as error:
             raise translated(error, path) from error
 
