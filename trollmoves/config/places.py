@@ -188,7 +188,7 @@ def allowed_destinations(value: Any) -> Any:
 
 
 def _check_allowed(place: str) -> None:
-    if _checked_destination(place).password is not None:
+    if _checked_destination(place.replace("?", "*")).password is not None:
         raise ValueError("holds a password; a destination is matched without it, so leave it out")
 
 

@@ -22,6 +22,8 @@ ANY = "any"
 KEEP = 5.0
 """Seconds for which a permission that was found counts."""
 MOST_KEPT = 1000
+_ANY_LETTER = "\uf8ff"
+"""In the place of a `?` while a pattern is read: of private use, no part of any name."""
 
 
 class NotAllowed(Denied):
@@ -38,7 +40,7 @@ class Rights:
     def __init__(self, section: str, allowed: Sequence[str], inline_credentials: bool):
         self._section = section
         self._any = ANY in allowed
-        self._allowed = [parse_destination(pattern) for pattern in allowed if pattern != ANY]
+        self._allowed = [_read(pattern) for pattern in allowed if pattern != ANY]
         self._inline_credentials = inline_credentials
         self._lately: dict[tuple[Destination, str, bool | None], tuple[Destination, float]] = {}
 
@@ -82,6 +84,13 @@ class Rights:
         why = f"{peer}, whose user is not root as this server's is" if refused else peer
         raise NotAllowed(f"{place.exact} is not allowed for {why}: to allow it, add to section [{self._section}] of the server "
                          f"allowed_destinations = {_suggestion(place)}")
+
+
+def _read(pattern: str) -> Destination:
+    """A pattern of destinations, in which `?` stands for a letter and begins no query: what is behind it would be left out, and
+    all that begins like the rest be allowed."""
+    found = parse_destination(pattern.replace("?", _ANY_LETTER))
+    return replace(found, host=found.host.replace(_ANY_LETTER, "?"), path=found.path.replace(_ANY_LETTER, "?"))
 
 
 def _normal(path: str) -> str:
