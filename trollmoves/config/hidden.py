@@ -11,6 +11,8 @@ HIDDEN = "***"
 SHOWN = 80
 """Characters of a value in a problem."""
 _SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token", "key", "credential", "login", "authorization", "cookie")
+_WITH_SECRETS = ("_parameters", "_options", "_kwargs")
+"""How options end that are mappings with secrets among other things: who wrote text there may have written one."""
 _FILE_ENDINGS = ("file", "filename", "path", "directory")
 
 
@@ -22,7 +24,7 @@ def is_secret(name: str) -> bool:
 
 def shown(option: str, value: Any) -> str:
     """A value as the beginning of a problem; nothing when it may hold credentials."""
-    if not isinstance(value, str) or is_secret(option) or "@" in value or "://" in value:
+    if not isinstance(value, str) or is_secret(option) or option.endswith(_WITH_SECRETS) or "@" in value or "://" in value:
         return ""
     return f"{value if len(value) <= SHOWN else value[:SHOWN] + '...'!r} "
 

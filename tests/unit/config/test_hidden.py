@@ -61,6 +61,11 @@ def test_names_of_secrets(name: str, secret: bool) -> None:
     assert is_secret(name) is secret
 
 
+def test_a_secret_in_the_place_of_a_mapping_is_in_no_complaint(write: Write) -> None:
+    found = read_server_config(write(f"[a]\norigin = /d/{{x}}\ntopic = /a\nconnection_parameters = {PASSWORD}\n"))
+    assert "connection_parameters__name = value" in str(found.problems) and PASSWORD not in str(found.problems)
+
+
 def test_settings_show_no_secret_whatever_one_does_with_them(write: Write) -> None:
     client = read_client_config(write(
         f"[a]\nproviders = h:1\nlogin = user:{PASSWORD}\ndestination = ftp://u:{PASSWORD}@h/d/\n"
