@@ -43,6 +43,7 @@ from trollmoves.unpacking import (
     Unpacked,
     is_packed,
     known_unpackers,
+    remove_leftovers,
     unpack,
     unpacked_message_data,
     unpacker_for,
@@ -1059,6 +1060,28 @@ def test_a_link_that_takes_the_place_of_the_packed_file_is_not_followed(tmp_path
         with pytest.raises(OriginChanged, match="a link has taken its place"):
             unpacked()
     assert not (into / "secret").exists()
+
+
+def test_directories_without_end_in_the_place_of_the_hidden_one_end_nothing(into: Path) -> None:
+    """Nothing that anybody's move had left was removed any more."""
+    packed = into / "x.tar"
+    packed.write_bytes(tar_of({"x": b"x"}))
+    (into / ".unpack-0123").mkdir()
+    hidden = into / hidden_name(str(packed))
+    hidden.mkdir()
+    directory = os.open(hidden, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("a", dir_fd=directory)
+        with closing(directory):
+            directory = os.open("a", os.O_RDONLY, dir_fd=directory)
+    os.close(directory)
+    try:
+        with pytest.raises(Denied, match="nested too deep"):
+            unpack(str(packed), "tar")
+        remove_leftovers(str(into), 0)
+        assert not (into / ".unpack-0123").exists()
+    finally:
+        subprocess.run(["rm", "-rf", str(hidden)], check=True)
 
 
 def test_what_a_crash_left_goes_also_when_the_packed_file_has_gone_meanwhile(tmp_path: Path, into: Path) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from trollmoves.errors import Busy
+from trollmoves.errors import Busy, MoveError
 from trollmoves.unpacking.output import DIRECTORY, PREFIX, closing, empty
 
 TRIES = 100
@@ -81,7 +81,7 @@ def remove_leftovers(directory: str, older_than: float = 86_400.0) -> int:
     with closing(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as into:
         for name in os.listdir(into):
             if name.startswith(PREFIX) and _untouched(into, name, older_than):
-                with suppress(Busy, OSError), hidden_directory(into, name):
+                with suppress(MoveError, OSError), hidden_directory(into, name):
                     removed += 1
     return removed
 

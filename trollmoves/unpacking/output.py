@@ -258,7 +258,16 @@ class Output:
 
 
 def empty(directory: int, *, strict: bool) -> None:
-    """Remove everything in *directory*; unless *strict*, as far as possible."""
+    """Remove everything in *directory*; unless *strict*, as far as possible. Raises `OSError`, and `Denied` for what is none of
+    ours: nobody else nests directories so that they cannot be gone through."""
+    try:
+        _empty(directory, strict)
+    except RecursionError:
+        if strict:
+            raise Denied("another user has put directories into its hidden one that are nested too deep to be removed") from None
+
+
+def _empty(directory: int, strict: bool) -> None:
     for name in os.listdir(directory):
         if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             shutil.rmtree(name, ignore_errors=not strict, dir_fd=directory)
