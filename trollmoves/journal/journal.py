@@ -216,7 +216,7 @@ def _locked(path: Path) -> int:
     """Hold a lock beside the journal for as long as the process lives."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise JournalError(f"cannot make the journal {path}: {error.strerror}; choose another place with --journal") from error
     try:

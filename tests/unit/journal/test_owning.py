@@ -46,6 +46,14 @@ def test_a_damaged_journal_whose_tables_have_no_names_any_more_is_named_to_who_l
         Reader(tmp_path / "j").find("orders")
 
 
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """Whoever may write beside the journal had a file made anywhere."""
+    Path(lock_of(tmp_path / "j")).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(JournalError, match="cannot make the journal"):
+        begin(tmp_path / "j")
+    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "j").exists()
+
+
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo"):
