@@ -18,7 +18,8 @@ from trollmoves.bus.subscribers import host_at
 
 logger = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 2000
+MOST_CONNECTIONS = 1000
+"""Each may have some megabytes of replies that it does not read."""
 DESCRIPTORS = 2**16
 """As many as a process may have open, where the system lets it: it mostly grants 1024 at first, which are soon used up."""
 

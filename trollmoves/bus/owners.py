@@ -18,7 +18,7 @@ from pathlib import Path
 import zmq
 
 from trollmoves.bus.addresses import is_own_address
-from trollmoves.bus.sockets import NOW, Socket, close, end_connections_of, events_of, held
+from trollmoves.bus.sockets import NOW, Socket, close, end_connections_of, events_of, held, inode_of
 
 MOST_LOOKS = 10
 """Times to look again whether the connections that were looked at are still the same."""
@@ -73,7 +73,7 @@ class Owners:
         possible = [one for one in known if one.address in ("", address) and one.identity in (b"", identity)]
         if len(possible) == 1:
             possible[0].identity = identity
-        if not possible or known[-1].inode != _inode_of(descriptor) or not all(one.address for one in possible):
+        if not possible or known[-1].inode != inode_of(descriptor) or not all(one.address for one in possible):
             return None
         return possible[0].ours if len({one.ours for one in possible}) == 1 else None
 
@@ -135,7 +135,7 @@ class Owners:
                 del self._connections[descriptor]
                 self._unseen.discard(descriptor)
             elif newest.over:
-                there = _inode_of(descriptor)
+                there = inode_of(descriptor)
                 newest.closed = not there or newest.inode not in (0, there)
                 continue  # what it sent last has been received by the next time
             self._passing.discard(descriptor)
@@ -209,10 +209,3 @@ def _waiting(events: Socket) -> list[tuple[int, int]]:
     except zmq.Again:
         pass
     return found
-
-
-def _inode_of(descriptor: int) -> int:
-    try:
-        return os.fstat(descriptor).st_ino
-    except OSError:
-        return 0

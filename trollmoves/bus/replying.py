@@ -14,7 +14,7 @@ from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.owners import Owners
 from trollmoves.bus.sockets import bound, close, descriptor_of, send_frames
-from trollmoves.bus.unread import Unread, acknowledged
+from trollmoves.bus.unread import Unread
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import Envelope, Message, decode
 
@@ -74,11 +74,10 @@ class Replier:
     def reply(self, asker: Asker, raw: bytes) -> None:
         """Send the reply to *asker*; dropped when the connection is gone, or when it is large and the peer does not read."""
         if len(raw) > LARGE_REPLY:
-            taken = acknowledged(asker.descriptor)
-            if self._waiting.of(asker.identity, taken) > MOST_UNREAD:
+            if self._waiting.of(asker.identity, asker.descriptor) > MOST_UNREAD:
                 self._note_unread(asker)
                 return
-            self._waiting.count(asker.identity, taken, len(raw))
+            self._waiting.count(asker.identity, asker.descriptor, len(raw))
         try:
             send_frames(self._socket, asker.identity, b"", raw)
         except zmq.ZMQError as error:

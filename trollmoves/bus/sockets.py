@@ -148,6 +148,14 @@ def held(descriptor: int) -> tcp.socket:
         raise
 
 
+def inode_of(descriptor: int) -> int:
+    """What tells a connection from the next one with that descriptor; 0 when it is closed."""
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0
+
+
 def number_of(descriptor: int, place: int) -> int | None:
     """A number of eight bytes of what the system tells of a connection (Linux's `struct tcp_info`), by its *place* there; None
     where that is not known."""

@@ -6,40 +6,63 @@ acknowledged: what we sent beyond that waits somewhere.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from dataclasses import dataclass
 
-from trollmoves.bus.sockets import number_of
+from trollmoves.bus.sockets import inode_of, number_of
 
-MOST_CONNECTIONS = 1000
-"""Of which it is kept in mind what they were sent; those that were sent something last."""
+MANY_CONNECTIONS = 1000
+"""Beyond it those that are over are forgotten. The others never: who makes many could ask anew with the ones before."""
 BYTES_ACKED = 120
 """Where in Linux's `struct tcp_info` the number stands."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """What the peer of one connection was sent."""
+
+    descriptor: int
+    inode: int
+    """Tells it from the next one with this descriptor."""
+    before: int = 0
+    """What its peer had acknowledged when nothing waited."""
+    sent: int = 0
+    """Since then."""
+
+    def unread(self, taken: int) -> int:
+        return max(0, self.sent - (taken - self.before))
 
 
 class Unread:
     """Counts for the connections of one socket; belongs to the loop."""
 
     def __init__(self) -> None:
-        self._sent: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
-        """By identity of the connection: what its peer had acknowledged when nothing waited, and what it was sent since then."""
+        self._sent: dict[bytes, Sent] = {}
+        """By identity of the connection."""
+        self._many = MANY_CONNECTIONS
 
-    def of(self, identity: bytes, taken: int | None) -> int:
-        """Bytes that wait for a peer that has *taken* so much, of those that were counted; 0 where that cannot be known."""
-        if taken is None or identity not in self._sent:
-            return 0
-        before, sent = self._sent[identity]
-        return max(0, sent - (taken - before))
+    def __len__(self) -> int:
+        """How many connections are remembered."""
+        return len(self._sent)
 
-    def count(self, identity: bytes, taken: int | None, size: int) -> None:
+    def of(self, identity: bytes, descriptor: int) -> int:
+        """Bytes that wait for the peer of a connection, of those that were counted; 0 where that cannot be known."""
+        taken, known = acknowledged(descriptor), self._sent.get(identity)
+        return 0 if taken is None or known is None else known.unread(taken)
+
+    def count(self, identity: bytes, descriptor: int, size: int) -> None:
         """*size* bytes are about to be sent. Small replies need not be counted: what waits is then taken for a little less."""
+        taken = acknowledged(descriptor)
         if taken is None:
             return
-        before, sent = self._sent.pop(identity, (taken, 0))
-        if taken - before >= sent:
-            before, sent = taken, 0
-        self._sent[identity] = before, sent + size
-        if len(self._sent) > MOST_CONNECTIONS:
-            self._sent.popitem(last=False)
+        known = self._sent.get(identity)
+        if known is None:
+            known = self._sent[identity] = Sent(descriptor, inode_of(descriptor))
+        if not known.unread(taken):
+            known.before, known.sent = taken, 0
+        known.sent += size
+        if len(self._sent) > self._many:
+            self._sent = {name: sent for name, sent in self._sent.items() if sent.inode == inode_of(sent.descriptor)}
+            self._many = max(MANY_CONNECTIONS, 2 * len(self._sent))
 
     def forget(self, identity: bytes) -> None:
         """Something that was counted could not be sent."""
