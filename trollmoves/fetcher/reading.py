@@ -123,10 +123,16 @@ def _check_protocols(file: YamlFile) -> None:
             file.warn(("filesystem_options", name), "is not used: the protocol is not among the allowed_protocols")
         if protocol == "ftp":
             file.known(options, ("filesystem_options", name), FTP_OPTIONS)
-        secret = protocol in ("ftp", "sftp", *WEB) and _holds_secret(options)
-        if secret and "://" not in name and not file.values.get("allowed_hosts"):
+        if _holds_secret(_told(protocol, options)) and "://" not in name and not file.values.get("allowed_hosts"):
             file.problem(("filesystem_options", name), "has a secret that any host named in a message would be told; write it "
                                                        f"below {protocol}://host, or set allowed_hosts")
+
+
+def _told(protocol: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of the *options* that a server is told, whichever it is. One of S3 gets signatures, and is not told what makes them."""
+    if protocol == "s3" and "endpoint_url" not in options:
+        return {name: value for name, value in options.items() if name not in ("key", "secret", "client_kwargs")}
+    return options if protocol in ("ftp", "sftp", *WEB) else {}
 
 
 def _holds_secret(options: Any) -> bool:
