@@ -129,7 +129,7 @@ def _check_protocols(file: YamlFile) -> None:
 
 
 def _told(protocol: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Those of the *options* that a server is told, whichever it is. One of S3 gets signatures, and is not told what makes them."""
+    """Those of the *options* that a server is told, whichever it is. One of S3 gets signatures, not what makes them."""
     if protocol == "s3" and "endpoint_url" not in options:
         return {name: value for name, value in options.items() if name not in ("key", "secret", "client_kwargs")}
     return options if protocol in ("ftp", "sftp", *WEB) else {}
