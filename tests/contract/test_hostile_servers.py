@@ -317,7 +317,7 @@ class Repeating(asyncssh.SSHServer):
 
 def test_an_ssh_server_that_repeats_the_password(tmp_path: Path) -> None:
     with ssh_server(tmp_path, server=Repeating) as (place, settings):
-        settings = replace(settings, parameters={**settings.parameters, "password": "planted"})
+        settings = replace(settings, parameters={**settings.parameters, "password": "planted", "auth_hosts": "127.0.0.1"})
         error = failure(SftpMover(), f"sftp://{place}/final.dat", settings, make(tmp_path / "origin.dat", b"1"))
     assert "***" in str(error)
     assert "planted" not in everything_said(error)

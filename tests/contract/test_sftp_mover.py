@@ -56,7 +56,7 @@ def ssh_place(mover: Mover, server: SshServer, **parameters: object) -> LocalPla
     known = server.folder / "known_anywhere"
     known.write_text("[127.0.0.1]:* " + " ".join((server.folder / "host_key.pub").read_text().split()[:2]) + "\n")
     settings = SessionSettings(parameters={"ssh_private_key_file": str(server.client_key), "known_hosts": str(known),
-                                           "password": SECRET, **parameters})
+                                           "password": SECRET, "auth_hosts": "127.0.0.1", **parameters})
     other = server.folder / "other_key"
     if not other.exists():
         run_tool("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other)
@@ -380,9 +380,16 @@ def test_a_password_lets_in_and_is_seen_nowhere(password_place: LocalPlace, tmp_
     path, place = make(tmp_path / "origin.dat", b"1"), password_place
     assert SECRET not in repr(deliver(place, path, "first.dat"))
     bare = place.uri.replace(f"somebody:{SECRET}@", "")
-    deliver(place, path, "second.dat", uri=bare, settings=with_parameters(place, username="somebody", password=SECRET))
+
+    def said(password: str, hosts: str) -> SessionSettings:
+        return with_parameters(place, username="somebody", password=password, auth_hosts=hosts)
+    deliver(place, path, "second.dat", uri=bare, settings=said(SECRET, "elsewhere 127.0.0.1"))
     with pytest.raises(LoginRefused) as caught:
-        deliver(place, path, uri=bare, settings=with_parameters(place, username="somebody", password=SECRET + "-not"))
+        deliver(place, path, uri=bare, settings=said(SECRET + "-not", "127.0.0.1"))
+    with pytest.raises(LoginRefused):  # whoever may have files sent to its own machine is not told it
+        deliver(place, path, uri=bare, settings=said(SECRET, "elsewhere"))
+    with pytest.raises(DestinationInvalid, match="password needs auth_hosts"):
+        deliver(place, path, uri=bare, settings=said(SECRET, ""))
     assert place.names() == {"first.dat", "second.dat"}
     assert SECRET not in caplog.text + everything_said(caught.value)
 

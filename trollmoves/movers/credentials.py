@@ -9,10 +9,11 @@ from __future__ import annotations
 import netrc
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from trollmoves.errors import LoginRefused
+from trollmoves.errors import DestinationInvalid, LoginRefused
 from trollmoves.uris import Destination
 
 
@@ -24,6 +25,19 @@ class Login:
     password: str = field(default="", repr=False)
     account: str = field(default="", repr=False)
     """What a netrc file calls `account`; hardly a server asks for it."""
+
+
+def may_be_told(destination: Destination, parameters: Mapping[str, Any], *names: str) -> bool:
+    """Whether those of the connection parameters *names* that are given are meant for this host, as `auth_hosts` says: a request
+    may name any destination. Raises `DestinationInvalid` when that is missing."""
+    if not any(parameters.get(name) for name in names):
+        return False
+    hosts = parameters.get("auth_hosts")
+    if not hosts:
+        need = "needs" if len(names) == 1 else "need"
+        raise DestinationInvalid(f"{', '.join(names)} {need} auth_hosts: the hosts that may be told")
+    known = hosts.split() if isinstance(hosts, str) else [str(host) for host in hosts]
+    return destination.host.lower() in {host.lower() for host in known}
 
 
 def scrubbed(said: str, secrets: Iterable[str]) -> str:

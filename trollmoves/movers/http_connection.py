@@ -33,7 +33,7 @@ from trollmoves.errors import (
     Unreachable,
 )
 from trollmoves.movers.base import SessionSettings
-from trollmoves.movers.credentials import login_for, scrubbed
+from trollmoves.movers.credentials import login_for, may_be_told, scrubbed
 from trollmoves.movers.draining import is_readable, unsent_of, wait_while_it_drains
 from trollmoves.movers.http_response import LONGEST_ANSWER, Response
 from trollmoves.uris import CONTROL, Destination
@@ -118,7 +118,7 @@ class HttpConnection:
         self.name = replace(destination, path="", query="").exact
         self._origin = (destination.scheme, destination.host.lower(), destination.port or _default_port(destination.scheme))
         self._settings = settings
-        ours = _may_know(destination, parameters)
+        ours = may_be_told(destination, parameters, *CREDENTIALS)
         self._headers = _headers(destination, parameters, ours)
         self._query = _text(parameters, "query") if ours else ""
         self.form_fields = _mapping(parameters, "form_fields") if ours else {}
@@ -311,17 +311,6 @@ def _authorization(destination: Destination, parameters: Mapping[str, Any], ours
     if user is None:
         return ""
     return "Basic " + b64encode(f"{user}:{password or ''}".encode()).decode()
-
-
-def _may_know(destination: Destination, parameters: Mapping[str, Any]) -> bool:
-    """Whether the credentials among the parameters are meant for this host: a request may name any destination."""
-    if not any(parameters.get(name) for name in CREDENTIALS):
-        return False
-    hosts = parameters.get("auth_hosts")
-    if not hosts:
-        raise DestinationInvalid(f"{', '.join(CREDENTIALS)} need auth_hosts: the hosts that they are meant for")
-    names = hosts.split() if isinstance(hosts, str) else [str(host) for host in hosts]
-    return destination.host.lower() in {name.lower() for name in names}
 
 
 def _is_private(destination: Destination, parameters: Mapping[str, Any]) -> bool:

@@ -83,7 +83,8 @@ _SSH = (
     Parameter("ssh_private_key_file", "", "the same; where both are given scp takes `ssh_key_filename`, and sftp this one"),
     Parameter("passphrase", "", "of an encrypted key; without it the agent is asked for that key"),
     Parameter("username", "", "where the uri has none; without it the name of who runs the process"),
-    Parameter("password", "", "where the uri has none"),
+    Parameter("password", "", "where the uri has none; for the hosts of `auth_hosts`"),
+    Parameter("auth_hosts", "", "hosts that may be told `password`"),
     Parameter("known_hosts", "", "a file (or a list) in place of the user's and the system's `known_hosts`"),
     Parameter("ssh_connection_timeout", "", "seconds to connect and log in; without it `connect_timeout`"),
 )

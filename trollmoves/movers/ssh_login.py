@@ -13,6 +13,7 @@ from typing import Any
 
 from trollmoves.errors import DestinationInvalid
 from trollmoves.movers.base import SessionSettings
+from trollmoves.movers.credentials import may_be_told
 from trollmoves.uris import Destination, format_endpoint
 
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -51,13 +52,17 @@ def login_of(destination: Destination, settings: SessionSettings, attempts: int 
         connect_to=destination.connect_to,
         port=destination.port or 22,
         user=destination.user or str(parameters.get("username") or _user_of_this_process(destination)),
-        password=destination.password or _text(parameters, "password"),
+        password=destination.password or _password(destination, parameters),
         keys=_keys(parameters, destination.scheme),
         passphrase=_text(parameters, "passphrase"),
         known_hosts=paths(parameters, "known_hosts") or tuple(os.path.expanduser(path) for path in KNOWN_HOSTS),
         timeout=number(parameters, "ssh_connection_timeout", settings.connect_timeout),
         attempts=max(1, int(number(parameters, "num_ssh_retries", attempts))),
     )
+
+
+def _password(destination: Destination, parameters: Mapping[str, Any]) -> str | None:
+    return _text(parameters, "password") if may_be_told(destination, parameters, "password") else None
 
 
 def _user_of_this_process(destination: Destination) -> str:

@@ -138,7 +138,7 @@ def test_values(write: Write, text: str, name: str, value: object) -> None:
     ("trusted_acks = any h", ":4: [s] trusted_acks: 'any h' has the word 'any' beside others"),
     ("listen_address = tcp://h", ":4: [s] listen_address: is not a host name or address"),
     ("request_address = h:9094", ":4: [s] request_address: 'h:9094' is not a host name or address"),
-    ("connection_parameters = x", ":4: [s] connection_parameters: 'x' is given in parts; write connection_parameters__name ="),
+    ("connection_parameters = x", ":4: [s] connection_parameters: is given in parts; write connection_parameters__name ="),
     ("connection_parameters__connection_uptime = x", ":4: [s] connection_parameters__connection_uptime: is not a number from 0"),
     ("connection_uptime = x", ":4: [s] connection_uptime: is not a number from 0"),
     ("station__x = y", ":4: [s] station: has no parts; write station = value"),
