@@ -229,6 +229,16 @@ class TestFileMover(DirectoryContract, MoverContract):
                 deliver(place, path, uri=uri, how=HOW._replace(overwrite=overwrite))
         assert place.read("origin.dat") == b"precious"
 
+    @pytest.mark.parametrize("overwrite", ["identical", "replace"])
+    def test_a_link_to_a_file_is_not_taken_for_a_delivery_of_it(self, place: Place, tmp_path: Path, overwrite: str) -> None:
+        """Also of one with two names: when it is removed under this one, what the link leads to is gone."""
+        path = make(tmp_path / "origin.dat", b"precious")
+        os.link(path, tmp_path / "another name")
+        (tmp_path / "place" / "final.dat").symlink_to(path)
+        with pytest.raises(DestinationInvalid, match="is the file that was to be moved"):
+            deliver(place, path, "final.dat", how=HOW._replace(overwrite=overwrite))
+        assert path.read_bytes() == b"precious"
+
     @pytest.mark.parametrize("names", [1, 2])
     def test_a_file_is_not_moved_onto_itself_where_its_directory_is_mounted_twice(self, tmp_path: Path, names: int) -> None:
         path, there = make(tmp_path / "in" / "a.dat", b"precious"), tmp_path / "there"
@@ -266,11 +276,13 @@ class TestFileMover(DirectoryContract, MoverContract):
         assert done.stdout.endswith("True\n"), done.stderr
 
     def test_another_name_of_a_file_is_a_good_destination(self, place: Place, tmp_path: Path) -> None:
-        path = make(tmp_path / "origin.dat", b"shared")
-        os.link(path, tmp_path / "place" / "origin.dat")
-        for overwrite in ("identical", "replace"):
-            deliver(place, path, how=HOW._replace(overwrite=overwrite))
-            assert place.read("origin.dat") == path.read_bytes() == b"shared"
+        path = make(tmp_path / "place" / "origin.dat", b"shared")
+        for other in ("in/origin.dat", "another.dat"):
+            (tmp_path / "place" / other).parent.mkdir(exist_ok=True)
+            os.link(path, tmp_path / "place" / other)
+            for overwrite in ("identical", "replace"):
+                deliver(place, path, other, how=HOW._replace(overwrite=overwrite))
+                assert place.read(other) == path.read_bytes() == b"shared"
 
     def test_links_are_made_where_asked_for_and_may_be_made_again(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", b"shared")

@@ -224,7 +224,7 @@ def _is_same_name(path: str, other: str) -> bool:
     path, other = os.path.realpath(path), os.path.realpath(other)
     (above, name), (other_above, other_name) = os.path.split(path), os.path.split(other)
     try:
-        return path == other or (name == other_name and os.path.samestat(os.stat(above), os.stat(other_above)))
+        return name == other_name and os.path.samestat(os.stat(above), os.stat(other_above))
     except OSError:
         return True
 

@@ -33,12 +33,19 @@ class Scene(UnpackedScene):
 
     def __init__(self, root: Path):
         super().__init__(root, "p.tar", "s")
-        config = root / "server.ini"
-        config.write_text(f"[s]\norigin = {self.origin}/{{name}}.tar\ncompression = tar\ntopic = /a\nrequest_port = 9999\n"
-                          "delete = first\nremove_delay = 0.1\ndelete_after = 1h\n")
+        self.root = root
         self.workers = Workers(self.loop.call_all, self.loop.fail, 2)
-        settings = read_server_config(config).chains["s"]
-        self.removing = Removing(settings, (str(self.origin),), self.journal, self.loop, self.workers)
+        self.others = list[Removing]()
+        """Of other sections."""
+        self.removing = self.removing_of("compression = tar\ndelete = first\ndelete_after = 1h\n")
+
+    def removing_of(self, options: str, name: str = "s") -> Removing:
+        """What removes for a section with these options."""
+        config = self.root / "server.ini"
+        config.write_text(f"[{name}]\norigin = {self.origin}/{{name}}.tar\ntopic = /a\nrequest_port = 9999\nremove_delay = 0.1\n"
+                          f"{options}")
+        settings = read_server_config(config).chains[name]
+        return Removing(settings, (str(self.origin),), self.journal, self.loop, self.workers, lambda: self.others)
 
     def member(self, name: str, age: float = 0.0) -> int:
         """A file that came out of the archive; its row."""
@@ -100,6 +107,48 @@ def test_an_archive_goes_when_what_came_out_of_it_was_replaced_before_it_was_con
     assert path.exists()
 
 
+def test_an_archive_goes_with_the_last_member_though_the_journal_is_not_told_of_the_others_yet(scene: Scene) -> None:
+    """Its disk is slow. The archive would stay for their sake, and nobody would look at it again."""
+    first, second = scene.member("first"), scene.member("second")
+    scene.removing._leaving.add(first)
+    scene.confirm(first, second)
+    scene.wait_gone("second", "p.tar")
+    assert (scene.origin / "first").exists(), "nor is what was removed removed again"
+
+
+def test_an_archive_that_another_section_has_to_deliver_stays_with_what_came_out_of_it(scene: Scene) -> None:
+    other, packed, found = scene.removing_of("", "other"), scene.journal.new_file(), scene.packed.stat()
+    scene.others.append(other)
+    other._served.add(("c", "g"))
+    file, now = scene.member("first"), time.time()
+    scene.journal.write([("add_file", [(packed, "other", "p.tar", "p.tar", "announced", now, step_line("announced", now), None,
+                                        found.st_size, os.fsencode(scene.packed), found.st_dev, found.st_ino, found.st_mtime_ns,
+                                        None, None, None, 0, now)])])
+    scene.confirm(file)
+
+    def is_gone() -> bool:
+        scene.loop.turn(0.05)
+        return not (scene.packed.exists() and (scene.origin / "first").exists())
+    never(is_gone, 2.5, interval=0.0)
+    scene.others.clear()
+    scene.wait_gone("first", "p.tar")
+
+
+@pytest.mark.parametrize(("options", "stays"), [("", {"first", "p.tar"}), ("compression = tar\n", {"p.tar"})])
+def test_an_origin_stays_where_origins_are_removed_no_more(scene: Scene, options: str, stays: set[str]) -> None:
+    """The section removed them when this one was delivered, and was configured otherwise meanwhile. A copy goes all the same."""
+    file = scene.member("first")
+    scene.removing.stop()
+    scene.confirm(file)
+    scene.removing = scene.removing_of(f"{options}delete_after = 1h\n")
+
+    def is_decided() -> bool:
+        scene.loop.turn(0.05)
+        return not scene.removing.under_way and not scene.journal.find("due_removals", ("s", 1e12, 1))
+    eventually(is_decided, interval=0.0)
+    assert set(os.listdir(scene.origin)) == stays
+
+
 class Asked(Journal):
     """Counts what it is asked."""
 
@@ -115,12 +164,11 @@ class Asked(Journal):
 class Consumed:
     """A chain that removes what all known consumers have confirmed, and what is ten minutes old."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, options: str = "delete = true\nremove_delay = 0\ndelete_after = 10 m\n"):
         self.origin = root / "origin"
         self.origin.mkdir()
         config = root / "server.ini"
-        config.write_text(f"[s]\norigin = {self.origin}/{{name}}\ntopic = /a\nrequest_port = 9999\ndelete = true\n"
-                          "remove_delay = 0\ndelete_after = 10 m\n")
+        config.write_text(f"[s]\norigin = {self.origin}/{{name}}\ntopic = /a\nrequest_port = 9999\n{options}")
         self.loop = Loop()
         self.journal = Asked(root / "journal", self.loop)
         self.workers = Workers(self.loop.call_all, self.loop.fail, 2)
@@ -159,6 +207,37 @@ def consumed(tmp_path: Path) -> Iterator[Consumed]:
     found = Consumed(tmp_path)
     yield found
     found.close()
+
+
+@pytest.mark.parametrize(("delete", "first_counts"), [("first", True), ("true", False), ("c1@h c2@h", False)])
+def test_the_delay_begins_when_the_last_one_that_is_waited_for_has_confirmed(tmp_path: Path, delete: str,
+                                                                             first_counts: bool) -> None:
+    consumed, now = Consumed(tmp_path, f"delete = {delete}\nremove_delay = 1000\n"), time.time()
+    file = consumed.file("a")
+    for client, ago in (("c2@h", 100.0), ("c1@h", 500.0)):
+        consumed.delivered(file, client, age=ago)
+    eventually(lambda: consumed.turn("a") and len(consumed.journal.find("confirmations", (file,))) == 2, interval=0.0)
+    found = consumed.removing._due(file)
+    consumed.close()
+    assert found == pytest.approx(now - (500.0 if first_counts else 100.0) + 1000.0, abs=50.0)
+
+
+@pytest.mark.parametrize("age", [1.0, -7200.0], ids=["confirmed", "and the clock was set back since"])
+def test_nothing_goes_before_its_delay_is_over(tmp_path: Path, age: float) -> None:
+    consumed = Consumed(tmp_path, "delete = true\nremove_delay = 1000\n")
+    file = consumed.file("a")
+    consumed.delivered(file, "one", age=age)
+    consumed.journal.write([("hurry_removals", [(time.time(), f"[{file}]")])])
+    never(lambda: not consumed.turn("a"), 2.5, interval=0.0)
+    assert not consumed.journal.find("due_removals", ("s", time.time() + 900, 1)), "it was looked at"
+    consumed.close()
+
+
+def test_what_is_confirmed_and_old_is_removed_once(consumed: Consumed) -> None:
+    file = consumed.file("a", age=LONG_AGO)
+    consumed.delivered(file, "one")
+    eventually(lambda: not consumed.turn("a") and not consumed.journal.find("due_removals", ("s", 1e12, 1)), interval=0.0)
+    assert consumed.journal.find_one("file", (file,))["steps"].count('["removed"') == 1
 
 
 def test_a_consumer_is_waited_for_from_its_first_delivery_on(consumed: Consumed) -> None:
