@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
+
+import pytest
 
 from trollmoves.bus import Loop
 from trollmoves.config.reading import read_mirror_config
@@ -13,19 +17,38 @@ from trollmoves.server.removing import DELIVERED, Leaving
 from trollmoves.workers import Workers
 
 
-def test_an_unforeseen_error_ends_no_mirror_that_has_but_to_tell_the_providers(tmp_path: Path) -> None:
-    """Of what is to be told only there is no copy any more."""
+@pytest.fixture
+def releasing(tmp_path: Path) -> Iterator[Releasing]:
     config = tmp_path / "mirror.ini"
     config.write_text(f"[s]\nproviders = 127.0.0.1:9010\ntopic = /a\nrequest_port = 9999\ndestination = file://{tmp_path}/in\n")
     settings = read_mirror_config(config).chains["s"]
     loop = Loop()
     journal, workers = Journal(tmp_path / "journal", loop.call_all, loop.fail), Workers(loop.call_all, loop.fail, 1)
-    try:
-        releasing = Releasing(settings, journal, loop, workers, Mock(), Mock())
-        row = {"file": 1, "identity": "one.dat", "tries": 0}
-        releasing._tried([Leaving(row, DELIVERED, [])], RuntimeError("unforeseen"), 1.0)
-        assert journal.audit.waits
-    finally:
-        workers.stop(1.0)
-        journal.close()
-        loop.close()
+    yield Releasing(settings, journal, loop, workers, Mock(), Mock())
+    workers.stop(1.0)
+    journal.close()
+    loop.close()
+
+
+def test_an_unforeseen_error_ends_no_mirror_that_has_but_to_tell_the_providers(releasing: Releasing) -> None:
+    """Of what is to be told only there is no copy any more."""
+    row = {"file": 1, "identity": "one.dat", "tries": 0}
+    releasing._tried([Leaving(row, DELIVERED, [])], RuntimeError("unforeseen"), 1.0)
+    assert releasing._journal.audit.waits
+
+
+def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing) -> None:
+    """It is ours: nobody else removes or replaces it, so that there is nothing to look at in a worker."""
+    journal, now, file = releasing._journal, time.time(), releasing._journal.new_file()
+    releasing._served |= {("one", "one"), ("two", "two")}
+    journal.write([
+        ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, None, None, None, None, "p", "m", None, 0, now)]),
+        ("put_transfer", [(file, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged", now - 60, 1, "[]")]),
+        ("add_removal", [(file, "s", now - 60)])])
+    journal._commit()
+    assert releasing._due_now(now) == ([], False)
+    releasing._served -= {("two", "two")}
+    releasing._known.clear()
+    journal.write([("hurry_removals", [(now, f"[{file}]")])])
+    journal._commit()
+    assert [why for _, why in releasing._due_now(now)[0]] == [DELIVERED]

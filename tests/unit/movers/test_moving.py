@@ -40,6 +40,7 @@ class Watched(MemorySession):
         """What a put returns, in place of the truth."""
         self.sums: str | None = "sha256:0"
         """The checksum of whatever is there."""
+        self.tells_sizes = True
 
     def _does(self, what: str) -> None:
         self.done.append(what)
@@ -50,6 +51,9 @@ class Watched(MemorySession):
         sent = super().put(origin, path, progress, offset)
         self._does(f"put {path}")
         return self.says or sent
+
+    def size(self, path: str) -> int | None:
+        return super().size(path) if self.tells_sizes else None
 
     def checksum(self, path: str) -> str | None:
         return super().checksum(path) if self.sums == "true" else self.sums
@@ -153,7 +157,7 @@ def test_a_file_lasts_before_it_is_seen_and_its_name_before_it_is_told(session: 
 ])
 def test_what_is_there_is_left_or_replaced_or_protected(session: Watched, tmp_path: Path, overwrite: str, abilities: Abilities,
                                                         there: bytes | None, outcome: str) -> None:
-    session.sums = "true"
+    session.sums, session.tells_sizes = "true", abilities.size
     if there is not None:
         session.host.files[FINAL] = Stored(bytearray(there))
     try:
