@@ -41,7 +41,7 @@ REMOVED = 0
 class Fresh:
     """What will be written and told about one new arrival."""
 
-    path: bytes
+    arrival: Arrival
     announcement: Numbered
     file_row: tuple[Any, ...]
     announcement_row: tuple[Any, ...]
@@ -130,7 +130,7 @@ class Announcing:
         return os.fsdecode(packed["path"]) if packed is not None else ""
 
     def _tell_again(self, item: Fresh) -> None:
-        self._unwritten.pop(item.path, None)
+        self._is_written(item.arrival)
         self._announcer.tell_again(item.announcement)
 
     def can_announce(self, path: str) -> bool:
@@ -144,10 +144,16 @@ class Announcing:
     def _tell(self, fresh: list[Fresh], then: Callable[[], Any] | None) -> None:
         """The journal has them: publish, in the order of their positions."""
         for item in fresh:
-            self._unwritten.pop(item.path, None)
+            self._is_written(item.arrival)
         self._announcer.tell([(item.announcement, item.file_row) for item in fresh])
         if then is not None:
             then()
+
+    def _is_written(self, arrival: Arrival) -> None:
+        """Look-ups see *arrival*; what came to its path meanwhile is still being written."""
+        path = os.fsencode(arrival.path)
+        if self._unwritten.get(path) is arrival:
+            del self._unwritten[path]
 
     def known(self, arrivals: Sequence[Arrival]) -> dict[bytes, Content]:
         """What the journal has of these arrivals: by path, the content that was announced last."""
@@ -200,7 +206,7 @@ class Announcing:
         now = time.time()
         row = (file, self._settings.name, uid, key, State.ANNOUNCED, now, step_line(State.ANNOUNCED, now), None, arrival.size,
                path, arrival.device, arrival.inode, arrival.mtime_ns, None, None, None, 0, now)
-        return Fresh(path, announcement, row, announcement.row(topic, now), before is not None)
+        return Fresh(arrival, announcement, row, announcement.row(topic, now), before is not None)
 
 
 def _records(fresh: Sequence[Fresh]) -> list[Operation]:
