@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,32 @@ def test_the_first_error_is_told_when_nothing_can_be_removed_either(session: Wat
     session.fails |= {"put": Stalled("first"), "remove": error}
     with pytest.raises(Stalled, match="first"):
         moved(session, tmp_path, Abilities())
+
+
+def test_an_attempt_that_is_slower_than_asked_for_is_ended(session: Watched, tmp_path: Path) -> None:
+    with pytest.raises(Stalled, match="min_rate"):
+        moved(session, tmp_path, Abilities(), HOW._replace(min_rate=10**12, patience=-1.0), content=PART)
+    assert session.files == {}
+
+
+class Particular(Watched):
+    """A server that has not all that others of its kind have, which shows when something was put there."""
+
+    def __init__(self, **lacks: bool) -> None:
+        super().__init__()
+        self.lacks = lacks
+        self.shows = False
+
+    def abilities(self, declared: Abilities) -> Abilities:
+        return replace(declared, **self.lacks) if self.shows or self.done else declared
+
+
+def test_what_this_very_server_cannot_do_is_not_asked_of_it(tmp_path: Path) -> None:
+    session = Particular(rename=False)
+    session.shows = True
+    with pytest.raises(DestinationInvalid, match="inplace"):
+        moved(session, tmp_path, Abilities())
+    assert not session.done
+    session = Particular(size=False)
+    session.tells_sizes = False
+    assert moved(session, tmp_path, Abilities()).verified == "none"

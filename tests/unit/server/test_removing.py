@@ -233,13 +233,6 @@ def test_nothing_goes_before_its_delay_is_over(tmp_path: Path, age: float) -> No
     consumed.close()
 
 
-def test_what_is_confirmed_and_old_is_removed_once(consumed: Consumed) -> None:
-    file = consumed.file("a", age=LONG_AGO)
-    consumed.delivered(file, "one")
-    eventually(lambda: not consumed.turn("a") and not consumed.journal.find("due_removals", ("s", 1e12, 1)), interval=0.0)
-    assert consumed.journal.find_one("file", (file,))["steps"].count('["removed"') == 1
-
-
 def test_a_consumer_is_waited_for_from_its_first_delivery_on(consumed: Consumed) -> None:
     first, second, third = (consumed.file(name) for name in ("first", "second", "third"))
     consumed.delivered(first, "one")
@@ -400,3 +393,19 @@ def test_nobody_comes_for_what_is_covered_or_only_known(consumed: Consumed) -> N
     assert not awaits()
     assert awaits(("note", [{"line": line, "id": file}]))
     assert not awaits(("step", [("covered", 1.0, 0, line, file)]))
+
+
+@pytest.mark.parametrize(("client", "group", "spare", "counts"), [
+    ("recv@one/a", "us", False, True), ("recv@two/b", "us", True, True), ("recv@two/b", "us", False, False),
+    ("recv@one/a", "others", False, False), ("recv@two/b", "others", True, False)])
+def test_a_consumer_speaks_for_itself_and_its_spare_for_it(client: str, group: str, spare: bool, counts: bool) -> None:
+    row = {"client": client, "consumer_group": group, "spare": spare}
+    assert removing._stands_for(row, ("recv@one/a", "us")) is counts
+
+
+@pytest.mark.parametrize(("name", "client", "counts"), [
+    ("recv@one", "recv@one", True), ("recv@one", "recv@one/a", True), ("recv@one/a", "recv@one/a", True),
+    ("recv@one/a", "recv@one/b", False), ("recv@one", "recv@one1/a", False), ("192.0.2.7", "recv@one/a", True),
+    ("192.0.2.8", "192.0.2.8", False), ("192.0.2.8", "192.0.2.8/a", False)])
+def test_a_name_is_that_of_a_section_on_a_host_or_the_address_of_who_asked(name: str, client: str, counts: bool) -> None:
+    assert removing._is_named({"client": client, "peer": "::ffff:192.0.2.7"}, name) is counts

@@ -1,0 +1,126 @@
+"""What is heard is in the journal, together with how far was heard, before anything is done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.client.test_waiting import ENVELOPE, Client
+from trollmoves.client import hearing
+from trollmoves.messages import EXTENSION, Message, decode
+
+
+class Listening(Client):
+    """Notes what is handed to the journal, and how far it was heard."""
+
+    def __init__(self, directory: Path):
+        super().__init__(directory, "")
+        self.hearing = self.chain._hearing
+        self.written: list[list[str]] = []
+        write = self.journal.write
+
+        def noted(operations: Any, then: Callable[..., Any] | None = None, *arguments: Any) -> None:
+            self.written.append([name for name, _ in operations])
+            write(operations, then, *arguments)
+        self.journal.write = noted  # type: ignore[method-assign]
+
+    def said(self, position: int, name: str, **more: Any) -> Message:
+        address = self.servers[0]
+        extension = {"version": 1, "epoch": "e:0", "offset": position, "previous": 0, "address": address, "key": f"k:{name}",
+                     "size": 1, **more}
+        said = {"uid": name, "uri": f"/{name}", "request_address": address, EXTENSION: extension}
+        return decode(ENVELOPE.encode("/a", "file", said))
+
+    def page(self, *messages: Message, then: Callable[[], Any] | None = None) -> None:
+        self.hearing._take_in(self.providers[0], list(messages), ("chain", str(self.providers[0]), "e:0", 9), then)
+
+    def cursor(self) -> int | None:
+        row = self.journal.find_one("cursor", ("chain", str(self.providers[0])))
+        return None if row is None else int(row["position"])
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
+    monkeypatch.setattr(hearing, "OTHERS_ANNOUNCE", 0.0)
+    found = Listening(tmp_path)
+    yield found
+    found.close()
+
+
+def test_a_page_is_written_with_its_cursor_and_only_then_the_next_one_is_asked_for(client: Listening) -> None:
+    cursors: list[int | None] = []
+    client.page(client.said(1, "a"), client.said(2, "b"), then=lambda: cursors.append(client.cursor()))
+    [together] = [names for names in client.written if "add_file" in names or "set_cursor" in names]
+    assert {"add_file", "set_cursor"} <= set(together)
+    assert not cursors
+    client.turn_until(lambda: cursors == [9])
+    assert client.steps(1) and client.steps(2)
+
+
+def test_what_nobody_can_ask_for_keeps_no_other_announcement_away(client: Listening) -> None:
+    bad = decode(ENVELOPE.encode("/a", "file", {"uri": "/a", "request_address": 7}))
+    client.page(bad, client.said(1, "a"), bad)
+    client.turn_until(lambda: client.steps(1) and client.cursor() == 9)
+
+
+def test_only_what_is_heard_live_says_how_far_the_provider_is(client: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[int] = []
+    catch_up = client.hearing._catch_ups[client.providers[0]]
+    monkeypatch.setattr(catch_up, "announced", lambda announcement: heard.append(announcement.offset))
+    client.page(client.said(1, "a"))
+    client.hearing._take_in(client.providers[0], [client.said(2, "b")])
+    assert heard == [2]
+
+
+@pytest.mark.parametrize("why", ["full", "much"])
+def test_no_more_is_taken_in_than_the_journal_can_write(client: Listening, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    monkeypatch.setattr(hearing, "NOTEWORTHY", 1)
+    monkeypatch.setattr(hearing, "MUCH", 1 if why == "much" else 2**30)
+    client.journal._writer.full = why == "full"
+    done: list[str] = []
+    for listener in client.hearing._listeners.values():
+        monkeypatch.setattr(listener, "pause", lambda: done.append("pause"))
+        monkeypatch.setattr(listener, "resume", lambda: done.append("resume"))
+    called: list[bool] = []
+    client.page(client.said(1, "a"), then=lambda: called.append(True))
+    assert done == ["pause", "pause"]
+    client.turn_until(lambda: called)
+    if why == "full":
+        client.turn_for(2.5)
+        assert done == ["pause", "pause"]
+        client.journal._writer.full = False
+    client.turn_until(lambda: done == ["pause", "pause", "resume", "resume"])
+    assert client.hearing._unwritten == 0
+
+
+@pytest.mark.parametrize(("first", "then", "is_it"), [
+    ({"offset": 1}, {"offset": 2}, True), ({"offset": 2}, {"offset": 1}, False), ({"offset": 2}, {"offset": 2}, False),
+    ({"offset": 2}, {"offset": 1, "epoch": "e:new"}, True), ({"offset": 1, "key": ""}, {"offset": 1}, True),
+    ({"offset": 1}, {"offset": 2, "key": ""}, False)])
+def test_what_a_provider_announces_again_is_asked_for_as_it_says_last(client: Listening, first: dict[str, Any],
+                                                                     then: dict[str, Any], is_it: bool) -> None:
+    """But what tells no content does not take the place of what does: somebody else may speak for the provider."""
+    one, again = client.said(1, "a", **first), client.said(1, "a", **then)
+    client.hearing._take_in(client.providers[0], [one])
+    client.turn_until(client.asked)
+    client.hearing._take_in(client.providers[0], [again])
+    flight = client.chain._asking._flights.get(1)
+    assert flight is not None
+    assert flight.sources[client.servers[0]].announcement.message.raw == (again if is_it else one).raw
+    written = [names for names in client.written if "add_source" in names]
+    assert bool(written) is is_it
+
+
+def test_who_has_a_file_is_named_by_a_provider_so_often_and_no_more(client: Listening) -> None:
+    client.hearing._take_in(client.providers[0], [client.said(1, "a")])
+    client.turn_until(client.asked)
+    flight = client.chain._asking._flights.get(1)
+    assert flight is not None
+    for number in range(hearing.MOST_SOURCES + 5):
+        message = client.said(number, "a", address=f"127.0.0.1:{number + 1}", epoch=f"e:{number}")
+        message.fields["request_address"] = f"127.0.0.1:{number + 1}"
+        client.hearing._take_in(client.providers[0], [decode(ENVELOPE.encode("/a", "file", message.fields))])
+    assert len(flight.sources) == 1 + hearing.MOST_SOURCES
