@@ -233,6 +233,13 @@ def test_nothing_goes_before_its_delay_is_over(tmp_path: Path, age: float) -> No
     consumed.close()
 
 
+def test_the_history_of_a_file_says_that_it_was_removed(consumed: Consumed) -> None:
+    file = consumed.file("a", age=LONG_AGO)
+    consumed.delivered(file, "one")
+    eventually(lambda: not consumed.turn("a") and not consumed.journal.find("due_removals", ("s", 1e12, 1)), interval=0.0)
+    assert consumed.journal.find_one("file", (file,))["steps"].count('["removed"') == 1
+
+
 def test_a_consumer_is_waited_for_from_its_first_delivery_on(consumed: Consumed) -> None:
     first, second, third = (consumed.file(name) for name in ("first", "second", "third"))
     consumed.delivered(first, "one")
