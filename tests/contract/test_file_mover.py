@@ -292,6 +292,17 @@ class TestFileMover(DirectoryContract, MoverContract):
         assert os.path.samefile(path, tmp_path / "place" / "origin.dat")
         assert place.names() == {"origin.dat"}
 
+    def test_a_link_in_whose_place_another_mover_writes_is_not_shown(self, place: Place, tmp_path: Path) -> None:
+        temporary, final = tmp_path / "place" / ".final.part", tmp_path / "place" / "final.dat"
+        with session_of(place, settings=SessionSettings(parameters={"link": True})) as session, \
+                opened(make(tmp_path / "origin.dat", b"whole")) as origin:
+            session.put(origin, str(temporary), lambda done: None)
+            temporary.unlink()
+            temporary.write_bytes(b"the first part of what")
+            with pytest.raises(Busy):
+                session.rename(str(temporary), str(final))
+        assert not final.exists()
+
     def test_a_mode_that_is_asked_for_is_given_rather_than_a_link(self, place: Place, tmp_path: Path) -> None:
         path = make(tmp_path / "origin.dat", b"1")
         path.chmod(0o640)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.client.test_waiting import ENVELOPE, Client
 from trollmoves.client import hearing
+from trollmoves.errors import JournalError
 from trollmoves.messages import EXTENSION, Message, decode
 
 
@@ -64,6 +65,32 @@ def test_what_nobody_can_ask_for_keeps_no_other_announcement_away(client: Listen
     bad = decode(ENVELOPE.encode("/a", "file", {"uri": "/a", "request_address": 7}))
     client.page(bad, client.said(1, "a"), bad)
     client.turn_until(lambda: client.steps(1) and client.cursor() == 9)
+
+
+def test_an_error_of_one_message_keeps_no_other_away(client: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    unforeseen(client, monkeypatch, RuntimeError("unforeseen"))
+    client.page(client.said(1, "a"), client.said(2, "b"))
+    client.turn_until(lambda: client.cursor() == 9)
+    assert client.steps(1) and not client.steps(2)
+
+
+def test_nobody_goes_on_behind_what_the_journal_could_not_tell(client: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    unforeseen(client, monkeypatch, JournalError("its disk does not answer"))
+    with pytest.raises(JournalError):
+        client.page(client.said(1, "a"), client.said(2, "b"))
+    client.turn_for(0.2)
+    assert client.cursor() is None
+
+
+def unforeseen(client: Listening, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """It comes up at the first announcement."""
+    take, errors = client.hearing._take_announcement, [error]
+
+    def taken(*announced: Any) -> None:
+        if errors:
+            raise errors.pop()
+        take(*announced)
+    monkeypatch.setattr(client.hearing, "_take_announcement", taken)
 
 
 def test_only_what_is_heard_live_says_how_far_the_provider_is(client: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,3 +151,4 @@ def test_who_has_a_file_is_named_by_a_provider_so_often_and_no_more(client: List
         message.fields["request_address"] = f"127.0.0.1:{number + 1}"
         client.hearing._take_in(client.providers[0], [decode(ENVELOPE.encode("/a", "file", message.fields))])
     assert len(flight.sources) == 1 + hearing.MOST_SOURCES
+    assert [names for names in client.written if "add_source" in names], "the next process knows them, too"

@@ -51,6 +51,8 @@ class Mirror:
         recent = Recent()
         self.behind, self.asking, self.doubting, self.told = Behind(self.journal, recent), Mock(), Mock(), list[str]()
         self.doubting.row_of.return_value = None
+        self.pages = list[int]()
+        """How much was announced when the next page was asked for."""
         self.ledger = Ledger("s", self.journal)
         self.relaying = Relaying(settings, "m:us", "127.0.0.1:9999", self.ledger, self.journal, self.loop, ENVELOPE,
                                  self.behind, recent, self.asking,  # type: ignore[arg-type]
@@ -62,7 +64,7 @@ class Mirror:
         for announcement in announcements:
             if self.relaying.is_welcome(announcement):
                 self.relaying.begin(Source(announcement.address, announcement))
-        self.ledger.write(self.relaying.committing(None))
+        self.ledger.write(self.relaying.committing(lambda: self.pages.append(len(self.behind.said))))
 
     def names(self) -> list[str]:
         self.loop.turn(0.02)
@@ -91,8 +93,9 @@ def announced(name: str, provider: int = 1, via: list[str] | None = None, **more
 
 def test_what_is_heard_is_written_first_and_then_announced_in_order_as_asked_for_here(mirror: Mirror) -> None:
     mirror.hear(announced("b", via=["m:one"]), announced("a", mtime=7.0), announced("b2", epoch=None))
-    assert not mirror.behind.said
+    assert not mirror.behind.said and mirror.ledger.known("a")[0] == 2, "heard again now it is no news"
     eventually(lambda: len(mirror.names()) == 3, interval=0.0)
+    assert mirror.pages == [3]
     assert mirror.names() == mirror.told == ["b", "a", "b2"]
     first, second, _ = mirror.behind.said
     assert [(said["written"], said["kept"]) for said in mirror.behind.said] == [(True, "b"), (True, "a"), (True, "b2")]
@@ -111,6 +114,16 @@ def test_what_has_been_here_before_or_comes_from_too_far_is_not_announced(mirror
     eventually(lambda: "b" in mirror.names(), interval=0.0)
     assert mirror.names() == (["a", "b"] if welcome else ["b"])
     assert mirror.relaying.dropped == (not welcome)
+
+
+@pytest.mark.parametrize("mirror", ["origin = /kept/{name}.dat\n"], indirect=True)
+def test_of_what_consists_of_several_files_all_have_to_be_of_the_origin(mirror: Mirror) -> None:
+    def dataset(*names: str) -> Announcement:
+        parts = [{"uid": name, "uri": f"/there/{name}"} for name in names]
+        data = {"dataset": parts, "request_address": "127.0.0.1:1", EXTENSION: announced("set").message.extension}
+        return read_announcement(decode(ENVELOPE.encode("/a", "dataset", data)))
+    sets = [("a.dat", "b.dat"), ("a.dat", "secret.txt"), ("secret.txt",)]
+    assert [mirror.relaying.is_welcome(dataset(*names)) for names in sets] == [True, False, False]
 
 
 @pytest.mark.parametrize("mirror", ["delay = 1\n"], indirect=True)

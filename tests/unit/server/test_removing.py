@@ -21,6 +21,7 @@ from trollmoves.errors import JournalError
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.server import removing
+from trollmoves.server.beneath import Announced
 from trollmoves.server.removing import Removing
 from trollmoves.server.requests import Consumer
 from trollmoves.workers import Work, Workers
@@ -114,6 +115,21 @@ def test_an_archive_goes_with_the_last_member_though_the_journal_is_not_told_of_
     scene.confirm(first, second)
     scene.wait_gone("second", "p.tar")
     assert (scene.origin / "first").exists(), "nor is what was removed removed again"
+
+
+def test_an_archive_stays_with_a_member_that_cannot_be_removed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = scene.member("first"), scene.member("second")
+    remove = removing.remove
+
+    def refused(roots: tuple[str, ...], announced: Announced) -> bool:
+        if announced.path.endswith("/first"):
+            raise PermissionError(1, "Operation not permitted")
+        return remove(roots, announced)
+    monkeypatch.setattr(removing, "remove", refused)
+    scene.confirm(first, second)
+    scene.wait_gone("second")
+    never(lambda: scene.removing.under_way or not scene.packed.exists(), 0.2)
+    assert scene.packed.exists() and (scene.origin / "first").exists()
 
 
 def test_an_archive_that_another_section_has_to_deliver_stays_with_what_came_out_of_it(scene: Scene) -> None:
@@ -234,10 +250,18 @@ def test_nothing_goes_before_its_delay_is_over(tmp_path: Path, age: float) -> No
 
 
 def test_the_history_of_a_file_says_that_it_was_removed(consumed: Consumed) -> None:
-    file = consumed.file("a", age=LONG_AGO)
+    """Until that is written it is done with all the same; and no longer, as it may be there again."""
+    file, done_with, write = consumed.file("a", age=LONG_AGO), list[bool](), consumed.journal.write
+
+    def noted(operations: Any, *then: Any) -> None:
+        if "end_removal" in dict(operations):
+            done_with.append(file in consumed.removing._leaving)
+        write(operations, *then)
+    consumed.journal.write = noted  # type: ignore[method-assign]
     consumed.delivered(file, "one")
     eventually(lambda: not consumed.turn("a") and not consumed.journal.find("due_removals", ("s", 1e12, 1)), interval=0.0)
     assert consumed.journal.find_one("file", (file,))["steps"].count('["removed"') == 1
+    assert done_with == [True] and not consumed.removing._leaving
 
 
 def test_a_consumer_is_waited_for_from_its_first_delivery_on(consumed: Consumed) -> None:
@@ -304,6 +328,17 @@ def test_what_was_found_out_long_ago_is_found_out_anew(consumed: Consumed, monke
     never(lambda: not consumed.turn("a"), 2.5, interval=0.0)
     consumed.delivered(file, "two")
     eventually(lambda: not consumed.turn("a"), interval=0.0)
+
+
+def test_what_was_found_out_before_the_end_is_not_begun_after_it(consumed: Consumed) -> None:
+    answers = threading.Event()
+    consumed.workers.submit([Work(("remove", "s"), 1, lambda _: answers.wait(60), bool)])
+    consumed.delivered(consumed.file("a"), "one")
+    eventually(lambda: consumed.turn("a") and consumed.removing.under_way, interval=0.0)
+    consumed.removing.stop()
+    answers.set()
+    eventually(lambda: not consumed.turn("a") or not consumed.removing.under_way, interval=0.0)
+    assert consumed.turn("a")
 
 
 def test_the_whole_journal_is_gone_through_now_and_then_only(consumed: Consumed) -> None:
