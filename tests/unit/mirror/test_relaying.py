@@ -97,11 +97,12 @@ def test_what_is_heard_is_written_first_and_then_announced_in_order_as_asked_for
     eventually(lambda: len(mirror.names()) == 3, interval=0.0)
     assert mirror.pages == [3]
     assert mirror.names() == mirror.told == ["b", "a", "b2"]
-    first, second, _ = mirror.behind.said
+    first, second, third = mirror.behind.said
     assert [(said["written"], said["kept"]) for said in mirror.behind.said] == [(True, "b"), (True, "a"), (True, "b2")]
     assert {said["request_address"] for said in mirror.behind.said} == {"127.0.0.1:9999"}
     assert (first["via"], second["via"]) == (["m:one", "m:us"], ["m:us"])
     assert (first["key"], second["mtime"]) == ("k:b", 7.0)
+    assert "key" not in third, "of what has no epoch nobody can say that it is the same"
     assert [said["previous"] for said in mirror.behind.said] == [0, first["offset"], second["offset"]]
     assert not mirror.ledger._unwritten
 
@@ -128,8 +129,10 @@ def test_of_what_consists_of_several_files_all_have_to_be_of_the_origin(mirror: 
 
 @pytest.mark.parametrize("mirror", ["delay = 1\n"], indirect=True)
 def test_what_waits_for_its_delay_is_announced_when_that_is_over_also_by_the_next_process(mirror: Mirror, tmp_path: Path) -> None:
-    mirror.hear(announced("a"), announced("b"))
+    mirror.hear(announced("a"))
     never(mirror.names, 0.3, interval=0.0)
+    mirror.hear(announced("b"))
+    never(mirror.names, 0.2, interval=0.0)
     eventually(lambda: mirror.names() == ["a", "b"], interval=0.0)
     assert all(said["written"] for said in mirror.behind.said)
     mirror.hear(announced("c"))
@@ -153,3 +156,13 @@ def test_who_is_as_near_to_the_origin_may_be_asked_as_well_and_nobody_farther(mi
     mirror.relaying.also_from(1, Source(other.address, other))
     assert mirror.asking.add_source.called is asked
     assert ("add_source" in [statement for statement, _ in mirror.ledger._records]) is asked
+
+
+@pytest.mark.parametrize("state", ["announced", "moved"])
+def test_who_has_what_all_have_got_here_is_told(mirror: Mirror, state: str) -> None:
+    mirror.hear(announced("a"))
+    eventually(mirror.names, interval=0.0)
+    mirror.journal.write([("step", [(state, 1.0, 1, "", 1)])])
+    mirror.loop.turn(0.05)
+    mirror.relaying.also_from(1, Source("127.0.0.1:2", announced("a", provider=2)))
+    assert mirror.asking.acknowledging.tell.called is (state == "moved")
