@@ -192,15 +192,16 @@ class TestFileMover(DirectoryContract, MoverContract):
             deliver(place, make(tmp_path / "origin.dat", b"new"), how=HOW._replace(overwrite=overwrite))
         assert os.path.samestat(os.lstat("origin.dat"), before) and os.listdir() == ["origin.dat"]
 
-    @pytest.mark.parametrize("prefix", [None, "."])
+    @pytest.mark.parametrize(("prefix", "part"), [(None, b"the first part of what"), (".", bytes(1000))])
     def test_what_another_mover_writes_under_the_same_temporary_name_is_not_shown(self, place: Place, tmp_path: Path,
-                                                                                  prefix: str | None) -> None:
+                                                                                  prefix: str | None, part: bytes) -> None:
         path, how = make(tmp_path / "origin.dat", content_of(1000)), HOW._replace(temporary_prefix=prefix)
         temporary = Path(temporary_name(str(tmp_path / "place" / "origin.dat"), how.transfer, prefix))
 
         def another_begins(done: int) -> None:
-            temporary.unlink()
-            temporary.write_bytes(b"the first part of what")
+            theirs = tmp_path / "theirs"
+            theirs.write_bytes(part)
+            theirs.rename(temporary)
         with pytest.raises(Busy):
             deliver(place, path, how=how, progress=another_begins)
         assert [found.name for found in (tmp_path / "place").iterdir()] == [temporary.name]

@@ -165,6 +165,20 @@ def test_an_origin_stays_where_origins_are_removed_no_more(scene: Scene, options
     assert set(os.listdir(scene.origin)) == stays
 
 
+@pytest.mark.parametrize(("delete", "why", "goes"), [
+    ("", removing.DELIVERED, ["copy"]), ("", removing.AGED, ["copy", "own"]),
+    ("delete = true\n", removing.DELIVERED, ["copy", "own"])])
+def test_of_a_message_about_several_files_the_copies_go_and_origins_where_they_are_removed(
+        scene: Scene, delete: str, why: str, goes: list[str]) -> None:
+    [file], found = scene.add_member("copy", "moved", [None]), scene.packed.stat()
+    content = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    scene.journal.write([("add_member", [(file, number, os.fsencode(scene.origin / name), *content, None, name == "copy")
+                                         for number, name in enumerate(("copy", "own"))])])
+    scene.loop.turn(0.05)
+    section = scene.removing_of(f"compression = tar\n{delete}")
+    assert [os.path.basename(one.path) for one in section._files_of({"file": file}, why)] == goes
+
+
 class Asked(Journal):
     """Counts what it is asked."""
 
