@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import resource
@@ -424,3 +425,34 @@ def test_a_mode_that_was_asked_for_and_is_refused_is_an_error(tmp_path: Path) ->
     done = moved_where_attributes_are_refused("fchmod", str(path), f"{tmp_path}/in/", "file_mode=600")
     assert done.returncode == 1 and "Operation not permitted" in done.stderr
     assert os.listdir(tmp_path / "in") == []
+
+
+@pytest.mark.parametrize("follow_links", [True, False])
+def test_whatever_leads_to_a_file_lasts_before_it_is_told_that_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                           follow_links: bool) -> None:
+    """Who made a directory above it, and when, nobody knows: all are synced, once."""
+    synced: list[str] = []
+    errors: dict[str, OSError] = {}
+
+    def sync(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.append(path)
+        if path in errors:
+            raise errors[path]
+    monkeypatch.setattr(os, "fsync", sync)
+    place = LocalPlace(FileMover(), f"file://{tmp_path}/", SessionSettings(follow_links=follow_links), tmp_path)
+    path, how = make(tmp_path / "origin.dat", b"1"), HOW._replace(sync=True)
+    above = [str(parent) for parent in (tmp_path / "new/deep/final.dat").parents]
+    temporary = f"{tmp_path}/new/deep/.final.dat.{HOW.transfer}.part"
+    with session_of(place) as session:
+        send(place, session, path, "new/deep/final.dat", how=how)
+        assert synced == [temporary, *above]
+        send(place, session, path, "new/deep/final.dat", how=how)
+        assert synced[len(above) + 1:] == [temporary, above[0]]
+    errors[str(tmp_path)] = PermissionError(errno.EACCES, "where nobody can make anything")
+    deliver(place, path, "new/deep/final.dat", how=how)
+    for broken in (str(tmp_path), above[0], temporary):
+        errors[broken] = OSError(errno.EIO, "Input/output error")
+        with pytest.raises(MoveError, match="Input/output error"):
+            deliver(place, path, "new/deep/final.dat", how=how)
+        del errors[broken]
