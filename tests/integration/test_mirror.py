@@ -435,6 +435,26 @@ def test_a_file_waits_for_every_known_client(nodes: Nodes) -> None:
     assert "one" in second["confirmed"] and "other" in second["confirmed"]
 
 
+def test_what_a_mirror_could_not_fetch_and_its_client_has_from_elsewhere_is_removed(nodes: Nodes) -> None:
+    server = nodes.server(delete="true", remove_delay="0.2", trusted_acks="127.0.0.1")
+    mirror = nodes.mirror("mirror", [server.address], trusted_acks="127.0.0.1")
+    client = nodes.client("client", [mirror.address])
+    nodes.start()
+    server.put("first.dat")
+    arrived(client, {"first.dat": b"content"})
+    eventually(gone(mirror, server), PATIENCE, message="both know who has to have what they announce")
+    mirror.files.rmdir()
+    mirror.files.write_text("in the way of everything that is fetched")
+    server.put("second.dat")
+    eventually(lambda: mirror.find("SELECT identity FROM files WHERE steps LIKE '%\"failed\"%'") == [("second.dat",)], PATIENCE,
+               message="the mirror cannot fetch it")
+    client.stop()
+    client.configure(providers=f"{mirror.address} {server.address}")
+    client.start()
+    arrived(client, {"second.dat": b"content"})
+    eventually(gone(server), PATIENCE, message="the server hears that the mirror needs it no more")
+
+
 def test_a_row_of_three(nodes: Nodes) -> None:
     server = nodes.server(delete="true", remove_delay="0.2")
     mirrors, provider = [], server.address

@@ -10,6 +10,8 @@ import os
 from functools import partial
 from typing import Any
 
+import orjson
+
 from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.bus.requesters import Named
@@ -18,6 +20,7 @@ from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import in_audit
 from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
 from trollmoves.messages import Message
 from trollmoves.mirror.doubting import Doubting
 from trollmoves.server.beneath import Announced, announced_file, remove
@@ -95,7 +98,7 @@ class Releasing(Removing):
         announcement, acknowledging = flight.source.announcement, self._asking.acknowledging
         self._doubting.ask_about(flight)
         acknowledging.tell_others(flight)
-        if row["request"] is None:  # the consumers have it from elsewhere
+        if not _has_delivered(row):  # the consumers have it from elsewhere
             acknowledging.tell(flight.source, partial(self._answered, [file]))
         elif announcement.epoch:
             if not self._confirmations:
@@ -124,3 +127,9 @@ class Releasing(Removing):
         if done:
             self._journal.write([("end_removal", done)])
         crashing.point("mirror.released")
+
+
+def _has_delivered(row: Any) -> bool:
+    """Whether the provider that was asked last has ever delivered it. Where it has not, it takes no confirmation of a request."""
+    steps = map(orjson.loads, row["steps"].splitlines())
+    return any(state == State.MOVED and peer == row["provider"] for state, _, peer, *_ in steps)
