@@ -51,7 +51,9 @@ class Recognising:
                     return Verdict.OLD, file, known
         verdict, sure = judge(known, announcement), False
         if known is not None and verdict in ELSEWHERE and announcement.epoch:
-            replaced = self._copies.is_replaced(file, announcement)  # which remembers it, also where that is nothing to us
+            is_copy = known.key == announcement.key or not self._is_old(announcement)  # a replay tells old content again
+            # Remembered also where that is nothing to us.
+            replaced = is_copy and self._copies.is_replaced(file, announcement)
             if earlier is None:
                 replaced = replaced or (known.key != announcement.key and is_successor(self._sources(file), announcement))
                 verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)

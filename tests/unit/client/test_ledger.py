@@ -15,7 +15,7 @@ from trollmoves.client.ledger import Ledger
 from trollmoves.client.recognising import Recognising
 from trollmoves.journal import Journal
 from trollmoves.lifecycle import State
-from trollmoves.messages import Envelope, Message, decode, read_announcement
+from trollmoves.messages import Announcement, Envelope, Message, decode, read_announcement
 
 OLD = Known(State.REQUESTED, "k:old", 10, "127.0.0.1:1", "e:1", 1)
 NEW = Known(State.REQUESTED, "k:new", 20, "127.0.0.1:1", "e:1", 2)
@@ -103,3 +103,21 @@ def test_new_content_is_no_copy_where_its_provider_announced_the_old_one_and_ano
     ledger.look_up([announced(key, offset)])
     recognising = Recognising(ledger, cast(Following, Nowhere()), relays=False)
     assert recognising.recognise(read_announcement(announced(key, offset)))[0] is verdict
+
+
+def test_what_a_replay_tells_once_more_is_no_copy_of_newer_content_that_a_mirror_told_before(ledger: Ledger) -> None:
+    """A client that was away heard the newer content from the mirror first, and then all again from its server. The newer one was
+    taken for what has replaced a copy, and published twice."""
+    def announced(key: str, offset: int, epoch: str, address: str) -> Announcement:
+        said = {"version": 1, "epoch": epoch, "offset": offset, "previous": 0, "key": key, "size": 10, "address": address}
+        data = {"uid": "x", "uri": "/x", "request_address": address, "trollmoves": said}
+        return read_announcement(decode(Envelope("somebody@here").encode("/a", "file", data)))
+
+    def of_server(key: str, offset: int) -> Announcement:
+        return announced(key, offset, "e:server", "127.0.0.1:1")
+    ledger.remember("x", 1, Known.of(State.PUBLISHED, of_server("k:old", 5)))
+    ledger.remember("x", 2, Known.of(State.PUBLISHED, announced("k:new", 7, "e:mirror", "127.0.0.1:2")))
+    recognising = Recognising(ledger, cast(Following, Nowhere()), relays=False)
+    assert recognising.recognise(of_server("k:old", 5))[0] is Verdict.OLD
+    assert recognising.recognise(of_server("k:new", 6))[0] is Verdict.TELL
+    assert recognising.recognise(of_server("k:newest", 8))[0] is Verdict.NEW
