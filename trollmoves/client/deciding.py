@@ -114,12 +114,14 @@ def judge(known: Known | None, announcement: Announcement) -> Verdict:
 
 def is_overtaken(versions: Iterable[Known], announcement: Announcement) -> bool:
     """Whether an announcement came before by another way: the same content, of the same journal, announced no earlier; whatever
-    address its owner had then.
+    address its owner had then. Or just before, by another section with the same subject.
 
     What was missed is asked for while new announcements come in, so that old ones may be heard after newer ones.
     """
-    return any(known.key == announcement.key and known.epoch == announcement.epoch and known.offset >= announcement.offset
-               and known.state != State.GIVEN_UP for known in versions)
+    known_here = [known for known in versions if known.epoch == announcement.epoch and known.state != State.GIVEN_UP]
+    last = max(announced_before(known_here, announcement), key=lambda known: known.offset, default=None)
+    return any(known.key == announcement.key and (known.offset >= announcement.offset or (
+        known is last and known.provider != announcement.address)) for known in known_here)
 
 
 def is_replaced(versions: Iterable[Known], announcement: Announcement) -> bool:

@@ -157,6 +157,9 @@ NEWER = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 9)
     ([NEWER, Known(State.GIVEN_UP, "k:1", 10, HERE, "e:1", 7)], False),
     ([NEWER, Known(State.PUBLISHED, "k:1", 10, HERE, "e:0", 7)], False),  # of another journal: positions tell nothing
     ([NEWER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 7)], True),  # its provider has another address since
+    ([NEWER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 5, OLDER.place)], True),  # another section announced it as well
+    ([NEWER, OLDER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 5, OLDER.place)], False),  # the old content was put back
+    ([NEWER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 5, ("/other", OLDER.place[1]))], False),  # under another subject
 ])
 def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expected: bool) -> None:
     assert is_overtaken(versions, announcement()) is expected
