@@ -56,6 +56,25 @@ def test_datasets_and_collections(tmp_path: Path) -> None:
         assert sorted(os.listdir(tmp_path / "second")) == ["one", "two"]
 
 
+def test_a_file_of_which_several_messages_speak_is_one_file(tmp_path: Path) -> None:
+    """Those of a group that ask for it under the number of one message or of another agree who publishes it."""
+    with Listening(tmp_path) as server:
+        path = server.file("one.txt")
+        for number in range(2):
+            server.say({"uid": "one.txt", "uri": str(path), "said": number})
+        server.announces(2)
+        server.say({"uid": "one.txt", "uri": str(path), "said": 2})
+        server.say({"dataset": [{"uid": "one.txt", "uri": str(path), "path": "below/it"}]}, kind="dataset")
+        *alone, in_set = server.announces(4)
+        assert [message.fields["said"] for message in alone] == [0, 1, 2]
+        files = [file for (file,) in rows(server.journal, "SELECT file FROM announcements ORDER BY position")]
+        assert files[0] == files[1] == files[2] != files[3], "what goes elsewhere is not the same"
+        path.write_bytes(b"new content")
+        server.say({"uid": "one.txt", "uri": str(path), "said": 3})
+        server.announces(5)
+        assert len(rows(server.journal, "SELECT DISTINCT file FROM announcements")) == 3
+
+
 def test_only_what_was_announced_is_served(tmp_path: Path) -> None:
     with Listening(tmp_path, delete=True, remove_delay=0) as server:
         path, other = server.file("one.txt"), server.file("secret/one.txt")

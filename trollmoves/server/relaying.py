@@ -20,7 +20,7 @@ from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.once import KEPT
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage, OriginGone
-from trollmoves.journal import Journal
+from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Message, content_key, decode, identity_of, uris_of
@@ -28,10 +28,11 @@ from trollmoves.movers.retrying import GIVE_UP_AFTER, in_words, wait_before
 from trollmoves.movers.sessions import Sessions
 from trollmoves.patterns import Pattern
 from trollmoves.queueing.hearing import Hearing
-from trollmoves.server.announcer import Announcer
+from trollmoves.server.announcer import Announcer, Numbered
 from trollmoves.server.opening import Looked, Opening
 from trollmoves.server.requests import announced_path
 from trollmoves.server.unpacking import give_up, is_permanent
+from trollmoves.watchers.base import Arrival
 from trollmoves.watchers.messages import TYPES, Elsewhere, PerhapsElsewhere
 from trollmoves.workers import Work, Workers
 
@@ -52,6 +53,8 @@ MOST_WAITING = 10_000
 """Messages that may wait for another look; beyond it one whose file is not there is given up."""
 UNKNOWN_FOR = 120.0
 """Seconds after which a file on a host that no name server knows of is taken for one of another machine."""
+NOT_SERVED = (State.SEEN, State.GIVEN_UP, State.COVERED)
+"""States in which nobody can have a file."""
 MISSING_FOR = 300.0
 """Seconds a file may be missing of which a message speaks: a network file system may show it late."""
 
@@ -99,6 +102,8 @@ class Relaying:
         """Messages that wait for another look."""
         self._more = False
         """There may be more in the journal than are held."""
+        self._unwritten: dict[tuple[str, str], int] = {}
+        """By identity and key, the row of a file that is announced for the first time: look-ups do not see it yet."""
         self.stopped = False
         """Nothing more is heard, begun or announced."""
 
@@ -179,22 +184,44 @@ class Relaying:
         arrivals = [member.arrival for member in looked.members]
         key = content_key(topic, tuple(arrival.path for arrival in arrivals), tuple(arrival.size for arrival in arrivals),
                           tuple(arrival.mtime_ns for arrival in arrivals))
-        heard = {name: value for name, value in looked.data.items() if name != EXTENSION}
-        data = {**self._announcer.info, **heard, "request_address": self._announcer.address}
+        told = {name: value for name, value in looked.data.items() if name != EXTENSION}
+        data = {**self._announcer.info, **told, "request_address": self._announcer.address}
         size = sum(arrival.size for arrival in arrivals)
-        announcement = self._announcer.compose(item.file, looked.kind, data, key, size, first.mtime_ns)
+        identity, members = identity_of(data), looked.records(item.file)
+        same = None if members else self._row_of(identity, key, first)
+        announcement = self._announcer.compose(same or item.file, looked.kind, data, key, size, first.mtime_ns)
         now = time.time()
+        records: list[Operation] = [("add_announcement", [announcement.row(topic, now)])]
+        if same:
+            line = step_line(State.COVERED, now, detail="the very same file was announced before")
+            records.append(("step", [(State.COVERED, now, 0, line, item.file)]))
+            self._journal.write(records, self._tell_again, item, announcement)
+            return
         path, line = announced_path(uris_of(data)), step_line(State.ANNOUNCED, now)
-        row = (item.file, self._chain, identity_of(data), key, State.ANNOUNCED, now, line, None, size, path, first.device,
-               first.inode, first.mtime_ns, None, None, None, 0, now)
-        self._journal.write([
-            ("announce_heard", [(now, identity_of(data), key, size, path, first.device, first.inode, first.mtime_ns, line,
-                                 item.file)]),
-            ("add_announcement", [announcement.row(topic, now)]), *looked.records(item.file),
-        ], self._tell, item, (announcement, row))
+        row = (item.file, self._chain, identity, key, State.ANNOUNCED, now, line, None, size, path, first.device, first.inode,
+               first.mtime_ns, None, None, None, 0, now)
+        if not members:
+            self._unwritten[identity, key] = item.file
+        heard = (now, identity, key, size, path, first.device, first.inode, first.mtime_ns, line, item.file)
+        self._journal.write([("announce_heard", [heard]), *records, *members], self._tell, item, (identity, key),
+                            (announcement, row))
 
-    def _tell(self, item: Item, written: Any) -> None:
-        self._announcer.tell([written])
+    def _row_of(self, identity: str, key: str, file: Arrival) -> int | None:
+        """The row of the journal that has the very same file. Several messages may speak of it, as of what was replaced before we
+        heard of it; consumers would ask for it under one number or another, and those of one group would all publish it."""
+        if (identity, key) in self._unwritten:
+            return self._unwritten[identity, key]
+        rows = self._journal.find("same_origin", (identity, self._chain, file.inode, file.size, file.mtime_ns))
+        return next((int(row["id"]) for row in rows if row["key"] == key and row["state"] not in NOT_SERVED
+                     and not self._journal.find("members_of", (row["id"],))), None)
+
+    def _tell(self, item: Item, written: tuple[str, str], announced: Any) -> None:
+        self._unwritten.pop(written, None)
+        self._announcer.tell([announced])
+        self._done(item)
+
+    def _tell_again(self, item: Item, announcement: Numbered) -> None:
+        self._announcer.tell_again(announcement)
         self._done(item)
 
     def _done(self, item: Item) -> None:
