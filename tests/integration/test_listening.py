@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,21 @@ def test_a_file_of_which_several_messages_speak_is_one_file(tmp_path: Path) -> N
         server.say({"uid": "one.txt", "uri": str(path), "said": 3})
         server.announces(5)
         assert len(rows(server.journal, "SELECT DISTINCT file FROM announcements")) == 3
+
+
+def test_new_content_of_the_size_and_time_of_the_old_is_announced_as_new(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        path = server.file("one.txt", b"old content")
+        said = {"uid": "one.txt", "uri": str(path)}
+        server.say({**said, "said": 0})
+        server.announces(1)
+        (tmp_path / "new").write_bytes(b"new content")
+        shutil.copystat(path, tmp_path / "new")
+        (tmp_path / "new").rename(path)
+        for number in (1, 2):
+            server.say({**said, "said": number})
+        old, new, again = (message.extension["key"] for message in server.announces(3))
+        assert old != new == again, "consumers would take it for what they have"
 
 
 def test_only_what_was_announced_is_served(tmp_path: Path) -> None:

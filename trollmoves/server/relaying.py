@@ -8,6 +8,7 @@ about those the section must not announce, is none of ours: it is skipped, count
 from __future__ import annotations
 
 import logging
+import os
 import time
 import zlib
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,6 @@ from trollmoves.server.announcer import Announcer, Numbered
 from trollmoves.server.opening import Looked, Opening
 from trollmoves.server.requests import announced_path
 from trollmoves.server.unpacking import give_up, is_permanent
-from trollmoves.watchers.base import Arrival
 from trollmoves.watchers.messages import TYPES, Elsewhere, PerhapsElsewhere
 from trollmoves.workers import Work, Workers
 
@@ -57,6 +57,9 @@ NOT_SERVED = (State.SEEN, State.GIVEN_UP, State.COVERED)
 """States in which nobody can have a file."""
 MISSING_FOR = 300.0
 """Seconds a file may be missing of which a message speaks: a network file system may show it late."""
+
+Content = tuple[tuple[Any, ...], ...]
+"""What tells files from others at their paths: path, inode, size and modification time of each, and where it goes."""
 
 
 @dataclass(slots=True)
@@ -102,8 +105,8 @@ class Relaying:
         """Messages that wait for another look."""
         self._more = False
         """There may be more in the journal than are held."""
-        self._unwritten: dict[tuple[str, str], int] = {}
-        """By identity and key, the row of a file that is announced for the first time: look-ups do not see it yet."""
+        self._unwritten: dict[str, dict[Content, tuple[int, str]]] = {}
+        """By identity row and key of what is announced for the first time: look-ups do not see it yet."""
         self.stopped = False
         """Nothing more is heard, begun or announced."""
 
@@ -181,42 +184,53 @@ class Relaying:
         for text in looked.alarms:
             self._journal.alarm(self._chain, text)
         first, topic = looked.members[0].arrival, self._announcer.topic
-        arrivals = [member.arrival for member in looked.members]
-        key = content_key(topic, tuple(arrival.path for arrival in arrivals), tuple(arrival.size for arrival in arrivals),
-                          tuple(arrival.mtime_ns for arrival in arrivals))
         told = {name: value for name, value in looked.data.items() if name != EXTENSION}
         data = {**self._announcer.info, **told, "request_address": self._announcer.address}
-        size = sum(arrival.size for arrival in arrivals)
-        identity, members = identity_of(data), looked.records(item.file)
-        same = None if members else self._row_of(identity, key, first)
-        announcement = self._announcer.compose(same or item.file, looked.kind, data, key, size, first.mtime_ns)
-        now = time.time()
+        identity, content, now = identity_of(data), _content(looked), time.time()
+        size = sum(piece.arrival.size for piece in looked.members)
+        rows = self._journal.find("files_of", (identity, self._chain))
+        file, key = self._known(rows, identity, content, size) or (0, self._new_key(rows, identity, content, item.file))
+        announcement = self._announcer.compose(file or item.file, looked.kind, data, key, size, first.mtime_ns)
         records: list[Operation] = [("add_announcement", [announcement.row(topic, now)])]
-        if same:
-            line = step_line(State.COVERED, now, detail="the very same file was announced before")
+        if file:
+            line = step_line(State.COVERED, now, detail="the very same was announced before")
             records.append(("step", [(State.COVERED, now, 0, line, item.file)]))
             self._journal.write(records, self._tell_again, item, announcement)
             return
         path, line = announced_path(uris_of(data)), step_line(State.ANNOUNCED, now)
         row = (item.file, self._chain, identity, key, State.ANNOUNCED, now, line, None, size, path, first.device, first.inode,
                first.mtime_ns, None, None, None, 0, now)
-        if not members:
-            self._unwritten[identity, key] = item.file
+        self._unwritten.setdefault(identity, {})[content] = item.file, key
         heard = (now, identity, key, size, path, first.device, first.inode, first.mtime_ns, line, item.file)
-        self._journal.write([("announce_heard", [heard]), *records, *members], self._tell, item, (identity, key),
-                            (announcement, row))
+        self._journal.write([("announce_heard", [heard]), *records, *looked.records(item.file)], self._tell, item,
+                            identity, content, (announcement, row))
 
-    def _row_of(self, identity: str, key: str, file: Arrival) -> int | None:
-        """The row of the journal that has the very same file. Several messages may speak of it, as of what was replaced before we
-        heard of it; consumers would ask for it under one number or another, and those of one group would all publish it."""
-        if (identity, key) in self._unwritten:
-            return self._unwritten[identity, key]
-        rows = self._journal.find("same_origin", (identity, self._chain, file.inode, file.size, file.mtime_ns))
-        return next((int(row["id"]) for row in rows if row["key"] == key and row["state"] not in NOT_SERVED
-                     and not self._journal.find("members_of", (row["id"],))), None)
+    def _known(self, rows: Sequence[Any], identity: str, content: Content, size: int) -> tuple[int, str] | None:
+        """Row and key of the very same files. Several messages may speak of them, as of what was replaced before we heard of it;
+        consumers would ask for them under one number or another, and those of one group would all publish them."""
+        unwritten = self._unwritten.get(identity, {}).get(content)
+        return unwritten or next(((row["id"], row["key"]) for row in rows if row["size"] == size
+                                  and row["state"] not in NOT_SERVED and self._content_of(row) == content), None)
 
-    def _tell(self, item: Item, written: tuple[str, str], announced: Any) -> None:
-        self._unwritten.pop(written, None)
+    def _content_of(self, row: Any) -> Content:
+        members = self._journal.find("members_of", (row["id"],))
+        return tuple((one["path"], one["inode"], one["size"], one["mtime_ns"], one["relative"] if members else None)
+                     for one in members or [row])
+
+    def _new_key(self, rows: Sequence[Any], identity: str, content: Content, file: int) -> str:
+        """The key of files that are announced for the first time. Those that only look like others before them, of the same sizes
+        and times, get one of their own: consumers would take them for what they have."""
+        paths, _, sizes, times, _ = zip(*content, strict=True)
+        topic, names = self._announcer.topic, tuple(map(os.fsdecode, paths))
+        key = content_key(topic, names, sizes, times)
+        known = {row["key"] for row in rows}.union(key for _, key in self._unwritten.get(identity, {}).values())
+        return content_key(topic, names, sizes, (*times, file)) if key in known else key
+
+    def _tell(self, item: Item, identity: str, content: Content, announced: Any) -> None:
+        unwritten = self._unwritten[identity]
+        del unwritten[content]
+        if not unwritten:
+            del self._unwritten[identity]
         self._announcer.tell([announced])
         self._done(item)
 
@@ -270,3 +284,7 @@ class Relaying:
             self._waiting -= item.weight
             self._held[item.file] = item.weight
             self._submit([item])
+
+
+def _content(looked: Looked) -> Content:
+    return tuple((os.fsencode(file.path), file.inode, file.size, file.mtime_ns, relative) for file, relative, _ in looked.members)
