@@ -13,6 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.programs import Program
 from tests.support.upstream import upstream_program
+from trollmoves.messages import EXTENSION
 
 CONFIG = """[sat]
 origin = {root}/incoming/{{platform}}_{{start_time:%Y%m%d%H%M}}_{{segment:3d}}.dat
@@ -25,7 +26,7 @@ FOLDERS = ("incoming", "one", "two")
 
 
 def moved(root: Path, who: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """What is published of one file, and which files there are then, by *who* moves."""
+    """What is published of one file, without our extension, and which files there are then, by *who* moves."""
 
     for name in FOLDERS:
         (root / name).mkdir(parents=True)
@@ -45,7 +46,8 @@ def moved(root: Path, who: str) -> tuple[list[dict[str, Any]], list[str]]:
             program.stop()
     finally:
         recorder.close()
-    said = sorted(recorder.files(), key=lambda data: str(data["uri"]))
+    files = [{name: value for name, value in data.items() if name != EXTENSION} for data in recorder.files()]
+    said = sorted(files, key=lambda data: str(data["uri"]))
     places = sorted(str(path.relative_to(root)) for name in FOLDERS for path in (root / name).rglob("*"))
     return said, places
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.checker import payload_of, rows
 from tests.faults.network import Network, Recorder
+from tests.integration.moving import MovingIt, arrives, gone
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.programs import CHECKOUT, Program
@@ -159,3 +160,27 @@ def test_nothing_is_lost_while_everybody_comes_and_goes(tmp_path: Path, times: i
                 program.start()
         behind.settle(120)
         behind.network.check()
+
+
+def test_a_dispatcher_that_was_away_gets_what_move_it_published(tmp_path: Path) -> None:
+    """Its originals are gone by then: nobody else would say so again."""
+    archive, journal, config = tmp_path / "archive", tmp_path / "dispatcher.journal", tmp_path / "dispatcher.yaml"
+    with MovingIt(tmp_path, f"destinations = {tmp_path}/out/\ndelete = true") as moving:
+        config.write_text(
+            f"posttroll_subscriber:\n  nameserver: false\n  subscribe_addresses: [tcp://127.0.0.1:{moving.publish_port}]\n"
+            f"archive:\n  host: ''\n  directory: {archive}\n  dispatch_configs:\n    - topics: [/moved]\n")
+        dispatcher = Program.ours("dispatcher", "-n", "false", "--journal", journal, "--", config, log=tmp_path / "log")
+        with dispatcher:
+            moving.start()
+            eventually(lambda: rows(journal, "SELECT 1 FROM cursors"), message="the dispatcher follows")
+            arrives(archive / "one.dat", moving.write("one.dat").read_bytes())
+        dispatcher.kill()
+        written = {path: path.read_bytes() for path in map(moving.write, ("two.dat", "three.dat"))}
+        for path in written:
+            gone(path)
+        moving.program.kill()
+        with dispatcher:
+            moving.start()
+            for path, content in written.items():
+                arrives(archive / path.name, content)
+            arrives(archive / "four.dat", moving.write("four.dat").read_bytes())

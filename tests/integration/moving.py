@@ -13,6 +13,7 @@ from tests.faults.network import Recorder
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.programs import Program
+from trollmoves.messages import EXTENSION
 
 
 class MovingIt:
@@ -56,7 +57,8 @@ class MovingIt:
         return path
 
     def published(self) -> list[dict[str, Any]]:
-        return self.recorder.files()
+        """What was published, without our extension."""
+        return [{name: value for name, value in data.items() if name != EXTENSION} for data in self.recorder.files()]
 
     def states(self) -> list[tuple[str, str, str]]:
         """Name, destination and state of each row of the journal, in order."""

@@ -1,7 +1,7 @@
 """Catch-up for subscribers: pages of what was published, from the journal, in order.
 
-A server answers on its request ports. Who serves nothing else (a client, a dispatcher) has a `ReplayPort`, whose address its
-beats tell.
+A server answers on its request ports. Who serves nothing else (a client, a dispatcher, move_it) has a `ReplayPort`, whose
+address its beats tell.
 """
 
 from __future__ import annotations

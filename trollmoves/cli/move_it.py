@@ -25,6 +25,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add_common_arguments(parser)
     parser.add_argument("-p", "--port", type=PORT, default=None,
                         help="publish what was moved on this port (default: do not publish)")
+    parser.add_argument("--replay-port", type=PORT, default=0, metavar="PORT",
+                        help="where what was published can be asked for again (default: a free port)")
     add_watching_arguments(parser, "do not move files that were there before the start")
     return parser.parse_args(arguments)
 
@@ -43,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
     journal = options.journal or default_journal("move_it", options.config_file)
     program = MoveIt(options.config_file, journal, options.port, disable_backlog=options.disable_backlog,
                      polling=options.watchdog, check_interval=options.chain_check_interval,
-                     most_restarts=options.max_notifier_restarts)
+                     most_restarts=options.max_notifier_restarts, replay_port=options.replay_port)
     program.run(configuration)
     thank("move_it")
     return 0

@@ -6,12 +6,13 @@ import logging
 from pathlib import Path
 
 from trollmoves.bus import Publisher
+from trollmoves.bus.replaying import ReplayPort
+from trollmoves.bus.streaming import Stream
 from trollmoves.config.moves import MoveSettings
 from trollmoves.config.reading import Configuration, read_move_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.move_it.chain import Chain
 from trollmoves.move_it.moving import Moving
-from trollmoves.queueing.beats import Beats
 from trollmoves.queueing.deliveries import OVERDUE_EVERY, TICK
 from trollmoves.queueing.results import Results
 from trollmoves.service import Service
@@ -28,10 +29,10 @@ class MoveIt(Service):
     program = "move_it"
 
     def __init__(self, config_file: Path, journal: Path, port: int | None = None, *, disable_backlog: bool = False,
-                 polling: bool = False, check_interval: float = 30.0, most_restarts: int = 10):
-        """Moved files are published on *port* (None: not at all)."""
+                 polling: bool = False, check_interval: float = 30.0, most_restarts: int = 10, replay_port: int = 0):
+        """Moved files are published on *port* (None: not at all), and can be asked for again on *replay_port*."""
         super().__init__(config_file, read_move_config, journal, WORKERS)
-        self._port = port
+        self._port, self._replay_port = port, replay_port
         self._backlog = not disable_backlog
         self._polling = polling
         self._check_interval = check_interval
@@ -39,8 +40,9 @@ class MoveIt(Service):
         self._chains: dict[str, Chain] = {}
         self._moving: dict[str, Moving] = {}
         """Of each section there ever was: moves may be under way when it goes."""
-        self._beats: Beats | None = None
         self._publisher: Publisher | None = None
+        self._replays: ReplayPort | None = None
+        self._stream: Stream | None = None
         self._results: Results | None = None
         self._ready = self._started = False
 
@@ -65,8 +67,10 @@ class MoveIt(Service):
         if self._port is not None:
             address = next((settings.listen_address for settings in configuration.chains.values()), "*")
             self._publisher = Publisher(self.loop, self._port, address=address)
-            self._results = Results(NAME, self.loop, self.journal, self.envelope, self._publisher.send)
-            self._beats = Beats(NAME, self.loop, self.envelope, self._publisher)
+            self._replays = ReplayPort(self._replay_port, address, self.loop, self.journal, self.envelope)
+            self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, self._publisher,
+                                  self._replay_address)
+            self._results = Results(NAME, self.loop, self.journal, self.envelope, self._publisher.send, self._stream)
             logger.info("publishing on port %d", self._publisher.port)
             self._publisher.once_heard(self._become_ready)
         else:
@@ -74,6 +78,9 @@ class MoveIt(Service):
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
         self.loop.every(self._check_interval, self._check_health)
+
+    def _replay_address(self) -> str | None:
+        return None if self._replays is None else self._replays.address
 
     def _start_missing(self) -> None:
         """Start the chains that do not run."""
@@ -141,11 +148,12 @@ class MoveIt(Service):
     def close_chains(self) -> None:
         for chain in self._chains.values():
             chain.stop()
-        if self._beats is not None:
-            self._beats.close()
-        if self._publisher is not None:
-            self._publisher.close()
-            self._publisher = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = self._publisher = None
+        if self._replays is not None:
+            self._replays.close()
+            self._replays = None
 
     def settings_of(self, chain: str) -> MoveSettings | None:
         running = self._chains.get(chain)
