@@ -22,6 +22,7 @@ from trollmoves.errors import ConfigurationError
 from trollmoves.patterns import Pattern
 from trollmoves.watchers.base import Arrival
 from trollmoves.watchers.directory import DirectoryWatcher, watch
+from trollmoves.watchers.scanning import Outbox
 from trollmoves.watchers.writing import is_elsewhere
 
 INTERVAL = 0.1
@@ -288,6 +289,30 @@ def test_what_is_no_regular_file_or_does_not_match(start: Start, seen: Seen, dat
     (data / "x_last.nc").touch()
     seen.await_paths(data / "x_last.nc")
     assert seen.names() - {"x_gone.nc"} == {"x_last.nc"}
+
+
+def test_nothing_is_taken_that_only_a_link_in_the_place_of_a_directory_showed(tmp_path: Path) -> None:
+    """Who owns a directory swaps it all the time, and had the names and sizes of others' files announced."""
+    theirs, private, taken = tmp_path / "origin/day/theirs", tmp_path / "private", list[str]()
+    private.mkdir()
+    for name, size in (("x_own.nc", 2), ("x_key.nc", 3)):
+        (private / name).write_bytes(bytes(size))
+    theirs.mkdir(parents=True)
+    (theirs / "x_own.nc").write_bytes(b"1")
+    outbox = Outbox(lambda arrivals: taken.extend(arrival.path for arrival in arrivals), lambda path: False,
+                    str(tmp_path / "origin"))
+    for name in ("x_own.nc", "x_key.nc"):  # looked at while it was a link, and swapped back
+        outbox.add(str(theirs / name), (private / name).stat())
+    theirs.rename(tmp_path / "origin/kept")
+    theirs.symlink_to(private)
+    outbox.add(str(theirs / "x_key.nc"), (private / "x_key.nc").stat())
+    outbox.flush()
+    assert taken == []
+    theirs.unlink()
+    (tmp_path / "origin/kept").rename(theirs)
+    outbox.add(str(theirs / "x_own.nc"), (theirs / "x_own.nc").stat())
+    outbox.flush()
+    assert taken == [str(theirs / "x_own.nc")]
 
 
 def test_links_are_left_out_and_told_of_once_for_each_directory(start: Start, seen: Seen, data: Path,

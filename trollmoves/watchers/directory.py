@@ -55,7 +55,7 @@ class DirectoryWatcher(Watcher):
                  leaves_out: Callable[[str], bool], on_death: OnDeath | None):
         self.pattern = pattern
         self._deliver = deliver
-        self._outbox, self._bell = Outbox(self._hand_over, leaves_out), Doorbell()
+        self._outbox, self._bell = Outbox(self._hand_over, leaves_out, pattern.directory), Doorbell()
         self._pace, self._beginning = pace, Beginning(backlog)
         self._polling, self._on_death = polling, on_death
         self._engine: Engine | None = None

@@ -20,6 +20,7 @@ from trollmoves.watchers.base import Arrival, Deliver
 
 logger = logging.getLogger(__name__)
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 PORTION = 500
 """So many arrivals are delivered at once at most, and so many directory entries looked at between two looks at anything else."""
 _CLOCK_GRAIN_NS = 20_000_000  # file systems stamp with the time of the last tick, so a file can look older than it is
@@ -50,9 +51,10 @@ class Pace:
 class Outbox:
     """Collects arrivals and delivers them in portions."""
 
-    def __init__(self, deliver: Deliver, leaves_out: Callable[[str], bool]):
-        """Files of which *leaves_out* is true are neither opened nor taken."""
+    def __init__(self, deliver: Deliver, leaves_out: Callable[[str], bool], root: str):
+        """Files of which *leaves_out* is true are neither opened nor taken. *root* is the watched directory."""
         self._deliver = deliver
+        self._root = root
         self.leaves_out = leaves_out
         self._arrivals: list[Arrival] = []
 
@@ -60,8 +62,8 @@ class Outbox:
         return len(self._arrivals)
 
     def add(self, path: str, status: os.stat_result) -> None:
-        """Take a file, if it is a regular one."""
-        if stat.S_ISREG(status.st_mode):
+        """Take a file, if it is a regular one, and no link on the way to it made it look so."""
+        if stat.S_ISREG(status.st_mode) and is_beneath(self._root, path, status):
             self._arrivals.append(Arrival(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
     def flush(self, meanwhile: Callable[[], object] = lambda: None) -> None:
@@ -71,6 +73,30 @@ class Outbox:
             while self._deliver(portion) is False:
                 meanwhile()
             del self._arrivals[:PORTION]
+
+
+def is_beneath(root: str, path: str, status: os.stat_result) -> bool:
+    """Whether the file of that *status* is what *path* means without links below *root*: who owns a directory there may have
+    swapped it for a link when the file was looked at, to have the names of others' files announced."""
+    *directories, name = path[len(root.rstrip("/")) + 1:].split("/")
+    if not directories:
+        return True
+    try:
+        above = os.open(root, _DIRECTORY)
+        try:
+            for directory in directories:
+                below = os.open(directory, _DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+                os.close(above)
+                above = below
+            there = os.stat(name, dir_fd=above, follow_symlinks=False)
+        finally:
+            os.close(above)
+        # Some network file systems give a file another inode when they like.
+        same = (there.st_size, there.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+        return same or os.path.samestat(there, status)
+    except OSError as error:
+        logger.debug("%r has gone, or is reached by a link: %s", path, error.strerror)
+        return False
 
 
 class Beginning:
