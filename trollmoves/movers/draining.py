@@ -43,6 +43,15 @@ def is_readable(connection: socket.socket, seconds: float = 0.0) -> bool:
     """Whether something has come, or the end of the connection; waits for it for so many *seconds*."""
     if isinstance(connection, ssl.SSLSocket) and connection.pending():
         return True
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
+    return _is_ready(connection, select.POLLIN, seconds)
+
+
+def is_writable(connection: socket.socket, seconds: float) -> bool:
+    """Whether there is room for what is sent, or the end of the connection; waits for it for so many *seconds*."""
+    return _is_ready(connection, select.POLLOUT, seconds)
+
+
+def _is_ready(connection: socket.socket, event: int, seconds: float) -> bool:
+    poll = select.poll()  # select() knows no more than 1024 descriptors
+    poll.register(connection, event)
     return bool(poll.poll(seconds * 1000))

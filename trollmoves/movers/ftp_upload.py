@@ -7,7 +7,6 @@ import contextlib
 import ftplib  # noqa: S402
 import hashlib
 import os
-import select
 import socket
 import ssl
 import struct
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator
 from trollmoves.errors import OriginChanged, TemporaryError
 from trollmoves.movers.bandwidth import Pace
 from trollmoves.movers.base import Origin, Progress
-from trollmoves.movers.draining import unsent_of, wait_while_it_drains
+from trollmoves.movers.draining import is_writable, unsent_of, wait_while_it_drains
 from trollmoves.movers.ftp_connection import PATIENCE, Connection
 
 CHUNK = 256 * 2**10
@@ -126,7 +125,7 @@ def _say_goodbye(data: ssl.SSLSocket, seconds: float) -> None:
         except ssl.SSLWantReadError:
             return
         except ssl.SSLWantWriteError:
-            if not select.select([], [data], [], max(0.0, ends - time.monotonic()))[1]:
+            if not is_writable(data, max(0.0, ends - time.monotonic())):
                 raise TimeoutError("no byte went out in time") from None
             continue
         return
