@@ -28,6 +28,7 @@ from trollmoves.fetcher.opening import known_protocols
 from trollmoves.fetcher.places import WEB
 
 M = TypeVar("M", bound=BaseModel)
+_SIGNS = ("key", "secret", "aws_access_key_id", "aws_secret_access_key")
 _AS_THEY_ARE = ("filesystem_options", "s3_kwargs", "logging")
 
 
@@ -130,9 +131,13 @@ def _check_protocols(file: YamlFile) -> None:
 
 def _told(protocol: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Those of the *options* that a server is told, whichever it is. One of S3 gets signatures, not what makes them."""
-    if protocol == "s3" and "endpoint_url" not in options:
-        return {name: value for name, value in options.items() if name not in ("key", "secret", "client_kwargs")}
-    return options if protocol in ("ftp", "sftp", *WEB) else {}
+    if protocol != "s3":
+        return options if protocol in ("ftp", "sftp", *WEB) else {}
+    client = options.get("client_kwargs")
+    flat = {**options, **(client if isinstance(client, Mapping) else {})}
+    if "endpoint_url" in flat:  # goes before that of a message
+        return {}
+    return {name: value for name, value in flat.items() if name not in (*_SIGNS, "client_kwargs")}
 
 
 def _holds_secret(options: Any) -> bool:

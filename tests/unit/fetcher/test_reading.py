@@ -61,7 +61,8 @@ def test_an_s3downloader(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("protocol", "options"), [
     ("ftp", "{password: planted}"), ("sftp", "{passphrase: planted}"), ("https", "{client_kwargs: {auth: [me, planted]}}"),
     ("https", "{client_kwargs: {headers: {Authorization: Basic planted}}}"), ("http", "{headers: {X-Token: planted}}"),
-    ("s3", "{key: a, secret: b, token: planted}"), ("s3", "{s3_additional_kwargs: {SSECustomerKey: planted}}"),
+    ("s3", "{key: a, secret: b, token: planted}"), ("s3", "{client_kwargs: {aws_session_token: planted}}"),
+    ("s3", "{s3_additional_kwargs: {SSECustomerKey: planted}}"),
     ("https", "{client_kwargs: {cookies: {session: planted}}}"), ("https", "{client_kwargs: {headers: {Cookie: planted}}}")])
 def test_a_password_is_for_one_host(protocol: str, options: str, tmp_path: Path) -> None:
     secret = "filesystem_options: {%s: " + options + "}\n"
@@ -74,6 +75,8 @@ def test_a_password_is_for_one_host(protocol: str, options: str, tmp_path: Path)
 
 def test_what_is_no_secret_may_be_told_to_any_host(tmp_path: Path) -> None:
     for options in ("https: {client_kwargs: {headers: {User-Agent: me}}}", "sftp: {auth_timeout: 5}", "s3: {key: a, secret: b}",
+                    "s3: {client_kwargs: {aws_secret_access_key: b}}",
+                    "s3: {client_kwargs: {aws_session_token: b, endpoint_url: 'https://h'}}",
                     "s3: {key: a, secret: b, token: c, endpoint_url: 'https://h'}"):
         assert fetcher(tmp_path, FETCHER + f"filesystem_options: {{{options}}}\n").chains
 
