@@ -11,6 +11,7 @@ from tests.unit.client.test_waiting import ENVELOPE, Client
 from trollmoves.bus.requesting import Requester
 from trollmoves.client import asking, hearing, replacing
 from trollmoves.client.deciding import Known
+from trollmoves.client.doubting import PERHAPS_COPY
 from trollmoves.client.flight import Flight
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, decode
@@ -208,8 +209,9 @@ def test_what_was_asked_for_is_not_asked_for_again_by_the_next_process_when_newe
         after.close()
 
 
-def test_what_another_one_announces_while_the_delivery_of_the_very_same_is_written_is_no_other_content(client: Answered) -> None:
-    """It is told when the journal has it."""
+@pytest.mark.parametrize("other", ["content", "cOntent"])
+def test_what_another_one_announces_while_a_delivery_is_written_may_be_other_content(client: Answered, other: str) -> None:
+    """Who has the very same is told when the journal has it; what only has the same size is asked for, on condition."""
     told: list[str] = []
     client.chain._asking.acknowledging.tell = lambda source, answered=None: told.append(source.provider)  # type: ignore
     client.hear(0, 1, "content")
@@ -219,10 +221,29 @@ def test_what_another_one_announces_while_the_delivery_of_the_very_same_is_writt
     client.turn_until(lambda: flight.noted or not client.is_asked_for(1))
     client.chain._asking._flights.add(flight)  # as if the disk were slow
     client.chain._asking._ledger.remember("x", 1, Known.of(State.REQUESTED, flight.source.announcement))
-    client.hear(1, 1, "content")
+    client.hear(1, 1, other)
     assert not told, "a power loss may still take from us what it would remove"
-    client.turn_until(lambda: told == [client.servers[1]])
-    assert not client.steps(2)
+    client.turn_until(lambda: told == [client.servers[1]] or client.steps(2))
+    assert [PERHAPS_COPY in step for step in client.steps(2)[:1]] == ([True] if other != "content" else [])
+
+
+def test_what_has_the_size_of_what_was_delivered_is_asked_for_on_condition(client: Answered) -> None:
+    client.hear(0, 1, "content")
+    client.turn_until(client.asked)
+    client.deliver(1)
+    client.turn_until(lambda: client.state(1) == State.PUBLISHED)
+    client.hear(1, 1, "cOntent")
+    client.turn_until(lambda: client.steps(2))
+    assert client._flight(2).doubtful and PERHAPS_COPY in client.steps(2)[0]
+
+
+def test_what_was_given_up_is_no_loss_any_more_when_it_is_announced_anew(client: Answered) -> None:
+    client.hear(0, 1, "content")
+    client.turn_until(client.asked)
+    client._answer(1, "err", {"error": "gone", EXTENSION: {"version": 1, "code": "gone", "permanent": True}})
+    client.turn_until(lambda: client.state(1) == State.GIVEN_UP)
+    client.hear(0, 2, "content")
+    client.turn_until(lambda: client.state(1) == State.COVERED)
 
 
 def test_a_copy_that_is_gone_takes_nobody_else_with_it(client: Answered) -> None:
