@@ -11,14 +11,15 @@ import pytest
 from tests.unit.client.test_waiting import ENVELOPE, Client
 from trollmoves.client import hearing
 from trollmoves.errors import JournalError
+from trollmoves.journal import Journal
 from trollmoves.messages import EXTENSION, Message, decode
 
 
 class Listening(Client):
     """Notes what is handed to the journal, and how far it was heard."""
 
-    def __init__(self, directory: Path):
-        super().__init__(directory, "")
+    def __init__(self, directory: Path, servers: list[str] | None = None):
+        super().__init__(directory, "", servers)
         self.hearing = self.chain._hearing
         self.written: list[list[str]] = []
         write = self.journal.write
@@ -36,7 +37,8 @@ class Listening(Client):
         return decode(ENVELOPE.encode("/a", "file", said))
 
     def page(self, *messages: Message, then: Callable[[], Any] | None = None) -> None:
-        self.hearing._take_in(self.providers[0], list(messages), ("chain", str(self.providers[0]), "e:0", 9), then)
+        """What was missed comes, up to position 9."""
+        self.hearing._catch_ups[self.providers[0]]._page(list(messages), "e:0", 9, then or (lambda: None))
 
     def cursor(self) -> int | None:
         row = self.journal.find_one("cursor", ("chain", str(self.providers[0])))
@@ -59,6 +61,23 @@ def test_a_page_is_written_with_its_cursor_and_only_then_the_next_one_is_asked_f
     assert not cursors
     client.turn_until(lambda: cursors == [9])
     assert client.steps(1) and client.steps(2)
+
+
+@pytest.mark.parametrize("by_page", [True, False])
+def test_the_next_process_goes_on_where_this_one_was(client: Listening, tmp_path: Path, by_page: bool) -> None:
+    """Whatever was announced since, and not only as much of it as a new client asks for."""
+    if by_page:
+        client.page(client.said(1, "a"))
+    else:
+        client.hearing._catch_ups[client.providers[0]]._moved_on("e:0", 9)
+        client.chain._asking.commit()
+    client.turn_until(lambda: client.cursor() == 9)
+    client.close()
+    again = Listening(tmp_path, client.servers)
+    first, second = (again.hearing._catch_ups[provider] for provider in again.providers)
+    assert (first._epoch, first._position, first._new) == ("e:0", 9, False)
+    assert second._new
+    again.close()
 
 
 def test_what_nobody_can_ask_for_keeps_no_other_announcement_away(client: Listening) -> None:
@@ -106,8 +125,8 @@ def test_only_what_is_heard_live_says_how_far_the_provider_is(client: Listening,
 def test_no_more_is_taken_in_than_the_journal_can_write(client: Listening, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     monkeypatch.setattr(hearing, "NOTEWORTHY", 1)
     monkeypatch.setattr(hearing, "MUCH", 1 if why == "much" else 2**30)
-    client.journal._writer.full = why == "full"
-    done: list[str] = []
+    full, done = [why == "full"], list[str]()
+    monkeypatch.setattr(Journal, "full", property(lambda _: full[0]))
     for listener in client.hearing._listeners.values():
         monkeypatch.setattr(listener, "pause", lambda: done.append("pause"))
         monkeypatch.setattr(listener, "resume", lambda: done.append("resume"))
@@ -118,7 +137,7 @@ def test_no_more_is_taken_in_than_the_journal_can_write(client: Listening, monke
     if why == "full":
         client.turn_for(2.5)
         assert done == ["pause", "pause"]
-        client.journal._writer.full = False
+        full[0] = False
     client.turn_until(lambda: done == ["pause", "pause", "resume", "resume"])
     assert client.hearing._unwritten == 0
 
