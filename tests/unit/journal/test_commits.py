@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from trollmoves.bus import Loop
 from trollmoves.errors import JournalError
 from trollmoves.journal import writer as writing
-from trollmoves.journal.journal import Journal, _connect
+from trollmoves.journal.journal import FEW, Journal, _connect
 from trollmoves.journal.writer import Group, Writer
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -128,3 +129,24 @@ def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
     with closing(_connect(tmp_path / "j")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_is_written_later_is_committed_and_told_later_whoever_commits_it(tmp_path: Path, together: bool) -> None:
+    """A few records by the loop, many by the thread."""
+    loop, told = Loop(), list[int]()
+    journal = Journal(tmp_path / "j", loop.call_all, loop.fail)
+    for number, records in enumerate((1, FEW + 1, 1, 2 * FEW, 1, 1)):
+        rows = [("last", str(number)), *((f"{number} {record}", "") for record in range(records - 1))]
+        journal.write([("put_meta", rows)], told.append, number)
+        if not together:
+            loop.turn(0.0)
+
+    def turned() -> bool:
+        loop.turn(0.02)
+        return len(told) == 6
+    eventually(turned, interval=0.0)
+    assert told == sorted(told)
+    assert journal.find_one("meta", ("last",))["value"] == "5"
+    journal.close()
+    loop.close()
