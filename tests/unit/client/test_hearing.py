@@ -113,12 +113,14 @@ def unforeseen(client: Listening, monkeypatch: pytest.MonkeyPatch, error: Except
 
 
 def test_only_what_is_heard_live_says_how_far_the_provider_is(client: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[int] = []
+    heard: list[Any] = []
     catch_up = client.hearing._catch_ups[client.providers[0]]
     monkeypatch.setattr(catch_up, "announced", lambda announcement: heard.append(announcement.offset))
-    client.page(client.said(1, "a"))
-    client.hearing._take_in(client.providers[0], [client.said(2, "b")])
-    assert heard == [2]
+    monkeypatch.setattr(catch_up, "published", heard.append)
+    notice = decode(ENVELOPE.encode("/a", "file", {"uid": "x", "uri": "/x", "origin": client.servers[1]}))
+    client.page(client.said(1, "a"), notice)
+    client.hearing._take_in(client.providers[0], [client.said(2, "b"), notice])
+    assert heard == [2, notice]
 
 
 @pytest.mark.parametrize("why", ["full", "much"])

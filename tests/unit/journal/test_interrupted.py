@@ -51,3 +51,26 @@ def test_what_is_said_at_the_end_is_known_at_the_next_start(tmp_path: Path, clea
     assert journal.unclean_boot is (another_boot and not clean)
     journal.close()
     loop.close()
+
+
+def test_a_power_loss_is_noticed_once_by_who_finds_the_journal_as_it_is_while_it_is_used(tmp_path: Path) -> None:
+    path, copy, loop = tmp_path / "journal", tmp_path / "copy", Loop()
+
+    def killed() -> None:
+        """What is on the disk while it is in use is found by the next process."""
+        journal = opened(path, loop, 1)
+        journal._commit()
+        with closing(sqlite3.connect(path)) as connection, closing(sqlite3.connect(copy)) as other:
+            connection.backup(other)
+        journal.close()
+        copy.rename(path)
+    opened(path, loop).close()
+    killed()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE meta SET value = 'another boot' WHERE name = 'boot'")
+    for noticed in (True, False):
+        journal = opened(path, loop)
+        assert journal.unclean_boot is noticed and journal.was_interrupted(1)
+        journal.close()
+        killed()
+    loop.close()
