@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from trollmoves.errors import JournalError, JournalTooNew
+from trollmoves.journal import journal as journals
 from trollmoves.journal.journal import Journal
 from trollmoves.journal.statements import schema_scripts
 
@@ -58,6 +59,16 @@ def test_a_copy_that_cannot_be_kept_is_told_and_changes_nothing(older: Path) -> 
         upgrade(older)
     with closing(sqlite3.connect(older)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(schema_scripts()) - 1,)
+
+
+def test_an_upgrade_that_ends_half_way_has_changed_nothing(older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts, before = schema_scripts(), shape_of(older)
+    monkeypatch.setattr(journals, "schema_scripts", lambda: [*scripts[:-1], scripts[-1] + "CREATE TABLE meta (again TEXT);"])
+    with pytest.raises(JournalError, match="already exists"):
+        upgrade(older)
+    assert shape_of(older) == before
+    with closing(sqlite3.connect(older)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(scripts) - 1,)
 
 
 def test_a_journal_of_a_later_release_is_refused_and_left_as_it_is(older: Path) -> None:
