@@ -75,14 +75,20 @@ class Recognising:
         if self._relays:  # it looks at the keys itself
             return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
         may_be_copy = verdict is Verdict.NEW and known.state is not State.GIVEN_UP and may_differ(known.key, announcement.key) \
-            and (announcement.address != known.provider or looks_alike(known, announcement))
+            and (announcement.address != known.provider or looks_alike(known, announcement) or self._is_undecided(file, known))
         if verdict is not Verdict.DOUBTFUL and not may_be_copy:
             return verdict
         versions = self._ledger.versions(announcement.identity)
         if is_replaced([*versions.values(), *self._sources(file)], announcement):
             return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
-        own = max((row for row, version in versions.items() if version.state is not State.COVERED), default=0)
-        return Verdict.NEW if own and is_successor([versions[own]], announcement) else Verdict.DOUBTFUL
+        own = next((version for row, version in sorted(versions.items(), reverse=True)
+                    if version.state is not State.COVERED and not self._is_undecided(row, version)), None)
+        return Verdict.NEW if own is not None and is_successor([own], announcement) else Verdict.DOUBTFUL
+
+    def _is_undecided(self, file: int, known: Known) -> bool:
+        """Whether it was not found to be other content than what another provider has: what its provider announces next may be a
+        copy as well."""
+        return known.state not in (State.PUBLISHING, State.PUBLISHED) and (known.doubtful or self._ledger.is_in_doubt(file))
 
     def _if_moved(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
         """What seems to be of another provider may be of the same one, which has another address by now."""

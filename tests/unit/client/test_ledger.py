@@ -121,3 +121,20 @@ def test_what_a_replay_tells_once_more_is_no_copy_of_newer_content_that_a_mirror
     assert recognising.recognise(of_server("k:old", 5))[0] is Verdict.OLD
     assert recognising.recognise(of_server("k:new", 6))[0] is Verdict.TELL
     assert recognising.recognise(of_server("k:newest", 8))[0] is Verdict.NEW
+
+
+@pytest.mark.parametrize(("doubtful", "state", "verdict"), [
+    (True, State.REQUESTED, Verdict.DOUBTFUL), (True, State.COVERED, Verdict.DOUBTFUL), (True, State.PUBLISHED, Verdict.NEW),
+    (False, State.REQUESTED, Verdict.NEW)])
+def test_what_comes_after_what_is_perhaps_a_copy_is_perhaps_one_too(
+        ledger: Ledger, doubtful: bool, state: State, verdict: Verdict) -> None:
+    """A client that had the newer content from one server heard both contents of another: the newer one was published twice."""
+    def announced(key: str, offset: int, host: str) -> Announcement:
+        address = f"{host}:1"
+        said = {"version": 1, "epoch": f"e:{host}", "offset": offset, "previous": 0, "key": key, "size": 10, "address": address}
+        data = {"uid": "x", "uri": "/x", "request_address": address, "trollmoves": said}
+        return read_announcement(decode(Envelope("somebody@here").encode("/a", "file", data)))
+    ledger.remember("x", 1, Known.of(State.PUBLISHED, announced("k:one's", 5, "one")))
+    ledger.remember("x", 2, Known.of(state, announced("k:other's", 7, "other"))._replace(doubtful=doubtful))
+    recognising = Recognising(ledger, cast(Following, Nowhere()), relays=False)
+    assert recognising.recognise(announced("k:other's new", 8, "other"))[0] is verdict
