@@ -70,6 +70,8 @@ def test_a_file_of_which_several_messages_speak_is_one_file(tmp_path: Path) -> N
         assert [message.fields["said"] for message in alone] == [0, 1, 2]
         files = [file for (file,) in rows(server.journal, "SELECT file FROM announcements ORDER BY position")]
         assert files[0] == files[1] == files[2] != files[3], "what goes elsewhere is not the same"
+        [(when, begun, steps)] = rows(server.journal, f"SELECT time, created, steps FROM files WHERE id = {files[0]}")
+        assert when > begun and steps.count("once more") == 2, "it is kept as long as what was said last"
         path.write_bytes(b"new content")
         server.say({"uid": "one.txt", "uri": str(path), "said": 3})
         server.announces(5)

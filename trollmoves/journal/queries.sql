@@ -542,6 +542,10 @@ UPDATE files SET state = 'announced', time = new.column1, identity = new.column2
                  path = new.column5, device = new.column6, inode = new.column7, mtime_ns = new.column8, steps = steps || new.column9
 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new WHERE files.id = new.column10;
 
+-- name: announced_once_more
+-- Another message speaks of the same file: it is kept as long as that.
+UPDATE files SET time = :now, steps = {kept_steps} || :line WHERE id = :id;
+
 -- name: heard_lately
 -- The messages of a section among so many of the newest files, in the order they came.
 SELECT message FROM files WHERE id > (SELECT max(id) FROM files) - ? AND chain = ? AND message IS NOT NULL ORDER BY id;

@@ -194,7 +194,9 @@ class Relaying:
         records: list[Operation] = [("add_announcement", [announcement.row(topic, now)])]
         if file:
             line = step_line(State.COVERED, now, detail="the very same was announced before")
-            records.append(("step", [(State.COVERED, now, 0, line, item.file)]))
+            once_more = step_line(State.ANNOUNCED, now, detail="once more, as another message says")
+            records += [("step", [(State.COVERED, now, 0, line, item.file)]),
+                        ("announced_once_more", [{"now": now, "line": once_more, "id": file}])]
             self._journal.write(records, self._tell_again, item, announcement)
             return
         path, line = announced_path(uris_of(data)), step_line(State.ANNOUNCED, now)
@@ -210,7 +212,8 @@ class Relaying:
         consumers would ask for them under one number or another, and those of one group would all publish them."""
         unwritten = self._unwritten.get(identity, {}).get(content)
         return unwritten or next(((row["id"], row["key"]) for row in rows if row["size"] == size
-                                  and row["state"] not in NOT_SERVED and self._content_of(row) == content), None)
+                                  and row["state"] not in NOT_SERVED and row["steps"]
+                                  and self._content_of(row) == content), None)
 
     def _content_of(self, row: Any) -> Content:
         members = self._journal.find("members_of", (row["id"],))
