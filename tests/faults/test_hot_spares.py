@@ -309,8 +309,8 @@ def test_a_spare_knows_what_the_primary_has_from_another_server(tmp_path: Path, 
     """Without `lease_servers`. The times of the files differ from server to server, and by these a content is known."""
     with EachItsServer(tmp_path, servers=2, spares=1) as network:
         network.start()
-        for program in (network.client, network.spares[0]):
-            program.wait_for("listens to")
+        network.client.wait_for("new to us")
+        network.spares[0].wait_for(f":{network.client_port} has a journal that is new to us")  # what was before is not told
         names = [f"f{number:02}.bin" for number in range(20)]
         for name in names:
             data = os.urandom(2000)
