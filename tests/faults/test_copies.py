@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.faults.checker import rows
 from tests.faults.network import Network
 from tests.faults.test_providers import publications
 from tests.support.eventually import eventually, never
+from tests.support.programs import Program
 
 SMALL, LARGE = 1000, 3 * 2**20
 REMOVING = {"delete": "true", "remove_delay": "0.2"}
@@ -247,3 +250,31 @@ def test_a_copy_of_what_was_replaced_is_not_delivered_over_newer_content_when_it
         never(lambda: publications(network) != 3, 2, message="it is published again")
         assert (network.destination / "f.bin").read_bytes() == b"third"
         assert network.stop() == [0, 0, 0]
+
+
+@pytest.mark.nightly
+def test_many_copies_are_settled_in_bounded_memory(tmp_path: Path) -> None:
+    """Each is asked for by itself, on condition."""
+    count = 10_000
+    with Network(tmp_path, servers=2) as network:
+        network.start()
+        before = [resident(program) for program in network.programs]
+        for server, number in product(range(2), range(count)):
+            network.write(f"f{number:05}.bin", b"%d" % number * 100, server)
+        eventually(lambda: network.states(network.client_journal) == {"published": count, "covered": count}, 300, interval=1.0,
+                   message="all are settled")
+        for server in range(2):
+            eventually(lambda server=server: network.states(network.server_journal(server)) == {"acknowledged": count},  # type: ignore
+                       message="its server is told of each")
+        sizes = [(program.name, grown - size) for program, size, grown in zip(
+            network.programs, before, map(resident, network.programs), strict=True)]
+        assert max(grown for _, grown in sizes) < 64 * 2**10, f"kB more: {sizes}"
+        assert publications(network) == count
+        assert network.stop() == [0, 0, 0]
+
+
+def resident(program: Program) -> int:
+    """kB of memory that it has had at most."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{program.pid}/status").read_text())
+    assert found is not None
+    return int(found[1])

@@ -53,8 +53,9 @@ def test_a_removal_that_hangs(tmp_path: Path) -> None:
         assert network.stop() == [0, 0]
 
 
-def test_many_moves_that_hang_leave_room_for_others_to_the_same_host(tmp_path: Path) -> None:
-    two, large = TwoSections(tmp_path), SMALL + 1
+@pytest.mark.parametrize("options", [{}, {"transfers_per_host": "1"}], ids=["as usual", "one at a time"])
+def test_many_moves_that_hang_leave_room_for_others_to_the_same_host(tmp_path: Path, options: dict[str, str]) -> None:
+    two, large = TwoSections(tmp_path, **options), SMALL + 1
     with two.network as network:
         server, origin = network.servers[0], network.origins[0]
         server.start()

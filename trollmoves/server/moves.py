@@ -53,6 +53,8 @@ NOTHING_WRITTEN = (0, 0, 0)
 """No lease is like that."""
 MOST_CANCELLED = 1000
 """Moves that an operator has cancelled; of older ones others of the group are not told."""
+LOOKS = 2
+"""Looks into the directory of a section at a time: where one gets no answer, those for the others find that out."""
 MOST_BROUGHT = 3
 """Times the files of one move are brought here; between that and the move somebody may take them away."""
 
@@ -223,6 +225,19 @@ class Moves:
         self._workers.submit([self._work_for(moving)])
 
     def _work_for(self, moving: Moving) -> Work:
+        """What a worker does first: move it; but what goes to a host with a single place must be in a directory that answers."""
+        pushing, push = moving.served.pushing, moving.push
+        if pushing.limit(push.destination) > 1:
+            return self._move(moving)
+        return Work(("origin", moving.served.settings.name), LOOKS, lambda _: pushing.look(push), partial(self._looked, moving))
+
+    def _looked(self, moving: Moving, outcome: Any) -> None:
+        if isinstance(outcome, Exception):
+            self._tried(moving, outcome)
+        else:
+            self._workers.submit([self._move(moving)])
+
+    def _move(self, moving: Moving) -> Work:
         push = moving.push
         limit = moving.served.pushing.limit(push.destination)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from trollmoves.config.sessions import session_settings
 from trollmoves.config.settings import ServerSettings
-from trollmoves.errors import AlreadyHad, DestinationInvalid, OriginChanged, OriginGone
+from trollmoves.errors import AlreadyHad, DestinationInvalid, MoveError, OriginChanged, OriginGone
 from trollmoves.movers.base import Origin, Receipt, SessionSettings
 from trollmoves.movers.checksums import checksum_of, checksum_together
 from trollmoves.movers.circuits import of_this_process as of_this_process_circuits
@@ -100,6 +100,14 @@ class Pushing:
         who = push.peer, push.stranger
         destination = self.rights.check(push.destination, *who)
         return destination, [self.rights.check(at_backup(destination, backup), *who) for backup in push.backups]
+
+    def look(self, push: Push) -> None:
+        """See that the directory of *push* answers; raises `Busy` when it does not. Belongs into a worker, as `push` does, which
+        finds out what is there."""
+        with self._gate.passed(1):
+            for member in push.members:
+                with suppress(MoveError), opened(self.roots, member.file):
+                    pass
 
     def push(self, push: Push, sessions: Sessions, progress: Callable[[int], None]) -> list[Receipt]:
         """Move all files of *push*. Raises a `MoveError`, `AlreadyHad` where that is not wanted; files moved before it stay, and

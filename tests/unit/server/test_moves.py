@@ -23,6 +23,7 @@ from trollmoves.messages import EXTENSION, Envelope, Message, decode
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.acknowledging import Acknowledging
+from trollmoves.server.alike import Alike
 from trollmoves.server.answers import Answers
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push, Pushing
@@ -65,9 +66,12 @@ class Bench:
         """What the journal had of moves of the file when each of them was told."""
         replies = Replies(ENVELOPE)
         answers = Answers(self.loop, replies, self.tell)
-        self.sharing = Sharing(self.journal, answers, replies, self.tell)
+        chains: dict[str, Served] = {}
+        self.alike = Alike(self.journal, chains)
+        self.sharing = Sharing(self.journal, self.alike, answers, replies, self.tell)
         self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), answers, self.sharing)
         self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, self.journal, self.loop, self.workers))
+        chains[settings.name] = self.served
         self.file = {"path": os.fsencode(root / "a"), "device": 0, "inode": 0, "size": 1000, "mtime_ns": 0}
 
     def tell(self, asker: Asker, raw: bytes) -> None:
@@ -175,7 +179,7 @@ def test_nobody_is_told_what_the_journal_does_not_have(bench: Bench, outcome: li
 
 def test_a_confirmation_is_answered_when_the_journal_has_it(bench: Bench) -> None:
     """The client forgets what was answered, and what nobody has confirmed is never removed."""
-    acknowledging = Acknowledging(bench.journal, ENVELOPE, bench.loop.names, bench.sharing, bench.tell)
+    acknowledging = Acknowledging(bench.journal, ENVELOPE, bench.loop.names, bench.alike, bench.sharing, bench.tell)
     place = bench.file["path"], 0, 0, 0, None, None, None, 0, 0.0
     bench.journal.write([("add_file", [(1, "one", "a", "k", State.ANNOUNCED, 0.0, "", None, 1000, *place)]),
                          ("add_announcement", [(1, 1, "/t", 0, "text", 0.0)])])
