@@ -12,6 +12,7 @@ from typing import Any
 from trollmoves.cli.places import add_journal_arguments, local_time, on_journals
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
+from trollmoves.messages import decode
 from trollmoves.uris import printable
 
 
@@ -45,6 +46,7 @@ def _history(reader: Reader, path: Path, row: Any) -> dict[str, Any]:
              for line in row["steps"].splitlines()]
     return {
         "journal": str(path), "chain": row["chain"], "uid": row["identity"], "key": row["key"], "state": row["state"],
+        "heard_under": decode(row["message"].encode()).subject if row["message"] else None,
         "size": row["size"], "path": os.fsdecode(row["path"]) if row["path"] is not None else None, "provider": row["provider"],
         "due": row["due"], "steps": steps,
         "transfers": [_transfer(transfer) for transfer in reader.find("transfers_of", (row["id"],))],
@@ -60,7 +62,8 @@ def _transfer(row: Any) -> dict[str, Any]:
 
 def _as_text(found: dict[str, Any]) -> str:
     size = "" if found["size"] is None else f", {found['size']} bytes"
-    lines = [f"{found['uid']} in [{found['chain']}] of {found['journal']}: {found['state']}{size}"]
+    subject = "" if found["heard_under"] is None else f", heard under {found['heard_under']}"
+    lines = [f"{found['uid']} in [{found['chain']}] of {found['journal']}: {found['state']}{size}{subject}"]
     for step in found["steps"]:
         attempt = f" (attempt {step['attempt']})" if step["attempt"] > 1 else ""
         lines.append(f"  {_clock(step['time'])}  {step['step']:<12} {step['peer']:<21} {step['detail']}{attempt}".rstrip())

@@ -61,13 +61,18 @@ class Known(NamedTuple):
     offset: int = 0
     """Epoch and position of its announcement there; nothing of upstream's."""
     place: tuple[str, ...] = ()
-    """Subject and uris of its announcement."""
+    """Subject and uris of its announcement; the subject alone of what was not looked up on its own."""
     mtime: float | None = None
     """When it was written (epoch seconds), as announced."""
     fields: Mapping[str, Any] = NOTHING
     """What its announcement says."""
     doubtful: bool = False
     """It is perhaps a copy, which is being written: the journal tells later."""
+
+    @property
+    def subject(self) -> str:
+        """Under which it was announced; empty where that is not known."""
+        return self.place[0] if self.place else ""
 
     @classmethod
     def of(cls, state: State, announcement: Announcement) -> Known:

@@ -43,8 +43,8 @@ class Ledger:
         """The same, by their identities."""
         identities = list(identities)
         rows = self._journal.find("known_files", (self._chain, orjson.dumps(identities))) if identities else []
-        self._on_record = {row["identity"]: (row["id"], Known(State(row["state"]), row["key"], row["size"], row["provider"]))
-                           for row in rows}
+        self._on_record = {row["identity"]: (row["id"], Known(State(row["state"]), row["key"], row["size"], row["provider"],
+                                                              place=(row["subject"] or "",))) for row in rows}
 
     def known(self, identity: str) -> tuple[int, Known | None]:
         """The row and the state of a file of the messages looked up last: of its newest content."""

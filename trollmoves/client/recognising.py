@@ -30,7 +30,8 @@ class Recognising:
     """Of one client chain; belongs to the loop."""
 
     def __init__(self, ledger: Ledger, following: Following, *, relays: bool):
-        """A mirror *relays*: what it announces later its clients take for newer."""
+        """A mirror *relays*: what it announces later its clients take for newer; and as they listen to some subjects only, what
+        comes under another one is another file."""
         self._ledger = ledger
         self._following = following
         self._relays = relays
@@ -38,10 +39,10 @@ class Recognising:
 
     def recognise(self, announcement: Announcement) -> tuple[Verdict, int, Known | None]:
         """What an announcement is to us; of which row of the journal, and what is known of that."""
-        file, known = self._ledger.known(announcement.identity)
+        file, known = self._newest(announcement)
         earlier = None
         if known is not None and known.key != announcement.key and announcement.epoch:
-            versions = of_its_kind(self._ledger.versions(announcement.identity), file, announcement)
+            versions = of_its_kind(self._versions(announcement), file, announcement)
             file = max(versions, default=file)
             known = versions.get(file, known)
             earlier = earlier_copy(versions, file, announcement)
@@ -65,20 +66,38 @@ class Recognising:
             verdict = Verdict.OLD
         return verdict, file, known
 
+    def _newest(self, announcement: Announcement) -> tuple[int, Known | None]:
+        """The row and the state of the newest that is known of its file."""
+        file, known = self._ledger.known(announcement.identity)
+        if known is None or not self._relays or known.subject == announcement.message.subject:
+            return file, known
+        versions = self._versions(announcement)
+        newest = max(versions, default=0)
+        return newest, versions.get(newest)
+
+    def _versions(self, announcement: Announcement) -> dict[int, Known]:
+        """All that is known of its file, by row."""
+        versions = self._ledger.versions(announcement.identity)
+        if not self._relays:
+            return versions
+        return {row: known for row, known in versions.items() if known.subject == announcement.message.subject}
+
     def _sources(self, file: int) -> list[Known]:
         """What others announced of *file*."""
         return [Known.of(State.ANNOUNCED, source) for source in self._ledger.sources(file)]
 
     def _if_doubtful(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
         """What seems to be a copy may be new content of the same size; and what seems to be new, from another provider than the
-        newest that is known, a copy of older content, heard late, or what its provider only sent again."""
+        newest that is known, a copy of older content, heard late, or what its provider only sent again, or announces under
+        another subject as well."""
         if self._relays:  # it looks at the keys itself
             return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
         may_be_copy = verdict is Verdict.NEW and known.state is not State.GIVEN_UP and may_differ(known.key, announcement.key) \
-            and (announcement.address != known.provider or looks_alike(known, announcement) or self._is_undecided(file, known))
+            and (announcement.address != known.provider or looks_alike(known, announcement) or _goes_by_two(known, announcement)
+                 or self._is_undecided(file, known))
         if verdict is not Verdict.DOUBTFUL and not may_be_copy:
             return verdict
-        versions = self._ledger.versions(announcement.identity)
+        versions = self._versions(announcement)
         if is_replaced([*versions.values(), *self._sources(file)], announcement):
             return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
         own = next((version for row, version in sorted(versions.items(), reverse=True)
@@ -95,7 +114,7 @@ class Recognising:
         followed = self._following.leads(known.provider, announcement.epoch) == announcement.address
         if known.key == announcement.key and not followed:
             return verdict
-        version = self._ledger.versions(announcement.identity).get(file)
+        version = self._versions(announcement).get(file)
         if version is not None and is_moved_on(version, announcement):
             return Verdict.NEW
         if version is None or not followed:
@@ -106,5 +125,11 @@ class Recognising:
         """Whether what differs from the newest that is known is but older."""
         if not announcement.epoch:
             return False
-        versions = self._ledger.versions(announcement.identity).values()
+        versions = self._versions(announcement).values()
         return is_overtaken(versions, announcement) or (self._relays and is_replaced(versions, announcement))
+
+
+def _goes_by_two(known: Known, announcement: Announcement) -> bool:
+    """Whether a file as large as what is *known* is announced under another subject: it may be in two directories of a server, or
+    a mirror has it of two servers."""
+    return known.size == announcement.size and known.subject not in ("", announcement.message.subject)

@@ -45,7 +45,8 @@ class Replacing:
 
     def has_to_wait(self, identity: str, file: int, provider: str, until: float = math.inf) -> bool:
         """Whether other content of *identity* is under way, so that the older might arrive last, and stay: older content from
-        another provider than *provider* (one moves them one after the other), or newer content.
+        another provider than *provider* (one moves them one after the other), or newer content. What is perhaps a copy waits
+        for older content of any provider (then *provider* is empty): it is asked for on condition that it is other content.
 
         A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one; nor
         what newer it tries ever again beyond *until*, when this would be given up. Till then the newer one may come, which makes
@@ -74,13 +75,17 @@ class Replacing:
             if row["id"] == flight.id or row["message"] is None or checksum is None:
                 continue
             delivered = decode(row["message"].encode())
-            if not (self._relays or self._goes_where(announced, delivered)):  # a file of that name in another directory
+            if not self._is_in_its_place(announced, delivered):  # a file of that name in another directory
                 continue
             is_newest = newest is None
             newest = newest or delivered
             if checksum and (is_newest or (row["id"] > taken and is_written_later(newest, announced))):
                 found.append(checksum)
         return tuple(found)
+
+    def _is_in_its_place(self, announced: Message, delivered: Message) -> bool:
+        """Whether who has the one has what the other would replace: behind a mirror everybody who listens to its subject."""
+        return announced.subject == delivered.subject if self._relays else self._goes_where(announced, delivered)
 
     def _had(self, row: Any) -> str | None:
         """The checksum of what was delivered; empty where it is not known, None where nothing was."""
@@ -119,7 +124,8 @@ class Replacing:
         announcement = flight.source.announcement
         return code in SUPERSEDED and any(
             file > flight.id if known.epoch != announcement.epoch else known.offset > announcement.offset
-            for file, known in self._ledger.versions(flight.identity).items() if file != flight.id)
+            for file, known in self._ledger.versions(flight.identity).items() if file != flight.id
+            and (not self._relays or known.subject == announcement.message.subject))
 
     def is_lost_copy(self, flight: Flight, code: str) -> bool:
         """Whether *flight*, of which a provider says *code*, was perhaps a copy that nobody can compare with what was delivered

@@ -229,7 +229,7 @@ class Waiting:
 
     def _has_to_wait(self, flight: Flight, source: Source) -> bool:
         """Whether other content of its name is under way, which has to come before it, or may make it needless."""
-        provider = self._providers.first_of(flight, source).provider
+        provider = "" if flight.doubtful else self._providers.first_of(flight, source).provider
         return self._requests.replacing.has_to_wait(flight.identity, flight.id, provider, flight.until)
 
     def _wait(self, flight: Flight, *, told: bool) -> None:

@@ -114,7 +114,8 @@ WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT
   AND steps LIKE '%["removed",%"not removed: gone%' ORDER BY id;
 
 -- name: known_files
-SELECT id, identity, state, key, size, provider FROM files
+-- The subject stands in a message between `pytroll:/` and the first blank.
+SELECT id, identity, state, key, size, provider, substr(message, 10, instr(message, ' ') - 10) AS subject FROM files
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) ORDER BY id;
 
 -- name: any_of_provider

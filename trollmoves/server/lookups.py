@@ -10,7 +10,7 @@ import orjson
 from trollmoves.bus.requesting import PUSHES
 from trollmoves.errors import DestinationInvalid
 from trollmoves.journal import Journal
-from trollmoves.messages import LARGEST_WHOLE, Message
+from trollmoves.messages import LARGEST_WHOLE, MAGIC, Message
 from trollmoves.server.recent import Recent
 from trollmoves.server.requests import group, is_about
 
@@ -64,9 +64,12 @@ class Lookups:
         """The row of what was announced at that position."""
         return self._rows.get(offset) or self._journal.find_one("announced_at", (offset,))
 
-    def newest(self, identity: str, uris: tuple[str, ...], served: Container[str]) -> Any | None:
-        """The newest row of that name and place, of a chain that is *served* if there is one."""
-        rows = sorted(self._journal.find("files_named", (identity,)), key=lambda row: row["chain"] not in served)
+    def newest(self, identity: str, uris: tuple[str, ...], served: Container[str], subject: str) -> Any | None:
+        """The newest row of that name and place, of a chain that is *served* if there is one; and, where a mirror has it of
+        several servers, announced under *subject*."""
+        def is_else(row: Any) -> tuple[bool, bool]:
+            return row["chain"] not in served, bool(row["message"]) and not row["message"].startswith(f"{MAGIC}{subject} ")
+        rows = sorted(self._journal.find("files_named", (identity,)), key=is_else)
         return next((row for row in rows if is_about(row, uris)), None)
 
     def transfer(self, file: int, transfer: str) -> Any | None:

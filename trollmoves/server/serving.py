@@ -187,9 +187,9 @@ class Serving:
         if offset is not None:
             row = self._lookups.announced_at(offset)
             if row is not None and row["identity"] == identity and row["chain"] in self.chains and is_named(row, uris):
-                newest = row if request_id(message) else self._lookups.newest(identity, uris, self.chains)
-                return newest or row, self.chains[row["chain"]]
-        row = self._lookups.newest(identity, uris, self.chains)
+                newest = row if request_id(message) else self._lookups.newest(identity, uris, (row["chain"],), message.subject)
+                return newest or row, self._chain_of(newest or row)
+        row = self._lookups.newest(identity, uris, self.chains, message.subject)
         if row is None:
             raise NotAnnounced(f"{(local_path(uris[0]) if uris else message.subject)[:LONGEST_TEXT]} not reachable")
         return row, self._chain_of(row)

@@ -1,0 +1,142 @@
+"""One file that is announced under two subjects, which one section mirrors: who listens to either has it, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.faults.network import Recorder
+from tests.support.eventually import eventually, never
+from tests.support.mirrors import PATIENCE, Node, Nodes, arrived, gone
+from trollmoves.messages import Envelope, decode
+
+ONE, TWO, BOTH = "/mirrored/one", "/mirrored/two", "/mirrored"
+REMOVING = {"delete": "true", "remove_delay": "0.2"}
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    with Nodes(tmp_path) as nodes:
+        yield nodes
+
+
+def scene(nodes: Nodes, **options: str) -> tuple[Node, Node, Node]:
+    """Two servers, and a mirror of both."""
+    first, second = nodes.server("first", topic=ONE, **REMOVING), nodes.server("second", topic=TWO, **REMOVING)
+    return first, second, nodes.mirror("mirror", [first.address, second.address], client_topic=BOTH, **options)
+
+
+def published(client: Node) -> list[tuple[object, ...]]:
+    return client.find("SELECT subject FROM announcements ORDER BY position")
+
+
+def announced(mirror: Node, count: int) -> None:
+    eventually(lambda: mirror.find("SELECT count(*) FROM announcements") == [(count,)], PATIENCE, message="they are announced")
+
+
+def test_each_client_has_it_under_its_own_subject(nodes: Nodes) -> None:
+    first, second, mirror = scene(nodes, delete="first")
+    one, two = (nodes.client(name, [mirror.address], topic=topic) for name, topic in (("one", ONE), ("two", TWO)))
+    nodes.start()
+    first.put("one.dat")
+    second.put("one.dat")
+    for client in (one, two):
+        arrived(client, {"one.dat": b"content"})
+    eventually(gone(first, second, mirror), PATIENCE, message="all is removed")
+    assert (published(one), published(two)) == ([(ONE,)], [(TWO,)])
+
+
+@pytest.mark.parametrize("content", [b"content", b"another"])
+def test_a_client_of_both_has_each_content_once(nodes: Nodes, content: bytes) -> None:
+    first, second, mirror = scene(nodes)
+    client = nodes.client("client", [mirror.address], topic=BOTH)
+    nodes.start()
+    first.put("one.dat")
+    announced(mirror, 1)
+    second.put("one.dat", content)
+    eventually(lambda: (client.files / "one.dat").read_bytes() == content, PATIENCE, message="it arrives")
+    eventually(gone(first, second, mirror), PATIENCE, message="all is removed")
+    wanted = [(ONE,)] if content == b"content" else [(ONE,), (TWO,)]
+    eventually(lambda: sorted(published(client)) == wanted, PATIENCE, message="it is published")
+    never(lambda: len(published(client)) > len(wanted), 2)
+
+
+def test_contents_of_one_size_are_not_mixed_up(nodes: Nodes) -> None:
+    first, second, mirror = scene(nodes, delete="first")
+    one, two = (nodes.client(name, [mirror.address], topic=topic) for name, topic in (("one", ONE), ("two", TWO)))
+    nodes.start()
+    names = [f"f{number}.dat" for number in range(10)]
+    for name in names:
+        first.put(name, b"content")
+        second.put(name, b"another")
+    arrived(one, dict.fromkeys(names, b"content"))
+    arrived(two, dict.fromkeys(names, b"another"))
+    eventually(gone(first, second, mirror), PATIENCE, message="all is removed")
+    assert (len(published(one)), len(published(two))) == (10, 10)
+
+
+def test_who_comes_late_to_one_subject_has_it_though_the_other_is_over(nodes: Nodes) -> None:
+    """And the server of that subject keeps its file until then."""
+    first, second, mirror = scene(nodes, delete="first")
+    one, two = (nodes.client(name, [mirror.address], topic=topic) for name, topic in (("one", ONE), ("two", TWO)))
+    for node in (first, second, mirror, one):
+        node.start()
+    first.put("one.dat")
+    second.put("one.dat")
+    announced(mirror, 2)
+    arrived(one, {"one.dat": b"content"})
+    eventually(gone(first, mirror), PATIENCE, message="the first is removed")
+    never(lambda: second.names() != {"one.dat"}, 3)
+    two.start()
+    arrived(two, {"one.dat": b"content"})
+    eventually(gone(second, mirror), PATIENCE, message="the second is removed")
+
+
+@pytest.mark.parametrize("point", ["mirror.announced:2", "mirror.published:1"])
+def test_a_kill_between_the_two_announcements_loses_neither(nodes: Nodes, point: str) -> None:
+    first, second, mirror = scene(nodes, delete="first")
+    one, two = (nodes.client(name, [mirror.address], topic=topic) for name, topic in (("one", ONE), ("two", TWO)))
+    mirror.armed(point)
+    nodes.start()
+    first.put("one.dat")
+    if point.endswith("2"):
+        announced(mirror, 1)
+    second.put("one.dat")
+    eventually(lambda: not mirror.program.running, PATIENCE, message="it dies")
+    mirror.armed("")
+    mirror.start()
+    for client in (one, two):
+        arrived(client, {"one.dat": b"content"})
+    eventually(gone(first, second, mirror), PATIENCE, message="all is removed")
+    assert (published(one), published(two)) == ([(ONE,)], [(TWO,)])
+
+
+def test_a_client_that_knows_names_only_is_served_what_it_heard_of(nodes: Nodes, tmp_path: Path) -> None:
+    """The servers have it under one path, as hosts that are set up alike do."""
+    first, second = nodes.server("first", topic=ONE), nodes.server("second", topic=TWO)
+    second.configure(origin=first.options["origin"])
+    mirror = nodes.mirror("mirror", [first.address, second.address], client_topic=BOTH, delete="false")
+    heard = Recorder(mirror.port)
+    try:
+        for node in (first, second, mirror):
+            node.start()
+        first.put("one.dat")
+        eventually(lambda: len(heard.files()) == 2, PATIENCE, message="both are announced")
+        message = next(message for message in map(decode, (text.encode() for text in heard.texts))
+                       if message.subject == ONE and message.type == "file")
+    finally:
+        heard.close()
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.linger, socket.rcvtimeo = 0, 20_000
+        socket.connect(f"tcp://127.0.0.1:{mirror.request_port}")
+        for kind in ("push", "ack"):
+            socket.send(Envelope.of_this_process().encode_like(message, kind, {"destination": f"file://{tmp_path}/in/"}))
+            assert decode(socket.recv()).type in ("file", "ack")
+
+    def steps(server: Node) -> str:
+        return str(mirror.find(f"SELECT steps FROM files WHERE provider = '127.0.0.1:{server.request_port}'"))
+    eventually(lambda: '"acknowledged"' in steps(first), PATIENCE, message="the ack is noted")
+    assert '"requested"' not in steps(second)
