@@ -11,7 +11,7 @@ import pytest
 from tests.compatibility.network import PATIENCE, Make, Network, delivered, files, join
 from tests.compatibility.tapping import tapped
 from tests.integration.dispatching import Source
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, never
 
 OURS, UPSTREAM = Make.OURS, Make.UPSTREAM
 PAIRS = [pytest.param(UPSTREAM, OURS, id="upstream-server-our-client"),
@@ -95,3 +95,28 @@ def test_an_upstream_client_gets_what_takes_longer_than_its_patience(network: Ne
     large = {"large_202401010203.txt": b"0123456789abcdef" * 131072}
     server.put(*next(iter(large.items())))
     delivered(client, large)
+
+
+@pytest.mark.parametrize("released", [True, False])
+@pytest.mark.parametrize("content", [b"content", b"another"])
+def test_what_our_server_has_under_the_name_of_upstreams_file_is_compared_with_that(network: Network, content: bytes,
+                                                                                    released: bool) -> None:
+    """Upstream tells no checksum: the mirror has that of what came."""
+    first = network.server(UPSTREAM, "first", delete=True, remove_delay=1)
+    second = network.server(OURS, "second", delete=True, remove_delay=1)
+    mirror = network.mirror([first.address, second.address], remove_delay=1 if released else 8)
+    client = network.client(OURS, [mirror.address])
+    name = "one_202601011200.txt"
+    with tapped(client=client.port) as record:
+        join(first, client)
+        first.put(name, b"content")
+        delivered(client, {name: b"content"})
+        if released:
+            eventually(lambda: not any(first.incoming.iterdir()), PATIENCE, message="the first is removed")
+        second.put(name, content)
+        delivered(client, {name: content})
+        eventually(lambda: not any([*first.incoming.iterdir(), *second.incoming.iterdir(), *mirror.kept.iterdir()]), PATIENCE,
+                   message="all is removed")
+        wanted = len({b"content", content})
+        eventually(lambda: record.uids("client", "file").count(name) == wanted, PATIENCE, message="each content is published")
+        never(lambda: record.uids("client", "file").count(name) > wanted, 2)

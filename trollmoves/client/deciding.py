@@ -110,6 +110,9 @@ def judge(known: Known | None, announcement: Announcement) -> Verdict:
             known, announcement.key, announcement.address, announcement.size):
         return Verdict.NEW
     again = known.provider == announcement.address
+    if again and announcement.epoch and known.epoch == announcement.epoch and known.offset < announcement.offset \
+            and announcement.key and not known.key:  # a mirror had it of upstream, and has it of somebody else as well
+        return Verdict.DOUBTFUL
     if known.state in FINISHED:  # a provider whose journal is new does not know that we have it
         if again and announcement.epoch and known.epoch == announcement.epoch:
             return Verdict.IGNORE

@@ -360,9 +360,10 @@ def publication_id(flight: Flight) -> str:
     return "p:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def receipt_line(flight: Flight, reply: Message) -> str:
-    """For the history of the file: who delivered it, and how that was verified."""
-    return step_line(State.MOVED, time.time(), flight.source.announcement.address, flight.attempt, _receipt(reply))
+def receipt_line(flight: Flight, reply: Message, checksum: str = "") -> str:
+    """For the history of the file: who delivered it, and how that was verified; and its *checksum* where the reply has none."""
+    detail = with_checksum(checksum, _receipt(reply))
+    return step_line(State.MOVED, time.time(), flight.source.announcement.address, flight.attempt, detail)
 
 
 def _receipt(reply: Message) -> str:

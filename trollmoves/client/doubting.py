@@ -23,7 +23,7 @@ from trollmoves.messages import Message
 PERHAPS_COPY = "perhaps a copy"
 """Stands in the history of what is asked for on condition."""
 SAME = "the same content was delivered before"
-FETCHED = ("verified:", "delivered by upstream server")
+FETCHED = ("verified:", "delivered by upstream server", "sha256:")
 """How the history tells of what a provider has delivered."""
 _CHECKSUM = re.compile(r"(?:verified: \w+ )?(sha256:[0-9a-f]{64})\b")
 
@@ -81,9 +81,15 @@ def is_said_by_name(steps: str) -> bool:
 def in_doubt(flight: Flight) -> list[Source]:
     """Who announced, beside the one that delivered *flight*, what may be other content, and has not said that it cannot deliver
     it."""
-    key = flight.source.announcement.key
+    key, told = flight.source.announcement.key, bool(flight.checksum)
     return [source for source in flight.sources.values() if source.provider != flight.source.provider
-            and source.provider not in flight.refused and may_differ(key, source.announcement.key)]
+            and source.provider not in flight.refused and may_be_else(key, source.announcement.key, told=told)]
+
+
+def may_be_else(key: str, other: str, *, told: bool) -> bool:
+    """Whether what was announced with the key *other* may be other content than what was delivered, of which the checksum is
+    known where that is *told*: then also where its own announcement, being of an upstream server, said nothing of the content."""
+    return may_differ(key, other) or (told and bool(other) and not key)
 
 
 def new_rows(flight: Flight, sources: Iterable[Source], journal: Journal, now: float) -> list[tuple[Any, ...]]:

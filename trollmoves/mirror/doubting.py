@@ -13,7 +13,7 @@ from typing import Any
 
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import Known, may_differ
-from trollmoves.client.doubting import SAME, fetched_in, in_doubt, new_row
+from trollmoves.client.doubting import SAME, fetched_in, in_doubt, may_be_else, new_row
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.journal import Journal
@@ -61,9 +61,9 @@ class Doubting:
 
     def takes(self, row: Any, source: Source) -> bool:
         """Whether what *source* has, which seems to be that of *row*, is asked for on condition. The caller commits that."""
-        decided = is_decided(row)
-        if may_differ(row["key"], source.announcement.key):
-            doubtful = decided or bool(fetched_in(row["steps"]))
+        decided, fetched = is_decided(row), bool(fetched_in(row["steps"]))
+        if may_be_else(row["key"], source.announcement.key, told=fetched):
+            doubtful = decided or fetched
         else:
             doubtful = decided and f'"{SAME}"' not in row["steps"]
         if doubtful:
@@ -71,8 +71,8 @@ class Doubting:
         return doubtful
 
     def leave(self, row: Any, source: Source) -> None:
-        """Say, once, that nobody can find out what *source* has: our consumers have the other content from elsewhere, or its
-        provider tells no checksum."""
+        """Say, once, that nobody can find out what *source* has: our consumers have the other content from elsewhere, or it was
+        fetched when there was no other provider."""
         if f"{source.provider} {LEFT}" in row["steps"]:
             return
         logger.warning("[%s] %s of %s %s: there is nothing here to compare it with", self._chain, row["identity"],

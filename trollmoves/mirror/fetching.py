@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from trollmoves import crashing
 from trollmoves.client.asking import Asking
 from trollmoves.client.delivering import receipt_line
+from trollmoves.client.doubting import checksum_told
 from trollmoves.client.flight import Flight
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.errors import (
@@ -34,8 +35,9 @@ from trollmoves.messages import Message, decode, uris_of
 from trollmoves.mirror.doubting import Doubting
 from trollmoves.mirror.parts import Part, Store, parts_of
 from trollmoves.mirror.relaying import Fresh, Relaying
+from trollmoves.movers.checksums import checksum_of, checksum_together
 from trollmoves.movers.sessions import Sessions
-from trollmoves.server.beneath import Announced, examined, remove
+from trollmoves.server.beneath import Announced, examined, opened, remove
 from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.server.transfer import Brought, Moving
 from trollmoves.workers import Work, Workers
@@ -62,6 +64,7 @@ class Fetching:
     def __init__(self, settings: MirrorSettings, store: Store, pushing: Pushing, journal: Journal, workers: Workers):
         self._chain = settings.name
         self._sync = settings.fsync != "never"
+        self._compares = len(settings.providers) > 1
         self._store = store
         self._pushing = pushing
         self._journal = journal
@@ -132,13 +135,21 @@ class Fetching:
                                    partial(self._examined, flight, reply))])
 
     def _examine(self, flight: Flight, reply: Message, paths: dict[Part, str], before: dict[str, Announced],
-                 _: Sessions) -> dict[str, Announced]:
-        """In a worker: what has arrived, made to last. The provider may remove its own as soon as it has been told."""
+                 _: Sessions) -> tuple[dict[str, Announced], str]:
+        """In a worker: what has arrived, made to last, and its checksum where the reply does not tell that and somebody else may
+        have the same. The provider may remove its own as soon as it has been told."""
         found = {part.uid: self._arrived(flight, reply, path) for part, path in paths.items()}
         for uid, copy in before.items():
             if uid not in found or found[uid].path != copy.path:
                 remove((os.path.dirname(copy.path),), copy)  # of a time when `destination` was another one
-        return found
+        return found, self._checksum(found.values()) if self._compares and not checksum_told(reply) else ""
+
+    def _checksum(self, copies: Iterable[Announced]) -> str:
+        checksums = []
+        for copy in copies:
+            with opened((self._store.root,), copy) as origin:
+                checksums.append((copy.path, checksum_of(origin.descriptor)))
+        return checksum_together(checksums) or ""
 
     def _arrived(self, flight: Flight, reply: Message, path: str) -> Announced:
         announcement = flight.source.announcement
@@ -157,12 +168,13 @@ class Fetching:
         if isinstance(outcome, Exception):
             self.asking.not_delivered(flight, getattr(outcome, "code", "internal"), isinstance(outcome, OriginGone), str(outcome))
             return
-        now = time.time()
+        now, (copies, checksum) = time.time(), outcome
         rows = [(flight.id, uid, self._chain, os.fsencode(copy.path), copy.device, copy.inode, copy.size, copy.mtime_ns, now)
-                for uid, copy in outcome.items()]
-        step = (State.MOVED, now, flight.attempt, receipt_line(flight, reply), flight.id)
+                for uid, copy in copies.items()]
+        flight.checksum = flight.checksum or checksum
+        step = (State.MOVED, now, flight.attempt, receipt_line(flight, reply, checksum), flight.id)
         fresh, records = self.relaying.announced_late(flight, now) if flight.doubtful else (None, [])
-        self._journal.write([*records, ("step", [step]), ("put_copy", rows)], self._kept, flight, outcome, fresh)
+        self._journal.write([*records, ("step", [step]), ("put_copy", rows)], self._kept, flight, copies, fresh)
 
     def _kept(self, flight: Flight, copies: dict[str, Announced], fresh: Fresh | None) -> None:
         """The journal has it: serve those who wait; announce what was no copy."""

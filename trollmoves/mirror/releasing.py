@@ -16,6 +16,7 @@ from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.bus.requesters import Named
 from trollmoves.client.asking import Asking
+from trollmoves.client.doubting import fetched_in
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import in_audit
@@ -94,6 +95,7 @@ class Releasing(Removing):
         if row is None or file in self._telling or not self._open:
             return
         flight = self._asking.waiting.flight_of(row)
+        flight.checksum = fetched_in(row["steps"]) or ""
         self._telling.add(file)
         announcement, acknowledging = flight.source.announcement, self._asking.acknowledging
         self._doubting.ask_about(flight)

@@ -103,6 +103,13 @@ def test_upstream_servers_tell_nothing_of_the_content(state: State, again: Verdi
     assert judge(known(state), announcement(THERE, key="")) is elsewhere
 
 
+@pytest.mark.parametrize("state", [*FINISHED_STATES, *UNDER_WAY])
+def test_what_a_mirror_had_of_upstream_and_announces_again_of_one_of_ours_may_be_other_content(state: State) -> None:
+    before = known(state, key="", size=None)
+    assert judge(before._replace(offset=6), announcement()) is Verdict.DOUBTFUL
+    assert judge(before._replace(offset=7), announcement()) is Verdict.IGNORE
+
+
 @pytest.mark.parametrize("kind, data, notice", [
     ("push", PLAIN, Notice.ASKED),
     ("push", {**PLAIN, "request_address": HERE}, Notice.ASKED),
