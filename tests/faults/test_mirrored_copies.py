@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,27 @@ def test_a_server_that_lost_its_journal_keeps_what_is_not_released_yet(nodes: No
                message="the mirror has heard it anew")
     never(lambda: first.names() != {"one.dat"}, 3, message="it is removed")
     assert mirror.find("SELECT count(*) FROM files") == [(2,)]
+
+
+@pytest.mark.parametrize("content", [b"content", b"another"])
+def test_what_was_given_up_before_it_was_compared_is_compared_when_it_is_announced_anew(nodes: Nodes, content: bytes) -> None:
+    first, second, mirror, client = scene(nodes)
+    nodes.start()
+    first.put("one.dat", b"content")
+    arrived(client, {"one.dat": b"content"})
+    mirror.stop()
+    mirror.armed("client.requested:1")
+    mirror.start()
+    second.put("one.dat", content)
+    eventually(lambda: not mirror.program.running, 60, message="it dies when it has asked")
+    with closing(sqlite3.connect(mirror.journal)) as journal, journal:
+        journal.execute("UPDATE files SET state = 'given_up' WHERE state = 'requested'")
+        journal.execute("DELETE FROM cursors")
+    mirror.armed("")
+    mirror.start()
+    eventually(gone(first, second, mirror), 60, message="all is removed")
+    eventually(lambda: (client.files / "one.dat").read_bytes() == content, 60, message="it arrives")
+    wanted = len({b"content", content})
+    eventually(lambda: publications(client) == wanted, 60, message="it is published")
+    never(lambda: publications(client) > wanted, 2)
+    assert mirror.find("SELECT count(*) FROM announcements") == [(wanted,)]

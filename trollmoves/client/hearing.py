@@ -60,8 +60,9 @@ class Relay(Protocol):
     def is_welcome(self, announcement: Announcement) -> bool:
         """Whether it is to be looked at at all."""
 
-    def begin(self, source: Source) -> None:
-        """A file that is new to us: what is noted is written together with the other messages at hand."""
+    def begin(self, source: Source, before: int) -> None:
+        """A file that is new to us, or could not be had when it was known as the row *before*, if that is not 0: what is noted is
+        written together with the other messages at hand."""
 
     def also_from(self, file: int, source: Source) -> None:
         """Another provider announces what we know already."""
@@ -276,7 +277,7 @@ class Hearing:
             if known is not None and known.state in (State.GIVEN_UP, State.FAILED):
                 self._no_loss(file, known, announcement)
             if self._relay is not None:
-                self._relay.begin(source)
+                self._relay.begin(source, file)
             else:
                 self._begin(source, doubtful=verdict is Verdict.DOUBTFUL)
         elif verdict is Verdict.SOURCE:

@@ -13,7 +13,7 @@ from typing import Any
 
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import Known, may_differ
-from trollmoves.client.doubting import SAME, fetched_in, in_doubt, may_be_else, new_row
+from trollmoves.client.doubting import SAME, fetched_in, in_doubt, is_in_doubt, may_be_else, new_row
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.journal import Journal
@@ -69,6 +69,15 @@ class Doubting:
         if doubtful:
             self._begin(source)
         return doubtful
+
+    def begins_anew(self, file: int, source: Source) -> bool:
+        """Whether what *source* announces, which is not under way, was given up as *file* before it was compared: then that is
+        tried again. The caller commits that."""
+        row = self._journal.find_one("file", (file,)) if file else None
+        anew = row is not None and row["key"] == source.announcement.key and row["path"] is None and is_in_doubt(row["steps"])
+        if anew:
+            self._begin(source)
+        return anew
 
     def leave(self, row: Any, source: Source) -> None:
         """Say, once, that nobody can find out what *source* has: our consumers have the other content from elsewhere, or it was

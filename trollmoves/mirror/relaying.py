@@ -111,7 +111,9 @@ class Relaying:
             return False
         return all(fnmatchcase(part.name, self._names) for part in parts)
 
-    def begin(self, source: Source) -> None:
+    def begin(self, source: Source, before: int) -> None:
+        if self._doubting.begins_anew(before, source):
+            return
         announcement, now, file = source.announcement, time.time(), self._journal.new_file()
         state = State.SEEN if self._settings.delay else State.ANNOUNCED
         message = announcement.message
