@@ -155,3 +155,30 @@ def test_what_was_given_up_before_it_was_compared_is_compared_when_it_is_announc
     eventually(lambda: publications(client) == wanted, 60, message="it is published")
     never(lambda: publications(client) > wanted, 2)
     assert mirror.find("SELECT count(*) FROM announcements") == [(wanted,)]
+
+
+@pytest.mark.parametrize(("content", "lost"), [(b"content", False), (b"another", False), (b"another", True)])
+def test_what_a_farther_mirror_announces_before_anybody_asked_is_compared_later(nodes: Nodes, content: bytes, lost: bool) -> None:
+    """It is not asked in the place of the server; where that has lost its file it is asked all the same."""
+    first, second = nodes.server("first", **REMOVING), nodes.server("second", **REMOVING)
+    farther = nodes.mirror("farther", [second.address])
+    mirror = nodes.mirror("mirror", [first.address, farther.address])
+    client = nodes.client("client", [mirror.address])
+    for node in (first, second, farther, mirror):
+        node.start()
+    mirror.program.wait_for("has a journal that is new to us")
+    first.put("one.dat", b"content")
+    eventually(lambda: mirror.states() == {"one.dat": "announced"}, 60, message="heard of the first")
+    second.put("one.dat", content)
+    eventually(lambda: mirror.find("SELECT count(*) FROM files") == [(2,)], 60, message="and of the second")
+    mirror.program.kill()
+    if lost:
+        (first.files / "one.dat").unlink()
+    mirror.start()
+    assert mirror.find("SELECT count(*) FROM announcements") == [(1,)]
+    client.start()
+    eventually(lambda: (client.files / "one.dat").read_bytes() == content, 60, message="it arrives")
+    eventually(gone(first, second, farther, mirror), 60, message="all is removed")
+    wanted = 1 if lost else len({b"content", content})
+    eventually(lambda: publications(client) == wanted, 60, message="it is published")
+    never(lambda: publications(client) > wanted, 2)

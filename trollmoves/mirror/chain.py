@@ -52,7 +52,7 @@ class Chain:
         self._asking = Asking(front, who, ledger, journal, loop, envelope, workers, Unheard(), self._fetching)
         self._recovering = Recovering(settings.name, ledger, journal, self._asking)
         self._fetching.asking = self._asking
-        doubting = Doubting(settings.name, ledger, journal, self._asking)
+        doubting = Doubting(settings.name, ledger, journal, self._asking, several=len(front.providers) > 1)
         self._finding = Finding(settings, store, journal, loop, workers, self._asking)
         self._relaying = Relaying(settings, mirror, request_address, ledger, journal, loop, envelope, stream, recent,
                                   self._asking, self._finding.heard, doubting)

@@ -190,9 +190,12 @@ class Fetching:
     def failed(self, file: int, error: MoveError) -> None:
         """Those who wait are told what concerns them: it is gone, or it may be had later. The log has the rest, which is about
         another network."""
+        is_gone = isinstance(error, OriginGone | OriginChanged | NotAnnounced)
+        if is_gone:
+            self.doubting.cannot_be_had(file)
         for moving, then in self._waiting.pop(file, ()):
             name = os.path.basename(moving.wanted[0].file.path)
-            if isinstance(error, OriginGone | OriginChanged | NotAnnounced):
+            if is_gone:
                 then(type(error)(f"{name} cannot be had any more where this mirror has it from"))
             else:
                 then(error if isinstance(error, Busy) else Busy(f"{name} cannot be fetched now; ask again", ASK_AGAIN))

@@ -149,16 +149,18 @@ class Relaying:
         file = file if row is None else row["id"]
         if row is not None and self._doubting.takes(row, source):
             return
-        differs = row is not None and may_differ(row["key"], source.announcement.key)
+        known = self._ledger.versions(source.announcement.identity).get(file) if row is None else None
+        key = row["key"] if row is not None else known.key if known is not None else ""
+        differs = may_differ(key, source.announcement.key)
         if len(via(source.announcement.message)) > self._depth_of(file):
             if differs:
-                self._doubting.leave(row, source)
+                self._doubting.put_off(row, source)
             return
         self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
         self._asking.add_source(file, source)
         if self._journal.find_one("is_released", (file,)) is not None or (row is not None and is_decided(row)):
             if differs:
-                self._doubting.leave(row, source)
+                self._doubting.leave(row, source.provider)
             else:
                 self._asking.acknowledging.tell(source)
 
