@@ -237,6 +237,24 @@ def test_an_ack_vouches_for_no_destination_that_cannot(tmp_path: Path, served: d
         eventually(lambda: not is_there(scene, "blind.bin"), message="it is too old")
 
 
+def test_an_ack_that_was_meant_for_a_lost_journal_counts_for_that_content_only(tmp_path: Path) -> None:
+    """Its position says nothing any more, and under its name may be what nobody has."""
+    with serving(tmp_path, "true", trusted_acks="127.0.0.1") as scene:
+        def ack(announcement: Message) -> None:
+            said = {**announcement.extension, **OURS, "epoch": "e:0123456789abcdef", "request": new_request()}
+            data = {**announcement.fields, EXTENSION: said}
+            assert ask(scene.network.request_ports[0], ENVELOPE.encode(announcement.subject, "ack", data))
+
+        older = scene.announced("a.bin")
+        scene.network.write("a.bin", b"newer content, which nobody has")
+        newer = eventually(lambda: next(message for text in scene.recorder.texts if '"a.bin"' in text
+                                        and (message := decode(text.encode())).extension["key"] != older.extension["key"]))
+        ack(older)
+        never(lambda: not is_there(scene, "a.bin"), 3.0, message="the newer content goes for the older")
+        ack(newer)
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when somebody has it")
+
+
 def test_a_stranger_takes_nothing_from_a_group_whose_name_it_does_not_know(tmp_path: Path) -> None:
     """Where strangers may have files anywhere: it says that it is the client, of the group that it would be of by default, asks
     first, publishes nothing and confirms."""

@@ -152,9 +152,8 @@ class Serving:
             self._push_group(asker, message)
             return None
         row, served = self._find(message)
-        offset, waiter = self._lookups.position_in(message), Waiter.of(asker, message, time.monotonic())
-        announced = None if offset is None else self._lookups.announced_at(offset)
-        if waiter.request and (announced is None or announced["id"] != row["id"]):
+        waiter = Waiter.of(asker, message, time.monotonic())
+        if waiter.request and self._is_by_name(message, row):
             self._sharing.asked_by_name(waiter.request, row["id"])
         return self._pushes.take(row, served, waiter)
 
@@ -193,6 +192,12 @@ class Serving:
         if row is None:
             raise NotAnnounced(f"{(local_path(uris[0]) if uris else message.subject)[:LONGEST_TEXT]} not reachable")
         return row, self._chain_of(row)
+
+    def _is_by_name(self, message: Message, row: Any) -> bool:
+        """Whether *row* was found by the name that a request has, and not by the position: the content may be another one."""
+        offset = self._lookups.position_in(message)
+        announced = None if offset is None else self._lookups.announced_at(offset)
+        return announced is None or bool(announced["id"] != row["id"])
 
     def _chain_of(self, row: Any) -> Served:
         """Raises `Busy` while it is not served: its section may be back when a mistake in it is mended, or its start succeeds.
@@ -240,6 +245,8 @@ class Serving:
             self._acknowledging.confirm(asker, message)
             return None
         row, _ = self._find(message)
+        if message.extension.get("key", row["key"]) != row["key"] and self._is_by_name(message, row):
+            raise NotAnnounced(f"{row['identity']} has other content than what is acknowledged")
         return self._acknowledging.acknowledge(asker, message, row)
 
 
