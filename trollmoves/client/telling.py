@@ -65,7 +65,11 @@ class Telling:
             self._go_on(row["provider"])
 
     def tell(self, file: int, source: Source) -> None:
-        """Tell who announced *file*, which is in the journal."""
+        """Tell who announced *file*, which is in the journal. An upstream server is told once: it removes what has the name,
+        which may be newer content later."""
+        if not source.announcement.epoch:
+            self._tell(source, _ignore)
+            return
         self._asked[file, source.provider] = time.time()
         self._tell(source, partial(self._answered, file, source.provider))
 
@@ -85,7 +89,7 @@ class Telling:
 
     def _answered(self, file: int, provider: str, reply: Message | None) -> None:
         since = self._asked.pop((file, provider), time.time())
-        if reply is not None:
+        if _is_told(reply):
             self.settled += 1
         elif provider in self._behind:
             behind = self._behind[provider]
@@ -105,7 +109,8 @@ class Telling:
             return
         behind.file, behind.failed = rows[-1]["file"] + 1, False
         told = [(row["file"], announcement) for row in rows
-                if not may_differ(row["key"], (announcement := read_announcement(decode(row["message"].encode()))).key)]
+                if (announcement := read_announcement(decode(row["message"].encode()))).epoch
+                and not may_differ(row["key"], announcement.key)]
         behind.outstanding = len(told)
         for file, announcement in told:
             self._asked[file, provider] = behind.since
@@ -117,9 +122,18 @@ class Telling:
         self._answered(file, provider, reply)
         behind = self._behind[provider]
         behind.outstanding -= 1
-        behind.failed |= reply is None
+        behind.failed |= not _is_told(reply)
         if behind.outstanding:
             return
         behind.portion = 1 if behind.failed else AT_ONCE
         behind.pause = min(2 * behind.pause, RAREST) if behind.failed else AGAIN
         self._loop.after(behind.pause if behind.failed else 0.0, lambda: self._go_on(provider))
+
+
+def _is_told(reply: Message | None) -> bool:
+    """Whether a provider has taken note, or never will; it may be unable to for a while, as when its journal is full."""
+    return reply is not None and reply.extension.get("permanent") is not False
+
+
+def _ignore(reply: Message | None) -> None:
+    """Nothing more can be done."""

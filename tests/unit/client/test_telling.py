@@ -20,7 +20,7 @@ from trollmoves.client.flight import Source
 from trollmoves.client.telling import Telling
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import Message, decode
+from trollmoves.messages import Envelope, Message, decode, read_announcement
 
 REPLY = decode(b"pytroll://a ack u@h 2026-01-01T00:00:00 v1.01")
 FIRST, OTHER = "127.0.0.1:1", "127.0.0.1:2"
@@ -32,7 +32,7 @@ class Scene:
     def __init__(self, path: Path):
         self.opened = Opened(path / "journal")
         self.loop = Loop()
-        self.answers = True
+        self.answers, self.reply = True, REPLY
         self.told: list[str] = []
         self.begin()
 
@@ -41,7 +41,7 @@ class Scene:
 
     def _tell(self, source: Source, answered: Answered) -> None:
         self.told.append(source.announcement.key)
-        reply: Message | None = REPLY if self.answers else None
+        reply: Message | None = self.reply if self.answers else None
         self.loop.after(0.0, lambda: answered(reply))
 
     def add(self, file: int, state: State = State.PUBLISHED, detail: str = "", when: float = 1000.0, *, other: str = "") -> None:
@@ -123,3 +123,31 @@ def test_many_are_told_in_portions(scene: Scene) -> None:
     assert len(scene.told) == telling.AT_ONCE
     scene.turn(0.01)
     assert scene.told == [f"k:{file}" for file in range(1, count + 1)]
+
+
+def test_an_upstream_server_is_told_once(scene: Scene) -> None:
+    """It removes what has the name, which may be newer content by the time it answers, or we are started again."""
+    announcement = read_announcement(decode(Envelope("u@h").encode("/a", "file", {
+        "uid": "x", "uri": "/x", "request_address": OTHER})))
+    upstream = Source(announcement.address, announcement)
+    scene.add(1)
+    scene.opened.journal.write([("add_source", [(1, OTHER, announcement.message.raw.decode())])])
+    scene.opened.committed()
+    scene.answers = False
+    scene.telling.tell(1, upstream)
+    scene.turn(0.02)
+    scene.begin()
+    scene.telling.start(0.0)
+    scene.turn(0.02)
+    assert len(scene.told) == 1
+
+
+def test_who_cannot_take_note_now_is_told_again(scene: Scene) -> None:
+    refusal = {"error": "full", "trollmoves": {"version": 1, "code": "busy", "permanent": False}}
+    scene.add(1, when=time.time())
+    scene.reply = decode(Envelope("u@h").encode("/a", "err", refusal))
+    scene.telling.tell(1, source(2, "k:1"))
+    turning(scene.loop, lambda: len(scene.told) > 2)
+    scene.reply = REPLY
+    began = scene.telling.oldest()
+    turning(scene.loop, lambda: scene.telling.oldest() > began)
