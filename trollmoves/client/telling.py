@@ -13,7 +13,7 @@ from typing import Any
 
 from trollmoves.bus import Loop
 from trollmoves.bus.requesting import Answered
-from trollmoves.client.deciding import may_differ
+from trollmoves.client.doubting import checksum_in, may_be_else
 from trollmoves.client.flight import Source
 from trollmoves.journal import Journal
 from trollmoves.messages import Message, decode, read_announcement
@@ -110,7 +110,7 @@ class Telling:
         behind.file, behind.failed = rows[-1]["file"] + 1, False
         told = [(row["file"], announcement) for row in rows
                 if (announcement := read_announcement(decode(row["message"].encode()))).epoch
-                and not may_differ(row["key"], announcement.key)]
+                and not may_be_else(row["key"], announcement.key, told=bool(checksum_in(row["steps"])))]
         behind.outstanding = len(told)
         for file, announcement in told:
             self._asked[file, provider] = behind.since

@@ -786,7 +786,7 @@ WHERE chain = ? AND files.time >= ? AND files.provider <> sources.provider AND {
 
 -- name: untold
 -- The same of one provider, from a file on.
-SELECT sources.file AS file, files.key AS key, sources.message AS message FROM sources CROSS JOIN files ON files.id = sources.file
+SELECT sources.file AS file, files.key AS key, files.steps AS steps, sources.message AS message FROM sources CROSS JOIN files ON files.id = sources.file
 WHERE sources.file >= ? AND sources.provider = ? AND chain = ? AND files.time >= ? AND files.provider <> sources.provider AND {had}
 ORDER BY sources.file LIMIT ?;
 

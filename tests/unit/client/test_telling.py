@@ -44,10 +44,13 @@ class Scene:
         reply: Message | None = self.reply if self.answers else None
         self.loop.after(0.0, lambda: answered(reply))
 
-    def add(self, file: int, state: State = State.PUBLISHED, detail: str = "", when: float = 1000.0, *, other: str = "") -> None:
-        """*other* is the key that the other one announced, if not the same."""
-        first, second = source(1, f"k:{file}").announcement, source(2, other or f"k:{file}").announcement
-        steps = step_line(state, when, FIRST, 1, detail)
+    def add(self, file: int, state: State = State.PUBLISHED, detail: str = "", when: float = 1000.0, *, key: str = "k:",
+            other: str = "", before: str = "") -> None:
+        """*key* is the beginning of the key, if it has one; *other* what the other one announced, if not the same; *before* its
+        history."""
+        first = source(1, f"{key}{file}" if key else "").announcement
+        second = source(2, other or f"k:{file}").announcement
+        steps = before + step_line(state, when, FIRST, 1, detail)
         self.opened.journal.write([
             ("add_file", [(file, "chain", "x", first.key, state, when, steps, None, 10, None, None, None, None, FIRST,
                            first.message.raw.decode(), None, 1, when)]),
@@ -123,6 +126,15 @@ def test_many_are_told_in_portions(scene: Scene) -> None:
     assert len(scene.told) == telling.AT_ONCE
     scene.turn(0.01)
     assert scene.told == [f"k:{file}" for file in range(1, count + 1)]
+
+
+def test_what_a_mirror_has_of_an_upstream_server_may_be_other_content(scene: Scene) -> None:
+    """Its announcement says nothing of the content, but its reply did: what others have is compared with that."""
+    scene.add(1, key="", before=step_line(State.MOVED, 999.0, FIRST, 1, f"verified: sum sha256:{'0' * 64}"))
+    scene.add(2, key="", before=step_line(State.MOVED, 999.0, FIRST, 1, "verified: size"))
+    scene.telling.start(0.0)
+    scene.turn()
+    assert scene.told == ["k:2"]
 
 
 def test_an_upstream_server_is_told_once(scene: Scene) -> None:
