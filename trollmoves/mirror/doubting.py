@@ -2,8 +2,8 @@
 
 It gets a row of its own, and its provider is asked for it at once, on condition that it is other content than what was fetched.
 If so, it comes here and is announced then; else its provider has been told so. Until the first is fetched there is nothing to
-compare with, and the other provider is one more to ask for it; or what it has is put off, where it is a mirror that is farther away,
-which is not asked in the place of others (relaying.py).
+compare with, and the other provider is one more to ask for it; or what it has is put off, where it is a mirror that is farther
+away, which is not asked in the place of others (relaying.py).
 """
 
 from __future__ import annotations
