@@ -50,7 +50,7 @@ class Mirror:
         self.journal = Journal(root / "journal", self.loop.call_all, self.loop.fail)
         recent = Recent()
         self.behind, self.asking, self.doubting, self.told = Behind(self.journal, recent), Mock(), Mock(), list[str]()
-        self.doubting.row_of.return_value = None
+        self.doubting.row_of.return_value, self.doubting.begins_anew.return_value = None, False
         self.pages = list[int]()
         """How much was announced when the next page was asked for."""
         self.ledger = Ledger("s", self.journal)
@@ -63,7 +63,7 @@ class Mirror:
         """As `Hearing` does."""
         for announcement in announcements:
             if self.relaying.is_welcome(announcement):
-                self.relaying.begin(Source(announcement.address, announcement))
+                self.relaying.begin(Source(announcement.address, announcement), 0)
         self.ledger.write(self.relaying.committing(lambda: self.pages.append(len(self.behind.said))))
 
     def names(self) -> list[str]:
