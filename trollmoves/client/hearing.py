@@ -363,7 +363,7 @@ class Hearing:
         if not self._delay and not self._asking.providers.is_preferred(announcement.address):
             return State.ANNOUNCED, now + OTHERS_ANNOUNCE, ""
         if self._delay or self._asking.providers.room(announcement.address) <= 0 \
-                or self._asking.replacing.has_to_wait(announcement.identity, file, "" if doubtful else announcement.address):
+                or self._asking.replacing.has_to_wait(announcement.identity, file, announcement.address, doubtful=doubtful):
             return State.ANNOUNCED, now + self._delay, ""
         return State.REQUESTED, None, ""
 

@@ -43,17 +43,20 @@ class Replacing:
 
     # Before it is asked for.
 
-    def has_to_wait(self, identity: str, file: int, provider: str, until: float = math.inf) -> bool:
+    def has_to_wait(self, identity: str, file: int, provider: str, until: float = math.inf, *,
+                    doubtful: bool = False) -> bool:
         """Whether other content of *identity* is under way, so that the older might arrive last, and stay: older content from
-        another provider than *provider* (one moves them one after the other), or newer content. What is perhaps a copy waits
-        for older content of any provider (then *provider* is empty): it is asked for on condition that it is other content.
+        another provider than *provider* (one moves them one after the other), or newer content. What is perhaps a copy
+        (*doubtful*) waits for older content of any provider: it is asked for on condition that it is other content. But of its
+        own provider not for what is perhaps one as well, with which it is not compared.
 
         A provider that has new content all the time, and never delivers any, keeps nothing away for longer than another one; nor
         what newer it tries ever again beyond *until*, when this would be given up. Till then the newer one may come, which makes
         it needless."""
         now, others = time.time(), self._flights.of_other_content(file, identity)
         newer = min((other.asked_at for other in others if other.id > file and now <= until), default=-math.inf)
-        since = [newer, *(other.asked_at for other in others if other.id < file and other.source.provider != provider)]
+        since = [newer, *(other.asked_at for other in others if other.id < file and (
+            other.source.provider != provider or (doubtful and not other.doubtful)))]
         return now - max(since) < OTHER_CONTENT_LASTS
 
     def among(self, files: Sequence[int]) -> set[int]:

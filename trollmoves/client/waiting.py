@@ -229,8 +229,8 @@ class Waiting:
 
     def _has_to_wait(self, flight: Flight, source: Source) -> bool:
         """Whether other content of its name is under way, which has to come before it, or may make it needless."""
-        provider = "" if flight.doubtful else self._providers.first_of(flight, source).provider
-        return self._requests.replacing.has_to_wait(flight.identity, flight.id, provider, flight.until)
+        provider = self._providers.first_of(flight, source).provider
+        return self._requests.replacing.has_to_wait(flight.identity, flight.id, provider, flight.until, doubtful=flight.doubtful)
 
     def _wait(self, flight: Flight, *, told: bool) -> None:
         """Look at it again soon. Its history says once that it waits; a failure remains the last it says."""
