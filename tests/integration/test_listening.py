@@ -93,6 +93,42 @@ def test_new_content_of_the_size_and_time_of_the_old_is_announced_as_new(tmp_pat
         assert old != new == again, "consumers would take it for what they have"
 
 
+def test_what_was_given_up_keeps_its_key_when_a_message_speaks_of_it_again(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        path = server.file("one.txt")
+        said = {"uid": "one.txt", "uri": str(path)}
+        server.say({**said, "said": 0})
+        server.announces(1)
+        path.rename(tmp_path / "away")
+        assert server.push(server.fields()[0], tmp_path / "here").type == "err"
+        eventually(lambda: server.states() == {"one.txt": "given_up"}, message="it is given up")
+        (tmp_path / "away").rename(path)
+        server.say({**said, "said": 1})
+        before, again = (message.extension["key"] for message in server.announces(2))
+        assert before == again, "consumers that have it would ask for it"
+
+
+def test_what_has_the_inode_of_what_was_removed_is_announced_as_new(tmp_path: Path) -> None:
+    with Listening(tmp_path, delete=True, remove_delay=0, trusted_acks="127.0.0.1") as server:
+        path = server.file("one.txt", b"old content")
+        other = tmp_path / "files" / "other"  # so that there is an inode that can be had again
+        os.link(path, other)
+        before = path.stat()
+        said = {"uid": "one.txt", "uri": str(path)}
+        server.say({**said, "said": 0})
+        server.announces(1)
+        assert server.push(server.fields()[0], tmp_path / "here").type == "file"
+        server.ask("ack", server.fields()[0])
+        eventually(lambda: not path.exists(), message="it is removed")
+        eventually(lambda: "removed" in str(rows(server.journal, "SELECT steps FROM files")), message="which is written")
+        other.write_bytes(b"new content")
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.rename(path)
+        server.say({**said, "said": 1})
+        old, new = (message.extension["key"] for message in server.announces(2))
+        assert old != new, "consumers would take it for what they have"
+
+
 def test_only_what_was_announced_is_served(tmp_path: Path) -> None:
     with Listening(tmp_path, delete=True, remove_delay=0) as server:
         path, other = server.file("one.txt"), server.file("secret/one.txt")

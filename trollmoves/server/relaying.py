@@ -208,12 +208,16 @@ class Relaying:
                             identity, content, (announcement, row))
 
     def _known(self, rows: Sequence[Any], identity: str, content: Content, size: int) -> tuple[int, str] | None:
-        """Row and key of the very same files. Several messages may speak of them, as of what was replaced before we heard of it;
-        consumers would ask for them under one number or another, and those of one group would all publish them."""
+        """Row and key of the very same files; row 0 where nobody can have them by that row any more. Several messages may speak of
+        them, as of what was replaced before we heard of it; consumers would ask for them under one number or another, and those of
+        one group would all publish them. What is where we removed a file is another one, also if it got its inode."""
         unwritten = self._unwritten.get(identity, {}).get(content)
-        return unwritten or next(((row["id"], row["key"]) for row in rows if row["size"] == size
-                                  and row["state"] not in NOT_SERVED and row["steps"]
-                                  and self._content_of(row) == content), None)
+        if unwritten:
+            return unwritten
+        same = [row for row in rows if row["size"] == size and row["key"] and '"removed (' not in row["steps"]
+                and self._content_of(row) == content]
+        served = (row for row in same if row["state"] not in NOT_SERVED and row["steps"])
+        return next(((row["id"], row["key"]) for row in served), (0, same[0]["key"]) if same else None)
 
     def _content_of(self, row: Any) -> Content:
         members = self._journal.find("members_of", (row["id"],))
