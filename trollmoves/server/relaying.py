@@ -208,9 +208,9 @@ class Relaying:
                             identity, content, (announcement, row))
 
     def _known(self, rows: Sequence[Any], identity: str, content: Content, size: int) -> tuple[int, str] | None:
-        """Row and key of the very same files; row 0 where nobody can have them by that row any more. Several messages may speak of
-        them, as of what was replaced before we heard of it; consumers would ask for them under one number or another, and those of
-        one group would all publish them. What is where we removed a file is another one, also if it got its inode."""
+        """Row and key of the very same files; row 0 where nobody can have them by that row any more. Several messages may speak
+        of them, as of what was replaced before we heard of it; consumers would ask for them under one number or another, and
+        those of one group would all publish them. What is where we removed a file is another one, also if it got its inode."""
         unwritten = self._unwritten.get(identity, {}).get(content)
         if unwritten:
             return unwritten
