@@ -2,8 +2,10 @@
 -- part of that name is put in.
 
 -- part: kept_steps
--- A history that has become long (somebody asks for the same file again and again) loses its older half.
-CASE WHEN length(steps) < 32768 THEN steps ELSE substr(steps, 16384 + instr(substr(steps, 16384), char(10))) END
+-- A history that has become long (somebody asks for the same file again and again) loses its older half, but for the beginning:
+-- that says whether the file is perhaps a copy, and, of a mirror, who delivered it.
+CASE WHEN length(steps) < 32768 THEN steps ELSE substr(steps, 1, 4096 + instr(substr(steps, 4097), char(10)))
+    || substr(steps, 20480 + instr(substr(steps, 20480), char(10))) END
 
 -- part: unverified
 -- Of a move: the destination could not say what arrived.

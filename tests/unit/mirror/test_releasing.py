@@ -12,7 +12,9 @@ import pytest
 from trollmoves.bus import Loop
 from trollmoves.config.reading import read_mirror_config
 from trollmoves.journal import Journal
-from trollmoves.mirror.releasing import Releasing
+from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import State
+from trollmoves.mirror.releasing import Releasing, _has_delivered
 from trollmoves.server.removing import DELIVERED, Leaving
 from trollmoves.workers import Workers
 
@@ -52,3 +54,18 @@ def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing) -
     journal.write([("hurry_removals", [(now, f"[{file}]")])])
     journal._commit()
     assert [why for _, why in releasing._due_now(now)[0]] == [DELIVERED]
+
+
+def test_who_delivered_a_file_is_known_when_many_have_asked_for_it(releasing: Releasing) -> None:
+    """Else its provider would get no confirmation, and keep the file."""
+    journal, now, file = releasing._journal, time.time(), releasing._journal.new_file()
+    steps = step_line(State.ANNOUNCED, now, "p:1") + step_line(State.MOVED, now, "p:1", 1, "verified: size")
+    journal.write([("add_file", [(file, "s", "a", "a", State.MOVED, now, steps, None, 1, *[None] * 4, "p:1", "m", "r", 1, now)])])
+    journal._commit()
+    for number in range(300):
+        for state in (State.REQUESTED, State.MOVED):
+            journal.write([("step", [(state, now, 1, step_line(state, now, f"192.0.2.1:{number}", 1, "x" * 50), file)])])
+            journal._commit()
+    row = journal.find_one("file", (file,))
+    assert "192.0.2.1:150" not in row["steps"], "its history has lost a part"
+    assert _has_delivered(row)
