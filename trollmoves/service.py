@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,9 @@ class Service:
 
     def forgotten(self, files: set[int]) -> None:
         """The journal forgets these: what is kept in memory of them goes too."""
+
+    def dismissed(self, files: Collection[int]) -> None:
+        """An operator wants nothing more of these; the journal is about to say so."""
 
     def driven_again(self) -> None:
         """Files that waited for a later time are due now."""

@@ -15,7 +15,7 @@ import zmq
 from tests.faults.checker import payload_of, rows
 from tests.faults.network import Network
 from tests.support.auditing import audited
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, never
 from trollmoves.cli.umbrella import main
 from trollmoves.journal import Journal
 from trollmoves.journal.cleaning import Cleaning
@@ -112,6 +112,32 @@ def test_what_an_operator_dismisses_is_no_alarm_any_more(tmp_path: Path, capsys:
         network.client.restart()
         network.client.wait_for("listens to", since=network.client.mark() - 1)
         assert command(capsys, "status", *journal)[0] == 0
+
+
+def test_files_of_a_provider_that_is_gone_for_good_may_be_dismissed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are asked for however long that lasts; the client asks just now, or will."""
+    network = Network(tmp_path, client_options={"destination": f"file://{tmp_path}/taken/"})
+    network.killed = True
+    journal = ("--journal", network.client_journal)
+    with network:
+        (tmp_path / "taken").touch()
+        network.start()
+        network.write_many(3)
+        eventually(lambda: network.states(network.client_journal).get("failed", 0) == 3, message="none can be written")
+        assert "0 file(s) dismissed" in command(capsys, "dismiss", "--all", *journal)[1]
+        assert command(capsys, "dismiss", "--waiting", *journal)[0] == 2
+        network.servers[0].suspend()
+        (tmp_path / "taken").unlink()
+        command(capsys, "retry", "--all", *journal)
+        eventually(lambda: network.states(network.client_journal).get("requested", 0) == 3, message="the server does not answer")
+        assert "1 file(s) dismissed" in command(capsys, "dismiss", "f00001.bin", *journal)[1]
+        assert network.states(network.client_journal) == {"covered": 1, "requested": 2}
+        assert "2 file(s) dismissed" in command(capsys, "dismiss", "--all", "--waiting", *journal)[1]
+        assert network.states(network.client_journal) == {"covered": 3}
+        network.servers[0].resume()
+        network.write("later.bin", os.urandom(10))
+        eventually(lambda: (tmp_path / "taken" / "later.bin").exists(), message="what comes later is delivered")
+        never(lambda: network.states(network.client_journal).get("covered", 0) < 3, 2)
 
 
 def test_a_file_in_the_place_of_a_directory_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import orjson
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import ORDERED, in_audit
 from trollmoves.journal.journal import step_line
+from trollmoves.journal.ordering import DISMISSED
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ class Role(Protocol):
 
     def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
         """Do what the role has ordered of itself with `order_itself`, or the rest of it; then call *end*."""
+
+    def dismissed(self, files: Collection[int]) -> None:
+        """Nothing more is wanted of these; that is being written."""
 
     def driven_again(self) -> None:
         """Files that were given up, or wait for a later time, are due now."""
@@ -108,8 +112,9 @@ class Orders:
 
     def _dismiss(self, chain: str, said: list[int]) -> list[Operation]:
         now = time.time()
-        line = step_line("covered", now, "", 0, "dismissed by an operator")
+        line = step_line("covered", now, "", 0, DISMISSED)
         files = [int(file) for file in said]
+        self._role.dismissed(files)
         return [("dismiss", [{"id": file, "now": now, "line": line} for file in files]),
                 ("leave_origin", [{"id": file} for file in files])]
 

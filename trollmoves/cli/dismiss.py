@@ -16,14 +16,19 @@ from trollmoves.journal.alarms import DEAD_LETTERS
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="trollmoves dismiss",
-        description="Want nothing more of files that were given up, and hear no more of alarms. Nothing is deleted; "
-                    "`trollmoves trace` still shows what happened.")
-    add_file_arguments(parser, "given up")
+        description="Want nothing more of files that were given up, or that a client asks for again and again because their "
+                    "provider is gone for good, and hear no more of alarms. Nothing is deleted; `trollmoves trace` still shows "
+                    "what happened.")
+    add_file_arguments(parser, "given up", "given up, or asked for by a client")
+    parser.add_argument("--waiting", action="store_true",
+                        help="with --all: also those that failed and are tried again by themselves, by a client")
     parser.add_argument("--alarm", type=int, action="append", default=[], metavar="NUMBER",
                         help="the alarm of this number in `trollmoves status` (may be repeated)")
     parser.add_argument("--alarms", action="store_true", help="every alarm (of the section, with --chain)")
     add_journal_arguments(parser)
     options = parser.parse_args(arguments)
+    if options.waiting and not options.all:
+        parser.error("--waiting goes with --all")
     if not (options.uid or options.all or options.alarm or options.alarms):
         parser.error("say what: uids or --all for files; --alarm NUMBER or --alarms for alarms")
     return on_journals("trollmoves dismiss", options, _run)
@@ -35,7 +40,7 @@ def _run(options: argparse.Namespace, places: list[Path]) -> int:
     if options.uid or options.all:
         count = result["files"] = order_dismissal(options, places, said)
         if not count and options.uid:
-            raise TrollmovesError(f"no file {', '.join(options.uid)} was given up")
+            raise TrollmovesError(f"no file {', '.join(options.uid)} was given up, or is asked for")
         said.append(f"{count} file(s) dismissed")
     if options.alarm or options.alarms:
         count = result["alarms"] = _dismiss_alarms(options, places, said)

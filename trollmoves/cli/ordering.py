@@ -24,8 +24,9 @@ PATIENCE = 10.0
 """Seconds that a running process gets to take up an order."""
 
 
-def add_file_arguments(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("uid", nargs="*", help=f"uids (names) of files {what}, or keys of their content (k:...)")
+def add_file_arguments(parser: argparse.ArgumentParser, what: str, named: str = "") -> None:
+    """Options that say which of the files that are *what* are meant; where those may be *named* that are more."""
+    parser.add_argument("uid", nargs="*", help=f"uids (names) of files {named or what}, or keys of their content (k:...)")
     parser.add_argument("--all", action="store_true", help=f"every file {what}")
     add_chain_argument(parser)
 
@@ -34,15 +35,19 @@ def add_chain_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chain", metavar="SECTION", default=None, help="only those of this section (or target)")
 
 
-def found_files(reader: Reader, options: argparse.Namespace, *, waiting: bool, left_over: bool = False) -> list[Any]:
-    """The files that *options* mean: those given up, those *waiting* for another try, and those *left over*, whose section is
-    configured no more; newest first in each section."""
+def found_files(reader: Reader, options: argparse.Namespace, *, waiting: bool = False, left_over: bool = False,
+                wanted: bool = False) -> list[Any]:
+    """The files that *options* mean: those given up, those *waiting* for another try, those *left over*, whose section is
+    configured no more, and those *wanted*, which a client still asks for (where none is named, only those that failed before);
+    newest first in each section."""
     rows = []
     chains = [row["chain"] for row in reader.find("chains") if options.chain in (None, row["chain"])]
     gone = reader.not_configured(chains) if left_over else set()
     for chain in chains:
         rows += reader.find("dead_letters_of", (chain, MOST_LISTED))
         rows += reader.find("waiting_failures", (chain, MOST_LISTED)) if waiting else []
+        rows += [row for row in reader.find("wanted", (chain, MOST_LISTED)) if options.uid or '["failed",' in row["steps"]] \
+            if wanted and chain not in gone else []
         rows += reader.find("unfinished_of", (chain, MOST_LISTED)) if chain in gone else []
     return [row for row in rows if not options.uid or {row["identity"], row["key"]} & set(options.uid)]
 
@@ -83,7 +88,7 @@ def order_dismissal(options: argparse.Namespace, places: Sequence[Path], said: S
     count = 0
     for path in places:
         with Reader(path) as reader:
-            rows = found_files(reader, options, waiting=False, left_over=True)
+            rows = found_files(reader, options, left_over=True, wanted=bool(options.uid) or options.waiting)
         count += _order(path, "dismiss", options, said, rows)
     return count
 

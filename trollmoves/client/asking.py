@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -124,6 +124,16 @@ class Asking:
                 by_place.setdefault(flight.asked_for[:3], []).append(flight.request)
         for place, requests in by_place.items():
             self.requesters.ours(*place).cancel(self._settings.topic or "/", requests)
+
+    def dismissed(self, files: Iterable[int]) -> None:
+        """Nobody wants these any more: the journal is about to say so, where none of them was delivered by now."""
+        for file in files:
+            self.waiting.drop(file)
+            flight, row = self._flights.get(file), self._journal.find_one("file", (file,))
+            if flight is not None and row is not None and row["state"] in (State.REQUESTED, State.FAILED, State.ANNOUNCED):
+                self._cancel(flight)
+                flight.asked = False
+                self.landed(flight)
 
     def __len__(self) -> int:
         """How many files are under way."""

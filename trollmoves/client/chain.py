@@ -15,7 +15,7 @@ what this one leaves (recovering.py). Of two contents of one name the newer one 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from trollmoves.bus import Loop, Publisher
 from trollmoves.bus.replaying import ReplayPort
@@ -71,6 +71,10 @@ class Chain:
     def ask_again(self, newer_than: float, topics: list[str]) -> None:
         """Ask the providers for all they announced since a time, under *topics* or all: what is known already is no news."""
         self._hearing.ask_again(newer_than, topics)
+
+    def dismissed(self, files: Collection[int]) -> None:
+        """An operator wants nothing more of these; the journal is about to say so."""
+        self._asking.dismissed(files)
 
     def driven_again(self) -> None:
         """Files that waited are due: ask also those who did not answer."""

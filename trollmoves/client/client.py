@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from trollmoves.client.chain import Chain
@@ -64,6 +65,10 @@ class Client(Service):
         for name, running in self._chains.items():
             if chain in ("", name):
                 running.ask_again(newer_than, topics)
+
+    def dismissed(self, files: Collection[int]) -> None:
+        for chain in self._chains.values():
+            chain.dismissed(files)
 
     def driven_again(self) -> None:
         for chain in self._chains.values():

@@ -286,7 +286,7 @@ class Hearing:
             self._relay.also_from(file, source)
         elif verdict is Verdict.IGNORE and known is not None and known.state not in FINISHED:
             self._announced_again(file, source)
-        elif verdict is Verdict.TELL:
+        elif verdict is Verdict.TELL and not self._ledger.is_dismissed(file):  # which nobody has
             self._asking.acknowledging.tell(source)
 
     def _no_loss(self, file: int, known: Known, announcement: Announcement) -> None:

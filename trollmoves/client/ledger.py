@@ -12,6 +12,7 @@ from trollmoves.client.deciding import WAITING, Known, mtime_of, place_of
 from trollmoves.client.doubting import is_in_doubt
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
+from trollmoves.journal.ordering import DISMISSED
 from trollmoves.lifecycle import State
 from trollmoves.messages import Announcement, Message, announced_at, decode, file_of, read_announcement
 
@@ -79,6 +80,11 @@ class Ledger:
         """Whether the journal says that *file* is perhaps a copy."""
         row = self._journal.find_one("file", (file,))
         return row is not None and is_in_doubt(row["steps"])
+
+    def is_dismissed(self, file: int) -> bool:
+        """Whether an operator wants nothing more of *file*, which was not delivered."""
+        row = self._journal.find_one("file", (file,))
+        return row is not None and row["steps"].endswith(f'"{DISMISSED}"]\n')
 
     def remember(self, identity: str, file: int, known: Known) -> None:
         """Until it is forgotten, *identity* is known like this, whatever the journal says."""

@@ -16,6 +16,9 @@ from trollmoves.errors import JournalError
 from trollmoves.journal.reader import Reader
 from trollmoves.journal.statements import statements
 
+DISMISSED = "dismissed by an operator"
+"""Stands in the history of a file of which an operator wants nothing more."""
+
 
 def place_order(path: Path, verb: str, chain: str, said: Any) -> int:
     """Have the process of the journal at *path* do something; returns the id of the order. Raises `JournalError`."""

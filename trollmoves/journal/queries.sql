@@ -39,6 +39,10 @@ path IS NOT NULL AND EXISTS (SELECT 1 FROM removals WHERE removals.file = files.
 state = 'given_up' AND NOT EXISTS (
     SELECT 1 FROM transfers WHERE transfers.file = files.id AND transfers.state IN ('moved', 'acknowledged'))
 
+-- part: wanted
+-- A client asks for the file, or will: it has no path here.
+(state IN ('announced', 'requested', 'failed') AND provider IS NOT NULL AND path IS NULL)
+
 -- name: add_file
 INSERT INTO files (id, chain, identity, key, state, time, steps, due, size, path, device, inode, mtime_ns, provider, message,
                    request, attempt, created)
@@ -678,6 +682,10 @@ SELECT * FROM files INDEXED BY files_given_up WHERE {dead_letter} AND chain = ? 
 -- What is tried again by itself, and when; where we announce, what a client may ask for again.
 SELECT * FROM files WHERE chain = ? AND state = 'failed' AND (due IS NOT NULL OR provider IS NULL) ORDER BY due LIMIT ?;
 
+-- name: wanted
+-- What a client is asking for, or waits to ask for.
+SELECT * FROM files WHERE chain = ? AND {wanted} ORDER BY id DESC LIMIT ?;
+
 -- name: files_among
 SELECT * FROM files WHERE id IN (SELECT value FROM json_each(?));
 
@@ -687,9 +695,10 @@ UPDATE files SET state = 'failed', time = :now, due = :now, attempt = 0, revived
 WHERE id = :id AND state IN ('given_up', 'failed');
 
 -- name: dismiss
--- An operator knows of a file that was given up, or whose section is configured no more, and wants nothing more of it.
+-- An operator knows of a file that was given up, or whose section is configured no more, or whose provider is gone, and wants
+-- nothing more of it.
 UPDATE files SET state = 'covered', time = :now, due = NULL, steps = {kept_steps} || :line
-WHERE id = :id AND (state = 'given_up' OR (state NOT IN ('published', 'covered') AND chain NOT IN (
+WHERE id = :id AND (state = 'given_up' OR {wanted} OR (state NOT IN ('published', 'covered') AND chain NOT IN (
     SELECT value FROM json_each((SELECT value FROM meta WHERE name = 'sections')))));
 
 -- name: unfinished_counts

@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from trollmoves.bus import Loop
 from trollmoves.bus.streaming import Stream, Unheard
 from trollmoves.client.asking import Asking
@@ -86,6 +88,10 @@ class Chain:
     def ask_again(self, newer_than: float, topics: list[str]) -> None:
         """Ask the providers for all they announced since a time, under *topics* or all: what is known already is no news."""
         self._hearing.ask_again(newer_than, topics)
+
+    def dismissed(self, files: Collection[int]) -> None:
+        """An operator wants nothing more of these; the journal is about to say so."""
+        self._asking.dismissed(files)
 
     def driven_again(self) -> None:
         """Files that waited are due: ask also those who did not answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ class Mirror(Server):
         assert address is not None  # no section without a request port
         return Chain(settings, f"{settings.name}@{self._client}", self._mirror, address, self.journal, self.loop, self.envelope,
                      self.stream, self.recent, self.workers)
+
+    def dismissed(self, files: Collection[int]) -> None:
+        for chain in self._chains.values():
+            if isinstance(chain, Chain):
+                chain.dismissed(files)
 
     def driven_again(self) -> None:
         super().driven_again()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class Idle:
     """A role that does nothing."""
 
     def announce_again(self, rows: list[Any]) -> None: ...
+
+    def dismissed(self, files: Collection[int]) -> None: ...
 
     def driven_again(self) -> None: ...
 

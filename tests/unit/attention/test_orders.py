@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ class Role:
         self.told.append(("carry on", order, chain, said))
         self.ends.append(end)
 
+    def dismissed(self, files: Collection[int]) -> None:
+        self.told.append(("dismissed", files))
+
     def driven_again(self) -> None:
         self.told.append("driven")
 
@@ -44,9 +47,9 @@ class Scene:
         self.role = Role()
         self.orders = Orders(self.journal, self.role)
 
-    def file(self, state: str, provider: str | None) -> int:
+    def file(self, state: str, provider: str | None, path: bytes | None = b"/f") -> int:
         file, due = self.journal.new_file(), time.time() + 3600
-        self.write([("add_file", [(file, "s", f"f{file}", "", state, 1.0, "", due, 1, b"/f", 1, 1, file, provider, None, None, 3,
+        self.write([("add_file", [(file, "s", f"f{file}", "", state, 1.0, "", due, 1, path, 1, 1, file, provider, None, None, 3,
                                    1.0)]), ("add_removal", [(file, "s", 1e13)])])
         return file
 
@@ -103,8 +106,23 @@ def test_what_is_dismissed_is_nobodys_any_more(scene: Scene) -> None:
     file, other = scene.file("given_up", "p:1"), scene.file("given_up", "p:1")
     scene.order("dismiss", f"[{file}]")
     scene.look()
-    assert (scene.state(file), scene.state(other), scene.left, scene.role.told) == ("covered", "given_up", [], [])
+    assert (scene.state(file), scene.state(other), scene.left) == ("covered", "given_up", [])
+    assert scene.role.told == [("dismissed", [file])]
     assert [row["file"] for row in scene.journal.find("due_removals", ("s", 1e14, 10))] == [other]
+
+
+@pytest.mark.parametrize(("state", "provider", "path", "ends"), [
+    ("failed", "p:1", None, True), ("requested", "p:1", None, True), ("announced", "p:1", None, True),
+    ("moved", "p:1", None, False), ("publishing", "p:1", None, False),  # which is here
+    ("failed", "p:1", b"/f", False), ("announced", None, b"/f", False)])  # of a dispatcher or mirror, of a server
+def test_what_a_client_asks_for_may_be_dismissed(scene: Scene, state: str, provider: str | None, path: bytes | None,
+                                                 ends: bool) -> None:
+    scene.write([("put_meta", [("sections", '["s"]')])])
+    file = scene.file(state, provider, path)
+    scene.order("dismiss", f"[{file}]")
+    scene.look()
+    row = scene.journal.find_one("file", (file,))
+    assert (row["state"], row["due"] is None) == (("covered", True) if ends else (state, False))
 
 
 @pytest.mark.parametrize(("verb", "said"), [

@@ -10,8 +10,11 @@ import pytest
 
 from tests.unit.client.test_waiting import ENVELOPE, Client
 from trollmoves.client import hearing
+from trollmoves.client.delivering import BY_ANOTHER
 from trollmoves.errors import JournalError
 from trollmoves.journal import Journal
+from trollmoves.journal.journal import step_line
+from trollmoves.journal.ordering import DISMISSED
 from trollmoves.messages import EXTENSION, Message, decode
 
 
@@ -84,6 +87,24 @@ def test_what_nobody_can_ask_for_keeps_no_other_announcement_away(client: Listen
     bad = decode(ENVELOPE.encode("/a", "file", {"uri": "/a", "request_address": 7}))
     client.page(bad, client.said(1, "a"), bad)
     client.turn_until(lambda: client.steps(1) and client.cursor() == 9)
+
+
+@pytest.mark.parametrize("dismissed", [False, True])
+def test_of_what_an_operator_dismissed_nobody_is_told_that_we_have_it(client: Listening, monkeypatch: pytest.MonkeyPatch,
+                                                                      dismissed: bool) -> None:
+    """Whoever announces it later would remove what nobody has."""
+    told: list[Any] = []
+    monkeypatch.setattr(client.chain._asking.acknowledging, "tell", told.append)
+    client.hear(0, 1, "old")
+    client.turn_until(lambda: len(client.steps(1)) == 2)
+    client.chain.dismissed([1])
+    assert not client.asked()
+    line = step_line("covered", 1.0, detail=DISMISSED if dismissed else BY_ANOTHER)
+    client.journal.write([("dismiss", [{"id": 1, "now": 1.0, "line": line}])])
+    client.turn_until(lambda: len(client.steps(1)) == 3)
+    client.hear(1, 1, "old")
+    client.turn_for(0.1)
+    assert bool(told) != dismissed
 
 
 def test_an_error_of_one_message_keeps_no_other_away(client: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
