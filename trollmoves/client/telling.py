@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -32,14 +32,20 @@ class Behind:
     """A provider that has not heard of all that we have."""
 
     file: int
-    """The first of them."""
+    """The next of them."""
     since: float
     """When (epoch seconds) the first of them came to its end."""
     portion: int
     pause: float
     outstanding: int = 0
+    answered: bool = True
     failed: bool = False
-    """Of the last portion not all was answered."""
+    """Of the last portion not all was answered, or it could not take note of all."""
+    refused: set[int] = field(default_factory=set)
+    """Of which it could not take note, though it answers. They keep no others waiting: they are told again after those."""
+    again: set[int] = field(default_factory=set)
+    before: int = 0
+    """Of what is before this one it is only told what is told again."""
 
 
 class Telling:
@@ -93,7 +99,12 @@ class Telling:
             self.settled += 1
         elif provider in self._behind:
             behind = self._behind[provider]
-            behind.file, behind.since = min(behind.file, file), min(behind.since, since)
+            behind.since = min(behind.since, since)
+            if reply is None:
+                behind.file = min(behind.file, file)
+                behind.again.add(file)
+            else:
+                behind.refused.add(file)
         else:
             self._behind[provider] = Behind(file, since, 1, AGAIN)
             self._loop.after(AGAIN, lambda: self._go_on(provider))
@@ -104,12 +115,18 @@ class Telling:
         if self._closed:
             return
         rows = self._journal.find("untold", (behind.file, provider, self._chain, behind.since - BEFORE, behind.portion))
+        if not rows and behind.refused:
+            behind.before, behind.file = max(behind.before, behind.file), min(behind.refused)
+            behind.again, behind.refused = behind.refused, set()
+            self._loop.after(RAREST, lambda: self._go_on(provider))
+            return
         if not rows:
             del self._behind[provider]
             return
-        behind.file, behind.failed = rows[-1]["file"] + 1, False
+        behind.file, behind.answered, behind.failed = rows[-1]["file"] + 1, True, False
         told = [(row["file"], announcement) for row in rows
-                if (announcement := read_announcement(decode(row["message"].encode()))).epoch
+                if (row["file"] >= behind.before or row["file"] in behind.again)
+                and (announcement := read_announcement(decode(row["message"].encode()))).epoch
                 and not may_be_else(row["key"], announcement.key, told=bool(checksum_in(row["steps"])))]
         behind.outstanding = len(told)
         for file, announcement in told:
@@ -122,10 +139,11 @@ class Telling:
         self._answered(file, provider, reply)
         behind = self._behind[provider]
         behind.outstanding -= 1
+        behind.answered &= reply is not None
         behind.failed |= not _is_told(reply)
         if behind.outstanding:
             return
-        behind.portion = 1 if behind.failed else AT_ONCE
+        behind.portion = AT_ONCE if behind.answered else 1
         behind.pause = min(2 * behind.pause, RAREST) if behind.failed else AGAIN
         self._loop.after(behind.pause if behind.failed else 0.0, lambda: self._go_on(provider))
 

@@ -23,6 +23,8 @@ from trollmoves.lifecycle import State
 from trollmoves.messages import Envelope, Message, decode, read_announcement
 
 REPLY = decode(b"pytroll://a ack u@h 2026-01-01T00:00:00 v1.01")
+REFUSAL = decode(Envelope("u@h").encode("/a", "err", {
+    "error": "full", "trollmoves": {"version": 1, "code": "busy", "permanent": False}}))
 FIRST, OTHER = "127.0.0.1:1", "127.0.0.1:2"
 
 
@@ -33,6 +35,7 @@ class Scene:
         self.opened = Opened(path / "journal")
         self.loop = Loop()
         self.answers, self.reply = True, REPLY
+        self.refused: set[str] = set()
         self.told: list[str] = []
         self.begin()
 
@@ -42,6 +45,7 @@ class Scene:
     def _tell(self, source: Source, answered: Answered) -> None:
         self.told.append(source.announcement.key)
         reply: Message | None = self.reply if self.answers else None
+        reply = REFUSAL if source.announcement.key in self.refused else reply
         self.loop.after(0.0, lambda: answered(reply))
 
     def add(self, file: int, state: State = State.PUBLISHED, detail: str = "", when: float = 1000.0, *, key: str = "k:",
@@ -155,11 +159,25 @@ def test_an_upstream_server_is_told_once(scene: Scene) -> None:
 
 
 def test_who_cannot_take_note_now_is_told_again(scene: Scene) -> None:
-    refusal = {"error": "full", "trollmoves": {"version": 1, "code": "busy", "permanent": False}}
     scene.add(1, when=time.time())
-    scene.reply = decode(Envelope("u@h").encode("/a", "err", refusal))
+    scene.reply = REFUSAL
     scene.telling.tell(1, source(2, "k:1"))
     turning(scene.loop, lambda: len(scene.told) > 2)
     scene.reply = REPLY
     began = scene.telling.oldest()
     turning(scene.loop, lambda: scene.telling.oldest() > began)
+
+
+def test_what_it_cannot_take_note_of_keeps_no_other_waiting(scene: Scene) -> None:
+    """Such as of a section that its provider does not serve any more."""
+    count = 3 * telling.AT_ONCE
+    scene.refused = {"k:1", "k:150"}
+    for file in range(1, count + 1):
+        scene.add(file)
+    scene.telling.start(0.0)
+    turning(scene.loop, lambda: set(scene.told) == {f"k:{file}" for file in range(1, count + 1)})
+    turning(scene.loop, lambda: scene.told.count("k:150") > 3)
+    assert set(scene.told[count:]) == scene.refused, "what it knows it is not told again"
+    assert scene.telling.oldest() == 0.0
+    scene.refused.clear()
+    turning(scene.loop, lambda: scene.telling.oldest() > 0.0)
