@@ -337,7 +337,7 @@ class Asking:
         self._ledger.step(flight.id, State.COVERED, None, flight.attempt, why, flight.source.provider)
         for row in new_rows(flight, in_doubt(flight), self._journal, time.time()):
             self._ledger.add("add_file", row)
-        self.acknowledging.tell_others(flight)
+        self._loop.call(self._journal.write, [], self.acknowledging.tell_others, flight)  # when the journal has what is noted
         flight.asked, flight.noted = False, True
         self._to_send.append(flight)  # forgotten when that is written
 

@@ -97,7 +97,11 @@ class Telling:
         since = self._asked.pop((file, provider), time.time())
         if _is_told(reply):
             self.settled += 1
-        elif provider in self._behind:
+            return
+        row = self._journal.find_one("file", (file,))
+        if row is not None:  # it may have come to its end long before it was told, while the journal was full
+            since = min(since, row["time"])
+        if provider in self._behind:
             behind = self._behind[provider]
             behind.since = min(behind.since, since)
             if reply is None:

@@ -107,6 +107,19 @@ def test_of_what_an_operator_dismissed_nobody_is_told_that_we_have_it(client: Li
     assert bool(told) != dismissed
 
 
+def test_others_are_told_what_a_peer_has_when_the_journal_says_so(client: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those who do not answer it is asked later who they are: while the journal is full it would say nobody."""
+    told: list[Any] = []
+    asking = client.chain._asking
+    monkeypatch.setattr(asking.acknowledging, "tell_others", lambda flight: told.append(client.steps(1)[-1]))
+    client.hear(0, 1, "content")
+    client.turn_until(lambda: asking.is_under_way(1) and len(client.steps(1)) == 2)
+    [flight] = asking._flights
+    asking._answered(flight, decode(ENVELOPE.encode("/a", "covered", {})))
+    client.turn_until(lambda: told)
+    assert BY_ANOTHER in told[0]
+
+
 def test_an_error_of_one_message_keeps_no_other_away(client: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
     unforeseen(client, monkeypatch, RuntimeError("unforeseen"))
     client.page(client.said(1, "a"), client.said(2, "b"))
