@@ -1,10 +1,15 @@
-"""Who is this machine: its addresses and names. Answers are kept for a minute, because interfaces come and go."""
+"""Who is this machine: its addresses and names. Answers are kept for a minute, because interfaces come and go; longer while the
+system tells nothing, as when strangers' connections have taken all descriptors of the process.
+"""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 
 import netifaces
@@ -17,35 +22,54 @@ EVERYWHERE = ("*", "0.0.0.0", "::")
 """Addresses to bind to that mean every one."""
 KEEP = 60.0
 """Seconds an answer is kept."""
+NO_DESCRIPTOR = errno.EMFILE, errno.ENFILE
+"""Errors when there are too many open files."""
 NO_ANSWER = (socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM, socket.EAI_MEMORY)
 """What the resolver says when the name may well have addresses."""
 
 
 def own_addresses() -> frozenset[str]:
     """All IP addresses of this machine's interfaces, loopback included."""
-    return _own_addresses(int(time.monotonic() / KEEP))
+    period = int(time.monotonic() / KEEP)
+    if _known.period != period:
+        with suppress(OSError):
+            _known.addresses, _known.period = _addresses_of_interfaces(), period
+    return _known.addresses
 
 
-@lru_cache(maxsize=1)
-def _own_addresses(_period: int) -> frozenset[str]:
+def own_address() -> str:
+    """The address under which others most likely reach us: that of the default route, else the first that is not loopback."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            # Connecting a datagram socket sends nothing; it only asks the routing table.
+            probe.connect(("192.0.2.1", 9))
+            _known.address = str(probe.getsockname()[0])
+    except OSError as error:
+        if error.errno not in NO_DESCRIPTOR or not _known.address:
+            others = sorted(address for address in own_addresses() if ":" not in address and not address.startswith("127."))
+            _known.address = others[0] if others else "127.0.0.1"
+    return _known.address
+
+
+@dataclass
+class _Known:
+    """What the system told last."""
+
+    period: int = -1
+    addresses: frozenset[str] = frozenset({"127.0.0.1", "::1"})
+    address: str = ""
+
+
+_known = _Known()
+
+
+def _addresses_of_interfaces() -> frozenset[str]:
     found = {"127.0.0.1", "::1"}
     for interface in netifaces.interfaces():
         for family in (netifaces.AF_INET, netifaces.AF_INET6):
             for link in netifaces.ifaddresses(interface).get(family, []):
                 found.add(link["addr"].partition("%")[0])
     return frozenset(found)
-
-
-def own_address() -> str:
-    """The address under which others most likely reach us: that of the default route, else the first that is not loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Connecting a datagram socket sends nothing; it only asks the routing table.
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            others = sorted(address for address in own_addresses() if ":" not in address and not address.startswith("127."))
-            return others[0] if others else "127.0.0.1"
 
 
 class Reachable:

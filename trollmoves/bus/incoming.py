@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
+import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
 from termios import FIONREAD
+from typing import Any
 
 import zmq
 
+from trollmoves.bus.addresses import NO_DESCRIPTOR
 from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.crowding import Crowd
 from trollmoves.bus.sockets import KEPT_ALIVE, NOW, Socket, descriptor_of, held, number_of
@@ -164,12 +168,17 @@ class Incoming:
 
 def _open_sockets() -> Iterator[tuple[int, int]]:
     """All sockets of this process: descriptor and inode."""
-    with suppress(OSError):
-        for name in os.listdir(OPEN_FILES):
-            with suppress(OSError):
-                place = os.readlink(f"{OPEN_FILES}/{name}")
-                if place.startswith("socket:["):
-                    yield int(name), int(place[len("socket:["):-1])
+    try:
+        names: Iterable[Any] = os.listdir(OPEN_FILES)
+    except OSError as error:
+        if error.errno not in NO_DESCRIPTOR:
+            return
+        names = range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])  # reading a directory takes one
+    for name in names:
+        with suppress(OSError):
+            status = os.fstat(int(name))
+            if stat.S_ISSOCK(status.st_mode):
+                yield int(name), status.st_ino
 
 
 def _is_of_zeromq(descriptor: int) -> bool:

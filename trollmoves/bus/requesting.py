@@ -241,11 +241,18 @@ class Requester:
             logger.debug("the queue to %s:%d is full", *self._place)
 
     def _connect(self) -> None:
-        self._socket = connected_or_none(self._where.address, self._place[1])
-        if self._socket is not None:
-            self._loop.register(self._socket, self._read)
-            self._connections, self._connected = connections_of(self._socket), False
-            self._loop.register(self._connections, self._has_connected)
+        socket = connected_or_none(self._where.address, self._place[1])
+        if socket is None:
+            return
+        try:
+            self._connections, self._connected = connections_of(socket), False
+        except zmq.ZMQError as error:  # no descriptor is left
+            logger.warning("cannot connect to %s:%d: %s", *self._place, error)
+            close(socket)
+            return
+        self._socket = socket
+        self._loop.register(socket, self._read)
+        self._loop.register(self._connections, self._has_connected)
 
     def _has_connected(self) -> None:
         """Connected; when that is not the first time, what was on its way over the connection that was lost may be lost too."""

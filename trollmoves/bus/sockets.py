@@ -21,6 +21,7 @@ from posttroll import config as posttroll_config
 from posttroll.backends.zmq import destroy_context, get_context
 from posttroll.backends.zmq.socket import set_up_client_socket, set_up_server_socket
 
+from trollmoves.bus.addresses import NO_DESCRIPTOR
 from trollmoves.errors import ConfigurationError
 from trollmoves.exposed import exposed
 from trollmoves.uris import LOCAL_SOCKET, format_endpoint
@@ -138,9 +139,22 @@ def descriptor_of(frame: zmq.Frame) -> int:
         return -1
 
 
+class _Borrowed(tcp.socket):
+    """A connection whose descriptor stays open when this is closed."""
+
+    def close(self) -> None:
+        self.detach()
+
+
 def held(descriptor: int) -> tcp.socket:
-    """Another descriptor of a connection. Raises `OSError` when it is none (any more): its number may be a file's by now."""
-    copy = os.dup(descriptor)
+    """A connection, to be closed: another descriptor of it; when there is none left, that one. Raises `OSError` when it is none
+    (any more): its number may be a file's by now."""
+    try:
+        copy = os.dup(descriptor)
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            return _Borrowed(fileno=descriptor)
+        raise
     try:
         return tcp.socket(fileno=copy)
     except OSError:

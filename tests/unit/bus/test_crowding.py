@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import time
@@ -10,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.eventually import eventually
-from trollmoves.bus import Loop, crowding, incoming
+from trollmoves.bus import Loop, addresses, crowding, incoming
 from trollmoves.bus.crowding import Crowd, make_room, room, share_of
 from trollmoves.bus.replying import Replier
-from trollmoves.bus.sockets import end_context
+from trollmoves.bus.sockets import KEPT_ALIVE, end_context
 from trollmoves.messages import Envelope
 
 
@@ -69,6 +70,48 @@ def test_no_connection_that_we_made_ourselves_goes(pairs: list[tuple[socket.sock
     crowd.ports.add(pairs[0][0].getsockname()[1])
     crowd.look({there.fileno(): (True, 0.0) for _, there in pairs}, 5)
     assert all(is_open(here) for here, _ in pairs)
+
+
+@pytest.fixture
+def no_descriptor(pairs: list[tuple[socket.socket, socket.socket]]) -> Iterator[None]:
+    """This process may open nothing more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    addresses.own_address()
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 2, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+@pytest.mark.usefixtures("no_descriptor")
+def test_who_has_taken_all_descriptors_loses_connections(pairs: list[tuple[socket.socket, socket.socket]],
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowding, "MOST_CONNECTIONS", 4)
+    for here, _ in pairs:
+        for option, value in zip((socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT), KEPT_ALIVE, strict=True):
+            here.setsockopt(socket.IPPROTO_TCP, option, value)
+    watched = incoming.Incoming()
+    watched.crowd.ports.add(pairs[0][0].getsockname()[1])
+    watched.look()
+    assert watched.crowd.cut == 6
+    assert len([there for _, there in pairs if is_open(there)]) == 4
+    for here, _ in pairs:
+        os.fstat(here.fileno())  # raises if its descriptor was closed behind it
+
+
+@pytest.mark.usefixtures("no_descriptor")
+def test_without_descriptors_a_machine_is_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "_known", known := addresses._Known(addresses={"192.0.2.1"}, address="192.0.2.1"))
+    assert (addresses.own_address(), addresses.own_addresses()) == ("192.0.2.1", {"192.0.2.1"})
+    known.address = ""
+    assert addresses.own_address() == "192.0.2.1"
 
 
 def test_a_port_loses_those_that_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
