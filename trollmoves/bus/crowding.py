@@ -18,8 +18,9 @@ from trollmoves.bus.subscribers import host_at
 
 logger = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 1000
-"""Each may have some megabytes of replies that it does not read."""
+MOST_CONNECTIONS = 5000
+"""Six hundred clients have two each for every section, and for a minute those that broke off. Each takes some 30 KB (what replies
+to it may take besides: unread.py), and 7 us of each look."""
 DESCRIPTORS = 2**16
 """As many as a process may have open, where the system lets it: it mostly grants 1024 at first, which are soon used up."""
 

@@ -31,8 +31,6 @@ MOST_WAITING = 16
 """Requests of one connection that wait here; the rest stays with who sent it. They may all be of the largest size."""
 LARGE_REPLY = 1024
 """Bytes; larger replies are only sent to peers that read theirs."""
-MOST_UNREAD = 2 * 2**20
-"""Bytes of large replies that may wait for a peer when another one is to be added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Replier:
     def reply(self, asker: Asker, raw: bytes) -> None:
         """Send the reply to *asker*; dropped when the connection is gone, or when it is large and the peer does not read."""
         if len(raw) > LARGE_REPLY:
-            if self._waiting.of(asker.identity, asker.descriptor) > MOST_UNREAD:
+            if not self._waiting.has_room(asker.identity, asker.descriptor):
                 self._note_unread(asker)
                 return
             self._waiting.count(asker.identity, asker.descriptor, len(raw))

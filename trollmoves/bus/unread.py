@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 from trollmoves.bus.sockets import inode_of, number_of
 
+MOST_UNREAD = 2 * 2**20
+"""Bytes of large replies that may wait for a peer when another one is to be added, while few have any."""
+MOST_IN_ALL = 512 * 2**20
+"""Shared by those who have, when they are many."""
 MANY_CONNECTIONS = 1000
 """Beyond it those that are over are forgotten. The others never: who makes many could ask anew with the ones before."""
 BYTES_ACKED = 120
@@ -43,6 +47,10 @@ class Unread:
     def __len__(self) -> int:
         """How many connections are remembered."""
         return len(self._sent)
+
+    def has_room(self, identity: bytes, descriptor: int) -> bool:
+        """Whether more may be sent to a peer: not while too much waits for it."""
+        return self.of(identity, descriptor) <= min(MOST_UNREAD, MOST_IN_ALL // max(1, len(self)))
 
     def of(self, identity: bytes, descriptor: int) -> int:
         """Bytes that wait for the peer of a connection, of those that were counted; 0 where that cannot be known."""

@@ -35,6 +35,14 @@ def test_a_process_may_have_as_many_open_as_the_system_lets_it() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def test_six_hundred_clients_that_connect_anew_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On hosts of their own or on one: each has two connections, and two that broke off and are not over yet."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (crowding.DESCRIPTORS, crowding.DESCRIPTORS))
+    assert share_of([4] * 600, room()) == 4
+    assert share_of([4 * 600], room()) == 4 * 600
+    assert share_of([4] * 600 + [40_000], room()) >= 4, "nor while somebody has thousands"
+
+
 @pytest.fixture
 def pairs() -> Iterator[list[tuple[socket.socket, socket.socket]]]:
     """Ten connections, and their other ends."""

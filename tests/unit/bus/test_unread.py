@@ -44,6 +44,19 @@ def test_what_was_taken_waits_no_more_and_nothing_is_saved_up(pair: Pair) -> Non
     assert waiting.of(b"a", ours.fileno()) == 700
 
 
+def test_many_who_do_not_read_share_what_may_wait(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "MOST_IN_ALL", 4000)
+    monkeypatch.setattr(unread, "MOST_UNREAD", 1000)
+    ours, _ = pair
+    waiting = Unread()
+    for name in range(4):
+        waiting.count(bytes([name]), ours.fileno(), 900)
+    assert waiting.has_room(b"\0", ours.fileno())
+    waiting.count(b"\4", ours.fileno(), 10)
+    assert not waiting.has_room(b"\0", ours.fileno())
+    assert waiting.has_room(b"\4", ours.fileno()), "whoever reads gets more"
+
+
 def test_connections_are_told_apart_by_their_identities(pair: Pair) -> None:
     ours, _ = pair
     waiting = Unread()
