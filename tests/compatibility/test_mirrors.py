@@ -97,6 +97,30 @@ def test_an_upstream_client_gets_what_takes_longer_than_its_patience(network: Ne
     delivered(client, large)
 
 
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("content", [b"content", b"another"])
+def test_what_two_upstream_servers_have_of_one_name_under_two_topics_is_had_of_both(network: Network, content: bytes,
+                                                                                    together: bool) -> None:
+    """It was taken for one announcement that is heard twice: what the second had never came, and stayed there."""
+    first = network.server(UPSTREAM, "first", delete=True, remove_delay=1, topic="/test/first")
+    second = network.server(UPSTREAM, "second", delete=True, remove_delay=1, topic="/test/second")
+    mirror = network.mirror([first.address, second.address])
+    client = network.client(OURS, [mirror.address], topic="/test")
+    name, wanted = "one_202601011200.txt", len({b"content", content})
+    with tapped(client=client.port) as record:
+        join(first, client)
+        join(second, client)
+        first.put(name, b"content")
+        if not together:
+            delivered(client, {name: b"content"})
+            eventually(lambda: not any(first.incoming.iterdir()), PATIENCE, message="the first is removed")
+        second.put(name, content)
+        eventually(lambda: not any([*first.incoming.iterdir(), *second.incoming.iterdir(), *mirror.kept.iterdir()]), PATIENCE,
+                   message="all is removed")
+        eventually(lambda: record.uids("client", "file").count(name) == wanted, PATIENCE, message="each content is published")
+        never(lambda: record.uids("client", "file").count(name) > wanted, 2)
+
+
 @pytest.mark.parametrize("released", [True, False])
 @pytest.mark.parametrize("content", [b"content", b"another"])
 def test_what_our_server_has_under_the_name_of_upstreams_file_is_compared_with_that(network: Network, content: bytes,

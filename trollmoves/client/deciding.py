@@ -111,8 +111,8 @@ def judge(known: Known | None, announcement: Announcement) -> Verdict:
         return Verdict.NEW
     again = known.provider == announcement.address
     if again and announcement.epoch and known.epoch == announcement.epoch and known.offset < announcement.offset \
-            and announcement.key and not known.key:  # a mirror had it of upstream, and has it of somebody else as well
-        return Verdict.DOUBTFUL
+            and not known.key and (announcement.key or known.subject not in ("", announcement.message.subject)):
+        return Verdict.DOUBTFUL  # a mirror had it of upstream, and has it of somebody else as well
     if known.state in FINISHED:  # a provider whose journal is new does not know that we have it
         if again and announcement.epoch and known.epoch == announcement.epoch:
             return Verdict.IGNORE

@@ -110,6 +110,17 @@ def test_what_a_mirror_had_of_upstream_and_announces_again_of_one_of_ours_may_be
     assert judge(before._replace(offset=7), announcement()) is Verdict.IGNORE
 
 
+@pytest.mark.parametrize("state", [*FINISHED_STATES, *UNDER_WAY])
+@pytest.mark.parametrize(("subject", "verdict"), [
+    ("/1b/y", Verdict.DOUBTFUL), ("/1b/x", Verdict.IGNORE), ("", Verdict.IGNORE)])  # the last one is not known
+def test_what_a_mirror_has_of_two_upstream_servers_under_two_subjects_may_be_two_contents(state: State, subject: str,
+                                                                                          verdict: Verdict) -> None:
+    before = known(state, key="", size=None)._replace(place=(subject,) if subject else ())
+    again = announcement()._replace(key="")
+    assert judge(before._replace(offset=6), again) is verdict
+    assert judge(before._replace(offset=7), again) is Verdict.IGNORE
+
+
 @pytest.mark.parametrize("kind, data, notice", [
     ("push", PLAIN, Notice.ASKED),
     ("push", {**PLAIN, "request_address": HERE}, Notice.ASKED),
