@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from trollmoves.config.expectations import Count, Item, Set, plain
-from trollmoves.messages import moment
+from trollmoves.messages import identity_of, moment
 
 KEPT = 86400.0
 """Seconds after its deadline for which the rest of a product is waited for."""
@@ -96,7 +96,7 @@ class Product:
 
     deadline: float
     seen: set[Item] = field(default_factory=set)
-    number: int = 0
+    """What came of the items; where only the number counts, the identities: a file may come again, with other content."""
     said: str = ""
     """What was said to be missing."""
 
@@ -127,7 +127,8 @@ class Assembling:
         product = self._product(nominal)
         item = tuple(plain(fields.get(name, "")) for name in self.expectation.fields)
         if not self.expectation.fields:
-            product.number += 1
+            if len(product.seen) < self.expectation.number:
+                product.seen.add((identity_of(fields),))
         elif self.expectation.is_item(item):
             product.seen.add(item)
 
@@ -188,7 +189,7 @@ class Assembling:
     def _missing(self, product: Product) -> str:
         """What is missing, in words; empty when nothing is."""
         if not self.expectation.fields:
-            short = self.expectation.number - product.number
+            short = self.expectation.number - len(product.seen)
             return f"{short} of {self.expectation.number} files" if short > 0 else ""
         items = [item for item in self.expectation.items if item not in product.seen]
         if not items:

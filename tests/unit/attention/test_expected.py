@@ -94,6 +94,17 @@ def test_what_is_complete_in_time_is_not_mentioned() -> None:
     assert list(one.judge(NOON + 100_000)) == []
 
 
+def test_a_file_that_comes_again_is_not_another_one() -> None:
+    one = assembling("2 within 12m of start_time", NOON)
+    start = {"start_time": "2026-11-25T12:00:00"}
+    one.came({"uid": "a", **start}, NOON + 10)
+    one.came({"uid": "a", **start}, NOON + 20)
+    (late,) = one.judge(NOON + 721)
+    assert "1 of 2 files" in late.text
+    one.came({"uid": "b", **start}, NOON + 800)
+    assert [type(verdict) for verdict in one.judge(NOON + 801)] == [InTime]
+
+
 def test_a_time_of_which_nothing_comes_is_missed_where_there_is_one_every_so_often() -> None:
     one = assembling(SEGMENTS + " every 15m", NOON - 100)
     for segment in (1, 2, 3):
