@@ -86,6 +86,6 @@ def test_what_the_last_process_was_to_remove_goes_unless_something_else_has_its_
     os.utime(paths[1], (1, 1))
     paths[3].unlink()
     client.turn_for(0.2)
-    client.chain._asking._unpacking.start()
+    client.chain._asking.unpacking.start()
     client.turn_until(lambda: not client.journal.find("packed_in", ("chain",)))
     assert [path.exists() for path in paths] == [False, True, False, False]

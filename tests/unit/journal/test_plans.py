@@ -26,7 +26,7 @@ GONE_THROUGH = {
     "by a worker": {"consumers", "aged_files", "chains", "expired_files", "left_behind"},
     "by the thread that writes, for two thousand files at a time": {"note_forgotten", "remove_announcements_of"},
     "by commands of an operator": {"counts", "had_elsewhere", "oldest_waiting", "finished_since", "last_failure", "named",
-                                   "waiting_failures", "unfinished_sets", "all_consumers"},
+                                   "waiting_failures", "unfinished_sets", "all_consumers", "wanted"},
 }
 
 
