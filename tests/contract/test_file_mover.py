@@ -41,28 +41,6 @@ from trollmoves.movers.file_session import FileSession
 from trollmoves.movers.moving import How, temporary_name
 
 MEBIBYTE = 2**20
-ENDING = """
-import os, sys, threading
-from pathlib import Path
-from tests.contract.movers import opened
-from trollmoves.movers.base import SessionSettings
-from trollmoves.movers.file_session import FileSession
-
-writes = threading.Event()
-
-def never(descriptor, data, offset):
-    writes.set()
-    threading.Event().wait()
-
-def move():
-    with opened(Path(sys.argv[1])) as origin:
-        FileSession(SessionSettings(parameters={})).put(origin, sys.argv[2], print)
-
-os.pwrite = never
-threading.Thread(target=move, daemon=True).start()
-assert writes.wait(30)
-"""
-"""A program that ends, as ours do in the end, while a worker waits for a disk."""
 
 
 @pytest.fixture
@@ -339,7 +317,7 @@ class TestFileMover(DirectoryContract, MoverContract):
 
     @pytest.mark.parametrize("size", [LARGE, 2 * MEBIBYTE - 1, 17 * MEBIBYTE + 7])
     def test_another_file_system_works(self, place: Place, elsewhere: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Also where neither the chunks nor the pieces that are read at a time fit into it."""
+        """Also where the chunks do not fit into it."""
         monkeypatch.setattr(file_session, "CHUNK", 5 * MEBIBYTE + 3)
         content = os.urandom(size)
         path = make(elsewhere / "origin.dat", content)
@@ -355,7 +333,7 @@ class TestFileMover(DirectoryContract, MoverContract):
             session.put(origin, f"{tmp_path}/place/final.dat", lambda done: os.truncate(path, 6 * MEBIBYTE))
 
     def test_no_room_for_a_large_file_is_said(self, tmp_path: Path, place: Place, elsewhere: Path) -> None:
-        """The limit of a file's size stands for the disk's: any thread that copies may be the one that finds out."""
+        """The limit of a file's size stands for the disk's."""
         path = make(elsewhere / "origin.dat", os.urandom(16 * MEBIBYTE))
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (9 * MEBIBYTE + 1, limits[1]))
@@ -365,27 +343,6 @@ class TestFileMover(DirectoryContract, MoverContract):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert place.names() == set()
-
-    def test_a_large_file_is_written_from_its_beginning_to_its_end(self, place: Place, elsewhere: Path,
-                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-        """There are file systems, such as of object stores, that take nothing else."""
-        places, write = list[int](), os.pwrite
-
-        def write_and_note(descriptor: int, data: memoryview, offset: int) -> int:
-            places.append(offset)
-            return write(descriptor, data[:100_000 if len(places) % 3 else len(data)], offset)
-
-        monkeypatch.setattr(os, "pwrite", write_and_note)
-        content = os.urandom(16 * MEBIBYTE)
-        deliver(place, make(elsewhere / "origin.dat", content), "final.dat")
-        assert len(places) > 32
-        assert places == sorted(places)
-        assert place.read("final.dat") == content
-
-    def test_a_process_ends_while_the_disk_does_not_answer(self, tmp_path: Path, elsewhere: Path) -> None:
-        origin = make(elsewhere / "origin.dat", os.urandom(4 * MEBIBYTE))
-        program = [sys.executable, "-c", ENDING, str(origin), f"{tmp_path}/target.dat"]
-        subprocess.run(program, check=True, timeout=60, cwd=CHECKOUT, env=clean_environment())
 
     def test_a_sparse_file_arrives(self, place: Place, tmp_path: Path) -> None:
         path = tmp_path / "sparse.dat"

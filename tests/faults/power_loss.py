@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CALLS = ("openat,write,pwrite64,ftruncate,copy_file_range,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,"
+CALLS = ("openat,write,pwrite64,ftruncate,copy_file_range,sendfile,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,"
          "mkdir,mkdirat,sendto,sync")
 _LINE = re.compile(r"(\d+) +(\d+\.\d+) (.*)", re.DOTALL)
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)")
@@ -194,6 +194,11 @@ class Disk:
 
     def _copy_file_range_(self, event: Event) -> None:
         source, target = self.seen.get(event.paths[0]), self.seen.get(event.paths[1])
+        if source is not None and target is not None:
+            target.write(target.size, source.content(None)[target.size:target.size + event.result])
+
+    def _sendfile_(self, event: Event) -> None:
+        target, source = self.seen.get(event.paths[0]), self.seen.get(event.paths[1])
         if source is not None and target is not None:
             target.write(target.size, source.content(None)[target.size:target.size + event.result])
 

@@ -1,10 +1,8 @@
 """How files are moved within this machine.
 
 Small files go through memory: one read, one checksum of what was read, one of what was written. Large ones are copied by the
-kernel where that can be within one file system (`copy_file_range`, which clones on file systems that can), else by two threads,
-one that reads and one that writes, and are compared by size; `checksum = always` reads both again. Measured on ext4:
-copy_file_range and rename 87 us for 20 kB, shutil 105 us; 1 GiB from memory to ext4 0.18 s by two threads, `sendfile` 0.32, `cp`
-0.30.
+kernel (`copy_file_range`, which clones on file systems that can, else `sendfile`, else read and write) and compared by size;
+`checksum = always` reads both again. Measured on ext4: copy_file_range and rename 87 us for 20 kB, shutil 105 us.
 `link = true` in the section makes hard links where the file system is the same; the link goes through the same temporary name.
 """
 
@@ -14,10 +12,8 @@ import ctypes
 import errno
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from queue import SimpleQueue
 
 from trollmoves.errors import (
     Busy,
@@ -36,10 +32,7 @@ from trollmoves.movers.checksums import checksum_of, checksum_of_bytes
 SMALL = 2**20
 """Bytes; files up to this go through memory and are compared by checksum."""
 CHUNK = 64 * 2**20
-"""Bytes copied between two looks at the progress and a cancellation."""
-PIECE = 2**19
-"""Bytes that are read and written at a time. For more, file systems look for as much contiguous memory: of writes of 1 MiB, some
-took 3 ms each in place of 0.1."""
+"""Bytes the kernel copies per call; the progress and a cancellation have this resolution."""
 DIRECTORIES_KEPT = 1000
 WRITTEN_KEPT = 1000
 START_WRITING = 2
@@ -83,6 +76,7 @@ class FileSession(Session):
     """Holds nothing open; it exists so that local moves look like all others."""
 
     _read = READ
+    """How what is at a path is opened; who must not follow links opens it in another way."""
 
     def __init__(self, settings: SessionSettings):
         self._file_mode = settings.file_mode
@@ -112,7 +106,7 @@ class FileSession(Session):
             if origin.size <= SMALL:
                 sent = _through_memory(origin, target, path, self._sums, self._pace, progress)
             else:
-                sent = _in_chunks(origin, target, progress, self._pace)
+                sent = _by_kernel(origin, target, progress, self._pace)
             if self._file_mode is not None:
                 os.fchmod(target, self._file_mode)
             _keep_attributes(origin, target, mode=self._file_mode is None)
@@ -362,23 +356,25 @@ def _through_memory(origin: Origin, target: int, path: str, sums: bool, pace: Pa
     return Sent(len(data), checksum_of_bytes(data), "sum")
 
 
-def _in_chunks(origin: Origin, target: int, progress: Progress, pace: Pace) -> Sent:
-    ways: list[Callable[[Origin, int, int, int], int]] = [_copy_file_range, _read_and_write]
+def _by_kernel(origin: Origin, target: int, progress: Progress, pace: Pace) -> Sent:
+    ways: list[Callable[[int, int, int, int], int]] = [_copy_file_range, _sendfile, _read_write]
     done = paid = 0
     while done < origin.size:
         if paid == done:
             paid += min(pace.at_once(CHUNK), origin.size - done)
             pace.wait_for(paid - done)
         try:
-            count = ways[0](origin, target, done, paid - done)
+            count = ways[0](origin.descriptor, target, done, paid - done)
         except OSError as error:
             if len(ways) == 1 or error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF):
                 raise
             del ways[0]
             continue
-        if count == 0:
+        if count == 0 and len(ways) > 1:
             del ways[0]  # some file systems answer so when they cannot
             continue
+        if count == 0:
+            raise OriginChanged(f"{origin.path}: ended after {done} of {origin.size} bytes")
         done += count
         progress(done)
     if os.fstat(target).st_size != origin.size or os.fstat(origin.descriptor).st_size != origin.size:
@@ -386,47 +382,14 @@ def _in_chunks(origin: Origin, target: int, progress: Progress, pace: Pace) -> S
     return Sent(done, None, "size")
 
 
-def _copy_file_range(origin: Origin, target: int, offset: int, count: int) -> int:
-    return os.copy_file_range(origin.descriptor, target, count, offset, offset)
+def _copy_file_range(source: int, target: int, offset: int, count: int) -> int:
+    return os.copy_file_range(source, target, count, offset, offset)
 
 
-def _read_and_write(origin: Origin, target: int, offset: int, count: int) -> int:
-    """All *count* bytes, in their order, which some file systems insist on. While a piece is written another thread reads the
-    next: one that the end of the process does not wait for, so that a disk that does not answer keeps nobody from stopping it."""
-    free, full = SimpleQueue[memoryview | None](), SimpleQueue[tuple[memoryview, int] | OSError]()
-    for _ in range(2):
-        free.put(memoryview(bytearray(min(PIECE, count))))
-    place, end = offset, offset + count
-    thread = threading.Thread(target=_read_ahead, args=(origin, place, end, free, full), daemon=True)
-    thread.start()
-    try:
-        while place < end:
-            found = full.get()
-            if isinstance(found, OSError):
-                raise found
-            buffer, size = found
-            if size == 0:
-                raise OriginChanged(f"{origin.path}: ended after {place} of {origin.size} bytes")
-            piece = buffer[:size]
-            while piece:
-                written = os.pwrite(target, piece, place)
-                piece, place = piece[written:], place + written
-            free.put(buffer)
-    finally:
-        free.put(None)
-        thread.join()
-    return count
+def _sendfile(source: int, target: int, offset: int, count: int) -> int:
+    os.lseek(target, offset, os.SEEK_SET)
+    return os.sendfile(target, source, offset, count)
 
 
-def _read_ahead(origin: Origin, place: int, end: int, free: SimpleQueue[memoryview | None],
-                full: SimpleQueue[tuple[memoryview, int] | OSError]) -> None:
-    """Read from *place* to *end* into what is *free*, until that is None, or to the end of the file, where nothing is read."""
-    size = 1
-    while size and place < end and (buffer := free.get()) is not None:
-        try:
-            size = os.preadv(origin.descriptor, [buffer[:end - place]], place)
-        except OSError as error:
-            full.put(error)
-            return
-        full.put((buffer, size))
-        place += size
+def _read_write(source: int, target: int, offset: int, count: int) -> int:
+    return os.pwrite(target, os.pread(source, min(count, 2**20), offset), offset)
