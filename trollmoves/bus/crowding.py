@@ -49,7 +49,8 @@ class Crowd:
         found: dict[str, list[int]] = {}
         for descriptor in connections:
             with suppress(OSError), held(descriptor) as connection:
-                if connection.getsockname()[1] in self.ports:
+                # Another thread may have given the number to another socket meanwhile.
+                if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.getsockname()[1] in self.ports:
                     found.setdefault(host_at(connection.getpeername()[0]), []).append(descriptor)
         return found
 

@@ -57,6 +57,16 @@ def pairs() -> Iterator[list[tuple[socket.socket, socket.socket]]]:
             end.close()
 
 
+def test_a_number_that_another_socket_has_by_now_is_nobodys_connection() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        crowd = Crowd()
+        crowd.look({one.fileno(): (True, 0.0), other.fileno(): (True, 0.0)}, most=1)
+        one.sendall(b"still there")
+        assert other.recv(20) == b"still there"
+        assert crowd.cut == 0
+
+
 def is_open(connection: socket.socket) -> bool:
     connection.settimeout(0.05)
     try:
