@@ -77,9 +77,8 @@ class Doubting:
 
     def _put_off(self, row: Any) -> list[Any]:
         """What waits to be compared with *row*."""
-        subject = decode(row["message"].encode()).subject
-        return [other for other in self._journal.find("files_of", (row["identity"], self._chain))
-                if is_put_off(other) and decode(other["message"].encode()).subject == subject]
+        waiting = [other for other in self._journal.find("files_of", (row["identity"], self._chain)) if is_put_off(other)]
+        return [other for other in waiting if _subject_of(other) == _subject_of(row)]
 
     def row_of(self, file: int, source: Source) -> Any:
         """The row of the journal that an announcement, which seems to speak of *file*, is about: where that is a copy, perhaps
@@ -132,6 +131,10 @@ class Doubting:
         self._asking.begin(flight, now=False)
         self._ledger.add("add_file", new_row(flight, State.ANNOUNCED, now + wait))
         self._ledger.remember(flight.identity, flight.id, Known.of(State.ANNOUNCED, announcement))
+
+
+def _subject_of(row: Any) -> str:
+    return decode(row["message"].encode()).subject
 
 
 def is_decided(row: Any) -> bool:
