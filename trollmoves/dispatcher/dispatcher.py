@@ -7,9 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from trollmoves.bus import Publisher
-from trollmoves.bus.replaying import ReplayPort
-from trollmoves.bus.streaming import Stream
 from trollmoves.config.reading import Configuration
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.targets import SubscriberSettings, TargetSettings
@@ -18,6 +15,7 @@ from trollmoves.dispatcher.target import Target
 from trollmoves.messages import Message
 from trollmoves.queueing.deliveries import OVERDUE_EVERY, TICK, ended, overdue
 from trollmoves.queueing.hearing import Hearing
+from trollmoves.queueing.outlet import Outlet
 from trollmoves.queueing.results import Results
 from trollmoves.queueing.triggers import triggers_of
 from trollmoves.service import Service
@@ -45,12 +43,10 @@ class Dispatcher(Service):
         """Targets that are configured no more."""
         self._subscriber: SubscriberSettings | None = None
         self._hearing = Hearing("dispatcher", self.journal, self._rows, self._pump_targets)
-        self._publisher: Publisher | None = None
+        self._outlet: Outlet | None = None
         self._results: Results | None = None
         self._publish_port = publish_port
         self._replay_port = replay_port
-        self._replays: ReplayPort | None = None
-        self._stream: Stream | None = None
         self._publish_nameservers = publish_nameservers
         self._ready = self._started = False
 
@@ -83,23 +79,18 @@ class Dispatcher(Service):
             return
         self._started = True
         if self._publish_port is not None:
-            self._publisher = Publisher(self.loop, self._publish_port)
-            self._replays = ReplayPort(self._replay_port, "*", self.loop, self.journal, self.envelope)
-            self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, self._publisher,
-                                  self._replay_address)
-            self._results = Results("dispatcher", self.loop, self.journal, self.envelope, self._publisher.send, self._stream)
-            logger.info("publishing on port %d", self._publisher.port)
+            ports = self._publish_port, self._replay_port
+            self._outlet = Outlet(NAME, "dispatcher", ports, "*", self.loop, self.journal, self.envelope)
+            self._results, publisher = self._outlet.results, self._outlet.publisher
+            logger.info("publishing on port %d", publisher.port)
             if self._publish_nameservers is not False or self._publish_port == 0:
                 hosts = self._publish_nameservers
-                self._publisher.advertise(NAME, None if isinstance(hosts, bool) else hosts)
-            self._publisher.once_heard(self._become_ready)
+                publisher.advertise(NAME, None if isinstance(hosts, bool) else hosts)
+            publisher.once_heard(self._become_ready)
         else:
             self.loop.after(0.0, self._become_ready)
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
-
-    def _replay_address(self) -> str | None:
-        return None if self._replays is None else self._replays.address
 
     def _new_target(self, settings: TargetSettings) -> Target:
         target = self._retired.pop(settings.name, None)
@@ -112,7 +103,7 @@ class Dispatcher(Service):
     def _introduce(self, settings: TargetSettings) -> None:
         topics = dict.fromkeys(topic for item in settings.dispatch_configs for topic in item.topics)
         logger.info("[%s] dispatches what comes under %s", settings.name, ", ".join(topics))
-        if self._publisher is not None and not any(item.publish_topic for item in settings.dispatch_configs):
+        if self._outlet is not None and not any(item.publish_topic for item in settings.dispatch_configs):
             logger.error("Publish topic not configured for '%s'", settings.name)
 
     def _subscribe(self, settings: SubscriberSettings) -> None:
@@ -124,7 +115,7 @@ class Dispatcher(Service):
         self._subscriber = settings
         self._hearing.listen(
             self.loop, self.envelope, topics, addresses=settings.subscribe_addresses, nameserver=settings.nameserver or None,
-            services=settings.subscribe_services, own_port=self._publisher.port if self._publisher is not None else None)
+            services=settings.subscribe_services, own_port=self._outlet.publisher.port if self._outlet is not None else None)
 
     def _rows(self, message: Message) -> Iterable[tuple[Any, ...]]:
         targets = self._targets.values()
@@ -160,8 +151,8 @@ class Dispatcher(Service):
                 self.journal.write(ended(rows, "its target is configured no more"))
 
     def publish_alarm(self, chain: str, raw: bytes) -> None:
-        if self._publisher is not None:
-            self._publisher.send(raw)
+        if self._outlet is not None:
+            self._outlet.publisher.send(raw)
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
         self._hearing.ask_again(newer_than, topics)
@@ -186,12 +177,9 @@ class Dispatcher(Service):
 
     def close_chains(self) -> None:
         self.stop_feeding()
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = self._publisher = None
-        if self._replays is not None:
-            self._replays.close()
-            self._replays = None
+        if self._outlet is not None:
+            self._outlet.close()
+            self._outlet = None
 
     def settings_of(self, chain: str) -> TargetSettings | None:
         running = self._targets.get(chain)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from trollmoves.bus import Publisher
-from trollmoves.bus.replaying import ReplayPort
-from trollmoves.bus.streaming import Stream
 from trollmoves.config.moves import MoveSettings
 from trollmoves.config.reading import Configuration, read_move_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.move_it.chain import Chain
 from trollmoves.move_it.moving import Moving
 from trollmoves.queueing.deliveries import OVERDUE_EVERY, TICK
+from trollmoves.queueing.outlet import Outlet
 from trollmoves.queueing.results import Results
 from trollmoves.service import Service
 
@@ -40,9 +38,7 @@ class MoveIt(Service):
         self._chains: dict[str, Chain] = {}
         self._moving: dict[str, Moving] = {}
         """Of each section there ever was: moves may be under way when it goes."""
-        self._publisher: Publisher | None = None
-        self._replays: ReplayPort | None = None
-        self._stream: Stream | None = None
+        self._outlet: Outlet | None = None
         self._results: Results | None = None
         self._ready = self._started = False
 
@@ -66,21 +62,15 @@ class MoveIt(Service):
         self._started = True
         if self._port is not None:
             address = next((settings.listen_address for settings in configuration.chains.values()), "*")
-            self._publisher = Publisher(self.loop, self._port, address=address)
-            self._replays = ReplayPort(self._replay_port, address, self.loop, self.journal, self.envelope)
-            self._stream = Stream(NAME, self.loop, self.journal.epoch, self.journal.head, self.envelope, self._publisher,
-                                  self._replay_address)
-            self._results = Results(NAME, self.loop, self.journal, self.envelope, self._publisher.send, self._stream)
-            logger.info("publishing on port %d", self._publisher.port)
-            self._publisher.once_heard(self._become_ready)
+            self._outlet = Outlet(NAME, NAME, (self._port, self._replay_port), address, self.loop, self.journal, self.envelope)
+            self._results = self._outlet.results
+            logger.info("publishing on port %d", self._outlet.publisher.port)
+            self._outlet.publisher.once_heard(self._become_ready)
         else:
             self.loop.after(0.0, self._become_ready)
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
         self.loop.every(self._check_interval, self._check_health)
-
-    def _replay_address(self) -> str | None:
-        return None if self._replays is None else self._replays.address
 
     def _start_missing(self) -> None:
         """Start the chains that do not run."""
@@ -132,8 +122,8 @@ class MoveIt(Service):
             chain.stop_feeding()
 
     def publish_alarm(self, chain: str, raw: bytes) -> None:
-        if self._publisher is not None:
-            self._publisher.send(raw)
+        if self._outlet is not None:
+            self._outlet.publisher.send(raw)
 
     def driven_again(self) -> None:
         for moving in self._moving.values():
@@ -148,12 +138,9 @@ class MoveIt(Service):
     def close_chains(self) -> None:
         for chain in self._chains.values():
             chain.stop()
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = self._publisher = None
-        if self._replays is not None:
-            self._replays.close()
-            self._replays = None
+        if self._outlet is not None:
+            self._outlet.close()
+            self._outlet = None
 
     def settings_of(self, chain: str) -> MoveSettings | None:
         running = self._chains.get(chain)
