@@ -17,7 +17,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
-    {"", "errors", "messages", "lifecycle", "uris", "patterns", "crashing", "exposed"},
+    {"", "errors", "messages", "lifecycle", "uris", "patterns", "crashing", "exposed", "descending"},
     {"config", "journal", "movers", "watchers", "bus", "workers", "memory", "log_files", "unpacking"},
     {"service", "attention", "queueing", "server", "client", "mirror", "dispatcher", "move_it", "cleaner", "fetcher",
      "s3_downloader", "explaining"},

@@ -10,6 +10,7 @@ Words, which have no threads, sockets or files:
     uris           destinations: read, compose, hide the password
     patterns       trollsift: match, parse, compose
     exposed        configurations and keys that anybody may have written
+    descending     down from a directory without following links
     crashing       named points where the tests end a process
 
 Tools, each usable alone:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from trollmoves import crashing
+from trollmoves.descending import DIRECTORY, descended
 from trollmoves.errors import MoveError, NotAnnounced, OriginChanged, OriginGone, TemporaryError
 from trollmoves.movers.base import Origin
 from trollmoves.movers.moving import temporary_name
@@ -20,7 +21,6 @@ from trollmoves.uris import last_part
 
 logger = logging.getLogger(__name__)
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: opening a FIFO must not wait
 
 
@@ -57,12 +57,11 @@ def parent_beneath(roots: tuple[str, ...], path: str) -> Iterator[int]:
     """A descriptor of the directory that holds *path*, reached from the nearest of *roots* one component at a time, without
     following links."""
     root, parts = _divided(roots, path)
-    descriptor = _open_directory(root, None, path)
     try:
-        for part in parts[:-1]:
-            below = _open_directory(part, descriptor, path)
-            os.close(descriptor)
-            descriptor = below
+        descriptor = descended(os.open(root, DIRECTORY), parts[:-1])
+    except OSError as error:
+        raise _translated(error, path) from error
+    try:
         yield descriptor
     finally:
         os.close(descriptor)
@@ -75,13 +74,6 @@ def _divided(roots: tuple[str, ...], path: str) -> tuple[str, list[str]]:
     if not root or any(part in ("", ".", "..") for part in parts):
         raise NotAnnounced(f"{path} is not below {' or '.join(roots)}")
     return root, parts
-
-
-def _open_directory(name: str, above: int | None, path: str) -> int:
-    try:
-        return os.open(name, _DIRECTORY if above is None else _DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
-    except OSError as error:
-        raise _translated(error, path) from error
 
 
 @contextmanager

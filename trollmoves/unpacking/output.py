@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from trollmoves.descending import descended
 from trollmoves.errors import Denied
 from trollmoves.unpacking.base import BadArchive, shown
 from trollmoves.unpacking.limits import Budget, Limits
@@ -87,11 +88,7 @@ def is_at(descriptor: int, path: str, directory: int | None = None) -> bool:
 
 def walk(top: int, parts: Parts) -> int:
     """A new descriptor of the directory *parts* below *top*; links are not followed. Raises OSError."""
-    current = os.dup(top)
-    for part in parts:
-        with closing(current):
-            current = os.open(part, DIRECTORY, dir_fd=current)
-    return current
+    return descended(os.dup(top), parts)
 
 
 def reached(directory: str, within: str | None) -> int:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from trollmoves.descending import DIRECTORY, descended
 from trollmoves.patterns import Pattern, is_temporary_name
 from trollmoves.watchers.base import Arrival, Deliver
 
 logger = logging.getLogger(__name__)
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 PORTION = 500
 """So many arrivals are delivered at once at most, and so many directory entries looked at between two looks at anything else."""
 _CLOCK_GRAIN_NS = 20_000_000  # file systems stamp with the time of the last tick, so a file can look older than it is
@@ -82,12 +82,8 @@ def is_beneath(root: str, path: str, status: os.stat_result) -> bool:
     if not directories:
         return True
     try:
-        above = os.open(root, _DIRECTORY)
+        above = descended(os.open(root, DIRECTORY), directories)
         try:
-            for directory in directories:
-                below = os.open(directory, _DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
-                os.close(above)
-                above = below
             there = os.stat(name, dir_fd=above, follow_symlinks=False)
         finally:
             os.close(above)
