@@ -121,10 +121,10 @@ class Service:
     def driven_again(self) -> None:
         """Files that waited for a later time are due now."""
 
-    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
         """An operator wants the providers of *chain* (empty: of all) to be asked for all they announced under *topics* (none: all
-        that the chain hears) since a time, known or not."""
-        logger.error("an operator wants the past to be asked for again, but this program asks nobody")
+        that the chain hears) since a time, known or not. False when there is nobody to ask."""
+        return False
 
     def publish_alarm(self, chain: str, raw: bytes) -> None:
         """Send a message about an alarm to those who listen to *chain* (empty: to all)."""

@@ -283,6 +283,18 @@ def test_a_window_of_time_is_asked_for_again_on_purpose(loop: Loop, publishing: 
     follower.close()
 
 
+def test_all_orders_are_done_that_were_given_before_it_was_known_where_to_ask(loop: Loop, publishing: Publishing) -> None:
+    publishing.publish(1, age=7200)
+    publishing.publish(2, "/a/b", age=1000)
+    follower = Follower(loop, {})
+    follower.catch_up.again(time.time() - 9000, ["/a"])
+    follower.catch_up.again(time.time() - 3600, ["/a/b"])
+    follower.hear(publishing.beat())
+    turning(loop, lambda: len(follower.uids) == 5)
+    assert sorted(follower.uids) == ["f1", "f2", "f2", "f3", "f3"]
+    follower.close()
+
+
 def test_what_a_section_does_not_hear_it_does_not_ask_for_again(loop: Loop, publishing: Publishing) -> None:
     """An order for one topic goes to all sections of a client."""
     follower, cursors = begin(loop, publishing)

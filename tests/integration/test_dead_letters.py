@@ -215,6 +215,9 @@ def test_the_past_is_asked_for_again_on_purpose_and_nothing_comes_twice(tmp_path
             network.client.wait_for("all that was asked for again is here", since=mark)
             network.settle(30)
         assert network.states(network.client_journal) == {"published": 7}
+        for program, path in (network.client, network.client_journal), (network.servers[0], network.server_journal()):
+            assert command(capsys, "retry", "--since", "1h", "--topic", "/other", "--journal", path)[0] == 0
+            program.wait_for("no section that runs has anything to do with /other")
         network.client.kill()
         network.client.argv += ["--replay-since", "1h"]
         mark = network.client.mark()

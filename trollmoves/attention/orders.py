@@ -42,8 +42,9 @@ class Role(Protocol):
     def driven_again(self) -> None:
         """Files that were given up, or wait for a later time, are due now."""
 
-    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
-        """Ask the providers of *chain* (empty: of all) for what they announced since, known or not."""
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
+        """Ask the providers of *chain* (empty: of all) for what they announced since, known or not. False when there is nobody
+        to ask."""
 
 
 def order_itself(verb: str, chain: str, said: Mapping[str, Any]) -> Operation:
@@ -124,5 +125,8 @@ class Orders:
         return []
 
     def _replay(self, chain: str, said: dict[str, Any]) -> list[Operation]:
-        self._role.ask_again(chain, float(said["newer_than"]), [str(topic) for topic in said["topics"]])
+        topics = [str(topic) for topic in said["topics"]]
+        if not self._role.ask_again(chain, float(said["newer_than"]), topics):
+            logger.error("nothing of the past is asked for or announced again: no section that runs%s has anything to do with %s",
+                         f" and is called {chain}" if chain else "", ", ".join(topics) or "what others announce")
         return []

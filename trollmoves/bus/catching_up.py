@@ -88,7 +88,7 @@ class CatchUp:
         """One to tell of: the positions between which all is missing, and of when the last of it was."""
         self._gap_told: int | None = None
         """Where the one ended that was told of lately."""
-        self._again: tuple[float, list[str]] | None = None
+        self._again: list[tuple[float, list[str]]] = []
         """What shall be asked for again when it is known where: what is newer than a time, and its topics."""
         self._asking_again = AskingAgain(provider, loop, self._ask_for_page,
                                          lambda messages, then: page(messages, self._epoch, self._position, then))
@@ -139,7 +139,7 @@ class CatchUp:
         self._note_start(said)
         if epoch != self._epoch:
             self._new_epoch(epoch, head)
-        if self._again is not None and self._address is not None:
+        if self._address is not None:
             self._begin_again()
         if head <= self._position:
             return
@@ -259,14 +259,14 @@ class CatchUp:
         wanted = within(topics, self._topics)
         if not wanted:
             return
-        self._again = newer_than, wanted
+        self._again.append((newer_than, wanted))
         if self._address is not None and self._epoch:
             self._begin_again()
 
     def _begin_again(self) -> None:
-        assert self._again is not None
-        (newer_than, topics), self._again = self._again, None
-        self._asking_again.begin(newer_than, topics)
+        wanted, self._again = self._again, []
+        for newer_than, topics in wanted:
+            self._asking_again.begin(newer_than, topics)
 
     def _page_done(self, epoch: str, to: int, more: bool) -> None:
         self._asking = False

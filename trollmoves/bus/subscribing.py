@@ -15,6 +15,7 @@ from posttroll import ns
 from posttroll.address_receiver import get_configured_address_port
 
 from trollmoves.bus.addresses import is_own_address
+from trollmoves.bus.asking_again import within
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.listening import Listener
 from trollmoves.bus.loop import Loop
@@ -108,10 +109,12 @@ class Subscribing:
         for catch_up in self._catch_ups.values():
             catch_up.topics = self._topics
 
-    def ask_again(self, newer_than: float, topics: Sequence[str]) -> None:
-        """Ask all publishers of ours for what they published since a time (see `CatchUp.again`)."""
+    def ask_again(self, newer_than: float, topics: Sequence[str]) -> bool:
+        """Ask all publishers of ours for what they published since a time (see `CatchUp.again`). False when there is none, or
+        none is heard under *topics*."""
         for catch_up in self._catch_ups.values():
             catch_up.again(newer_than, topics)
+        return bool(self._catch_ups and within(topics, self._topics))
 
     @property
     def paused(self) -> bool:

@@ -68,9 +68,10 @@ class Chain:
             self._asking.start()
             self._hearing.start()
 
-    def ask_again(self, newer_than: float, topics: list[str]) -> None:
-        """Ask the providers for all they announced since a time, under *topics* or all: what is known already is no news."""
-        self._hearing.ask_again(newer_than, topics)
+    def ask_again(self, newer_than: float, topics: list[str]) -> bool:
+        """Ask the providers for all they announced since a time, under *topics* or all: what is known already is no news. False
+        when none is heard under *topics*."""
+        return self._hearing.ask_again(newer_than, topics)
 
     def dismissed(self, files: Collection[int]) -> None:
         """An operator wants nothing more of these; the journal is about to say so."""

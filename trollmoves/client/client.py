@@ -61,10 +61,9 @@ class Client(Service):
             if chain in ("", name):
                 running.stream.send(raw)
 
-    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
-        for name, running in self._chains.items():
-            if chain in ("", name):
-                running.ask_again(newer_than, topics)
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
+        meant = [running for name, running in self._chains.items() if chain in ("", name)]
+        return any([running.ask_again(newer_than, topics) for running in meant])
 
     def dismissed(self, files: Collection[int]) -> None:
         for chain in self._chains.values():

@@ -109,7 +109,7 @@ class ServerSettings(ChainSettings):
     allowed_destinations: Annotated[tuple[str, ...], BeforeValidator(places.allowed_destinations)] = option(
         (), "where files may be pushed, as patterns like `sftp://user@host/data/**`; `any` for everywhere; "
             "the asking client's own machine is always allowed")
-    trusted_acks: Annotated[tuple[str, ...], BeforeValidator(values.words_or_any)] = option(
+    trusted_acks: Annotated[tuple[str, ...], BeforeValidator(values.hosts_or_any)] = option(
         (), "hosts whose ack of a file that this server did not itself deliver counts towards its deletion; or `any`")
     allow_inline_credentials: Flag = option(True, "accept credentials in a client's destination; they are kept in memory only")
     connection_parameters: Mapped = option(

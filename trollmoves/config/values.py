@@ -19,6 +19,7 @@ Reader = Callable[[Any], Any]
 _TRUE, _FALSE = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+SPACED = "separated by white space, not by commas"
 _RESERVED = ("dataset", "collection", "destination", "trollmoves")
 
 
@@ -141,15 +142,16 @@ def deletion(value: Any) -> Any:
     if isinstance(names, tuple) and names and all(map(_names_consumer, names)):
         return names
     hint = near(str(value), ("true", "false", "first", "all"))
+    separated = f"; they are {SPACED}" if "," in str(value) else ""
     raise ValueError(f"is neither true (or all), first nor false, nor are its words consumers: client sections as section@host, "
-                     f"upstream clients by their addresses{hint}")
+                     f"upstream clients by their addresses{hint}{separated}")
 
 
 def _names_consumer(word: Any) -> bool:
     """Whether *word* is `section@host`, or the address of a host."""
     section, at, host = str(word).partition("@")
     if at:
-        return bool(section and host)
+        return bool(section and host) and not {",", "@"} & set(host)  # nobody has such a name, and nothing would be removed
     try:
         ipaddress.ip_address(section)
     except ValueError:
@@ -177,6 +179,14 @@ def words_or_any(value: Any) -> Any:
     found = words(value)
     if isinstance(found, tuple) and "any" in found and len(found) > 1:
         raise ValueError("has the word 'any' beside others, which then mean nothing; write 'any' alone or leave it out")
+    return found
+
+
+def hosts_or_any(value: Any) -> Any:
+    """Hosts; the word `any` stands alone. One with a comma would be nobody, and that would never show."""
+    found = words_or_any(value)
+    if isinstance(found, tuple) and any("," in host for host in found):
+        raise ValueError(f"has a comma; hosts are {SPACED}")
     return found
 
 

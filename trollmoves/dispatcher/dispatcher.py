@@ -154,8 +154,8 @@ class Dispatcher(Service):
         if self._outlet is not None:
             self._outlet.publisher.send(raw)
 
-    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
-        self._hearing.ask_again(newer_than, topics)
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
+        return self._hearing.ask_again(newer_than, topics)
 
     def driven_again(self) -> None:
         for target in self._targets.values():

@@ -79,9 +79,8 @@ class Fetcher(Service):
         if self._publisher is not None:
             self._publisher.send(raw)
 
-    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
-        if self._hearing is not None:
-            self._hearing.ask_again(newer_than, topics)
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
+        return self._hearing is not None and self._hearing.ask_again(newer_than, topics)
 
     def driven_again(self) -> None:
         if self._fetching is not None:

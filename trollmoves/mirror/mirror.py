@@ -47,10 +47,9 @@ class Mirror(Server):
             if isinstance(chain, Chain):
                 chain.driven_again()
 
-    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
-        for name, running in self._chains.items():
-            if chain in ("", name) and isinstance(running, Chain):
-                running.ask_again(newer_than, topics)
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
+        meant = [running for name, running in self._chains.items() if chain in ("", name) and isinstance(running, Chain)]
+        return any([running.ask_again(newer_than, topics) for running in meant])
 
     def first_unasked(self) -> int:
         row = self.journal.find_one("newest_but", (UNHEARD,))

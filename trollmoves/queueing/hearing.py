@@ -113,10 +113,10 @@ class Hearing:
                         restarted=lambda address: None, alarm=alarm, host=_host(name))
         return found
 
-    def ask_again(self, newer_than: float, topics: list[str]) -> None:
-        """Ask all publishers of ours for what they published since a time; what was used already is no news."""
-        if self.subscribing is not None:
-            self.subscribing.ask_again(newer_than, topics)
+    def ask_again(self, newer_than: float, topics: list[str]) -> bool:
+        """Ask all publishers of ours for what they published since a time; what was used already is no news. False when nobody
+        is asked."""
+        return self.subscribing is not None and self.subscribing.ask_again(newer_than, topics)
 
     def received(self, messages: list[Message]) -> None:
         """Take in messages."""

@@ -303,14 +303,15 @@ class Server(Service):
             if files and isinstance(chain, Chain):
                 self.journal.write([order_itself("retry", name, {"files": files})])
 
-    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
         """Nobody is asked: what came since then and is still here is announced anew, for those who missed it."""
-        for name, running in self._chains.items():
-            topic = running.settings.topic
-            if chain in ("", name) and isinstance(running, Chain) and (not topics or any(map(topic.startswith, topics))):
-                newest = int(self.journal.find_one("newest_file", ())[0] or 0)
-                said = {"newer_than": newer_than, "after": 0, "until": newest}
-                self.journal.write([order_itself("replay", name, said)])
+        meant = [name for name, running in self._chains.items() if chain in ("", name) and isinstance(running, Chain)
+                 and (not topics or any(map(running.settings.topic.startswith, topics)))]
+        for name in meant:
+            newest = int(self.journal.find_one("newest_file", ())[0] or 0)
+            said = {"newer_than": newer_than, "after": 0, "until": newest}
+            self.journal.write([order_itself("replay", name, said)])
+        return bool(meant)
 
     def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
         running = self._chains.get(chain)

@@ -36,8 +36,9 @@ class Role:
     def driven_again(self) -> None:
         self.told.append("driven")
 
-    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> None:
+    def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
         self.told.append(("ask", chain, newer_than, topics))
+        return topics != ["/nobody"]
 
 
 class Scene:

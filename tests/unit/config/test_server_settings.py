@@ -112,6 +112,10 @@ def test_values(write: Write, text: str, name: str, value: object) -> None:
     ("delete = tru", ":4: [s] delete: 'tru' is neither true (or all), first nor false, nor are its words consumers: client "
                      "sections as section@host, upstream clients by their addresses (did you mean 'true'?)"),
     ("delete = sometimes", ":4: [s] delete: 'sometimes' is neither true (or all), first nor false, nor are its words consumers"),
+    ("delete = get@one,get@other", ":4: [s] delete: is neither true (or all), first nor false, nor are its words consumers: "
+     "client sections as section@host, upstream clients by their addresses; they are separated by white space, not by commas"),
+    ("delete = get@one, get@other", ":4: [s] delete: is neither true (or all), first nor false"),
+    ("delete = 192.0.2.1,192.0.2.2", ":4: [s] delete: '192.0.2.1,192.0.2.2' is neither true (or all), first nor false"),
     ("delete = get@", ":4: [s] delete: is neither true (or all), first nor false, nor are its words consumers"),
     ("link = maybe", ":4: [s] link: 'maybe' is neither true nor false"),
     ("retention = soon", ":4: [s] retention: 'soon' is not a time from 0 seconds to 3650 days; write seconds"),
@@ -136,6 +140,7 @@ def test_values(write: Write, text: str, name: str, value: object) -> None:
     ("allowed_destinations = data/**", ":4: [s] allowed_destinations: 'data/**' needs an absolute path"),
     ("allowed_destinations = sftp://h/../x", ":4: [s] allowed_destinations: leaves its directory"),
     ("trusted_acks = any h", ":4: [s] trusted_acks: 'any h' has the word 'any' beside others"),
+    ("trusted_acks = h1, h2", ":4: [s] trusted_acks: 'h1, h2' has a comma; hosts are separated by white space, not by commas"),
     ("listen_address = tcp://h", ":4: [s] listen_address: is not a host name or address"),
     ("request_address = h:9094", ":4: [s] request_address: 'h:9094' is not a host name or address"),
     ("connection_parameters = x", ":4: [s] connection_parameters: is given in parts; write connection_parameters__name ="),
