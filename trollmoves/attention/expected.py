@@ -67,6 +67,10 @@ class Counting:
         else:
             self._buckets.append([begin, 1.0])
 
+    def lacks(self, fields: Mapping[str, Any]) -> str:
+        """What a file lacks to be looked at."""
+        return ""
+
     def clock_leapt(self, seconds: float) -> None:
         """The clock was set: how long ago something came is what it was."""
         self._since += seconds
@@ -131,6 +135,10 @@ class Assembling:
                 product.seen.add((identity_of(fields),))
         elif self.expectation.is_item(item):
             product.seen.add(item)
+
+    def lacks(self, fields: Mapping[str, Any]) -> str:
+        """What a file lacks to be looked at."""
+        return "" if self._nominal(fields) is not None else f"a time in {self.expectation.time_field!r}"
 
     def _product(self, nominal: float) -> Product:
         found = self._products.get(nominal)

@@ -12,7 +12,7 @@ from trollmoves.config.expectations import Expectation
 from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import LATE
-from trollmoves.messages import decode
+from trollmoves.messages import decode, identity_of
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ class Section:
             one.known(abouts)
         self._position = position_at(journal, now - max(one.reaches_back() for one in self._following))
         self._calm_until = [now + one.calm for one in self._following]
+        self._told: set[str] = set()
+        """Statements of which was told that a file is nothing to them: to one with a slip no file ever is something."""
 
     def _since(self, now: float) -> Iterable[float]:
         """When each was first expected. A journal that had to forget what came since then knows only of later times."""
@@ -117,6 +119,11 @@ class Section:
             return
         for one in self._following:
             one.came(fields, row["time"])
+            lacking, about = one.lacks(fields), one.expectation.text
+            if lacking and about not in self._told:
+                self._told.add(about)
+                logger.warning("[%s] expect: %s has not %s, and so is nothing to %s (further ones are not named)",
+                               self.chain, identity_of(fields), lacking, about)
 
     def _judge(self, one: Following, now: float, *, calm: bool) -> None:
         alarms = self._journal.alarms

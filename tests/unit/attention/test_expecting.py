@@ -144,6 +144,19 @@ def test_nothing_is_called_late_before_all_that_came_is_taken_in(
     assert process.looks(5) == []
 
 
+def test_a_slip_in_the_name_of_the_time_is_named_once_as_nothing_would_ever_be_late(
+        start: Callable[[], Process], caplog: pytest.LogCaptureFixture) -> None:
+    process = start()
+    wanted = {"a": read_expectations("segment 1-2 within 10m of start_tme; segment 1-2 within 10m of start_time; 1 per day")}
+    process.expecting.follow(wanted)
+    process.came(1)
+    process.came(2)
+    process.looks(2)
+    named = [record.getMessage() for record in caplog.records if "expect:" in record.getMessage()]
+    assert [text.partition(" (")[0] for text in named] == [
+        "[a] expect: f1 has not a time in 'start_tme', and so is nothing to segment 1-2 within 10m of start_tme"]
+
+
 def test_an_operator_may_dismiss_it(start: Callable[[], Process]) -> None:
     process = start()
     process.expecting.follow(WANTED)
