@@ -166,8 +166,11 @@ def test_new_content_under_the_same_name_wins_over_the_old_one_also_across_kills
 
 
 def stopped_client(network: Network, count: int) -> None:
+    sampler = Sampler(lambda: {program.name: program.pid for program in network.programs if program.running})
     with network:
         network.begin()
+        sampler.start()
+        eventually(lambda: len(sampler.first) == len(network.programs), message="what they take at first is known")
         network.client.suspend()
         started = time.monotonic()
         network.write_many(count, "stopped", size=200)
@@ -175,7 +178,10 @@ def stopped_client(network: Network, count: int) -> None:
         network.client.resume()
         resumed = time.monotonic()
         network.settle(120)
-        print(f"{count} announcements: settled {time.monotonic() - resumed:.1f} s after it went on")
+        sampler.stop()
+        print(f"{count} announcements: settled {time.monotonic() - resumed:.1f} s after it went on, "
+              f"growth {sampler.growth / 2**20:.0f} MiB")
+        assert sampler.violations() == []
         network.check()
 
 
