@@ -87,6 +87,16 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, words: tuple[str, ...], com
     assert (status, complaint in said) == (1, True), said
 
 
+def test_own_sections_that_take_files_of_the_same_names_are_named(tmp_path: Path) -> None:
+    for program, options in (("server", "origin = /data/{0}/{{name}}.dat\nrequest_port = 9094"),
+                             ("client", "providers = 192.0.2.1:9010\ndestination = /in/{0}/")):
+        sections = [f"[{name}]\ntopic = /{name}\n{options.format(name)}\n" for name in ("hrit", "lrit")]
+        (tmp_path / f"{program}.ini").write_text("".join(sections))
+    status, _, said = kit(tmp_path, *QUICK, "--not-isolated", "server.ini", "client.ini")
+    assert status == 1
+    assert "could not be told apart: /hrit as {name}.dat, /lrit as {name}.dat" in said
+
+
 ESCAPING = """
 import os, socket, sys
 from pathlib import Path

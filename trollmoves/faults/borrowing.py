@@ -4,6 +4,7 @@ directories, ports and journals of a scratch directory (see `copying`). The file
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -180,8 +181,12 @@ class Borrowed:
         each = count // len(alike) + 1
         lists = [(feeds, names_for(feeds[0].pattern, each)) for feeds in alike.values()]
         names = [(feeds, names[row]) for row in range(each) for feeds, names in lists][:count]
-        if len({os.path.basename(name) for _, name in names}) < count:
-            raise ConfigurationError("two sections take files of the same names, and what arrived could not be told apart")
+        often = Counter(os.path.basename(name) for _, name in names)
+        if len(often) < count:
+            same = {feeds[0].topic: feeds[0].pattern.text for feeds, name in names if often[os.path.basename(name)] > 1}
+            named = ", ".join(f"{topic} as {os.path.basename(pattern)}" for topic, pattern in same.items())
+            raise ConfigurationError(f"sections take files of the same names, and what arrived could not be told apart: {named}; "
+                                     "leave one out of a copy of the file, or give its names another beginning there")
         return names
 
     def feed(self, number: int, data: bytes) -> None:
