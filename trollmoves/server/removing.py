@@ -73,6 +73,8 @@ others come who need it."""
 RETRY = 60.0
 """Seconds between two tries of a removal that failed; never hotter."""
 HOSTS_TOLD = 100
+LACKING_TOLD = 600.0
+"""Seconds since the last confirmation of a file, after which it is told who has not confirmed it."""
 
 Key = tuple[str, str]
 """Names a consumer: client and group."""
@@ -139,6 +141,8 @@ class Removing:
         self._unclaimed = Unclaimed(settings.name, journal)
         self._blind: set[str] = set()
         """Hosts of which was told that they do not say what arrives there."""
+        self._told: set[str] = set()
+        """Consumers of which was told that they have not confirmed something."""
         self._leaving: set[int] = set()
         """Files that are done with, until the journal knows."""
         self._began = time.monotonic()
@@ -232,7 +236,8 @@ class Removing:
         return leaving, len(found) == AT_ONCE
 
     def _again_at(self, row: Any, now: float) -> float:
-        """When to look again at a file that somebody has not confirmed."""
+        """When to look again at a file that somebody has not confirmed, who may have to be named."""
+        self._tell_lacking(row, now)
         waited = min(RARER * (now - row["created"]), RAREST)
         return now + (RETRY if row["tries"] else max(self._delay, LOOK_AGAIN, waited))
 
@@ -279,9 +284,25 @@ class Removing:
     def _suffices(self, confirmed: list[Any]) -> bool:
         if self._who == "first":
             return True
+        return not self._lacking(confirmed)
+
+    def _lacking(self, confirmed: list[Any]) -> list[str]:
+        """The names of those who are waited for, and have not *confirmed*."""
         if self._who == "all":
-            return all(any(_stands_for(row, consumer) for row in confirmed) for consumer in self._consumers())
-        return all(any(_is_named(row, name) for row in confirmed) for name in self._who)
+            consumers = self._consumers()
+            return [key[0] for key in sorted(consumers) if not any(_stands_for(row, key) for row in confirmed)]
+        return [name for name in self._who if not any(_is_named(row, name) for row in confirmed)]
+
+    def _tell_lacking(self, row: Any, now: float) -> None:
+        """Name those who have a file stay for long that others have confirmed: a name with a slip is nobody's."""
+        confirmed = self._journal.find("confirmations", (row["file"],))
+        if self._who == "first" or not confirmed or now - max(float(one["time"]) for one in confirmed) < LACKING_TOLD:
+            return
+        for name in self._lacking(confirmed):
+            if name not in self._told and len(self._told) < HOSTS_TOLD:
+                self._told.add(name)
+                logger.warning("[%s] %s stays, and so may others: %s has not confirmed it (the same is not said again)",
+                               self._chain, os.fsdecode(row["path"]), name)
 
     def _consumers(self) -> set[Key]:
         """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""

@@ -256,6 +256,25 @@ def test_the_delay_begins_when_the_last_one_that_is_waited_for_has_confirmed(tmp
     assert found == pytest.approx(now - (500.0 if first_counts else 100.0) + 1000.0, abs=50.0)
 
 
+@pytest.mark.parametrize(("delete", "lacking"), [("true", "two@h"), ("one@h tow@h", "tow@h"), ("first", "")])
+def test_who_has_a_delivered_file_stay_for_long_is_named_once(tmp_path: Path, delete: str, lacking: str,
+                                                              caplog: pytest.LogCaptureFixture) -> None:
+    consumed = Consumed(tmp_path, f"delete = {delete}\nremove_delay = 0\n")
+    lately, *long_ago = (consumed.file(name) for name in ("lately", "one", "two"))
+    consumed.delivered(consumed.file("all"), "one@h", "two@h", age=2000.0)
+    consumed.delivered(lately, "one@h", age=1.0)
+
+    def named() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "has not confirmed" in record.getMessage()]
+    never(lambda: consumed.turn("lately") and lacking != "tow@h" and bool(named()), 2.5, interval=0.0)
+    for file in long_ago:
+        consumed.delivered(file, "one@h", age=1000.0)
+    eventually(lambda: not consumed.turn("one") or named(), interval=0.0)
+    never(lambda: consumed.turn("two") and len(named()) > 1, 3.0, interval=0.0)
+    consumed.close()
+    assert [text.partition("others: ")[2].partition(" has")[0] for text in named()] == ([lacking] if lacking else [])
+
+
 @pytest.mark.parametrize("age", [1.0, -7200.0], ids=["confirmed", "and the clock was set back since"])
 def test_nothing_goes_before_its_delay_is_over(tmp_path: Path, age: float) -> None:
     consumed = Consumed(tmp_path, "delete = true\nremove_delay = 1000\n")
