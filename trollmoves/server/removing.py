@@ -302,7 +302,7 @@ class Removing:
             if name not in self._told and len(self._told) < HOSTS_TOLD:
                 self._told.add(name)
                 logger.warning("[%s] %s stays, and so may others: %s has not confirmed it (the same is not said again)",
-                               self._chain, os.fsdecode(row["path"]), name)
+                               self._chain, row["identity"], name)
 
     def _consumers(self) -> set[Key]:
         """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""

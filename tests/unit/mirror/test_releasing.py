@@ -39,16 +39,17 @@ def test_an_unforeseen_error_ends_no_mirror_that_has_but_to_tell_the_providers(r
     assert releasing._journal.audit.waits
 
 
-def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing) -> None:
-    """It is ours: nobody else removes or replaces it, so that there is nothing to look at in a worker."""
+def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing, caplog: pytest.LogCaptureFixture) -> None:
+    """It is ours: nobody else removes or replaces it, so that there is nothing to look at in a worker. Who lacks it is named."""
     journal, now, file = releasing._journal, time.time(), releasing._journal.new_file()
     releasing._served |= {("one", "one"), ("two", "two")}
     journal.write([
         ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, None, None, None, None, "p", "m", None, 0, now)]),
-        ("put_transfer", [(file, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged", now - 60, 1, "[]")]),
+        ("put_transfer", [(file, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged", now - 1000, 1, "[]")]),
         ("add_removal", [(file, "s", now - 60)])])
     journal._commit()
     assert releasing._due_now(now) == ([], False)
+    assert "a stays, and so may others: two has not confirmed it" in caplog.text
     releasing._served -= {("two", "two")}
     releasing._known.clear()
     journal.write([("hurry_removals", [(now, f"[{file}]")])])
