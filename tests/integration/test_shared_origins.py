@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,4 +201,25 @@ def test_both_sections_remove(scene: Scene) -> None:
     delivered(scene, announced(scene, "first.bin", TOPIC), "recv@one/a")
     never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the first section has it")
     delivered(scene, announced(scene, "a.bin", TOPIC), "recv@one/a")
+    eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_section_that_cannot_be_served_yet_is_waited_for(scene: Scene, heard: bool) -> None:
+    """Its port is taken; its consumers want what it announced (*heard*), and what it will announce when the port is free."""
+    make_known(scene)
+    if heard:
+        announced(scene, "a.bin", OTHER)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        mark = scene.server.mark()
+        scene.network.write_server_config(more=more(scene.network, request_port=str(taken.getsockname()[1])))
+        scene.server.wait_for(r"\[other\] is not started yet", since=mark)
+        delivered(scene, announced(scene, "a.bin", TOPIC), "recv@one/a")
+        never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the consumer of the other section has it")
+    mark = scene.server.mark()
+    scene.network.write_server_config(more=more(scene.network))
+    scene.server.wait_for("announces under /other", since=mark)
+    delivered(scene, announced(scene, "a.bin", OTHER), "other@two/b")
     eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")

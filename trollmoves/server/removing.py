@@ -30,6 +30,7 @@ from trollmoves.journal.leaps import LEAP
 from trollmoves.journal.reader import Reader
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
+from trollmoves.patterns import Pattern
 from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, is_no_more, keep_removed, remove
 from trollmoves.server.requests import Consumer
 from trollmoves.server.unclaimed import Unclaimed
@@ -75,6 +76,8 @@ RETRY = 60.0
 HOSTS_TOLD = 100
 LACKING_TOLD = 600.0
 """Seconds since the last confirmation of a file, after which it is told who has not confirmed it."""
+BEGINNING = 60.0
+"""Seconds in which a section takes in what was there before it began; others that are ahead do not remove it meanwhile."""
 
 Key = tuple[str, str]
 """Names a consumer: client and group."""
@@ -131,6 +134,7 @@ class Removing:
         self._watches = settings.listen is None and not self._unpacks
         """What is away for a moment is heard of when it is there again."""
         self._enabled = settings.removes
+        self._pattern = None if settings.origin is None else Pattern(settings.origin)
         self._roots = roots
         self._journal = journal
         self._loop = loop
@@ -263,15 +267,21 @@ class Removing:
         return self._who != "first" or any(group == consumer.group for _, group in self._consumers())
 
     def awaits(self, origin: Any) -> bool:
-        """Whether *origin* (name and content in a row of the journal) was announced here as well, and somebody has not confirmed
-        it; of content that was announced several times any confirmation counts. What the journal keeps only to know it by nobody
-        comes for."""
+        """Whether *origin* (name and content in a row of the journal) was announced here as well, or will be, and somebody has
+        not confirmed it; of content that was announced several times any confirmation counts. What the journal keeps only to
+        know it by nobody comes for."""
         name = os.path.basename(os.fsdecode(origin["path"]))
         content = origin["inode"], origin["size"], origin["mtime_ns"]
-        rows = [row for row in self._journal.find("same_origin", (name, self._chain, *content))
-                if row["state"] != State.COVERED and row["steps"]]
+        known = self._journal.find("same_origin", (name, self._chain, *content))
+        if not known:
+            return self._is_behind() and self._pattern is not None and self._pattern.matches(os.fsdecode(origin["path"]))
+        rows = [row for row in known if row["state"] != State.COVERED and row["steps"]]
         confirmed = [one for row in rows for one in self._journal.find("confirmations", (row["id"],))]
         return bool(rows) and not (confirmed and self._suffices(confirmed))
+
+    def _is_behind(self) -> bool:
+        """Whether it may not have announced yet what is there."""
+        return time.monotonic() - self._began < BEGINNING
 
     def _due(self, file: int) -> float | None:
         """When *file* may go: so long after the last confirmation that is waited for; None as long as one lacks."""
@@ -483,6 +493,17 @@ class Removing:
         would stay for each other's sake."""
         elsewhere = (packed["path"], packed["inode"], packed["mtime_ns"], orjson.dumps(sorted(going)).decode())
         return self._journal.find_one("packed_elsewhere", elsewhere) is not None
+
+
+class NotServed(Removing):
+    """Of a section that is configured and cannot be served yet: removes nothing. Its consumers are waited for."""
+
+    def __init__(self, settings: ServerSettings, journal: Journal, loop: Loop, workers: Workers):
+        super().__init__(settings, (), journal, loop, workers)
+        self._open = False
+
+    def _is_behind(self) -> bool:
+        return True
 
 
 def _stands_for(row: Any, consumer: Key) -> bool:

@@ -28,7 +28,7 @@ from trollmoves.server.chain import Chain
 from trollmoves.server.left_behind import LeftBehind
 from trollmoves.server.listening import ListenChain
 from trollmoves.server.recent import Recent
-from trollmoves.server.removing import Removing
+from trollmoves.server.removing import NotServed, Removing
 from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Served
@@ -99,6 +99,8 @@ class Server(Service):
         self._most_restarts = most_restarts
         self._started = time.monotonic()
         self._chains: dict[str, RunningChain] = {}
+        self._not_served: dict[str, NotServed] = {}
+        """What is to be known of sections that are not started yet, because a port is taken."""
         self._verified: set[str] = set()
         """Sections whose last deliveries need not be looked at (again) for an unclean end of the machine."""
         self.recent = Recent()
@@ -121,6 +123,7 @@ class Server(Service):
         difference = changes(running, wanted)
         for name in (*difference.removed, *difference.changed):
             self._stop_chain(name)
+        self._not_served.clear()
         self._close_ports(wanted)
         self.wanted = wanted
         for name in (*difference.changed, *difference.added):
@@ -146,8 +149,10 @@ class Server(Service):
 
     def _start_chain(self, settings: ServerSettings) -> None:
         """Raises `ConfigurationError` while its port is taken."""
+        self._not_served.setdefault(settings.name, NotServed(settings, self.journal, self.loop, self.workers))
         serving = None if settings.request_port is None else self._serving_on(settings)
         chain = self.new_chain(settings)
+        del self._not_served[settings.name]
         if serving is not None:
             serving.add(chain.served)
         self._chains[settings.name] = chain
@@ -185,7 +190,7 @@ class Server(Service):
         self._verified.add(settings.name)
 
     def _removing(self) -> list[Removing]:
-        return [chain.served.removing for chain in self._chains.values()]
+        return [*(chain.served.removing for chain in self._chains.values()), *self._not_served.values()]
 
     def _stop_chain(self, name: str) -> None:
         chain = self._chains.pop(name)
