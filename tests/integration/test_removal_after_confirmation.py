@@ -372,3 +372,23 @@ def test_a_confirmed_file_goes_also_when_its_announcement_was_forgotten_before(t
         eventually(lambda: rows(network.server_journal(), announced) == [(3,)], message="most are forgotten")
         place.unlink()
         network.settle(deletes=True)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_renamed_section_waits_for_those_it_served(tmp_path: Path, stopped: bool) -> None:
+    """Renamed while it runs, or *stopped*: a consumer that is away meanwhile has not confirmed what is there, and what comes."""
+    with serving(tmp_path, "true") as scene:
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, scene.announced(f"{name[5:8]}.bin"), name, confirmed=False)
+        config = scene.network.server_config()
+        if stopped:
+            scene.server.stop()
+        config.write_text(config.read_text().replace("[send]", "[sent]"))
+        if stopped:
+            scene.server.start()
+        scene.server.wait_for(r"\[sent\] watches")
+        announcement = scene.announced("a.bin")
+        delivered(scene, announcement, "recv@one/a")
+        never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the other consumer has it")
+        delivered(scene, announcement, "recv@two/b")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have confirmed")

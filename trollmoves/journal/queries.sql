@@ -388,6 +388,19 @@ WHERE file IN (SELECT value FROM json_each(?)) AND consumer_group <> '' AND NOT 
 GROUP BY chain, client, consumer_group
 ON CONFLICT (chain, client, consumer_group) DO UPDATE SET time = max(time, excluded.time), file = max(file, excluded.file);
 
+-- name: hand_on_consumers
+-- A section has another name.
+INSERT INTO consumers (chain, client, consumer_group, time, file)
+SELECT :new, client, consumer_group, max(time), max(file) FROM (
+    SELECT client, consumer_group, time, file FROM transfers
+    WHERE chain = :old AND time > :since AND consumer_group <> '' AND NOT spare AND state IN ('moved', 'acknowledged')
+    UNION ALL SELECT client, consumer_group, time, file FROM consumers WHERE chain = :old AND time > :since)
+GROUP BY client, consumer_group
+ON CONFLICT (chain, client, consumer_group) DO UPDATE SET time = max(time, excluded.time), file = max(file, excluded.file);
+
+-- name: last_delivered
+SELECT * FROM files WHERE id = (SELECT file FROM transfers WHERE chain = ? ORDER BY file DESC LIMIT 1);
+
 -- name: forget_consumers
 -- Those of longer ago, and all but the latest: anybody may make up a name.
 DELETE FROM consumers WHERE time < ? OR time < (SELECT time FROM consumers ORDER BY time DESC LIMIT 1 OFFSET 10000);

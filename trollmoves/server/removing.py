@@ -179,6 +179,10 @@ class Removing:
             logger.warning("[%s] %s does not say what arrives there: nothing that is delivered to it alone is removed for that "
                            "(delete_after removes it in any case)", self._chain, host)
 
+    def wait_for(self, consumers: set[Key]) -> None:
+        """These were served, under another name of the section: the journal will say so."""
+        self._served |= consumers
+
     def stop(self) -> None:
         """Begin no more; may be called twice."""
         self._open = False

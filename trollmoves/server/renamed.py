@@ -1,0 +1,49 @@
+"""Who a section served that has another name now is waited for under the new one: it may be away while its section is renamed,
+and has not confirmed what is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Collection, Iterable
+
+import orjson
+
+from trollmoves.config.settings import ServerSettings
+from trollmoves.journal import Journal
+from trollmoves.journal.reader import SECTIONS
+from trollmoves.lifecycle import CONSUMER_KNOWN
+from trollmoves.patterns import Pattern
+
+logger = logging.getLogger(__name__)
+
+
+def hand_on_consumers(journal: Journal, wanted: Collection[ServerSettings]) -> dict[str, set[tuple[str, str]]]:
+    """Have the consumers of sections that were configured before, and are no more, noted as those of the sections of *wanted*
+    that are new and announce the same files, to be waited for. Returns them by new section, as the journal does not say so at
+    once."""
+    row = journal.find_one("meta", (SECTIONS,))
+    before = set() if row is None else set(orjson.loads(row["value"]))
+    names = {settings.name for settings in wanted}
+    handed_on: dict[str, set[tuple[str, str]]] = {}
+    for settings in wanted:
+        if settings.name in before or settings.delete is None or settings.origin is None:
+            continue
+        for old in _announced_what_matches(Pattern(settings.origin), sorted(before - names), journal):
+            since = time.time() - CONSUMER_KNOWN
+            found = {(row["client"], row["consumer_group"]) for row in journal.find("consumers", (old, since))}
+            if found:
+                handed_on.setdefault(settings.name, set()).update(found)
+                journal.write([("hand_on_consumers", [{"new": settings.name, "old": old, "since": since}])])
+                logger.info("[%s] waits for those that [%s] served: %s", settings.name, old,
+                            ", ".join(sorted(client for client, _ in found)))
+    return handed_on
+
+
+def _announced_what_matches(pattern: Pattern, sections: Iterable[str], journal: Journal) -> Iterable[str]:
+    for section in sections:
+        row = journal.find_one("last_delivered", (section,))
+        files = [] if row is None else [row, *journal.find("packed_of", (row["id"],))]
+        if any(file["path"] is not None and pattern.matches(os.fsdecode(file["path"])) for file in files):
+            yield section
