@@ -95,7 +95,7 @@ class Telling:
 
     def _answered(self, file: int, provider: str, reply: Message | None) -> None:
         since = self._asked.pop((file, provider), time.time())
-        if _is_told(reply):
+        if is_told(reply):
             self.settled += 1
             return
         row = self._journal.find_one("file", (file,))
@@ -144,7 +144,7 @@ class Telling:
         behind = self._behind[provider]
         behind.outstanding -= 1
         behind.answered &= reply is not None
-        behind.failed |= not _is_told(reply)
+        behind.failed |= not is_told(reply)
         if behind.outstanding:
             return
         behind.portion = AT_ONCE if behind.answered else 1
@@ -152,7 +152,7 @@ class Telling:
         self._loop.after(behind.pause if behind.failed else 0.0, lambda: self._go_on(provider))
 
 
-def _is_told(reply: Message | None) -> bool:
+def is_told(reply: Message | None) -> bool:
     """Whether a provider has taken note, or never will; it may be unable to for a while, as when its journal is full."""
     return reply is not None and reply.extension.get("permanent") is not False
 

@@ -17,6 +17,7 @@ from trollmoves.bus import Loop
 from trollmoves.bus.requesters import Named
 from trollmoves.client.asking import Asking
 from trollmoves.client.doubting import fetched_in
+from trollmoves.client.telling import is_told
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import in_audit
@@ -117,7 +118,7 @@ class Releasing(Removing):
                                                    partial(self._answered, files))
 
     def _answered(self, files: list[int], reply: Message | None) -> None:
-        if reply is None or reply.type == "err":  # they are still on the list
+        if not is_told(reply):  # they are still on the list
             self._telling.difference_update(files)
         else:
             self._end(files)

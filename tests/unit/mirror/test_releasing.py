@@ -14,6 +14,7 @@ from trollmoves.config.reading import read_mirror_config
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
+from trollmoves.messages import Envelope, decode
 from trollmoves.mirror.releasing import Releasing, _has_delivered
 from trollmoves.server.removing import DELIVERED, Leaving
 from trollmoves.workers import Workers
@@ -70,3 +71,18 @@ def test_who_delivered_a_file_is_known_when_many_have_asked_for_it(releasing: Re
     row = journal.find_one("file", (file,))
     assert "192.0.2.1:150" not in row["steps"], "its history has lost a part"
     assert _has_delivered(row)
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_a_provider_that_will_never_take_note_is_not_told_again(releasing: Releasing, permanent: bool) -> None:
+    """It has lost its journal, say, and the file has other content by now: it refused that every ten seconds."""
+    refusal = Envelope("u@h").encode("/a", "err", {
+        "error": "other content", "trollmoves": {"version": 1, "code": "not_announced", "permanent": permanent}})
+    now, journal = time.time(), releasing._journal
+    file = journal.new_file()
+    journal.write([
+        ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, None, None, None, None, "p", "m", None, 0, now)]),
+        ("add_removal", [(file, "s", now - 60)])])
+    releasing._answered([file], decode(refusal))
+    journal._commit()
+    assert len(journal.find("due_removals", ("s", now, 10))) == (0 if permanent else 1)
