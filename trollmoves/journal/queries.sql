@@ -399,7 +399,9 @@ GROUP BY client, consumer_group
 ON CONFLICT (chain, client, consumer_group) DO UPDATE SET time = max(time, excluded.time), file = max(file, excluded.file);
 
 -- name: last_delivered
-SELECT * FROM files WHERE id = (SELECT file FROM transfers WHERE chain = ? ORDER BY file DESC LIMIT 1);
+-- What a section delivered last of what it announced.
+SELECT files.*, (SELECT subject FROM announcements WHERE announcements.file = files.id ORDER BY position DESC LIMIT 1) AS subject
+FROM files WHERE id = (SELECT file FROM transfers WHERE chain = ? ORDER BY file DESC LIMIT 1);
 
 -- name: forget_consumers
 -- Those of longer ago, and all but the latest: anybody may make up a name.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 import orjson
 
@@ -28,9 +28,9 @@ def hand_on_consumers(journal: Journal, wanted: Collection[ServerSettings]) -> d
     names = {settings.name for settings in wanted}
     handed_on: dict[str, set[tuple[str, str]]] = {}
     for settings in wanted:
-        if settings.name in before or settings.delete is None or settings.origin is None:
+        if settings.name in before or settings.delete is None:
             continue
-        for old in _announced_what_matches(Pattern(settings.origin), sorted(before - names), journal):
+        for old in [section for section in sorted(before - names) if _has_its_place(settings, section, journal)]:
             since = time.time() - CONSUMER_KNOWN
             found = {(row["client"], row["consumer_group"]) for row in journal.find("consumers", (old, since))}
             if found:
@@ -41,9 +41,14 @@ def hand_on_consumers(journal: Journal, wanted: Collection[ServerSettings]) -> d
     return handed_on
 
 
-def _announced_what_matches(pattern: Pattern, sections: Iterable[str], journal: Journal) -> Iterable[str]:
-    for section in sections:
-        row = journal.find_one("last_delivered", (section,))
-        files = [] if row is None else [row, *journal.find("packed_of", (row["id"],))]
-        if any(file["path"] is not None and pattern.matches(os.fsdecode(file["path"])) for file in files):
-            yield section
+def _has_its_place(settings: ServerSettings, section: str, journal: Journal) -> bool:
+    """Whether what *section* announced would be announced by this one; where it listens, and does not say what files are welcome,
+    under its topic."""
+    row = journal.find_one("last_delivered", (section,))
+    if row is None:
+        return False
+    if settings.origin is None:
+        return str(row["subject"] or "").startswith(settings.topic)
+    pattern = Pattern(settings.origin)
+    files = [row, *journal.find("packed_of", (row["id"],)), *journal.find("members_of", (row["id"],))]
+    return any(file["path"] is not None and pattern.matches(os.fsdecode(file["path"])) for file in files)

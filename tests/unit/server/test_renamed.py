@@ -1,0 +1,49 @@
+"""Which sections take the place of which, when the configuration has them under other names; and who is waited for then."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.server.test_unclaimed import committed, opened
+from trollmoves.config.reading import read_server_config
+from trollmoves.journal.reader import SECTIONS
+from trollmoves.server.renamed import hand_on_consumers
+
+WATCHES = "origin = /data/{name}.dat\ndelete = true\n"
+LISTENS = "listen = /heard\ndelete = true\n"
+SERVED = {("one", "one"), ("two", "two")}
+
+
+@pytest.mark.parametrize(("name", "options", "waits"), [
+    ("new", WATCHES + "topic = /a\n", True),
+    ("new", WATCHES + "topic = /b\n", True),
+    ("new", WATCHES.replace("/data", "/other") + "topic = /a\n", False),
+    ("new", "origin = /data/{name}.dat\ntopic = /a\n", False),
+    ("new", LISTENS + "topic = /a\n", True),
+    ("new", LISTENS + "topic = /b\n", False),
+    ("kept", WATCHES + "topic = /a\n", False)])
+def test_who_was_served_is_handed_on_to_what_announces_the_same(tmp_path: Path, name: str, options: str, waits: bool) -> None:
+    """Of `old` and `kept` the first is gone; *name* is there, with *options*."""
+    config = tmp_path / "server.ini"
+    config.write_text(f"[{name}]\nrequest_port = 9999\n{options}")
+    journal, now = opened(tmp_path / "j"), time.time()
+    file = journal.new_file()
+    journal.write([
+        ("put_meta", [(SECTIONS, json.dumps(["kept", "old"]))]),
+        ("add_file", [(file, "old", "a.dat", "", "acknowledged", now, "", None, 1, os.fsencode("/data/a.dat"), *[None] * 6, 0,
+                       now)]),
+        ("add_announcement", [(1, file, "/a/x", 0, "m", now)]),
+        ("put_transfer", [(file, client, "old", client, client, spare, "p", "r", "file:///x", "acknowledged", when, 1, "[]")
+                          for client, spare, when in (("one", False, now), ("two", False, now), ("spare", True, now),
+                                                      ("long ago", False, now - 10 * 86400))])])
+    committed(journal)
+    expected = SERVED if waits else set()
+    assert hand_on_consumers(journal, read_server_config(config).chains.values()).get(name, set()) == expected
+    committed(journal)
+    assert {tuple(row) for row in journal.find("consumers", (name, now - 60))} == expected
+    journal.close()
