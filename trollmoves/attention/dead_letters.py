@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from trollmoves.journal import Journal
 from trollmoves.journal.alarms import DEAD_LETTERS
@@ -47,7 +48,9 @@ class DeadLetters:
             self._record(chain)
         self._recorded = max((latest for _, latest in seen.values()), default=0.0)
         for chain, count in found.items():
-            self._journal.alarms.raise_(chain, DEAD_LETTERS, ABOUT, self._text(chain, count))
+            last = self._journal.find_one("dead_letters_of", (chain, 1))
+            if last is not None:  # else it is dealt with since they were counted, and the next look finds that
+                self._journal.alarms.raise_(chain, DEAD_LETTERS, ABOUT, _text(last, count))
         for chain in [alarm.chain for alarm in self._journal.alarms.open(DEAD_LETTERS) if alarm.chain not in found]:
             self._journal.alarms.clear(chain, DEAD_LETTERS, ABOUT, "none is left")
 
@@ -66,7 +69,7 @@ class DeadLetters:
         """Whether nothing but their number has changed."""
         return seen.keys() == self._seen.keys() and all(seen[chain][0] >= count for chain, (count, _) in self._seen.items())
 
-    def _text(self, chain: str, count: int) -> str:
-        last = self._journal.find("dead_letters_of", (chain, 1))[0]
-        which = "1 file is given up" if count == 1 else f"{count} files are given up, the last one"
-        return f"{which}: {last['identity']}: {last_failure(last['steps'])}; `trollmoves failed` says more"
+
+def _text(last: Any, count: int) -> str:
+    which = "1 file is given up" if count == 1 else f"{count} files are given up, the last one"
+    return f"{which}: {last['identity']}: {last_failure(last['steps'])}; `trollmoves failed` says more"

@@ -70,6 +70,20 @@ def test_it_is_over_at_once(scene: Scene) -> None:
     assert scene.told[-1].over
 
 
+def test_one_that_is_dealt_with_while_it_is_looked_at_ends_no_program(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer content of its name arrives between two questions to the journal, say."""
+    file, find = scene.give_up(), scene.journal.find
+
+    def found(query: str, *parameters: Any) -> Any:
+        rows = find(query, *parameters)
+        if query == "dead_letters":
+            scene.write(("dismiss", [{"id": file, "now": scene.now, "line": ""}]))
+        return rows
+    monkeypatch.setattr(scene.journal, "find", found)
+    scene.look(2)
+    assert scene.told == []
+
+
 def test_what_comes_after_a_while_is_told_at_once(scene: Scene) -> None:
     scene.look(100, before=scene.give_up)
     scene.look(200)
