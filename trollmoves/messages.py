@@ -120,6 +120,8 @@ def _checked(subject: str, kind: str) -> str:
     """The beginning of a message with this subject and type."""
     if not subject or not kind or _UNSAFE.search(subject) or _UNSAFE.search(kind):
         raise MalformedMessage(f"subject {subject!r} or type {kind!r} is empty or holds white space")
+    if max(len(subject), len(kind)) > LONGEST_HEAD:
+        raise MalformedMessage(f"subject {subject[:40]!r}... or type {kind[:40]!r} is longer than {LONGEST_HEAD} characters")
     return f"{MAGIC}{subject} {kind}"
 
 
@@ -210,7 +212,10 @@ def _payload(mime: str, text: str) -> Any:
         data = loads(text)
         # Counting brackets and commas is cheap and errs on the strict side; only what looks large is examined.
         if text.count("{") + text.count("[") > DEEPEST or text.count(",") > MOST_ITEMS // 2:
-            _check_proportions(data)
+            # The extension for itself: what was accepted is acceptable with what we add to it.
+            rest = {name: value for name, value in data.items() if name != EXTENSION} if isinstance(data, dict) else data
+            _check_proportions(rest)
+            _check_proportions(data.get(EXTENSION) if isinstance(data, dict) else None)
         return data
     if mime in ("text/ascii", "binary/octet-stream"):
         return text

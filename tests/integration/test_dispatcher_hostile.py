@@ -13,6 +13,7 @@ import pytest
 from tests.integration.dispatching import SUBJECT, Dispatching, arrives
 from tests.integration.hostile import text
 from tests.support.eventually import eventually
+from trollmoves.messages import MOST_ITEMS
 
 TARGET = f"""
 here:
@@ -115,3 +116,21 @@ def test_files_of_this_machine_by_any_name(uri: str, tmp_path: Path) -> None:
         path = dispatching.file("a b%20")
         dispatching.source.publish({"uid": "x", "uri": uri.format(path=path, host=socket.gethostname())})
         arrives(tmp_path / "here" / "a b%20", path)
+
+
+@pytest.mark.parametrize("more", [{"area": "a" * 1500}, {"many": [0] * (MOST_ITEMS - 5)}], ids=["subject", "values"])
+def test_what_makes_a_publication_too_long_to_be_read_ends_no_dispatcher(more: dict[str, Any], tmp_path: Path) -> None:
+    """The most values that a message may have, and a subject made of a field that is longer than one may be."""
+    target = f"""
+    here:
+      host: ""
+      directory: {tmp_path}/here
+      publish_topic: /done/{{area}}
+      dispatch_configs: [{{topics: [{SUBJECT}]}}]
+    """
+    with Dispatching(tmp_path, target) as dispatching:
+        dispatching.start()
+        arrives(tmp_path / "here" / "large", dispatching.announce("large", **{"area": "x", **more}))
+        arrives(tmp_path / "here" / "next", dispatching.announce("next", area="x"))
+        eventually(lambda: dispatching.states() == {"here large": "published", "here next": "published"})
+        assert dispatching.program.stop() == 0

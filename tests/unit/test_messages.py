@@ -67,6 +67,22 @@ def test_what_is_no_message(raw: bytes) -> None:
         decode(raw)
 
 
+def test_what_is_accepted_is_acceptable_with_our_extension() -> None:
+    largest = {"uid": "a", "many": [0] * (MOST_ITEMS - 2)}
+    assert decode(Envelope("u@h").encode("/a", "file", largest)).fields == largest
+    ours = {"trollmoves": {"version": 1, "offset": 1}}
+    assert decode(Envelope("u@h").encode("/a", "file", {**largest, **ours})).extension == ours["trollmoves"]
+    for more in ({"more": 1}, {"trollmoves": {"many": [0] * MOST_ITEMS}}):
+        with pytest.raises(MalformedMessage):
+            decode(Envelope("u@h").encode("/a", "file", {**largest, **more}))
+
+
+def test_no_message_is_written_with_a_subject_that_nobody_could_read() -> None:
+    decode(Envelope("u@h").encode("/" + "a" * 999, "file", {}))
+    with pytest.raises(MalformedMessage):
+        Envelope("u@h").encode("/" + "a" * 1000, "file", {})
+
+
 @given(st.one_of(st.binary(), st.binary().map(HEAD.__add__), st.binary().map(JSON.__add__),
                  st.text().map(lambda text: JSON + text.encode("utf-8", "surrogatepass"))))
 def test_decoding_raises_nothing_but_malformed_message(raw: bytes) -> None:
