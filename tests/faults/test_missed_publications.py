@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.checker import payload_of, rows
 from tests.faults.network import Network, Recorder
+from tests.integration.fetching import Fetching
 from tests.integration.moving import MovingIt, arrives, gone
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
@@ -184,3 +185,37 @@ def test_a_dispatcher_that_was_away_gets_what_move_it_published(tmp_path: Path) 
             for path, content in written.items():
                 arrives(archive / path.name, content)
             arrives(archive / "four.dat", moving.write("four.dat").read_bytes())
+
+
+def test_a_dispatcher_that_was_away_gets_what_a_fetcher_published(tmp_path: Path) -> None:
+    """Its messages are published, and were heard by nobody: the fetcher does not say them anew by itself."""
+    archive, journal, config = tmp_path / "archive", tmp_path / "dispatcher.journal", tmp_path / "dispatcher.yaml"
+    replay_port = free_port()
+    with Fetching(tmp_path, f"replay_port: {replay_port}") as fetching:
+        config.write_text(
+            f"posttroll_subscriber:\n  nameserver: false\n  subscribe_addresses: [tcp://127.0.0.1:{fetching.publish_port}]\n"
+            f"archive:\n  host: ''\n  directory: {archive}\n  dispatch_configs:\n    - topics: [/new]\n")
+        dispatcher = Program.ours("dispatcher", "-n", "false", "--journal", journal, "--", config, log=tmp_path / "log")
+
+        def fetched(name: str) -> bytes:
+            path = tmp_path / name
+            path.write_bytes(name.encode() * 1000)
+            fetching.announce(str(path))
+            arrives(fetching.into / "M9" / name, path.read_bytes())
+            return path.read_bytes()
+        fetching.start()
+        with dispatcher:
+            eventually(lambda: rows(journal, "SELECT 1 FROM cursors"), message="the dispatcher follows")
+            arrives(archive / "one.dat", fetched("one.dat"))
+        dispatcher.kill()
+        written = {name: fetched(name) for name in ("two.dat", "three.dat")}
+        eventually(lambda: set(fetching.states()) == {"published"}, message="all of them published")
+        fetching.program.kill()
+        with dispatcher:
+            fetching.start()
+            for name, content in written.items():
+                arrives(archive / name, content)
+            arrives(archive / "four.dat", fetched("four.dat"))
+            assert not rows(journal, "SELECT text FROM alarms WHERE kind = 'gap'")
+        beat = next(payload_of(text) for text in fetching.recorder.texts if text.startswith("pytroll://heartbeat/fetcher "))
+        assert beat["trollmoves"]["address"] == f"127.0.0.1:{replay_port}"  # type: ignore[index]

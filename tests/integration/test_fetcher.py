@@ -41,6 +41,7 @@ def test_a_file_here_and_what_is_published_of_it(tmp_path: Path) -> None:
         final = fetching.into / "M9" / "a.nc"
         arrives(final, CONTENT)
         said = eventually(fetching.published)
+        assert said[0].pop("trollmoves").keys() == {"version", "epoch", "offset", "previous"}
         assert said == [{"platform": "M9", "start_time": "2026-01-01T12:00:00", "uri": str(final), "uid": "a.nc"}]
         eventually(lambda: fetching.states() == ["published"])
         assert [found.name for found in final.parent.iterdir()] == ["a.nc"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from tests.integration.dispatching import Source
 from tests.integration.moving import arrives
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.support.programs import Program
+from tests.support.programs import CHECKOUT, Program
 from tests.support.s3_server import MotoServer
 from trollmoves.faults.observing import payload_of
 
@@ -79,8 +81,10 @@ def test_files_datasets_and_collections_from_the_bucket(tmp_path: Path, server: 
         said = {"uri": "/somewhere/a.nc", "uid": "a.nc", "sensor": "viirs", "filename": "x", "compress": 1, "path": "y"}
         downloading.announce(said)
         arrives(downloading.into / "a.nc", CONTENT)
-        expected = ("/downloaded", {"sensor": "viirs", "uri": str(downloading.into / "a.nc")})
-        eventually(lambda: downloading.published() == [expected])
+        eventually(downloading.published)
+        (subject, data), = downloading.published()
+        assert data.pop("trollmoves").keys() == {"version", "epoch", "offset", "previous"}  # type: ignore[attr-defined]
+        assert (subject, data) == ("/downloaded", {"sensor": "viirs", "uri": str(downloading.into / "a.nc")})
         downloading.announce({"dataset": [{"uri": "s3://data/deep/b.nc", "uid": "b.nc"}], "sensor": "viirs"}, kind="dataset")
         arrives(downloading.into / "b.nc", CONTENT)
         assert downloading.program.stop() == 0
@@ -117,3 +121,16 @@ def test_an_object_that_is_not_there_is_said_and_the_next_one_comes(tmp_path: Pa
         eventually(lambda: "missing.nc" in downloading.log.read_text() and "given up" in downloading.log.read_text())
         downloading.announce({"uri": "s3://data/a.nc", "uid": "a.nc"})
         arrives(downloading.into / "a.nc", CONTENT)
+
+
+def test_what_was_downloaded_can_be_asked_for_again(tmp_path: Path, server: MotoServer) -> None:
+    port = free_port()
+    with Downloading(tmp_path, server, f"bucket: data\nreplay_port: {port}") as downloading:
+        downloading.start()
+        downloading.announce({"uri": "s3://data/a.nc", "uid": "a.nc"})
+        arrives(downloading.into / "a.nc", CONTENT)
+        asked = [sys.executable, "-m", "trollmoves.cli.umbrella", "req", "replay", f"127.0.0.1:{port}", "--topic", "/downloaded"]
+
+        def told() -> str:
+            return subprocess.run(asked, capture_output=True, text=True, timeout=60, cwd=CHECKOUT, check=True).stdout
+        eventually(lambda: told().count("/downloaded file") == 1)

@@ -98,6 +98,8 @@ class PublisherConfig(BaseModel):
 class FetchingSettings(ChainSettings):
     """What both programs have."""
 
+    replay_port: Annotated[int, BeforeValidator(_port)] = option(
+        0, "port where what was published can be asked for again; 0 for a random one")
     give_up_after: Seconds = option(86400.0, "age of a message at which its file is tried no more", "24h")
     transfers_per_host: Annotated[int, BeforeValidator(values.number_of(1, 256))] = option(
         4, "files fetched at a time from the same host")

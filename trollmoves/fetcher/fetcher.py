@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from trollmoves.bus import Publisher
 from trollmoves.config.fetching import FetchingSettings, PublisherConfig, SubscriberConfig
 from trollmoves.config.reading import Configuration
 from trollmoves.fetcher.fetching import Fetching
 from trollmoves.fetcher.reading import FetchingConfiguration
 from trollmoves.queueing.deliveries import OVERDUE_EVERY, TICK
 from trollmoves.queueing.hearing import Hearing
-from trollmoves.queueing.results import Results
+from trollmoves.queueing.outlet import Outlet
 from trollmoves.service import Service
 
 logger = logging.getLogger(__name__)
@@ -35,12 +34,11 @@ class Fetcher(Service):
         self._fetching: Fetching | None = None
         self._subscriber: SubscriberConfig | None = None
         self._hearing: Hearing | None = None
-        self._publisher: Publisher | None = None
-        self._results: Results | None = None
+        self._outlet: Outlet | None = None
         self._ready = False
 
     def apply(self, configuration: Configuration[FetchingSettings]) -> None:
-        """Follow *configuration*; one with a mistake is no configuration. The publisher stays as it was begun."""
+        """Follow *configuration*; one with a mistake is no configuration. The ports stay as they were begun."""
         if self.draining or not configuration.chains:
             return
         fetching = self._adjust(cast(FetchingConfiguration, configuration))
@@ -53,31 +51,32 @@ class Fetcher(Service):
         self._pump()
 
     def _start(self, settings: FetchingSettings, publishing: PublisherConfig) -> None:
-        self._publisher = Publisher(self.loop, publishing.port, address=publishing.address)
-        logger.info("publishing on port %d", self._publisher.port)
+        ports = publishing.port, settings.replay_port
+        self._outlet = Outlet(settings.name, "fetcher", ports, publishing.address, self.loop, self.journal, self.envelope)
+        publisher = self._outlet.publisher
+        logger.info("publishing on port %d", publisher.port)
         if publishing.nameservers is not False or publishing.port == 0:
             hosts: Sequence[str] | None = publishing.nameservers or None
-            self._publisher.advertise(publishing.name, hosts)
-        self._results = Results("fetcher", self.loop, self.journal, self.envelope, self._publisher.send)
-        self._fetching = Fetching(settings, self.journal, self.workers, self.envelope, self._results)
+            publisher.advertise(publishing.name, hosts)
+        self._fetching = Fetching(settings, self.journal, self.workers, self.envelope, self._outlet.results)
         self._hearing = Hearing("fetcher", self.journal, self._fetching.rows, lambda _: self._pump())
-        self._publisher.once_heard(self._become_ready)
+        publisher.once_heard(self._become_ready)
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._fetching.give_up_overdue)
 
     def _subscribe(self, settings: SubscriberConfig) -> None:
-        assert self._hearing is not None and self._publisher is not None
+        assert self._hearing is not None and self._outlet is not None
         if settings == self._subscriber:
             return
         self._subscriber = settings
         self._hearing.listen(
             self.loop, self.envelope, settings.topics, addresses=settings.addresses,
-            nameserver=settings.nameserver or None, services=settings.services, own_port=self._publisher.port)
+            nameserver=settings.nameserver or None, services=settings.services, own_port=self._outlet.publisher.port)
         logger.info("listens to %s", ", ".join(settings.topics) or "everything")
 
     def publish_alarm(self, chain: str, raw: bytes) -> None:
-        if self._publisher is not None:
-            self._publisher.send(raw)
+        if self._outlet is not None:
+            self._outlet.publisher.send(raw)
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
         return self._hearing is not None and self._hearing.ask_again(newer_than, topics)
@@ -90,10 +89,10 @@ class Fetcher(Service):
     # Working.
 
     def _become_ready(self) -> None:
-        if self.draining or self._results is None:
+        if self.draining or self._outlet is None:
             return
         self._ready = True
-        self._results.publish_again()
+        self._outlet.results.publish_again()
         self._pump()
 
     def _pump(self) -> None:
@@ -110,15 +109,15 @@ class Fetcher(Service):
             self._fetching.close()
 
     def under_way(self) -> int:
-        if self._fetching is None or self._results is None:
+        if self._fetching is None or self._outlet is None:
             return self.journal.waiting
-        return self._fetching.under_way + self._results.on_their_way + self.journal.waiting
+        return self._fetching.under_way + self._outlet.results.on_their_way + self.journal.waiting
 
     def close_chains(self) -> None:
         self.stop_feeding()
-        if self._publisher is not None:
-            self._publisher.close()
-            self._publisher = None
+        if self._outlet is not None:
+            self._outlet.close()
+            self._outlet = None
 
     def settings_of(self, chain: str) -> FetchingSettings | None:
         return self._fetching.settings if self._fetching is not None else None

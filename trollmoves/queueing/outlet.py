@@ -20,7 +20,7 @@ class Outlet:
         self.publisher = Publisher(loop, port, address=address)
         self._replays = ReplayPort(replay_port, address, loop, journal, envelope)
         self._stream = Stream(name, loop, journal.epoch, journal.head, envelope, self.publisher, lambda: self._replays.address)
-        self.results = Results(role, loop, journal, envelope, self.publisher.send, self._stream)
+        self.results = Results(role, loop, journal, envelope, self._stream)
 
     def close(self) -> None:
         self._stream.close()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
 
 import orjson
 
@@ -28,9 +26,7 @@ ON_ITS_WAY = 0.25
 class Results:
     """Belongs to the loop."""
 
-    def __init__(self, role: str, loop: Loop, journal: Journal, envelope: Envelope, send: Callable[[bytes], Any],
-                 stream: Stream | None = None):
-        """*send* sends any message; with a *stream*, publications are numbered and sent by it."""
+    def __init__(self, role: str, loop: Loop, journal: Journal, envelope: Envelope, stream: Stream):
         self._stream = stream
         self._role = role
         self._loop = loop
@@ -38,21 +34,19 @@ class Results:
         """Files whose messages are on their way."""
         self._journal = journal
         self._envelope = envelope
-        self.send = send
+        self.send = stream.send
         """Sends a message that stands in no journal."""
 
     def numbered(self, raw: bytes, position: int, previous: int) -> bytes:
         """A publication with the number that it has in the journal, for those who ask for what they missed."""
-        if self._stream is None:
-            return raw
         message = decode(raw)
         said = {"version": PROTOCOL, "epoch": self._journal.epoch, "offset": position, "previous": previous}
         return self._envelope.encode(message.subject, message.type, {**message.fields, EXTENSION: said})
 
     def publish(self, file: int, raw: bytes) -> None:
         """Send what the journal has as the publication of *file*."""
-        message = decode(raw) if self._stream is not None else None
-        if self._stream is not None and message is not None and "offset" in message.extension:
+        message = decode(raw)
+        if "offset" in message.extension:
             self._stream.publish(raw, message.subject, message.extension["offset"])
         else:
             self.send(raw)
