@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.ports import free_port
 from tests.support.unavailable import unavailable
 from trollmoves.errors import ConfigurationError
 from trollmoves.patterns import Pattern
@@ -635,22 +636,27 @@ def test_what_cannot_be_watched_is_refused(text: str, options: dict[str, Any], p
 # -- what takes a kernel of one's own
 
 PROGRAM = """
-import os, subprocess, sys, time
+import os, sqlite3, subprocess, sys, time
 sys.path.insert(0, {root!r})
 from trollmoves.patterns import Pattern
+from trollmoves.watchers import directory
 from trollmoves.watchers.directory import watch
 
 data, seen = {data!r}, set()
 
-def await_all(*names):
+def await_that(check, say=lambda: ""):
     deadline = time.monotonic() + 60
-    while not seen >= set(names):
+    while not check():
         if time.monotonic() > deadline:
-            sys.exit(f"missing {{set(names) - seen}} of {{names}}, trouble: {{watcher.trouble()}}")
+            sys.exit(f"not within a minute: {{say()}}, trouble: {{watcher.trouble()}}")
         time.sleep(0.02)
 
+def await_all(*names):
+    await_that(lambda: seen >= set(names), lambda: f"{{set(names) - seen}} of {{names}}")
+
 def touch(name):
-    open(os.path.join(data, name), "w").close()
+    with open(os.path.join(data, name), "w") as file:
+        file.write(name)
 
 def limit(what, number):
     with open("/proc/sys/user/max_inotify_" + what, "w") as setting:
@@ -659,6 +665,20 @@ def limit(what, number):
 def make(pattern):
     deliver = lambda arrivals: seen.update(os.path.relpath(arrival.path, data) for arrival in arrivals)
     return watch(Pattern(data + "/" + pattern), deliver, polling={polling!r}, interval=0.1, settle=0.2)
+
+class Server:
+    def __init__(self, command, root):
+        self.log = os.path.join(root, "log")
+        self.process = subprocess.Popen(command, cwd={root!r}, stderr=open(self.log, "w"))
+    def said(self):
+        return open(self.log).read()
+    def announced(self, journal):
+        return len(sqlite3.connect("file:" + journal + "?mode=ro", uri=True).execute("SELECT * FROM announcements").fetchall())
+    def trouble(self):
+        return self.said()
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
 
 try:
     {body}
@@ -708,6 +728,87 @@ def test_when_watches_run_out_it_goes_on_polling_and_loses_nothing(data: Path) -
         await_all("d0/x_late.nc")
     """), data)
     assert "polling every 0.1 seconds from now on" in said
+
+
+def test_it_polls_no_longer_than_the_kernel_refuses(data: Path) -> None:
+    """Files come all the time, also while it changes over; what was there before the watch is found by the look at everything."""
+    said = in_a_namespace(textwrap.dedent("""
+        limit("instances", 0)
+        directory._TRY_AGAIN = 0.2
+        watcher = make("x_{n}.nc")
+        touch("x_old.nc")
+        watcher.start()
+        assert watcher.polling
+        names = [f"x_{number}.nc" for number in range(400)]
+        for number, name in enumerate(names):
+            touch(name)
+            time.sleep(0.005)
+            if number == 200:
+                limit("instances", 100)
+        await_all("x_old.nc", *names)
+        await_that(lambda: not watcher.polling)
+        touch("x_new.nc")
+        await_all("x_new.nc")
+        assert watcher.trouble() is None
+    """), data)
+    assert said.count("polling every 0.1 seconds from now on") == 1
+
+
+def test_it_polls_no_longer_than_there_are_no_descriptors(data: Path) -> None:
+    in_a_namespace(textwrap.dedent("""
+        from trollmoves.watchers.inotify import Watches
+        Watches(Pattern("/x")).open()  # the first one of a process looks for the C library, which takes descriptors, too
+        directory._TRY_AGAIN = 0.2
+        taken = []
+        try:
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            os.close(taken.pop())
+            os.close(taken.pop())  # for the doorbell
+        watcher = make("{directory}/x_{n}.nc")
+        watcher.start()
+        assert watcher.polling
+        for descriptor in taken:
+            os.close(descriptor)
+        os.mkdir(os.path.join(data, "d"))
+        touch("d/x_1.nc")
+        await_all("d/x_1.nc")
+        await_that(lambda: not watcher.polling and watcher.trouble() is None)
+        touch("d/x_2.nc")
+        await_all("d/x_2.nc")
+    """), data)
+
+
+@pytest.mark.parametrize("option", ["", "--disable-backlog"])
+def test_a_server_that_goes_back_to_inotify_announces_every_file_once(data: Path, option: str) -> None:
+    (data.parent / "server.ini").write_text(
+        f"[one]\norigin = {data}/x_{{n}}.nc\ntopic = /one\nlisten_address = 127.0.0.1\nrequest_address = 127.0.0.1\n"
+        f"request_port = {free_port()}\nnameserver = false\nsettle = 0.1\nreconcile = 1\n")
+    journal = data.parent / "server.journal"
+    command = ["-p", str(free_port()), *([option] if option else []), "--journal", str(journal), str(data.parent / "server.ini")]
+    said = in_a_namespace(textwrap.dedent(f"""
+        limit("instances", 0)
+        touch("x_old.nc")
+        time.sleep(0.1)
+        program = "import trollmoves.watchers.directory as directory; directory._TRY_AGAIN = 0.5;"
+        program += "from trollmoves.cli.server import main; main({command!r})"
+        watcher = Server([sys.executable, "-c", program], {str(data.parent)!r})
+        await_that(lambda: "polling every" in watcher.said())
+        names = [f"x_{{number}}.nc" for number in range(300)]
+        for number, name in enumerate(names):
+            touch(name)
+            time.sleep(0.01)
+            if number == 150:
+                limit("instances", 100)
+        await_that(lambda: "again" in watcher.said())
+        touch("x_new.nc")
+        names += ["x_new.nc", *([] if {bool(option)} else ["x_old.nc"])]
+        await_that(lambda: watcher.announced({str(journal)!r}) >= len(names), lambda: str(watcher.announced({str(journal)!r})))
+        time.sleep(2.5)  # for two reconciliations
+        assert watcher.announced({str(journal)!r}) == len(names)
+    """), data)
+    assert "Traceback" not in said
 
 
 def test_a_file_system_mounted_over_the_directory(data: Path, way: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 _SETTLE = 5.0  # seconds
 _PATIENCE = 1.0
 """Seconds that the start and the end of a watch are waited for: its directory may not answer."""
+_TRY_AGAIN = 60.0
+"""Seconds after which inotify is tried again where the kernel granted no more of it."""
 _SILENT = 60.0
 """Seconds that one look at the file system may take before that is told of."""
 
@@ -49,7 +52,8 @@ def watch(pattern: Pattern, deliver: Deliver, *, polling: bool = False, interval
 
 
 class DirectoryWatcher(Watcher):
-    """Runs one way of watching in a thread; from inotify it changes to polling when the kernel grants no more watches."""
+    """Runs one way of watching in a thread; from inotify it changes to polling when the kernel grants no more watches, and back
+    when it does."""
 
     def __init__(self, pattern: Pattern, deliver: Deliver, pace: Pace, *, polling: bool, backlog: bool,
                  leaves_out: Callable[[str], bool], on_death: OnDeath | None):
@@ -59,6 +63,8 @@ class DirectoryWatcher(Watcher):
         self._pace, self._beginning = pace, Beginning(backlog)
         self._polling, self._on_death = polling, on_death
         self._engine: Engine | None = None
+        self._next_try = math.inf
+        """When (monotonic) inotify is tried again."""
         self._thread: threading.Thread | None = None
         self._opened, self._stopping = threading.Event(), threading.Event()
         self._handed_over = 0.0
@@ -125,25 +131,39 @@ class DirectoryWatcher(Watcher):
         self._handed_over = time.monotonic()
         return self._deliver(arrivals)
 
-    def _make_engine(self) -> Engine:
-        if self._polling:
-            return PollingEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning)
+    def _make_engine(self, *, polling: bool, resumes: bool = False) -> Engine:
+        if polling:
+            return PollingEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning, resumes)
         from trollmoves.watchers.inotify import InotifyEngine  # there is none but on Linux
-        return InotifyEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning)
+        return InotifyEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning, resumes)
 
     def _change_to_polling(self, error: WatchLimitReached, *, resumes: bool) -> None:
-        logger.warning("no more inotify watches for %s (%s): polling every %g seconds from now on; raise the limits "
-                       "fs.inotify.max_user_instances and max_user_watches and restart",
+        logger.warning("no more inotify watches for %s (%s): polling every %g seconds from now on; where that lasts, raise the "
+                       "limits fs.inotify.max_user_instances and max_user_watches, or that of open files",
                        self.pattern.directory, error, self._pace.interval)
         if self._engine is not None:
             self._engine.close()
-        self._polling = True
-        self._engine = PollingEngine(self.pattern, self._outbox, self._bell, self._pace, self._beginning, resumes)
+        self._polling, self._next_try = True, time.monotonic() + _TRY_AGAIN
+        self._engine = self._make_engine(polling=True, resumes=resumes)
         self._engine.open()
+
+    def _try_inotify_again(self) -> None:
+        """Change back, if the kernel grants all that is needed by now; what came meanwhile is found by a look at everything."""
+        engine = self._make_engine(polling=False, resumes=True)
+        try:
+            engine.open()
+        except WatchLimitReached:
+            engine.close()
+            self._next_try = time.monotonic() + _TRY_AGAIN
+            return
+        if self._engine is not None:
+            self._engine.close()
+        self._engine, self._polling, self._next_try = engine, False, math.inf
+        logger.info("inotify watches %s again", self.pattern.directory)
 
     def _open(self) -> None:
         try:
-            self._engine = self._make_engine()
+            self._engine = self._make_engine(polling=self._polling)
             self._engine.open()
         except WatchLimitReached as error:
             self._change_to_polling(error, resumes=False)
@@ -169,5 +189,7 @@ class DirectoryWatcher(Watcher):
         assert self._engine is not None  # `start` made one
         try:
             self._engine.step()
+            if time.monotonic() >= self._next_try:
+                self._try_inotify_again()
         except WatchLimitReached as error:
             self._change_to_polling(error, resumes=True)

@@ -53,9 +53,10 @@ _SCAN_SLICE = 0.02  # seconds
 
 
 class InotifyEngine:
-    """Watches by inotify. `overflows` counts how often the kernel's queue was too short."""
+    """Watches by inotify. `overflows` counts how often the kernel's queue was too short. With *resumes* it goes on for another
+    engine, and looks at everything first: what that one has not delivered yet is there."""
 
-    def __init__(self, pattern: Pattern, outbox: Outbox, bell: Doorbell, pace: Pace, beginning: Beginning):
+    def __init__(self, pattern: Pattern, outbox: Outbox, bell: Doorbell, pace: Pace, beginning: Beginning, resumes: bool = False):
         self.sight = Sight()
         self.overflows = 0
         self._pattern, self._outbox, self._bell, self._pace, self._beginning = pattern, outbox, bell, pace, beginning
@@ -67,16 +68,19 @@ class InotifyEngine:
         self._scans: deque[Iterator[None]] = deque()
         self._scanning_all = self._scan_again = False
         self._next_check, self._next_reconcile = 0.0, float("inf")
+        self._resumes = resumes
         self._is_opening = False
 
     def open(self) -> None:
         self._bell.also_watch(self._watches.open())
-        self._is_opening = True
+        self._is_opening = not self._resumes
         if self._adopt_root():
             for _ in self._scan(self._pattern.directory, 0, files=False):
                 pass
         self._is_opening = False
         self._put_off_reconciling()
+        if self._resumes:
+            self._scan_all()
 
     def _put_off_reconciling(self) -> None:
         self._next_reconcile = time.monotonic() + self._pace.reconcile if self._pace.reconcile > 0 else float("inf")
