@@ -25,7 +25,7 @@ LARGEST_REQUEST = 2**20
 REQUESTS_PER_TURN = 200
 WEIGHTS = {"replay": 20, "info": 20, "ack": 2}
 """How much of a turn's number a request makes up, where one costs more than others: a ping must not wait for hundreds of them."""
-LARGE_REQUEST = 64 * 1024
+LARGE_REQUEST = 8 * 1024
 """Bytes; a larger request makes up more of a turn."""
 MOST_WAITING = 16
 """Requests of one connection that wait here; the rest stays with who sent it. They may all be of the largest size."""

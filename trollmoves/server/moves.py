@@ -154,9 +154,12 @@ class Moves:
 
     def admit(self, push: Push, served: Served, waiter: Waiter, then: Callable[[], Any]) -> None:
         """Call *then* when it is found that who waits may have files where *push* sends them; else tell it."""
+        self.refuse_when_held_up(waiter)
         asked = push._replace(peer=waiter.asker.address, stranger=waiter.asker.stranger)
+        self._held.add(waiter.asker.address, waiter.weight)
 
         def checked(outcome: Any) -> None:
+            self._held.add(waiter.asker.address, -waiter.weight)
             try:
                 if isinstance(outcome, Exception):
                     raise outcome
@@ -167,9 +170,12 @@ class Moves:
         self._workers.submit([Work(("rights", waiter.asker.address), 1, lambda _: served.pushing.check(asked), checked)])
 
     def join(self, moving: Moving, waiter: Waiter) -> None:
-        """Somebody wants what is being moved: another member of the group, or the same again."""
+        """Somebody wants what is being moved: another member of the group, or the same again. What is kept of its request counts
+        until it is cancelled or the move is over."""
         self.wait(moving, waiter)
+        self._held.add(waiter.asker.address, moving.weight_of(waiter))
         if waiter.request:
+            self._release(moving, moving.requests.get(waiter.request))
             moving.requests[waiter.request] = waiter
             self._by_request[waiter.request] = moving.push.transfer
 
@@ -177,8 +183,12 @@ class Moves:
         moving.cancelled = False  # who cancelled it is told already, and wants nothing from who comes after
         if moving.lease is not None and moving.lease.claim(waiter.consumer.client, waiter.request, time.monotonic()):
             moving.consumer, moving.request = waiter.consumer, waiter.request
-        moving.waiters.append(waiter)
-        self._held.add(waiter.asker.address, moving.weight_of(waiter))
+        moving.waiters[waiter.request or id(waiter)] = waiter
+
+    def _release(self, moving: Moving, waiter: Waiter | None) -> None:
+        """Nothing is kept of that request any more."""
+        if waiter is not None:
+            self._held.add(waiter.asker.address, -moving.weight_of(waiter))
 
     def start(self, moving: Moving, waiter: Waiter) -> None:
         """Queue a move, with the first who waits for it; `submit` sets it off."""
@@ -262,12 +272,11 @@ class Moves:
         if moving is None:
             return False
         for one in list(moving.requests) if for_all else [request]:
-            del moving.requests[one]
+            self._release(moving, moving.requests.pop(one))
             self._by_request.pop(one, None)  # another move may have been asked for with it as well
-        told = [waiter for waiter in moving.waiters if for_all or waiter.request == request]
+        told = [moving.waiters.pop(one) for one in (list(moving.waiters) if for_all else [request]) if one in moving.waiters]
         for waiter in told:
-            moving.waiters.remove(waiter)
-            self._held.add(waiter.asker.address, -moving.weight_of(waiter))
+            self._release(moving, None if waiter.request else waiter)
             self._answers.error(waiter, Cancelled("cancelled"))
         if for_all:
             self._cancelled[moving.push.transfer] = {waiter.consumer.client for waiter in told}
@@ -359,7 +368,7 @@ class Moves:
         lease = moving.lease
         if lease is None:
             return []
-        durable = self._sharing.settle(moving.push.transfer, lease, moving.waiters, moving.lease_written)
+        durable = self._sharing.settle(moving.push.transfer, lease, list(moving.waiters.values()), moving.lease_written)
         if durable is None:
             return []
         spare, peer = moving.consumer.spare, moving.push.peer
@@ -446,9 +455,10 @@ class Moves:
             self._by_request.pop(request, None)
         self._started.add(moving.push.peer, -1)
         self._held.add(moving.push.peer, -moving.weight)
-        for waiter in moving.waiters:
-            self._held.add(waiter.asker.address, -moving.weight_of(waiter))
-        return moving.waiters
+        waiting = list(moving.waiters.values())
+        for waiter in (*moving.requests.values(), *(waiter for waiter in waiting if not waiter.request)):
+            self._release(moving, waiter)
+        return waiting
 
     # Long moves: a reply within ten seconds, whatever happens.
 
@@ -460,10 +470,10 @@ class Moves:
         for moving in self._moving.values():
             if moving.is_here and not moving.over and moment - moving.began > NOTED_AFTER:
                 records += moving.progress(moment)
-            for waiter in [waiter for waiter in moving.waiters if waiter.request and now - waiter.since > LONGEST_HOLD]:
-                moving.waiters.remove(waiter)
-                self._held.add(waiter.asker.address, -moving.weight_of(waiter))
-                self._answers.state(waiter, "moving", done=moving.done, total=moving.total)
+            for waiter in list(moving.waiters.values()):
+                if waiter.request and now - waiter.since > LONGEST_HOLD:
+                    del moving.waiters[waiter.request]
+                    self._answers.state(waiter, "moving", done=moving.done, total=moving.total)
         if records:
             self._journal.write(records)
         self._sharing.tick()

@@ -54,8 +54,8 @@ class Pushes:
     def _wait_for(self, running: Moving, row: Any, served: Served, waiter: Waiter) -> None:
         if running.lease is not None:
             self._sharing.refuse_outdated(running.lease, waiter)
-        self._moves.refuse_when_held_up(waiter)
         if waiter.consumer.client == running.consumer.client and waiter.asker.is_like(running.push.peer, running.push.stranger):
+            self._moves.refuse_when_held_up(waiter)
             self._moves.join(running, waiter)
         else:  # what it may have is found out in a worker, and the move may be over by then
             self._moves.admit(running.push, served, waiter, lambda: self._join(row, served, waiter, running.push.transfer))

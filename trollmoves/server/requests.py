@@ -22,6 +22,8 @@ UNANNOUNCED = (State.SEEN, State.COVERED)
 MOST_GROUPED = 1000
 MOST_CHECKSUMS = 50
 """That a request may name."""
+LIGHT = 200
+"""Bytes, about, of what is held of a request where its message is held already, or shared with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Waiter:
     def of(cls, asker: Asker, message: Message, since: float) -> Waiter:
         """Who makes the request *message*, of a single file."""
         return cls(asker, message, since, request_id(message), Consumer.of(asker, message), False, publishes_at_once(message))
+
+    @property
+    def weight(self) -> int:
+        """Bytes that are held in memory for it, about; the message of requests that came together is shared."""
+        return LIGHT if self.grouped else LIGHT + len(self.message.raw)
 
 
 def publishes_at_once(message: Message) -> bool:

@@ -1,8 +1,8 @@
 """Serve: ping, info, push, ack, replay, status, commit and cancel on one request port, for all chains that share it.
 
-Every request gets exactly one reply. Nothing a request contains ends this loop, grows memory without limit, or reaches a path
-that was not announced. A request is looked up in the journal (lookups.py); its uri is only compared. What a push comes to is in
-pushes.py.
+Every request gets exactly one reply; under one id who asked last gets it. Nothing a request contains ends this loop, grows memory
+without limit, or reaches a path that was not announced. A request is looked up in the journal (lookups.py); its uri is only
+compared. What a push comes to is in pushes.py.
 """
 
 from __future__ import annotations
@@ -253,4 +253,5 @@ class Serving:
 def _named(message: Message) -> list[str]:
     """The requests a message is about, where it names several."""
     requests = message.extension.get("requests")
-    return [request for request in requests[:MOST_GROUPED] if isinstance(request, str)] if isinstance(requests, list) else []
+    found = requests[:MOST_GROUPED] if isinstance(requests, list) else []
+    return list(dict.fromkeys(request for request in found if isinstance(request, str)))

@@ -26,6 +26,7 @@ from trollmoves.server.alike import Alike, had_elsewhere
 from trollmoves.server.answers import Answers
 from trollmoves.server.replies import Replies, checksum_of_all
 from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, content_had, is_confirmation
+from trollmoves.server.shares import Shares
 
 DELIVERED = (State.MOVED, State.ACKNOWLEDGED)
 LONGEST_HOLD = 5.0
@@ -34,6 +35,8 @@ lasts without a word of its holder, it is the longest a group waits for a member
 
 MOST_WAITING = 20_000
 """Requests that wait for other members of their group."""
+MOST_HELD = 6 * 2**20
+"""Bytes of them that are kept."""
 MOST_UNANNOUNCED = 100_000
 """Requests of which the files are remembered, because their positions no longer tell."""
 
@@ -49,7 +52,8 @@ class Shared:
     """Where upstream's reply has the name of the file in it."""
     receipts: list[Receipt]
     lease: Lease
-    waiters: list[Waiter] = field(default_factory=list)
+    waiters: dict[str, Waiter] = field(default_factory=dict)
+    """By the ids of their requests: who asks again waits in the place of before."""
     requests: dict[str, Waiter] = field(default_factory=dict)
     """Who waits or waited under each id."""
 
@@ -67,6 +71,8 @@ class Sharing:
         self._leases = Leases(time.monotonic())
         self._shared: dict[str, Shared] = {}
         self._by_request: dict[str, str] = {}
+        self._held = Shares()
+        """Bytes of the requests among these, by address."""
         self._unannounced: dict[str, int] = {
             row["request"]: row["file"] for row in journal.find("delivered_unannounced", (MOST_UNANNOUNCED,))}
         """By request: files that were asked for by their names, because their announcements are forgotten."""
@@ -129,25 +135,42 @@ class Sharing:
         is not."""
         shared = self._shared.setdefault(shared.transfer, shared)
         for waiter in waiters:
-            if waiter.request not in self._by_request and len(self._by_request) >= MOST_WAITING:
+            if waiter.request not in self._by_request and (
+                    len(self._by_request) >= MOST_WAITING or not self._held.has_room(waiter.asker.address, MOST_HELD)):
                 self._answers.state(waiter, "held", holder=shared.lease.holder)
                 continue
-            shared.waiters.append(waiter)
-            shared.requests[waiter.request] = waiter
+            self._release(shared.requests.get(waiter.request))
+            self._held.add(waiter.asker.address, waiter.weight)
+            shared.waiters[waiter.request] = shared.requests[waiter.request] = waiter
             self._by_request[waiter.request] = shared.transfer
+
+    def _release(self, waiter: Waiter | None) -> None:
+        """Nothing is kept of that request any more."""
+        if waiter is not None:
+            self._held.add(waiter.asker.address, -waiter.weight)
 
     def join(self, shared: Shared, waiter: Waiter) -> None:
         """Somebody of the group asks for what was delivered already."""
-        self.keep(shared, [waiter])
-        self._look_at(self._shared[shared.transfer], time.monotonic())
+        shared = self._shared.setdefault(shared.transfer, shared)
+        if not self._is_next(shared, waiter):
+            self.keep(shared, [waiter])
 
     def wait(self, request: str, asker: Asker) -> bool:
         """Somebody asks again how *request* stands: False when nothing is known of it here."""
         shared = self._shared.get(self._by_request.get(request, ""))
         if shared is None:
             return False
-        shared.waiters.append(replace(shared.requests[request], asker=asker, since=time.monotonic()))
-        self._look_at(shared, time.monotonic())
+        waiter = replace(shared.requests[request], asker=asker, since=time.monotonic())
+        if not self._is_next(shared, waiter):
+            shared.waiters[request] = waiter
+        return True
+
+    def _is_next(self, shared: Shared, waiter: Waiter) -> bool:
+        """Whether who asks gets the lease. Others who wait are looked at every second only: there may be thousands, and as many
+        who ask."""
+        if not shared.lease.claim(waiter.consumer.client, waiter.request, time.monotonic()):
+            return False
+        self._hand_over(shared, waiter)
         return True
 
     def failed(self, transfer: str) -> None:
@@ -162,12 +185,12 @@ class Sharing:
         self._leases.forget_expired(now)
 
     def _look_at(self, shared: Shared, now: float) -> None:
-        for waiter in list(shared.waiters):
+        for waiter in list(shared.waiters.values()):
             if shared.lease.claim(waiter.consumer.client, waiter.request, now):
                 self._hand_over(shared, waiter)
                 return
             if now - waiter.since > LONGEST_HOLD:
-                shared.waiters.remove(waiter)
+                del shared.waiters[waiter.request]
                 expires = round(shared.lease.expires - now, 3)
                 self._answers.state(waiter, "held", holder=shared.lease.holder, expires=expires)
         if not shared.waiters and now > shared.lease.expires + TTL:
@@ -175,7 +198,7 @@ class Sharing:
 
     def _hand_over(self, shared: Shared, waiter: Waiter) -> None:
         """The holder was not heard of for too long: *waiter* has the right to publish now. Written, then told."""
-        shared.waiters.remove(waiter)
+        shared.waiters.pop(waiter.request, None)
         lease, consumer = shared.lease, waiter.consumer
         lease.committed |= waiter.at_once
         peer = waiter.asker.address
@@ -195,7 +218,7 @@ class Sharing:
         shared = self._shared.get(transfer)
         if shared is None:
             return
-        for waiter in shared.waiters:
+        for waiter in shared.waiters.values():
             self.cover(waiter, shared.file, shared.chain, shared.receipts)
         self._end(shared)
 
@@ -215,8 +238,9 @@ class Sharing:
 
     def _end(self, shared: Shared) -> None:
         del self._shared[shared.transfer]
-        for request in shared.requests:
+        for request, waiter in shared.requests.items():
             self._by_request.pop(request, None)
+            self._release(waiter)
 
     # Somebody is about to publish.
 

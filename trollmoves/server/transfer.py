@@ -17,11 +17,8 @@ from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
 from trollmoves.server.pushing import Member, Push, Pushing
 from trollmoves.server.removing import Removing
-from trollmoves.server.requests import Consumer, Waiter, members
+from trollmoves.server.requests import LIGHT, Consumer, Waiter, members
 from trollmoves.uris import last_part
-
-LIGHT = 200
-"""Bytes, about, of what is held where the message is held already, or shared with others."""
 
 Place = tuple[str, str | None, str]
 """Where a file goes: the destination, the path below it, the name."""
@@ -90,7 +87,8 @@ class Moving:
     """Who may publish it; None for upstream clients, who do not ask."""
     lease_written: tuple[int, int, int] = UNCONTESTED
     """What the journal has of it, after an earlier delivery."""
-    waiters: list[Waiter] = field(default_factory=list)
+    waiters: dict[str | int, Waiter] = field(default_factory=dict)
+    """By the ids of their requests: who asks again waits in the place of before. Of upstream clients, which have none, each."""
     requests: dict[str, Waiter] = field(default_factory=dict)
     """Who waits or waited under each id; the one that asks how it stands is a copy of it."""
     done: int = 0
@@ -126,8 +124,8 @@ class Moving:
         return LIGHT if self.grouped else len(self.message.raw)
 
     def weight_of(self, waiter: Waiter) -> int:
-        """Bytes that are held in memory for one who waits, about."""
-        return LIGHT if waiter.grouped or waiter.message is self.message else len(waiter.message.raw)
+        """Bytes that are held in memory for one who waits, or may ask again how it stands, about."""
+        return LIGHT if waiter.message is self.message else waiter.weight
 
     def rows(self, state: State, now: float, detail: str, receipt: str | None) -> tuple[Any, Any]:
         """What the journal keeps of it: how far it is, and the steps it has not noted yet. For `put_transfer` and `step`."""
