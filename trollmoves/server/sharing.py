@@ -98,6 +98,9 @@ class Sharing:
         if known["state"] not in DELIVERED:
             lease.expires = min(lease.expires, now)  # whoever has it had nothing from it
         lease.claim(client, waiter.request, now)
+        if lease.doubtful and not known["doubtful"]:  # should this move fail, nothing else tells of the earlier delivery
+            row = [known[name] for name in ("client", "request", "spare", "peer", "fence", "committed")]
+            self._journal.write([("lease", [(*row, 1, known["file"], transfer)])])
         return lease
 
     def lease_of(self, transfer: str, known: Any) -> Lease:

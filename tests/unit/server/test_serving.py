@@ -1,0 +1,516 @@
+"""What is said to requests of one port, step by step: the workers and the clock do nothing unless the test says so."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.clock import Clock
+from tests.support.eventually import eventually
+from trollmoves.bus import Asker, Loop, Replier
+from trollmoves.bus.leases import TTL, VALID
+from trollmoves.bus.requesting import new_request
+from trollmoves.config.reading import read_server_config
+from trollmoves.journal import Journal
+from trollmoves.lifecycle import State
+from trollmoves.messages import EXTENSION, Envelope, Message, decode
+from trollmoves.movers.sessions import Sessions
+from trollmoves.server import moves, pushes, serving, sharing
+from trollmoves.server.pushing import Pushing
+from trollmoves.server.recent import Recent
+from trollmoves.server.removing import Removing
+from trollmoves.server.serving import Serving
+from trollmoves.server.sharing import LONGEST_HOLD
+from trollmoves.server.small_moves import SmallMoves
+from trollmoves.server.transfer import Served
+from trollmoves.workers import Work, Workers
+
+ENVELOPE = Envelope("somebody@here")
+HERE = "127.0.0.1"
+
+
+class Held(Workers):
+    """Workers that do nothing by themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda calls: None, lambda error: None, 0)
+        self.work: list[Work] = []
+
+    def submit(self, work: Sequence[Work]) -> None:
+        self.work += work
+
+    def run(self, *, moves: bool = True) -> None:
+        """Do what there is to do; without *moves* only what comes before them."""
+        while todo := [work for work in self.work if moves or str(work.host).startswith("('rights'")]:
+            work = todo[0]
+            self.work.remove(work)
+            try:
+                outcome = work.run(Sessions())
+            except Exception as error:
+                outcome = error
+            work.done(outcome)
+
+
+class Unready(SmallMoves):
+    """A process of small moves that is never there: workers make all moves."""
+
+    def is_ready(self) -> bool:
+        return False
+
+
+class Port:
+    """A request port of a server that has announced files; another process of it takes its place with `restart`."""
+
+    def __init__(self, root: Path, clock: Clock, options: str = "delete = true\nremove_delay = 1h\n"):
+        self.root, self.clock = root, clock
+        self.origin, self.destination = root / "origin", root / "in"
+        for directory in (self.origin, self.destination):
+            directory.mkdir()
+        self._config = root / "server.ini"
+        self._config.write_text(f"[s]\norigin = {self.origin}/{{name}}\ntopic = /t\nrequest_port = 9999\n{options}")
+        self.told: list[Message] = []
+        self.kept: list[list[tuple[Any, ...]]] = []
+        """What the journal had of moves when each of them was told."""
+        self._start()
+
+    def _start(self) -> None:
+        self.loop, self.workers = Loop(), Held()
+        self.journal = Journal(self.root / "journal", self.loop.call_all, self.loop.fail)
+        self.serving = Serving(0, HERE, 1 << 20, self.loop, self.journal, ENVELOPE, self.workers, Unready(self.loop), Recent(),
+                               time.monotonic(), dict)
+        settings, roots = read_server_config(self._config).chains["s"], (str(self.origin),)
+        self.serving.add(Served(settings, Pushing(settings, roots),
+                                Removing(settings, roots, self.journal, self.loop, self.workers)))
+
+    def tell(self, asker: Asker, raw: bytes) -> None:
+        self.told.append(decode(raw))
+        self.kept.append(self.transfers())
+
+    def transfers(self) -> list[tuple[Any, ...]]:
+        """Holder, request, state and lease of what was asked for."""
+        return [tuple(row[name] for name in ("client", "request", "state", "fence", "committed", "doubtful"))
+                for row in self.journal.find("transfers_of", (1,))]
+
+    def announced(self, name: str) -> Message:
+        """A new file, announced."""
+        path, row, came = self.origin / name, self.journal.new_file(), time.time()
+        path.write_text(name)
+        position, previous = self.journal.new_position("/t")
+        found = path.stat()
+        said = {"version": 1, "epoch": self.journal.epoch, "offset": position, "key": f"k:{name}"}
+        raw = ENVELOPE.encode("/t", "file", {"uid": name, "uri": str(path), EXTENSION: said})
+        self.journal.write([("add_file", [(row, "s", name, f"k:{name}", State.ANNOUNCED, came, "", None, found.st_size,
+                                           os.fsencode(path), found.st_dev, found.st_ino, found.st_mtime_ns, None, None, None, 0,
+                                           came)]),
+                            ("add_announcement", [(position, row, "/t", previous, raw.decode(), came)])])
+        self.settle()
+        return decode(raw)
+
+    def forget_announcements(self) -> None:
+        """As the journal does in time."""
+        with sqlite3.connect(self.journal.path) as connection:
+            connection.execute("DELETE FROM announcements")
+
+    def ask(self, kind: str, message: Message, extension: dict[str, Any], address: str = HERE) -> list[Message]:
+        """What is said to a request at once; its moves are not made yet."""
+        data = {**message.fields, "destination": f"file://localhost{self.destination}/", EXTENSION: extension}
+        return self.send(ENVELOPE.encode("/t", kind, data), address)
+
+    def send(self, raw: bytes, address: str = HERE) -> list[Message]:
+        before = len(self.told)
+        self.serving._handle([(Asker(address.encode(), address), decode(raw))])
+        self.workers.run(moves=False)
+        self.settle()
+        return self.told[before:]
+
+    def push(self, message: Message, request: str, client: str = "me", address: str = HERE, **more: Any) -> list[Message]:
+        said = {**message.extension, "request": request, "client": client, "group": "us", **more}
+        return self.ask("push", message, said, address)
+
+    def delivered(self, message: Message, request: str, client: str = "me", **more: Any) -> Message:
+        """The outcome of a request."""
+        told = self.push(message, request, client, **more)
+        return told[0] if told else self.moved()
+
+    def moved(self) -> Message:
+        """Make the moves that wait; what is told then."""
+        before = len(self.told)
+        self.workers.run()
+        self.settle()
+        (reply,) = self.told[before:]
+        return reply
+
+    def commit(self, message: Message, request: str, fence: int, client: str = "me", **more: Any) -> dict[str, Any]:
+        said = {"request": new_request(), "client": client, "group": "us", "epoch": self.journal.epoch,
+                "commits": [[message.extension["offset"], request, fence]], **more}
+        (reply,) = self.ask("commit", message, said)
+        (result,) = reply.extension["results"]
+        return dict(result)
+
+    def confirm(self, message: Message, request: str) -> None:
+        replies = self.ask("ack", message, {"request": new_request(), "requests": [[message.extension["offset"], request]]})
+        assert "ack" in [reply.type for reply in replies]
+
+    def passes(self, seconds: float) -> list[Message]:
+        """Let time pass, second by second; what is told meanwhile."""
+        before, until = len(self.told), self.clock.now() + seconds
+        while self.clock.now() < until:
+            self.clock.advance(min(1.0, until - self.clock.now()))
+            self.serving._moves._every_second()
+            self.settle()
+        return self.told[before:]
+
+    def settle(self) -> None:
+        """Let the journal write, and what waits for that happen."""
+        for _ in range(3):  # what is told may be written again
+            written: list[bool] = []
+            self.loop.turn(0.0)
+            self.journal.write([], written.append, True)
+            eventually(lambda: (self.loop.turn(0.0), written)[1], interval=0.001)  # noqa: B023
+
+    def restart(self) -> None:
+        """Another process takes its place."""
+        self.close()
+        self._start()
+
+    def close(self) -> None:
+        self.serving.close()
+        self.journal.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
+    clock = Clock(1000.0)
+    ports: list[Port] = []
+    monkeypatch.setattr(Replier, "reply", lambda _, asker, raw: ports[0].tell(asker, raw))
+    monkeypatch.setattr(moves, "EVERY", 1e9)  # the test says when a second has passed
+    for module in (moves, pushes, serving, sharing):
+        monkeypatch.setattr(module, "time", Times(clock))
+    ports.append(Port(tmp_path, clock))
+    yield ports[0]
+    ports[0].close()
+
+
+class Times:
+    """The module `time`, with a monotonic clock of ours."""
+
+    def __init__(self, clock: Clock):
+        self.monotonic = clock
+        self.time = time.time
+
+
+def test_who_is_alone_is_told_with_the_outcome_that_it_may_publish(port: Port) -> None:
+    reply = port.delivered(port.announced("a"), "r:1", commit=True)
+    said = reply.extension
+    assert (reply.type, said["fence"], said["valid"], said.get("maybe_published")) == ("file", 1, VALID, None)
+    assert port.kept == [[("me", "r:1", "moved", 1, 1, 0)]]
+
+
+def renew(port: Port, message: Message, request: str, client: str = "me", **more: Any) -> None:
+    said = {"request": new_request(), "client": client, "group": "us", "epoch": port.journal.epoch,
+            "renewals": [[message.extension["offset"], request]], **more}
+    assert [reply.type for reply in port.ask("commit", message, said)] == ["commit"]
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
+@pytest.mark.parametrize("committed", [False, True])
+def test_who_is_heard_of_keeps_the_lease_and_who_is_not_loses_it(port: Port, committed: bool, restart: bool) -> None:
+    message = port.announced("a")
+    first = port.delivered(message, "r:1")
+    assert (first.extension["fence"], first.extension.get("valid")) == (1, None), "it unpacks first"
+    if committed:
+        assert port.commit(message, "r:1", 1) == {
+            "request": "r:1", "state": "granted", "valid": VALID, "fence": 1, "maybe_published": False}
+        assert port.kept[-1] == [("me", "r:1", "moved", 1, 1, 0)], "written, then told"
+    for _ in range(4):
+        assert port.push(message, "r:2", "partner", commit=True) == []
+        (reply,) = port.passes(LONGEST_HOLD + 2)
+        assert (reply.type, reply.extension["holder"]) == ("held", "me")
+        renew(port, message, "r:1")
+    if restart:
+        port.restart()  # it is not heard of for that long, so there is a grace
+    port.passes(TTL - 1)
+    assert port.push(message, "r:2", "partner", commit=True) == []
+    (reply,) = port.passes(2)
+    said = reply.extension
+    assert (reply.type, said["request"], said["fence"], said["valid"]) == ("file", "r:2", 2, VALID)
+    assert said.get("maybe_published", False) is committed
+    assert port.kept[-1] == [("partner", "r:2", "moved", 2, 1, int(committed))], "written, then told"
+    for fence in (0, 1, 2):
+        assert port.commit(message, "r:1", fence)["state"] == "held", "it comes too late"
+    assert port.transfers() == [("partner", "r:2", "moved", 2, 1, int(committed))]
+
+
+def status(port: Port, message: Message, request: str, client: str = "me", **more: Any) -> list[Message]:
+    return port.ask("status", message, {"request": request, "client": client, "group": "us", **more})
+
+
+def test_of_two_that_wait_for_a_move_the_first_one_publishes_with_leave(port: Port) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1", commit=True) == port.push(message, "r:2", "partner", commit=True) == []
+    port.workers.run()
+    port.settle()
+    (reply,) = port.told
+    said = reply.extension
+    assert (said["request"], said["fence"], said.get("valid")) == ("r:1", 1, None), "not without asking: another one waits"
+    assert port.transfers() == [("me", "r:1", "moved", 1, 0, 0)]
+    assert port.commit(message, "r:2", 0, "partner")["state"] == "held"
+    assert port.commit(message, "r:1", 2)["state"] == "held"
+    assert port.commit(message, "r:1", 1)["maybe_published"] is False
+    assert port.transfers() == [("me", "r:1", "moved", 1, 1, 0)]
+    port.confirm(message, "r:1")
+    (covered,) = [reply for reply in port.told if reply.type == "covered"]
+    assert (covered.extension["request"], covered.extension["checksum"]) == ("r:2", said["checksum"])
+    assert sorted(port.transfers()) == [("me", "r:1", "acknowledged", 1, 1, 0), ("partner", "", "acknowledged", 1, 1, 0)]
+    assert port.commit(message, "r:2", 0, "partner") == {"request": "r:2", "state": "covered"}
+    assert port.commit(message, "r:1", 1) == {"request": "r:1", "state": "granted", "valid": VALID, "maybe_published": True}
+    for client, request in ("me", "r:1"), ("partner", "r:2"):
+        assert [one.extension["code"] for one in status(port, message, request, client)] == ["unknown_request"]
+
+
+@pytest.mark.parametrize("priority", [0, 1], ids=["primary", "spare"])
+def test_who_is_covered_is_waited_for_no_more_and_a_spare_never_was(port: Port, priority: int) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1", commit=True)
+    assert port.push(message, "r:2", "partner", priority=priority) == []
+    port.confirm(message, "r:1")
+    assert port.told[-1].type == "covered" or port.told[-2].type == "covered"
+    known = [(row["client"], row["request"], row["state"]) for row in port.journal.find("transfers_of", (1,))]
+    assert ("me", "r:1", "acknowledged") in known
+    assert (("partner", "", "acknowledged") in known) is (priority == 0)
+    assert [reply.type for reply in port.push(message, "r:3", "third", priority=priority)] == ["covered"]
+
+
+def test_a_move_goes_on_for_who_takes_over_from_one_that_is_gone(port: Port) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1", commit=True) == port.push(message, "r:2", "partner", commit=True) == []
+    for _ in range(3):
+        assert {one.extension["state"] for one in port.passes(LONGEST_HOLD + 1)} <= {"moving"}
+        assert status(port, message, "r:2", "partner") == []
+    reply = port.moved()
+    assert (reply.extension["request"], reply.extension["fence"], reply.extension.get("maybe_published")) == ("r:2", 2, None)
+    assert port.kept[-1] == [("partner", "r:2", "moved", 2, 1, 0)]
+    assert port.commit(message, "r:1", 1)["state"] == "held"
+
+
+def test_who_asks_next_after_a_failure_has_the_lease_and_nobody_published(port: Port) -> None:
+    message = port.announced("a")
+    port.destination.rmdir()
+    port.destination.write_text("no directory")
+    assert port.delivered(message, "r:1", commit=True).type == "err"
+    port.destination.unlink()
+    port.destination.mkdir()
+    said = port.delivered(message, "r:2", "partner", commit=True).extension
+    assert (said["state"], said["fence"], said["valid"], said.get("maybe_published")) == ("delivered", 2, VALID, None)
+    assert port.commit(message, "r:1", 0)["state"] == "held"
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_client_that_lost_its_journal_is_told_that_it_may_have_published(port: Port, committed: bool) -> None:
+    message = port.announced("a")
+    first = port.delivered(message, "r:1", commit=committed).extension
+    assert ("valid" in first) is committed
+    again = port.delivered(message, "r:1", commit=committed).extension
+    assert (again["fence"], again.get("maybe_published"), "valid" in again) == (1, None, committed), "it only asked again"
+    said = port.delivered(message, "r:2", commit=True).extension
+    assert (said["fence"], said["valid"], said.get("maybe_published", False)) == (2, VALID, committed)
+    assert port.commit(message, "r:1", 1)["state"] == "held"
+    port.confirm(message, "r:1")
+    assert port.transfers()[0][2] == "acknowledged", "what it did before counts"
+
+
+def test_who_asks_about_what_is_not_its_own_is_told_nothing(port: Port) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1")
+    for more in ({"epoch": "e:other"}, {"group": "others"}):
+        assert port.commit(message, "r:1", 1, **more) == {"request": "r:1", "state": "unknown"}
+    assert port.commit(message, "r:2", 1) == {"request": "r:2", "state": "held"}
+    assert port.transfers() == [("me", "r:1", "moved", 1, 0, 0)] and not port.kept[-1][0][4]
+
+
+def test_only_so_many_wait_and_the_others_are_told_so_at_once(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1")
+    monkeypatch.setattr(sharing, "MOST_WAITING", 1)
+    assert port.push(message, "r:2", "partner") == []
+    assert [reply.type for reply in port.push(message, "r:3", "third")] == ["held"]
+    assert port.push(message, "r:2", "partner") == [], "who waits already may ask again"
+    assert [one.extension["request"] for one in port.passes(LONGEST_HOLD + 2)] == ["r:2", "r:2"]
+
+
+def test_nothing_is_kept_of_those_that_went_away(port: Port) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1", commit=True)
+    assert port.push(message, "r:2", "partner") == []
+    port.passes(LONGEST_HOLD + 2)
+    assert status(port, message, "r:2", "partner") == [], "it may ask how it stands"
+    port.passes(4 * TTL)
+    sharing_now = port.serving._sharing
+    assert not sharing_now._shared and not sharing_now._by_request
+    port.passes(3 * TTL)
+    assert not sharing_now._leases._leases
+    assert port.delivered(message, "r:2", "partner").extension.get("maybe_published") is True, "the journal knows"
+
+
+def test_who_has_no_name_has_no_lease(port: Port) -> None:
+    """Nobody could be told apart from it."""
+    message = port.announced("a")
+    said = port.delivered(message, "r:1", client="", commit=True).extension
+    assert said["state"] == "delivered" and not {"fence", "valid"} & set(said)
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
+def test_what_is_asked_for_by_its_name_is_confirmed_by_a_position_that_says_nothing(port: Port, restart: bool) -> None:
+    """The announcement is forgotten, or was made by another journal of ours."""
+    message = port.announced("a")
+    port.forget_announcements()
+    request, other = "r:1", port.announced("b")
+    assert port.delivered(message, request, epoch="e:other").type == "file"
+    if restart:
+        port.restart()
+    assert port.commit(message, request, 1)["state"] == "granted"
+    assert port.commit(other, request, 1)["state"] == "granted", "whatever position it has by now"
+    port.confirm(other, request)
+    assert port.transfers()[0][2] == "acknowledged"
+
+
+def test_of_what_was_asked_for_by_name_only_so_much_is_remembered(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "MOST_UNANNOUNCED", 2)
+    for number in range(4):
+        port.serving._sharing.asked_by_name(f"r:{number}", number)
+    assert port.serving._sharing._unannounced == {"r:2": 2, "r:3": 3}
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
+def test_an_older_request_of_the_same_client_takes_nothing_from_a_newer_one(port: Port, restart: bool) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1")
+    port.delivered(message, "r:2")
+    if restart:
+        port.restart()
+    assert [reply.extension["code"] for reply in port.push(message, "r:1")] == ["busy"]
+    assert port.commit(message, "r:2", 2)["state"] == "granted"
+    port.confirm(message, "r:2")
+    (covered,) = port.push(message, "r:1")
+    assert covered.type == "covered"
+    assert [row["client"] for row in port.journal.find("transfers_of", (1,))] == ["me"], "it is the same client"
+    assert not port.workers.work
+
+
+def upstream(port: Port, message: Message) -> bytes:
+    """What a client of upstream's asks with, again and again."""
+    fields = {name: value for name, value in message.fields.items() if name != EXTENSION}
+    return ENVELOPE.encode("/t", "push", {**fields, "destination": f"file://localhost{port.destination}/"})
+
+
+def test_upstream_is_answered_when_the_move_is_over_and_the_same_again_without_another(port: Port) -> None:
+    raw = upstream(port, port.announced("a"))
+    assert port.send(raw) == [] and port.passes(3 * LONGEST_HOLD) == []
+    first = port.moved()
+    (again,) = port.send(raw)
+    assert (first.type, first.data) == (again.type, again.data) == ("file", first.data)
+    assert not port.workers.work
+
+
+def test_who_waits_for_a_long_move_is_told_how_far_it_is_and_asks_again(port: Port) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1") == []
+    (said,) = port.passes(LONGEST_HOLD + 3)
+    assert (said.type, said.extension["state"], said.extension["total"]) == ("pending", "moving", 1)
+    assert status(port, message, "r:1") == [], "told when it is over"
+    assert port.moved().extension["request"] == "r:1"
+    assert not port.serving._moves._held.total and not port.serving._moves._started.total
+
+
+def test_who_may_not_have_what_others_have_gets_nothing_of_it(port: Port) -> None:
+    """Also of the same name: anybody may give himself that."""
+    message, there = port.announced("a"), "192.0.2.1"
+    assert port.push(message, "r:1") == []
+    for client in ("me", "partner"):
+        (refused,) = port.push(message, "r:2", client, address=there)
+        assert (refused.type, refused.extension["code"]) == ("err", "denied")
+    assert port.moved().extension["request"] == "r:1"
+    (refused,) = port.push(message, "r:2", "partner", address=there)
+    assert (refused.type, refused.extension["code"]) == ("err", "denied")
+    assert port.transfers() == [("me", "r:1", "moved", 1, 0, 0)]
+
+
+def test_who_has_it_already_is_told_so_and_others_of_its_group_are_covered(port: Port) -> None:
+    message, other = port.announced("a"), port.announced("b")
+    had = [port.delivered(other, "r:0").extension["checksum"]]
+    port.origin.joinpath("b").write_text("a")
+    checksum = port.delivered(message, "r:1", "third", group="others").extension["checksum"]
+    port.destination.joinpath("a").unlink()
+    for request, unless in (("r:2", [*had, checksum]), ("r:2", [checksum])):  # and again
+        refused = port.delivered(message, request, unless=unless)
+        assert (refused.type, refused.extension["code"]) == ("err", "same")
+    assert not port.workers.work and not port.destination.joinpath("a").exists()
+    (refused,) = port.push(message, "r:3", "partner", unless=had)
+    assert (refused.type, refused.extension["code"]) == ("err", "same")
+    (covered,) = port.push(message, "r:4", "fourth")
+    assert (covered.type, covered.extension["checksum"]) == ("covered", None)
+    done = [(row["client"], row["state"]) for row in port.journal.find("transfers_of", (1,)) if row["consumer_group"] == "us"]
+    assert sorted(done) == [(client, "acknowledged") for client in ("fourth", "me", "partner")]
+
+
+def test_what_was_delivered_before_counts_when_it_is_gone_at_its_origin(port: Port) -> None:
+    message = port.announced("a")
+    checksum = port.delivered(message, "r:1").extension["checksum"]
+    port.origin.joinpath("a").unlink()
+    port.destination.joinpath("a").unlink()
+    reply = port.delivered(message, "r:2")
+    assert (reply.type, reply.extension.get("earlier"), reply.extension["checksum"]) == ("file", True, checksum)
+    assert port.delivered(message, "r:3", unless=[checksum]).extension["code"] == "same"
+
+
+def test_two_contents_of_one_name_go_one_after_the_other(port: Port) -> None:
+    first, second = port.announced("a"), port.announced("a")
+    assert port.push(first, "r:1") == port.push(second, "r:2") == []
+    assert len(port.workers.work) == 1, "the older one first"
+    port.workers.run()
+    port.settle()
+    assert [reply.extension["request"] for reply in port.told] == ["r:1", "r:2"]
+    assert not port.serving._moves._behind
+
+
+def test_what_an_operator_cancelled_each_client_is_told_once(port: Port) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1") == []
+    (told, _) = port.ask("cancel", message, {"request": "r:9", "requests": ["r:1"], "for_all": True})
+    assert told.extension["code"] == "cancelled"
+    port.workers.run()
+    port.settle()
+    for expected in ("cancelled", None):
+        told_now = port.push(message, "r:2", "partner")
+        assert [reply.extension["code"] for reply in told_now] == ([expected] if expected else [])
+    assert port.moved().extension["request"] == "r:2"
+
+
+@pytest.mark.parametrize("client", ["me", "partner"])
+@pytest.mark.parametrize("how", ["fails", "fails, after a restart", "is not over when the server dies"])
+def test_that_it_may_be_published_already_is_known_after_another_move_of_it_that(port: Port, how: str, client: str) -> None:
+    """A client that lost its journal asks for it anew."""
+    message = port.announced("a")
+    assert port.delivered(message, "r:1", commit=True).extension["valid"] == VALID
+    aside = port.destination.rename(port.root / "aside")
+    port.destination.write_text("no directory")
+    assert port.push(message, "r:2", commit=True) == []
+    if how.startswith("fails"):
+        assert port.moved().type == "err"
+    else:
+        next(iter(port.serving._moves._moving.values())).began -= 10
+        port.passes(1)
+        assert port.transfers()[0][2] == "moving"
+    if how != "fails":
+        port.restart()
+    port.destination.unlink()
+    aside.rename(port.destination)
+    said = port.delivered(message, "r:3", client, commit=True).extension
+    assert (said["state"], said.get("maybe_published")) == ("delivered", True)
