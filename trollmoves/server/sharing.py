@@ -196,8 +196,8 @@ class Sharing:
                 del shared.waiters[waiter.request]
                 expires = round(shared.lease.expires - now, 3)
                 self._answers.state(waiter, "held", holder=shared.lease.holder, expires=expires)
-        if not shared.waiters and now > shared.lease.expires + TTL:
-            self._end(shared)  # they went away as well; the journal knows
+        if now > shared.lease.expires + TTL:
+            self._end(shared)  # nobody waits any more, or it would be theirs; the journal knows
 
     def _hand_over(self, shared: Shared, waiter: Waiter) -> None:
         """The holder was not heard of for too long: *waiter* has the right to publish now. Written, then told."""

@@ -75,6 +75,8 @@ class Port:
         self._config = root / "server.ini"
         self._config.write_text(f"[s]\norigin = {self.origin}/{{name}}\ntopic = /t\nrequest_port = 9999\n{options}")
         self.told: list[Message] = []
+        self.askers: list[Asker] = []
+        """Who was told."""
         self.kept: list[list[tuple[Any, ...]]] = []
         """What the journal had of moves when each of them was told."""
         self._start()
@@ -90,6 +92,7 @@ class Port:
 
     def tell(self, asker: Asker, raw: bytes) -> None:
         self.told.append(decode(raw))
+        self.askers.append(asker)
         self.kept.append(self.transfers())
 
     def transfers(self) -> list[tuple[Any, ...]]:
@@ -112,10 +115,10 @@ class Port:
         self.settle()
         return decode(raw)
 
-    def forget_announcements(self) -> None:
-        """As the journal does in time."""
+    def change(self, statement: str) -> None:
+        """Change the journal, as time would."""
         with sqlite3.connect(self.journal.path) as connection:
-            connection.execute("DELETE FROM announcements")
+            connection.execute(statement)
 
     def ask(self, kind: str, message: Message, extension: dict[str, Any], address: str = HERE) -> list[Message]:
         """What is said to a request at once; its moves are not made yet."""
@@ -248,8 +251,8 @@ def test_who_is_heard_of_keeps_the_lease_and_who_is_not_loses_it(port: Port, com
     assert port.transfers() == [("partner", "r:2", "moved", 2, 1, int(committed))]
 
 
-def status(port: Port, message: Message, request: str, client: str = "me", **more: Any) -> list[Message]:
-    return port.ask("status", message, {"request": request, "client": client, "group": "us", **more})
+def status(port: Port, message: Message, request: str, client: str = "me", address: str = HERE, **more: Any) -> list[Message]:
+    return port.ask("status", message, {"request": request, "client": client, "group": "us", **more}, address)
 
 
 def test_of_two_that_wait_for_a_move_the_first_one_publishes_with_leave(port: Port) -> None:
@@ -273,6 +276,7 @@ def test_of_two_that_wait_for_a_move_the_first_one_publishes_with_leave(port: Po
     assert port.commit(message, "r:1", 1) == {"request": "r:1", "state": "granted", "valid": VALID, "maybe_published": True}
     for client, request in ("me", "r:1"), ("partner", "r:2"):
         assert [one.extension["code"] for one in status(port, message, request, client)] == ["unknown_request"]
+    assert not port.serving._sharing._leases._leases
 
 
 @pytest.mark.parametrize("priority", [0, 1], ids=["primary", "spare"])
@@ -285,7 +289,9 @@ def test_who_is_covered_is_waited_for_no_more_and_a_spare_never_was(port: Port, 
     known = [(row["client"], row["request"], row["state"]) for row in port.journal.find("transfers_of", (1,))]
     assert ("me", "r:1", "acknowledged") in known
     assert (("partner", "", "acknowledged") in known) is (priority == 0)
+    port.change("UPDATE removals SET due = 1e12")  # it waits for others, and is looked at rarely
     assert [reply.type for reply in port.push(message, "r:3", "third", priority=priority)] == ["covered"]
+    assert bool(port.journal.find("due_removals", ("s", time.time(), 1))) is (priority == 0), "one less is waited for"
 
 
 def test_a_move_goes_on_for_who_takes_over_from_one_that_is_gone(port: Port) -> None:
@@ -370,7 +376,7 @@ def test_who_has_no_name_has_no_lease(port: Port) -> None:
 def test_what_is_asked_for_by_its_name_is_confirmed_by_a_position_that_says_nothing(port: Port, restart: bool) -> None:
     """The announcement is forgotten, or was made by another journal of ours."""
     message = port.announced("a")
-    port.forget_announcements()
+    port.change("DELETE FROM announcements")  # as in time
     request, other = "r:1", port.announced("b")
     assert port.delivered(message, request, epoch="e:other").type == "file"
     if restart:
@@ -514,3 +520,74 @@ def test_that_it_may_be_published_already_is_known_after_another_move_of_it_that
     aside.rename(port.destination)
     said = port.delivered(message, "r:3", client, commit=True).extension
     assert (said["state"], said.get("maybe_published")) == ("delivered", True)
+
+
+def test_the_time_of_a_lease_begins_when_the_outcome_is_told(port: Port) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1") == []
+    port.passes(LONGEST_HOLD)
+    assert port.moved().extension["fence"] == 1
+    for _ in range(2):
+        port.passes(TTL / 2 - 1)
+        assert port.push(message, "r:2", "partner") == []
+    assert {reply.type for reply in port.passes(1)} <= {"held"}
+    assert port.transfers()[0][0] == "me"
+
+
+def test_who_was_not_told_the_outcome_asks_for_leave(port: Port) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1", commit=True) == []
+    (pending,) = port.passes(LONGEST_HOLD + 2)
+    assert pending.type == "pending"
+    port.workers.run()
+    port.settle()
+    assert port.transfers() == [("me", "r:1", "moved", 1, 0, 0)]
+    (reply,) = port.push(message, "r:1", commit=True)
+    assert "valid" not in reply.extension
+    assert port.commit(message, "r:1", 1)["maybe_published"] is False
+
+
+def test_who_asked_last_for_a_request_is_told(port: Port) -> None:
+    """Its client was started again, or has another connection."""
+    message = port.announced("a")
+    port.delivered(message, "r:1")
+    assert port.push(message, "r:2", "partner") == []
+    port.passes(LONGEST_HOLD + 2)
+    assert status(port, message, "r:2", "partner", address="127.0.0.2") == []
+    port.confirm(message, "r:1")
+    assert port.told[-1].type == "covered" or port.told[-2].type == "covered"
+    assert [asker.address for asker, reply in zip(port.askers, port.told, strict=True) if reply.type == "covered"] == ["127.0.0.2"]
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_an_older_request_takes_over_from_a_newer_one_that_is_gone(port: Port, commit: bool) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1", commit=commit) == port.push(message, "r:2") == []
+    assert port.moved().extension["request"] == "r:2"
+    port.passes(TTL - 1)
+    assert status(port, message, "r:1") == []
+    (reply,) = port.passes(2)
+    said = reply.extension
+    assert (said["request"], said["fence"], said.get("valid")) == ("r:1", 3, VALID if commit else None)
+    (row,) = port.journal.find("transfers_of", (1,))
+    assert (row["request"], row["earlier"], row["committed"]) == ("r:1", "r:2", int(commit))
+    found = port.journal.find_one("file", (1,))
+    assert found is not None and '["leased"' in found["steps"]
+    port.restart()
+    port.confirm(message, "r:2")
+    assert port.transfers()[0][2] == "acknowledged"
+
+
+def test_an_older_request_need_not_wait_for_a_newer_one_that_failed(port: Port) -> None:
+    message = port.announced("a")
+    port.passes(TTL + 1)  # the grace for those that an earlier process knew
+    port.destination.rmdir()
+    port.destination.write_text("no directory")
+    assert port.push(message, "r:1") == port.push(message, "r:2") == []
+    port.workers.run()
+    port.settle()
+    assert [reply.type for reply in port.told] == ["err", "err"]
+    port.destination.unlink()
+    port.destination.mkdir()
+    reply = port.delivered(message, "r:1")
+    assert reply.type == "file", reply.data
