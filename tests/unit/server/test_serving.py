@@ -285,7 +285,7 @@ def test_who_is_covered_is_waited_for_no_more_and_a_spare_never_was(port: Port, 
     port.delivered(message, "r:1", commit=True)
     assert port.push(message, "r:2", "partner", priority=priority) == []
     port.confirm(message, "r:1")
-    assert port.told[-1].type == "covered" or port.told[-2].type == "covered"
+    assert "covered" in [reply.type for reply in port.told[-2:]]
     known = [(row["client"], row["request"], row["state"]) for row in port.journal.find("transfers_of", (1,))]
     assert ("me", "r:1", "acknowledged") in known
     assert (("partner", "", "acknowledged") in known) is (priority == 0)
@@ -555,8 +555,8 @@ def test_who_asked_last_for_a_request_is_told(port: Port) -> None:
     port.passes(LONGEST_HOLD + 2)
     assert status(port, message, "r:2", "partner", address="127.0.0.2") == []
     port.confirm(message, "r:1")
-    assert port.told[-1].type == "covered" or port.told[-2].type == "covered"
-    assert [asker.address for asker, reply in zip(port.askers, port.told, strict=True) if reply.type == "covered"] == ["127.0.0.2"]
+    told = [asker.address for asker, reply in zip(port.askers, port.told, strict=True) if reply.type == "covered"]
+    assert told == ["127.0.0.2"]
 
 
 @pytest.mark.parametrize("commit", [True, False])
