@@ -16,7 +16,6 @@ from trollmoves.server.answers import Answers
 from trollmoves.server.lookups import Lookups
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push
-from trollmoves.server.replies import Replies
 from trollmoves.server.requests import Waiter, backups, content_had, transfer_id, wants_checksum
 from trollmoves.server.sharing import Shared, Sharing
 from trollmoves.server.transfer import Moving, Served
@@ -26,35 +25,31 @@ from trollmoves.uris import Destination, parse_destination
 class Pushes:
     """Of one request port; belongs to the loop."""
 
-    def __init__(self, journal: Journal, lookups: Lookups, moves: Moves, sharing: Sharing, answers: Answers, replies: Replies):
+    def __init__(self, journal: Journal, lookups: Lookups, moves: Moves, sharing: Sharing, answers: Answers):
         self._journal = journal
         self._lookups = lookups
         self._moves = moves
         self._sharing = sharing
         self._answers = answers
-        self._replies = replies
 
-    def take(self, row: Any, served: Served, waiter: Waiter) -> bytes | None:
-        """The reply to a request for *row*; None when it comes later. Raises a `MoveError` for one that is refused."""
+    def take(self, row: Any, served: Served, waiter: Waiter) -> None:
+        """*waiter* asks for *row*, and is told what comes of it. Raises a `MoveError` for a request that is refused."""
         destination = parse_destination(waiter.message.fields.get("destination"))
         transfer = transfer_id(row, waiter.consumer, destination, waiter.request, waiter.message, self._journal.epoch)
         self._moves.refuse_cancelled(transfer, waiter.consumer.client)
         running = self._moves.get(transfer)
         if running is not None:
             self._wait_for(running, row, served, waiter)
-            return None
+            return
         known = self._lookups.transfer(row["id"], transfer)
         before = _receipts(known)
-        if before and not waiter.request:  # letter by letter what an upstream client sent before
-            return self._replies.delivered(waiter.message, "", before, served.pushing.names_files)
         if known is None or not self._is_answered_by(known, before, row, served, waiter):
             self._start(transfer, destination, known, before, row, served, waiter)
-        return None
 
     def _wait_for(self, running: Moving, row: Any, served: Served, waiter: Waiter) -> None:
         if running.lease is not None:
             self._sharing.refuse_outdated(running.lease, waiter)
-        if waiter.consumer.client == running.consumer.client and waiter.asker.is_like(running.push.peer, running.push.stranger):
+        if waiter.asker.is_like(running.push.peer, running.push.stranger):
             self._moves.refuse_when_held_up(waiter)
             self._moves.join(running, waiter)
         else:  # what it may have is found out in a worker, and the move may be over by then

@@ -61,7 +61,7 @@ class Serving:
         alike = Alike(journal, self.chains)
         self._sharing = Sharing(journal, alike, self._answers, self._replies, self._replier.reply)
         self._moves = Moves(loop, journal, workers, small, self._answers, self._sharing)
-        self._pushes = Pushes(journal, self._lookups, self._moves, self._sharing, self._answers, self._replies)
+        self._pushes = Pushes(journal, self._lookups, self._moves, self._sharing, self._answers)
         self._acknowledging = Acknowledging(journal, envelope, loop.names, alike, self._sharing, self._replier.reply)
         self.port = self._replier.port
         self._by_type: dict[str, Callable[[Asker, Message], bytes | None]] = {
@@ -147,15 +147,15 @@ class Serving:
 
     # A push: find the file; what comes of it is for `Pushes`.
 
-    def _push(self, asker: Asker, message: Message) -> bytes | None:
+    def _push(self, asker: Asker, message: Message) -> None:
         if PUSHES in message.extension:
             self._push_group(asker, message)
-            return None
+            return
         row, served = self._find(message)
         waiter = Waiter.of(asker, message, time.monotonic())
         if waiter.request and self._is_by_name(message, row):
             self._sharing.asked_by_name(waiter.request, row["id"])
-        return self._pushes.take(row, served, waiter)
+        self._pushes.take(row, served, waiter)
 
     def _push_group(self, asker: Asker, message: Message) -> None:
         """Many requests for one destination in one message: each an announcement's position and the id of its request. What has
@@ -168,8 +168,7 @@ class Serving:
                 row = self._lookups.announced_at(offset) if message.extension.get("epoch") == self._journal.epoch else None
                 if row is None:
                     raise PositionUnknown(f"announcement {offset} is none of this journal: ask for it alone, by its name")
-                reply = self._pushes.take(row, self._chain_of(row), waiter)
-                assert reply is None  # answers to grouped requests go together
+                self._pushes.take(row, self._chain_of(row), waiter)
             except MoveError as error:
                 self._moves.note_refusal(asker.address, message, error)
                 self._answers.error(waiter, error)

@@ -18,6 +18,7 @@ from trollmoves.bus.leases import TTL, VALID
 from trollmoves.bus.requesting import new_request
 from trollmoves.config.reading import read_server_config
 from trollmoves.journal import Journal
+from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Envelope, Message, decode
 from trollmoves.movers.sessions import Sessions
@@ -25,6 +26,7 @@ from trollmoves.server import moves, pushes, serving, sharing
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.recent import Recent
 from trollmoves.server.removing import Removing
+from trollmoves.server.requests import MOST_GROUPED
 from trollmoves.server.serving import Serving
 from trollmoves.server.sharing import LONGEST_HOLD
 from trollmoves.server.small_moves import SmallMoves
@@ -33,6 +35,9 @@ from trollmoves.workers import Work, Workers
 
 ENVELOPE = Envelope("somebody@here")
 HERE = "127.0.0.1"
+SECTIONS = {"s": "t", "alike": "t", "other": "other"}
+"""By name: topic. All have the same origins."""
+OPTIONS = f"delete = true\nremove_delay = 1h\ntrusted_acks = {HERE}\nqueued_requests = 4\n"
 
 
 class Held(Workers):
@@ -67,13 +72,15 @@ class Unready(SmallMoves):
 class Port:
     """A request port of a server that has announced files; another process of it takes its place with `restart`."""
 
-    def __init__(self, root: Path, clock: Clock, options: str = "delete = true\nremove_delay = 1h\n"):
+    def __init__(self, root: Path, clock: Clock):
         self.root, self.clock = root, clock
         self.origin, self.destination = root / "origin", root / "in"
         for directory in (self.origin, self.destination):
             directory.mkdir()
         self._config = root / "server.ini"
-        self._config.write_text(f"[s]\norigin = {self.origin}/{{name}}\ntopic = /t\nrequest_port = 9999\n{options}")
+        self._config.write_text("\n".join(
+            f"[{name}]\norigin = {self.origin}/{{name}}\ntopic = /{topic}\nrequest_port = 9999\n{OPTIONS}"
+            for name, topic in SECTIONS.items()))
         self.told: list[Message] = []
         self.askers: list[Asker] = []
         """Who was told."""
@@ -86,9 +93,10 @@ class Port:
         self.journal = Journal(self.root / "journal", self.loop.call_all, self.loop.fail)
         self.serving = Serving(0, HERE, 1 << 20, self.loop, self.journal, ENVELOPE, self.workers, Unready(self.loop), Recent(),
                                time.monotonic(), dict)
-        settings, roots = read_server_config(self._config).chains["s"], (str(self.origin),)
-        self.serving.add(Served(settings, Pushing(settings, roots),
-                                Removing(settings, roots, self.journal, self.loop, self.workers)))
+        roots = (str(self.origin),)
+        for settings in read_server_config(self._config).chains.values():
+            self.serving.add(Served(settings, Pushing(settings, roots),
+                                    Removing(settings, roots, self.journal, self.loop, self.workers)))
 
     def tell(self, asker: Asker, raw: bytes) -> None:
         self.told.append(decode(raw))
@@ -100,18 +108,19 @@ class Port:
         return [tuple(row[name] for name in ("client", "request", "state", "fence", "committed", "doubtful"))
                 for row in self.journal.find("transfers_of", (1,))]
 
-    def announced(self, name: str) -> Message:
-        """A new file, announced."""
-        path, row, came = self.origin / name, self.journal.new_file(), time.time()
-        path.write_text(name)
-        position, previous = self.journal.new_position("/t")
-        found = path.stat()
-        said = {"version": 1, "epoch": self.journal.epoch, "offset": position, "key": f"k:{name}"}
-        raw = ENVELOPE.encode("/t", "file", {"uid": name, "uri": str(path), EXTENSION: said})
-        self.journal.write([("add_file", [(row, "s", name, f"k:{name}", State.ANNOUNCED, came, "", None, found.st_size,
-                                           os.fsencode(path), found.st_dev, found.st_ino, found.st_mtime_ns, None, None, None, 0,
-                                           came)]),
-                            ("add_announcement", [(position, row, "/t", previous, raw.decode(), came)])])
+    def announced(self, name: str, chain: str = "s", key: str = "") -> Message:
+        """A new file, announced by one section."""
+        path, row, came, subject = self.origin / name, self.journal.new_file(), time.time(), f"/{SECTIONS[chain]}"
+        if chain == "s":
+            path.write_text(name)
+        position, previous = self.journal.new_position(subject)
+        found, key = path.stat(), key or f"k:{subject}:{name}"
+        said = {"version": 1, "epoch": self.journal.epoch, "offset": position, "key": key}
+        raw = ENVELOPE.encode(subject, "file", {"uid": name, "uri": str(path), EXTENSION: said})
+        self.journal.write([("add_file", [(row, chain, name, key, State.ANNOUNCED, came, step_line("announced", came), None,
+                                           found.st_size, os.fsencode(path), found.st_dev, found.st_ino, found.st_mtime_ns, None,
+                                           None, None, 0, came)]),
+                            ("add_announcement", [(position, row, subject, previous, raw.decode(), came)])])
         self.settle()
         return decode(raw)
 
@@ -235,7 +244,7 @@ def test_who_is_heard_of_keeps_the_lease_and_who_is_not_loses_it(port: Port, com
     for _ in range(4):
         assert port.push(message, "r:2", "partner", commit=True) == []
         (reply,) = port.passes(LONGEST_HOLD + 2)
-        assert (reply.type, reply.extension["holder"]) == ("held", "me")
+        assert (reply.type, reply.extension["holder"]) == ("held", "me") and 0 < reply.extension["expires"] < TTL
         renew(port, message, "r:1")
     if restart:
         port.restart()  # it is not heard of for that long, so there is a grace
@@ -248,6 +257,7 @@ def test_who_is_heard_of_keeps_the_lease_and_who_is_not_loses_it(port: Port, com
     assert port.kept[-1] == [("partner", "r:2", "moved", 2, 1, int(committed))], "written, then told"
     for fence in (0, 1, 2):
         assert port.commit(message, "r:1", fence)["state"] == "held", "it comes too late"
+    assert port.commit(message, "r:2", 2, "partner")["maybe_published"] is committed
     assert port.transfers() == [("partner", "r:2", "moved", 2, 1, int(committed))]
 
 
@@ -276,6 +286,7 @@ def test_of_two_that_wait_for_a_move_the_first_one_publishes_with_leave(port: Po
     assert port.commit(message, "r:1", 1) == {"request": "r:1", "state": "granted", "valid": VALID, "maybe_published": True}
     for client, request in ("me", "r:1"), ("partner", "r:2"):
         assert [one.extension["code"] for one in status(port, message, request, client)] == ["unknown_request"]
+    renew(port, message, "r:1")
     assert not port.serving._sharing._leases._leases
 
 
@@ -338,7 +349,9 @@ def test_who_asks_about_what_is_not_its_own_is_told_nothing(port: Port) -> None:
     for more in ({"epoch": "e:other"}, {"group": "others"}):
         assert port.commit(message, "r:1", 1, **more) == {"request": "r:1", "state": "unknown"}
     assert port.commit(message, "r:2", 1) == {"request": "r:2", "state": "held"}
-    assert port.transfers() == [("me", "r:1", "moved", 1, 0, 0)] and not port.kept[-1][0][4]
+    port.passes(TTL + 1)
+    renew(port, message, "r:2", "partner")
+    assert port.commit(message, "r:1", 1)["state"] == "granted", "what is not the partner's is not renewed for it"
 
 
 def test_only_so_many_wait_and_the_others_are_told_so_at_once(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -563,6 +576,7 @@ def test_who_asked_last_for_a_request_is_told(port: Port) -> None:
 def test_an_older_request_takes_over_from_a_newer_one_that_is_gone(port: Port, commit: bool) -> None:
     message = port.announced("a")
     assert port.push(message, "r:1", commit=commit) == port.push(message, "r:2") == []
+    assert [reply.extension["code"] for reply in port.push(message, "r:1")] == ["busy"], "it takes nothing from the newer one"
     assert port.moved().extension["request"] == "r:2"
     port.passes(TTL - 1)
     assert status(port, message, "r:1") == []
@@ -591,3 +605,88 @@ def test_an_older_request_need_not_wait_for_a_newer_one_that_failed(port: Port) 
     port.destination.mkdir()
     reply = port.delivered(message, "r:1")
     assert reply.type == "file", reply.data
+
+
+def test_of_a_list_of_commits_those_that_are_some_are_answered(port: Port) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1")
+    where, said = message.extension["offset"], {"client": "me", "group": "us", "epoch": port.journal.epoch}
+    bad = ["x", 7, None, {}, [], [where, "r:1"], [where, "r:1", "1"], [where, "r:1", 1.0],
+           ["x", "r:1", 1], [0, "r:1", 1], [where, 7, 1]]
+    (reply,) = port.ask("commit", message, {**said, "commits": [*bad, [where, "r:1", 1]], "renewals": bad})
+    assert [(result["request"], result["state"]) for result in reply.extension["results"]] == [("r:1", "granted")]
+    (reply,) = port.ask("commit", message, {**said, "commits": {}, "renewals": 7})
+    assert reply.extension["results"] == []
+    many = [[where, f"r:{number}", 1] for number in range(MOST_GROUPED + 10)]
+    (reply,) = port.ask("commit", message, {**said, "commits": many})
+    assert len(reply.extension["results"]) == MOST_GROUPED
+
+
+def had(port: Port, file: int) -> list[tuple[str, str]]:
+    """Who has it, and the state of the file."""
+    row = port.journal.find_one("file", (file,))
+    assert row is not None
+    return [(row["state"], one["client"]) for one in port.journal.find("confirmations", (file,))]
+
+
+@pytest.mark.parametrize("way", ["confirmed", "covered", "had", "acknowledged", "acknowledged late"])
+def test_who_has_a_file_has_it_for_all_sections_that_announced_the_same(port: Port, way: str) -> None:
+    """Under one subject they are one file to a client; another content, or under another subject, it asks for by itself. Where an
+    upstream client acks what it has from elsewhere it speaks of all."""
+    port.announced("before", "s")
+    message, _, _, _ = (port.announced("a", "s"), port.announced("a", "alike"), port.announced("a", "alike", "k:another"),
+                        port.announced("a", "other"))
+    if way == "confirmed":
+        port.delivered(message, "r:1", commit=True)
+        port.confirm(message, "r:1")
+        client = "me"
+    elif way == "covered":
+        port.delivered(message, "r:1", commit=True)
+        assert port.push(message, "r:2", "partner") == []
+        port.confirm(message, "r:1")
+        client = "partner"
+    elif way == "had":
+        checksum = port.delivered(message, "r:1", "third", group="others").extension["checksum"]
+        assert port.delivered(message, "r:2", "partner", unless=[checksum]).type == "err"
+        client = "partner"
+    else:
+        client, raw = HERE, upstream(port, message).replace(b" push ", b" ack ")
+        assert [reply.type for reply in port.send(raw, "192.0.2.7")] == ["ack"] == [reply.type for reply in port.send(raw, "::1")]
+        assert not any(had(port, file) for file in range(1, 6)), "not from anybody"
+        if way == "acknowledged late":
+            port.change("UPDATE files SET state = 'acknowledged'")
+        assert [reply.type for reply in port.send(raw)] == ["ack"]
+    assert client in [who for _, who in had(port, 2)]
+    everything = way.startswith("ack")
+    assert [("acknowledged", client) in had(port, file) for file in (1, 3, 4, 5)] == [False, True, everything, everything]
+    waiting = {row["file"] for chain in SECTIONS for row in port.journal.find("due_removals", (chain, time.time(), 99))}
+    assert waiting >= ({2, 3, 4, 5} if everything else {3})
+    (steps,) = [row["steps"] for row in [port.journal.find_one("file", (3,))]]
+    assert steps.count('["acknowledged"') == (2 if way == "acknowledged" else 1), "of a stranger, or a step"
+
+
+def test_requests_that_wait_take_only_so_much_memory(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves, "MOST_HELD", 1)
+    first, second = port.announced("a"), port.announced("b")
+    assert port.push(first, "r:1") == []
+    for message in (first, second):
+        assert [reply.extension["code"] for reply in port.push(message, "r:2", "partner")] == ["busy"]
+    assert port.moved().extension["request"] == "r:1"
+    assert port.delivered(second, "r:2", "partner").type == "file"
+    third = port.announced("c")
+    monkeypatch.setattr(moves, "MOST_HELD", 2**20)
+    assert port.push(first, "r:3") == []
+    monkeypatch.setattr(moves, "MOST_HELD", 2 * port.serving._moves._held.total)
+    for small, room in (10, False), (2**20, True):
+        monkeypatch.setattr(moves, "SMALL_REQUEST", small)
+        assert (port.push(third, "r:4") == []) is room, "small ones have room left when large ones have theirs"
+
+
+def test_only_so_many_moves_wait_for_one_peer(port: Port) -> None:
+    messages = [port.announced(name) for name in "abcd"]
+    asked = [port.push(message, f"r:{message.fields['uid']}") for message in messages]
+    assert [[reply.extension["code"] for reply in told] for told in asked] == [[], [], ["busy"], ["busy"]]
+    assert port.push(messages[2], "r:c", address="::1") == [], "of another one there is room for one"
+    port.workers.run()
+    port.settle()
+    assert port.push(messages[3], "r:d") == []
