@@ -95,9 +95,6 @@ class Pushes:
             lease.claim(client, waiter.request, time.monotonic())
             self._answers.delivered(waiter, receipts, named, self._sharing.said_of(lease))
             return
-        if lease.holder == client:
-            self._sharing.join(Shared(row["id"], row["chain"], transfer, named, receipts, lease), waiter)
-            return
         destination = parse_destination(waiter.message.fields.get("destination"))
         push = Push(transfer, (), destination, backups(waiter.message), waiter.asker.address, 1, waiter.asker.stranger)
         self._moves.admit(push, served, waiter, lambda: self._join(row, served, waiter, transfer))

@@ -74,6 +74,8 @@ class Port:
 
     def __init__(self, root: Path, clock: Clock):
         self.root, self.clock = root, clock
+        self.stranger = False
+        """Who asks is another user than root, who we are."""
         self.origin, self.destination = root / "origin", root / "in"
         for directory in (self.origin, self.destination):
             directory.mkdir()
@@ -136,7 +138,7 @@ class Port:
 
     def send(self, raw: bytes, address: str = HERE) -> list[Message]:
         before = len(self.told)
-        self.serving._handle([(Asker(address.encode(), address), decode(raw))])
+        self.serving._handle([(Asker(address.encode(), address, stranger=self.stranger), decode(raw))])
         self.workers.run(moves=False)
         self.settle()
         return self.told[before:]
@@ -245,7 +247,10 @@ def test_who_is_heard_of_keeps_the_lease_and_who_is_not_loses_it(port: Port, com
         assert port.push(message, "r:2", "partner", commit=True) == []
         (reply,) = port.passes(LONGEST_HOLD + 2)
         assert (reply.type, reply.extension["holder"]) == ("held", "me") and 0 < reply.extension["expires"] < TTL
-        renew(port, message, "r:1")
+        if committed:
+            renew(port, message, "r:1")
+        else:
+            assert [reply.type for reply in port.push(message, "r:1")] == ["file"], "it asks again"
     if restart:
         port.restart()  # it is not heard of for that long, so there is a grace
     port.passes(TTL - 1)
@@ -690,3 +695,41 @@ def test_only_so_many_moves_wait_for_one_peer(port: Port) -> None:
     port.workers.run()
     port.settle()
     assert port.push(messages[3], "r:d") == []
+
+
+def test_a_request_whose_move_failed_may_be_repeated_and_the_journal_knows_what_it_is_told(port: Port) -> None:
+    message = port.announced("a")
+    assert "valid" not in port.delivered(message, "r:1").extension
+    aside = port.destination.rename(port.root / "aside")
+    port.destination.write_text("no directory")
+    assert port.delivered(message, "r:2", commit=True).type == "err"
+    port.destination.unlink()
+    aside.rename(port.destination)
+    said = port.delivered(message, "r:2", commit=True).extension
+    assert (said["state"], said["valid"]) == ("delivered", VALID)
+    assert port.transfers()[0][4] == 1
+
+
+def test_a_move_is_told_what_may_have_been_left_and_who_asks(port: Port) -> None:
+    message = port.announced("a")
+    pushes_made = []
+
+    def push(request: str, **more: Any) -> None:
+        assert port.push(message, request, **more) == []
+        moving = port.serving._moves.of_request(request)
+        assert moving is not None
+        pushes_made.append((moving.push.attempt, moving.push.begun, moving.push.stranger, moving.push.peer))
+        port.moved()
+    push("r:1")
+    push("r:2")
+    push("r:3", client="other", group="others", address="127.0.0.2")
+    assert pushes_made == [(1, False, False, HERE), (2, True, False, HERE), (1, False, False, "127.0.0.2")]
+    port.serving.close()
+    port.journal.close(clean=False)
+    port.loop.close()
+    port._start()
+    port.stranger = True
+    push("r:4", client="fourth", group="fourth")
+    message = port.announced("new")
+    push("r:5", client="fourth", group="fourth")
+    assert pushes_made[3:] == [(1, True, True, HERE), (1, False, True, HERE)], "what an earlier process left nobody knows"
