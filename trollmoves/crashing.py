@@ -1,7 +1,8 @@
 """Named crash points, so that tests can end a process at exactly the moment that matters.
 
 With `TROLLMOVES_CRASH_POINT=name:n` in the environment the process kills itself (SIGKILL, as a power cut would) when it comes to
-the point of that name for the n-th time. Without it a point costs one comparison.
+the point of that name for the n-th time; with `name:n:stop` it stops there (SIGSTOP), until somebody has it go on. Without it a
+point costs one comparison.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ POINTS = (
 """All points: `ROLE.STEP` is passed right after that step (before the journal has it, for `seen`, `unpacked`, `put`, `heard`,
 `answered`)."""
 
+STOP = ":stop"
+
 
 class _Armed:
     """Which point ends this process, and after how many passes."""
 
     def __init__(self, text: str):
-        self.name, _, count = text.partition(":")
+        self.name, _, count = text.removesuffix(STOP).partition(":")
         self.left = int(count or 1)
+        self.stops = text.endswith(STOP)
 
 
 _together = False
@@ -48,7 +52,9 @@ def point(name: str) -> None:
     """A crash point: returns, unless this is where the process shall end."""
     if _armed is not None and _armed.name == name:
         _armed.left -= 1
-        if _armed.left <= 0:
+        if _armed.stops and _armed.left == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif _armed.left <= 0 and not _armed.stops:
             if _together:
                 os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)

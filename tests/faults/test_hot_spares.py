@@ -21,6 +21,7 @@ from tests.faults.test_killing import seeded
 from tests.integration.requesting import ENVELOPE
 from tests.support.eventually import eventually
 from trollmoves.client.hearing import group_sign
+from trollmoves.crashing import STOP
 from trollmoves.faults.network import SPARE_DELAY
 from trollmoves.messages import EXTENSION, decode
 
@@ -178,6 +179,30 @@ def stopped_and_continued(pair: Pair, dice: random.Random, stops: int) -> None:
 @pytest.mark.timeout(600)
 def test_a_primary_that_was_stopped_and_goes_on_publishes_nothing_twice(tmp_path: Path) -> None:
     stopped_and_continued(Pair(tmp_path), seeded(), 2)
+
+
+@pytest.mark.slow
+def test_a_primary_that_is_stopped_with_the_right_to_publish_has_it_no_more_when_it_goes_on(tmp_path: Path) -> None:
+    """T08 at the very moment: it was given leave, the journal has what it is about to publish, and its spare publishes that
+    meanwhile."""
+    with Pair(tmp_path) as pair:
+        pair.warm_up()
+        pair.client.stop()
+        armed = pair.arm("client.publishing", 1, STOP).start()
+        armed.wait_for("listens to")
+        written: list[str] = []
+
+        def stopped() -> bool:
+            written.append(f"f{len(written):04}.bin")
+            pair.write(written[-1], os.urandom(2000))
+            return Path(f"/proc/{armed.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        eventually(stopped, 40, interval=0.3, message="the primary is about to publish")
+        pair.wait_published(set(written), TAKES_OVER)
+        armed.resume()
+        pair.wait_finished(90)
+        published = Counter(str(data["uid"]) for data in pair.recorder.files())
+        assert {name: published[name] for name in written} == dict.fromkeys(written, 1), "it asked, and left it to the spare"
+        pair.check_published()
 
 
 @pytest.mark.nightly

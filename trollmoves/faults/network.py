@@ -144,9 +144,9 @@ class Network:
         return Program.ours("client", "--journal", self.spare_journal(number), self.root / f"spare{number}.ini",
                             log=self.root / f"spare{number}.log", name=f"spare {number}")
 
-    def arm(self, point: str, count: int) -> Program:
-        """The program that shall crash at *point*, in place of the one that would not; not started yet."""
-        environment = {"TROLLMOVES_CRASH_POINT": f"{point}:{count}"}
+    def arm(self, point: str, count: int, how: str = "") -> Program:
+        """The program that shall crash (or stop, if *how* says so) at *point*, in place of the one that would not; not started."""
+        environment = {"TROLLMOVES_CRASH_POINT": f"{point}:{count}{how}"}
         if point.startswith("server"):
             self.servers[0] = self._server(0, environment)
             return self.servers[0]
