@@ -145,7 +145,7 @@ class Network:
                             log=self.root / f"spare{number}.log", name=f"spare {number}")
 
     def arm(self, point: str, count: int, how: str = "") -> Program:
-        """The program that shall crash (or stop, if *how* says so) at *point*, in place of the one that would not; not started."""
+        """The program that shall crash (or stop, says *how*) at *point*, in place of the one that would not; not started."""
         environment = {"TROLLMOVES_CRASH_POINT": f"{point}:{count}{how}"}
         if point.startswith("server"):
             self.servers[0] = self._server(0, environment)
