@@ -147,6 +147,7 @@ class Removing:
         """Hosts of which was told that they do not say what arrives there."""
         self._told: set[str] = set()
         """Consumers of which was told that they have not confirmed something."""
+        self._next_telling = 0.0
         self._leaving: set[int] = set()
         """Files that are done with, until the journal knows."""
         self._began = time.monotonic()
@@ -309,14 +310,19 @@ class Removing:
 
     def _tell_lacking(self, row: Any, now: float) -> None:
         """Name those who have a file stay for long that others have confirmed: a name with a slip is nobody's."""
-        confirmed = self._journal.find("confirmations", (row["file"],))
-        if self._who == "first" or not confirmed or now - max(float(one["time"]) for one in confirmed) < LACKING_TOLD:
+        if self._who == "first" or now - row["created"] < LACKING_TOLD or time.monotonic() < self._next_telling:
             return
-        for name in self._lacking(confirmed):
-            if name not in self._told and len(self._told) < HOSTS_TOLD:
+        confirmed = self._journal.find("confirmations", (row["file"],))
+        if not confirmed or now - max(float(one["time"]) for one in confirmed) < LACKING_TOLD:
+            return
+        told = self._told.copy()
+        for name in self._lacking(confirmed)[:HOSTS_TOLD - len(told)]:
+            if name not in told:
                 self._told.add(name)
                 logger.warning("[%s] %s stays, and so may others: %s has not confirmed it (the same is not said again)",
                                self._chain, row["identity"], name)
+        if self._told == told:  # all that wait may wait for the same
+            self._next_telling = time.monotonic() + LACKING_TOLD
 
     def _consumers(self) -> set[Key]:
         """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""

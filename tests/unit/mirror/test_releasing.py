@@ -45,7 +45,7 @@ def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing, c
     journal, now, file = releasing._journal, time.time(), releasing._journal.new_file()
     releasing._served |= {("one", "one"), ("two", "two")}
     journal.write([
-        ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, None, None, None, None, "p", "m", None, 0, now)]),
+        ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, *[None] * 4, "p", "m", None, 0, now - 2000)]),
         ("put_transfer", [(file, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged", now - 1000, 1, "[]")]),
         ("add_removal", [(file, "s", now - 60)])])
     journal._commit()

@@ -260,8 +260,8 @@ def test_the_delay_begins_when_the_last_one_that_is_waited_for_has_confirmed(tmp
 def test_who_has_a_delivered_file_stay_for_long_is_named_once(tmp_path: Path, delete: str, lacking: str,
                                                               caplog: pytest.LogCaptureFixture) -> None:
     consumed = Consumed(tmp_path, f"delete = {delete}\nremove_delay = 0\n")
-    lately, *long_ago = (consumed.file(name) for name in ("lately", "one", "two"))
-    consumed.delivered(consumed.file("all"), "one@h", "two@h", age=2000.0)
+    lately, *long_ago = (consumed.file(name, age=3000.0) for name in ("lately", "one", "two"))
+    consumed.delivered(consumed.file("all", age=3000.0), "one@h", "two@h", age=2000.0)
     consumed.delivered(lately, "one@h", age=1.0)
 
     def named() -> list[str]:
