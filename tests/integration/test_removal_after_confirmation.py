@@ -374,21 +374,42 @@ def test_a_confirmed_file_goes_also_when_its_announcement_was_forgotten_before(t
         network.settle(deletes=True)
 
 
+def rename(scene: Scene, stopped: bool) -> None:
+    """Give the section another name, while it runs or is *stopped*."""
+    config = scene.network.server_config()
+    if stopped:
+        scene.server.stop()
+    config.write_text(config.read_text().replace("[send]", "[sent]"))
+    if stopped:
+        scene.server.start()
+    scene.server.wait_for(r"\[sent\] watches")
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_renamed_section_waits_for_those_it_served(tmp_path: Path, stopped: bool) -> None:
     """Renamed while it runs, or *stopped*: a consumer that is away meanwhile has not confirmed what is there, and what comes."""
     with serving(tmp_path, "true") as scene:
         for name in ("recv@one/a", "recv@two/b"):
             delivered(scene, scene.announced(f"{name[5:8]}.bin"), name, confirmed=False)
-        config = scene.network.server_config()
-        if stopped:
-            scene.server.stop()
-        config.write_text(config.read_text().replace("[send]", "[sent]"))
-        if stopped:
-            scene.server.start()
-        scene.server.wait_for(r"\[sent\] watches")
+        rename(scene, stopped)
         announcement = scene.announced("a.bin")
         delivered(scene, announcement, "recv@one/a")
         never(lambda: not is_there(scene, "a.bin"), 4.0, message="it goes before the other consumer has it")
         delivered(scene, announcement, "recv@two/b")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have confirmed")
+
+
+def test_what_was_confirmed_to_a_section_counts_when_it_has_another_name(tmp_path: Path) -> None:
+    """Of what both have, and of what the other consumer gets only then; also after another start."""
+    with serving(tmp_path, "true", remove_delay="4") as scene:
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, scene.announced(f"{name[5:8]}.bin"), name, confirmed=False)
+        both, one = scene.announced("both.bin"), scene.announced("a.bin")
+        for name in ("recv@one/a", "recv@two/b"):
+            delivered(scene, both, name)
+        delivered(scene, one, "recv@one/a")
+        rename(scene, stopped=False)
+        eventually(lambda: not is_there(scene, "both.bin"), message="what both have goes")
+        rename(scene, stopped=True)
+        delivered(scene, one, "recv@two/b")
         eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have confirmed")

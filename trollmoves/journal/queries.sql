@@ -398,6 +398,9 @@ SELECT :new, client, consumer_group, max(time), max(file) FROM (
 GROUP BY client, consumer_group
 ON CONFLICT (chain, client, consumer_group) DO UPDATE SET time = max(time, excluded.time), file = max(file, excluded.file);
 
+-- name: hand_on_removals
+UPDATE removals SET chain = :new WHERE chain = :old;
+
 -- name: last_delivered
 -- What a section delivered last of what it announced.
 SELECT files.*, (SELECT subject FROM announcements WHERE announcements.file = files.id ORDER BY position DESC LIMIT 1) AS subject

@@ -32,6 +32,7 @@ from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
 from trollmoves.patterns import Pattern
 from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, is_no_more, keep_removed, remove
+from trollmoves.server.renamed import HandedOn, places_taken
 from trollmoves.server.requests import Consumer
 from trollmoves.server.unclaimed import Unclaimed
 from trollmoves.uris import is_address
@@ -142,6 +143,8 @@ class Removing:
         self.under_way = 0
         """Files that are being removed."""
         self._open = True
+        self._before = places_taken(journal, settings.name)
+        """Other names of the section, under which files may have been confirmed."""
         self._unclaimed = Unclaimed(settings.name, journal)
         self._blind: set[str] = set()
         """Hosts of which was told that they do not say what arrives there."""
@@ -180,9 +183,10 @@ class Removing:
             logger.warning("[%s] %s does not say what arrives there: nothing that is delivered to it alone is removed for that "
                            "(delete_after removes it in any case)", self._chain, host)
 
-    def wait_for(self, consumers: set[Key]) -> None:
-        """These were served, under another name of the section: the journal will say so."""
-        self._served |= consumers
+    def take_over(self, handed: HandedOn) -> None:
+        """The section has another name: the journal will say so."""
+        self._served |= handed.consumers
+        self._before |= handed.sections
 
     def stop(self) -> None:
         """Begin no more; may be called twice."""
@@ -227,7 +231,7 @@ class Removing:
             if self._stays(row["file"]):
                 records.append(("end_removal", [(row["file"],)]))
                 continue
-            due = self._due(row["file"])
+            due = self._due(row)
             if due is not None and due > now + self._delay + LEAP:  # confirmed before the clock was set back, while nobody ran
                 due = now + max(0.0, self._began + self._delay - time.monotonic())
             if due is not None and due <= now and self._is_awaited(row):
@@ -281,16 +285,23 @@ class Removing:
         if not known:
             return self._is_behind() and self._pattern is not None and self._pattern.matches(os.fsdecode(origin["path"]))
         rows = [row for row in known if row["state"] != State.COVERED and row["steps"]]
-        confirmed = [one for row in rows for one in self._journal.find("confirmations", (row["id"],))]
+        confirmed = [one for row in rows for one in self._who_confirmed(row["id"], row)]
         return bool(rows) and not (confirmed and self._suffices(confirmed))
 
     def _is_behind(self) -> bool:
         """Whether it may not have announced yet what is there."""
         return time.monotonic() - self._began < BEGINNING
 
-    def _due(self, file: int) -> float | None:
-        """When *file* may go: so long after the last confirmation that is waited for; None as long as one lacks."""
-        confirmed = self._journal.find("confirmations", (file,))
+    def _who_confirmed(self, file: int, origin: Any) -> list[Any]:
+        """Who has *file*, of this *origin*, by its own row of the journal or that of the section under another name."""
+        files, content = [file], (origin["inode"], origin["size"], origin["mtime_ns"])
+        for section in self._before:
+            files += [row["id"] for row in self._journal.find("same_origin", (origin["identity"], section, *content))]
+        return [one for each in files for one in self._journal.find("confirmations", (each,))]
+
+    def _due(self, row: Any) -> float | None:
+        """When a file may go: so long after the last confirmation that is waited for; None as long as one lacks."""
+        confirmed = self._who_confirmed(row["file"], row)
         if not confirmed or not self._suffices(confirmed):
             return None
         when = [float(row["time"]) for row in confirmed]
@@ -472,7 +483,7 @@ class Removing:
 
     def _audit_removal(self, one: Leaving, path: str) -> int:
         """Record what was removed, and for whom; returns the number of the record."""
-        found = sorted(self._journal.find("confirmations", (one.row["file"],)), key=lambda who: float(who["time"]))
+        found = sorted(self._who_confirmed(one.row["file"], one.row), key=lambda who: float(who["time"]))
         confirmed = ", ".join(f"{who['client']} ({who['peer']})" for who in found)
         return self._journal.audit.removed(self._chain, one.row, path, one.why, confirmed)
 

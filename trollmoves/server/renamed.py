@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -19,26 +20,48 @@ from trollmoves.patterns import Pattern
 logger = logging.getLogger(__name__)
 
 
-def hand_on_consumers(journal: Journal, wanted: Collection[ServerSettings]) -> dict[str, set[tuple[str, str]]]:
+@dataclass(slots=True)
+class HandedOn:
+    """What a section has of those whose place it takes."""
+
+    sections: set[str] = field(default_factory=set)
+    """What was confirmed to them of the same files counts."""
+    consumers: set[tuple[str, str]] = field(default_factory=set)
+    """Whom they served lately."""
+
+
+def hand_on(journal: Journal, wanted: Collection[ServerSettings]) -> dict[str, HandedOn]:
     """Have the consumers of sections that were configured before, and are no more, noted as those of the sections of *wanted*
-    that are new and announce the same files, to be waited for. Returns them by new section, as the journal does not say so at
-    once."""
+    that are new and announce the same files, to be waited for; and what waits to be removed as theirs to remove. Returns it by
+    new section, as the journal does not say so at once."""
     row = journal.find_one("meta", (SECTIONS,))
     before = set() if row is None else set(orjson.loads(row["value"]))
     names = {settings.name for settings in wanted}
-    handed_on: dict[str, set[tuple[str, str]]] = {}
+    handed_on: dict[str, HandedOn] = {}
     for settings in wanted:
         if settings.name in before or settings.delete is None:
             continue
         for old in [section for section in sorted(before - names) if _has_its_place(settings, section, journal)]:
             since = time.time() - CONSUMER_KNOWN
-            found = {(row["client"], row["consumer_group"]) for row in journal.find("consumers", (old, since))}
-            if found:
-                handed_on.setdefault(settings.name, set()).update(found)
-                journal.write([("hand_on_consumers", [{"new": settings.name, "old": old, "since": since}])])
-                logger.info("[%s] waits for those that [%s] served: %s", settings.name, old,
-                            ", ".join(sorted(client for client, _ in found)))
+            handed = handed_on.setdefault(settings.name, HandedOn())
+            handed.sections.add(old)
+            handed.consumers |= {(row["client"], row["consumer_group"]) for row in journal.find("consumers", (old, since))}
+            journal.write([("hand_on_consumers", [{"new": settings.name, "old": old, "since": since}]),
+                           ("hand_on_removals", [{"new": settings.name, "old": old}]),
+                           ("put_meta", [(_meta(settings.name), orjson.dumps(sorted(handed.sections)).decode())])])
+            logger.info("[%s] waits for those that [%s] served: %s", settings.name, old,
+                        ", ".join(sorted(client for client, _ in handed.consumers)))
     return handed_on
+
+
+def places_taken(journal: Journal, section: str) -> set[str]:
+    """The sections whose place *section* has taken some time."""
+    row = journal.find_one("meta", (_meta(section),))
+    return set() if row is None else set(orjson.loads(row["value"]))
+
+
+def _meta(section: str) -> str:
+    return f"renamed:{section}"
 
 
 def _has_its_place(settings: ServerSettings, section: str, journal: Journal) -> bool:

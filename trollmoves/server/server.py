@@ -29,7 +29,7 @@ from trollmoves.server.left_behind import LeftBehind
 from trollmoves.server.listening import ListenChain
 from trollmoves.server.recent import Recent
 from trollmoves.server.removing import NotServed, Removing
-from trollmoves.server.renamed import hand_on_consumers
+from trollmoves.server.renamed import hand_on
 from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Served
@@ -127,11 +127,11 @@ class Server(Service):
         self._not_served.clear()
         self._close_ports(wanted)
         self.wanted = wanted
-        handed_on = hand_on_consumers(self.journal, wanted.values())
+        handed_on = hand_on(self.journal, wanted.values())
         for name in (*difference.changed, *difference.added):
             self.start_section(wanted[name], self._start_chain)
         for name in handed_on.keys() & self._chains.keys():
-            self._chains[name].served.removing.wait_for(handed_on[name])
+            self._chains[name].served.removing.take_over(handed_on[name])
         self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
         self.workers.most_far = WORKERS_FAR if all(settings.workers is None for settings in wanted.values()) else 0
         if difference.changed or difference.added:

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.server.test_unclaimed import committed, opened
 from trollmoves.config.reading import read_server_config
 from trollmoves.journal.reader import SECTIONS
-from trollmoves.server.renamed import hand_on_consumers
+from trollmoves.server.renamed import HandedOn, hand_on, places_taken
 
 WATCHES = "origin = /data/{name}.dat\ndelete = true\n"
 LISTENS = "listen = /heard\ndelete = true\n"
@@ -43,7 +43,9 @@ def test_who_was_served_is_handed_on_to_what_announces_the_same(tmp_path: Path, 
                                                       ("long ago", False, now - 10 * 86400))])])
     committed(journal)
     expected = SERVED if waits else set()
-    assert hand_on_consumers(journal, read_server_config(config).chains.values()).get(name, set()) == expected
+    handed = hand_on(journal, read_server_config(config).chains.values()).get(name, HandedOn())
+    assert handed == HandedOn({"old"} if waits else set(), expected)
     committed(journal)
+    assert places_taken(journal, name) == handed.sections
     assert {tuple(row) for row in journal.find("consumers", (name, now - 60))} == expected
     journal.close()
