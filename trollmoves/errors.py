@@ -76,6 +76,8 @@ class MoveError(TrollmovesError):
 
     code = "internal"
     permanent = False
+    nothing_written = False
+    """Whether the mover says that what was at the destination is as it was."""
 
 
 class TemporaryError(MoveError):

@@ -200,6 +200,12 @@ class TestFileMover(DirectoryContract, MoverContract):
             send(place, session, path, how=how._replace(sync=True))
         assert synced == [f"{tmp_path}/place/origin.dat", f"{tmp_path}/place"]
 
+    def test_what_no_file_takes_the_place_of_stays_in_place_too(self, place: Place, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "place" / "origin.dat")
+        with pytest.raises(DestinationInvalid, match="a pipe"):
+            deliver(place, make(tmp_path / "origin.dat", b"1"), how=HOW._replace(inplace=True))
+        assert (tmp_path / "place" / "origin.dat").is_fifo()
+
     @pytest.mark.parametrize("overwrite", ["identical", "replace"])
     def test_a_file_is_not_moved_onto_itself(self, place: Place, tmp_path: Path, overwrite: str) -> None:
         path = make(tmp_path / "place" / "origin.dat", b"precious")

@@ -307,6 +307,16 @@ def test_the_old_file_stays_when_the_new_one_is_gone(server: ScriptedFtpServer, 
     assert not any(line.startswith("DELE") for line in script.commands)
 
 
+@pytest.mark.parametrize("answers", [{"STOR": ["452 No"]}, {"STOR": ["425 No"]}, {"STOR": ["550 No"] * 2, "DELE": ["550 No"]}])
+def test_the_old_file_stays_when_the_new_one_is_refused_in_place(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path,
+                                                                 answers: dict[str, list[str]]) -> None:
+    (server.root / FINAL).write_bytes(b"older")
+    script.answers |= answers
+    with pytest.raises(MoveError):
+        deliver(server, make(tmp_path / "origin.dat", b"content"), how=HOW._replace(inplace=True))
+    assert (server.root / FINAL).read_bytes() == b"older"
+
+
 def test_a_server_that_does_not_overwrite(server: ScriptedFtpServer, script: FtpScript, tmp_path: Path) -> None:
     (server.root / PART).write_bytes(b"left by an earlier attempt")
     script.answers["STOR"] = ["550 Overwrite permission denied"]

@@ -292,6 +292,15 @@ class TestScripted:
         assert scripted.asked("DELETE") == [temporary]
         assert place.names() == set()
 
+    @pytest.mark.parametrize("status", [403, 404, 413, 503, 507, 302])
+    def test_what_is_refused_in_place_leaves_what_was_there(self, scripted: Scripted, tmp_path: Path, status: int) -> None:
+        place, path = ScriptedPlace(scripted, webdav="false"), make(tmp_path / "origin.dat", b"1")
+        scripted.files["/in/origin.dat"] = b"older"
+        scripted.answers["PUT", "/in/origin.dat"] = status, {"Location": "https://elsewhere.invalid/"} if status == 302 else {}
+        with pytest.raises(MoveError):
+            deliver(place, path, how=HOW._replace(inplace=True))
+        assert place.read("origin.dat") == b"older" and scripted.asked("DELETE") == []
+
     def test_what_arrived_is_compared(self, scripted: Scripted, tmp_path: Path) -> None:
         place, path = ScriptedPlace(scripted), make(tmp_path / "origin.dat", content_of(1000))
         scripted.answers["HEAD", temporary_name("/in/origin.dat", HOW.transfer)] = 200, {"Content-Length": "999"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.movers import CONTROLS, LARGE, DirectoryContract, LocalPlace, NetworkContract, content_of, deliver, make
+from tests.contract.movers import CONTROLS, HOW, LARGE, DirectoryContract, LocalPlace, NetworkContract, content_of, deliver, make
 from tests.contract.test_sftp_mover import (
     check_changed_host_key,
     check_connection_timeout,
@@ -21,7 +23,7 @@ from tests.contract.test_sftp_mover import (
 from tests.support.ports import free_port
 from tests.support.ssh_server import SshServer
 from tests.support.tcp_proxy import Fault
-from trollmoves.errors import DestinationInvalid, Stalled, Unreachable
+from trollmoves.errors import DestinationInvalid, MoveError, Stalled, Unreachable
 from trollmoves.movers.base import Abilities
 from trollmoves.movers.scp import ScpMover, ShellSession
 from trollmoves.movers.sftp import SftpSession
@@ -99,6 +101,19 @@ class TestOldProtocol(DirectoryContract, NetworkContract):
     @pytest.fixture
     def place(self, server_without_sftp: SshServer) -> LocalPlace:
         return ssh_place(OldScpMover(), server_without_sftp, num_ssh_retries="1")
+
+    def test_what_cannot_be_opened_in_place_stays_as_it_was(self, place: LocalPlace, tmp_path: Path) -> None:
+        """A program that runs may be removed, and is not written to."""
+        program = Path(shutil.copy(shutil.which("sleep") or "", place.root / "origin.dat"))
+        older = program.read_bytes()
+        running = subprocess.Popen([program, "60"])
+        try:
+            with pytest.raises(MoveError, match="busy"):
+                deliver(place, make(tmp_path / "origin.dat", b"1"), how=HOW._replace(inplace=True))
+        finally:
+            running.kill()
+            running.wait()
+        assert place.read("origin.dat") == older
 
     def test_a_resume_starts_anew(self, place: LocalPlace, tmp_path: Path) -> None:
         with open_session(place) as session:

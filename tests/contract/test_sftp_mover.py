@@ -408,6 +408,15 @@ def test_a_server_that_may_only_be_read_denies(tmp_path: Path) -> None:
             deliver(place, make(tmp_path / "origin.dat", b"1"))
 
 
+def test_what_may_not_be_opened_in_place_stays_as_it_was(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "sshd", ["Subsystem sftp internal-sftp -P open"]) as server:
+        place = ssh_place(SftpMover(), server)
+        place.write("origin.dat", b"older")
+        with pytest.raises(Denied):
+            deliver(place, make(tmp_path / "origin.dat", b"1"), how=HOW._replace(inplace=True))
+        assert place.read("origin.dat") == b"older"
+
+
 def test_a_server_without_sftp_is_said(tmp_path: Path) -> None:
     with SshServer(tmp_path / "sshd", ["Subsystem sftp /bin/false"]) as server, \
             pytest.raises(DestinationInvalid, match="no sftp"):

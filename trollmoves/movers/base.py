@@ -6,6 +6,8 @@ not here but in `moving.move`, once for all movers.
 
 What a session promises:
 
+- What fails in a `put` before it begins to write is raised within `nothing_written()`: the caller may have given the final name,
+  and removes nothing then.
 - `put` returns only when every byte was handed over and, where `Abilities.attributes`, the time and mode of the origin were given
   to the file; it raises on anything less. It may leave a partial file at *its* path:
   the caller gave a temporary name and removes it. It replaces an existing file.
@@ -23,15 +25,27 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
 
-from trollmoves.errors import TemporaryError
+from trollmoves.errors import MoveError, TemporaryError
 from trollmoves.movers.bandwidth import Bandwidth, Pace
 from trollmoves.movers.parameters import Parameter
 from trollmoves.uris import Destination
+
+
+@contextmanager
+def nothing_written() -> Iterator[None]:
+    """Around the part of a put before it begins to write: what that raises says so."""
+    try:
+        yield
+    except MoveError as error:
+        error.nothing_written = True
+        raise
+
 
 Progress = Callable[[int], None]
 """Called now and then during a put with the number of bytes that were handed over so far. What it raises (`Cancelled`, `Stalled`)

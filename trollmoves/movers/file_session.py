@@ -26,7 +26,7 @@ from trollmoves.errors import (
     VerificationFailed,
 )
 from trollmoves.movers.bandwidth import Pace
-from trollmoves.movers.base import MissingDirectory, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.base import MissingDirectory, Origin, Progress, Sent, Session, SessionSettings, nothing_written
 from trollmoves.movers.checksums import checksum_of, checksum_of_bytes
 
 SMALL = 2**20
@@ -101,7 +101,8 @@ class FileSession(Session):
             raise translated(error, path) from error
 
     def _copied(self, origin: Origin, path: str, progress: Progress) -> Sent:
-        target = _create(path)
+        with nothing_written():
+            target = _create(path)
         try:
             if origin.size <= SMALL:
                 sent = _through_memory(origin, target, path, self._sums, self._pace, progress)
@@ -306,11 +307,14 @@ def _keep_attributes(origin: Origin, target: int, *, mode: bool) -> None:
 def _create(path: str) -> int:
     """A new file at *path*; what an earlier attempt (or a stranger's link) left there goes first."""
     try:
-        return os.open(path, CREATE, 0o600)
-    except FileExistsError:
-        _refuse_special(path)
-        os.unlink(path)
-        return os.open(path, CREATE, 0o600)
+        try:
+            return os.open(path, CREATE, 0o600)
+        except FileExistsError:
+            _refuse_special(path)
+            os.unlink(path)
+            return os.open(path, CREATE, 0o600)
+    except OSError as error:
+        raise translated(error, path) from error
 
 
 def _refuse_special(path: str) -> None:

@@ -14,7 +14,17 @@ from dataclasses import replace
 
 from trollmoves.errors import ConnectionLost, LoginRefused, MoveError, Stalled, VerificationFailed
 from trollmoves.movers.bandwidth import Pace
-from trollmoves.movers.base import ASIDE, Abilities, MissingDirectory, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.base import (
+    ASIDE,
+    Abilities,
+    MissingDirectory,
+    Origin,
+    Progress,
+    Sent,
+    Session,
+    SessionSettings,
+    nothing_written,
+)
 from trollmoves.movers.ftp_connection import Connection
 from trollmoves.movers.ftp_replies import (
     NO_SUCH_PLACE,
@@ -60,8 +70,9 @@ class FtpSession(Session):
         return replace(declared, size=tells_sizes, checksum=self._sums)
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
-        with self._errors(path):
+        with nothing_written(), self._errors(path):
             upload, start = self._begin(path, offset)
+        with self._errors(path):
             checksum = self._sent(upload, origin, start, progress)
             self._keep_time(origin, path)
             self._set_mode(path, self._settings.file_mode)

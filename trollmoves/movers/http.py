@@ -37,7 +37,17 @@ from typing import Any
 
 from trollmoves.errors import DestinationInvalid, MoveError, OriginChanged, VerificationFailed
 from trollmoves.movers.bandwidth import Pace
-from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.base import (
+    Abilities,
+    MissingDirectory,
+    Mover,
+    Origin,
+    Progress,
+    Sent,
+    Session,
+    SessionSettings,
+    nothing_written,
+)
 from trollmoves.movers.checksums import checksum_of
 from trollmoves.movers.http_connection import Answer, Body, HttpConnection
 from trollmoves.movers.parameters import HTTP
@@ -98,8 +108,9 @@ class HttpSession(Session):
             if sent is not None:
                 return sent
         body = Body(origin.size, lambda: _chunks(origin, 0, progress, self._pace))
-        answer = self._http.ask("PUT", path, headers=self._attributes(origin, path), body=body)
-        self._refuse(answer, path)
+        with nothing_written():  # as far as we are told; after a cut the connection is lost, and nothing can be removed
+            answer = self._http.ask("PUT", path, headers=self._attributes(origin, path), body=body)
+            self._refuse(answer, path)
         progress(origin.size)
         return self._compared(origin, path)
 

@@ -20,7 +20,17 @@ from dataclasses import dataclass, field
 
 from trollmoves.errors import ConnectionLost, DestinationFull, DestinationInvalid, LoginRefused, OriginChanged, Unreachable
 from trollmoves.movers.bandwidth import Pace
-from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.base import (
+    Abilities,
+    MissingDirectory,
+    Mover,
+    Origin,
+    Progress,
+    Sent,
+    Session,
+    SessionSettings,
+    nothing_written,
+)
 from trollmoves.uris import Destination
 
 CHUNK = 2**16
@@ -63,7 +73,7 @@ class MemorySession(Session):
         self._lost = False
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
-        with self._answering() as host:
+        with nothing_written(), self._answering() as host:
             stored = self._created(host, path, offset)
         done = offset
         while done < origin.size:

@@ -1,7 +1,8 @@
 """The careful part of every move, written once: temporary name, put, compare, make it last, rename, receipt.
 
 A file is never visible under its final name before it is whole and compared. Whatever goes wrong, the temporary file is removed
-(or kept for a resume where that was asked for and the mover can), and the final name is as it was before.
+(or kept for a resume where that was asked for and the mover can), and the final name is as it was before. With `inplace` there is
+no temporary name: a part is removed, and what was there before it only if the mover began to write.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from trollmoves.errors import (
     VerificationFailed,
 )
 from trollmoves.movers.bandwidth import waited_here
-from trollmoves.movers.base import Abilities, MissingDirectory, Origin, Progress, Receipt, Sent, Session
+from trollmoves.movers.base import Abilities, MissingDirectory, Origin, Progress, Receipt, Sent, Session, nothing_written
 from trollmoves.movers.checksums import checksum_of
 from trollmoves.uris import Destination
 
@@ -155,7 +156,9 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
     abilities = session.abilities(abilities)
     place = final_place(origin.name, destination, session)
     direct, temporary = _is_direct(abilities, how), temporary_name(place.path, how.transfer, how.temporary_prefix)
-    if how.resume and not direct:
+    if direct:
+        how = how._replace(resume=False)  # what has the final name is an older file as well as a part of this one
+    if how.resume:
         session.put_back(temporary, place.path)
     is_free = place.is_local and not _is_other(origin, place.path)
     present = None if is_free else _already_there(origin, place.path, session, abilities, how)
@@ -173,7 +176,7 @@ def _moved(origin: Origin, destination: Destination, session: Session, abilities
         else:
             yield from _put_in_place(temporary, place.path, session, abilities, how)
     except BaseException as error:
-        if not direct or not abilities.atomic_put:
+        if not direct or not (abilities.atomic_put or getattr(error, "nothing_written", False)):
             _clean_up(temporary, origin, session, abilities, how, error)
         raise
     return Receipt(place.exact, sent.size, sent.checksum, sent.verified, seconds=time.monotonic() - started)
@@ -254,7 +257,8 @@ def _put_verified(origin: Origin, path: str, session: Session, abilities: Abilit
     try:
         sent = session.put(origin, path, progress, offset)
     except MissingDirectory:
-        session.make_directories(posixpath.dirname(path))
+        with nothing_written():
+            session.make_directories(posixpath.dirname(path))
         sent = session.put(origin, path, progress)
     return _verified(sent, origin, path, session, session.abilities(abilities), how)
 

@@ -29,7 +29,17 @@ from trollmoves.errors import (
     TemporaryError,
 )
 from trollmoves.movers.bandwidth import Pace
-from trollmoves.movers.base import Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.base import (
+    Abilities,
+    MissingDirectory,
+    Mover,
+    Origin,
+    Progress,
+    Sent,
+    Session,
+    SessionSettings,
+    nothing_written,
+)
 from trollmoves.movers.parameters import SCP
 from trollmoves.movers.sftp import CHECKSUM_WITHIN, SftpSession
 from trollmoves.movers.ssh_command import CommandChannel, start_command
@@ -94,6 +104,19 @@ class ShellSession(Session):
             raise translated(str(destination), said)
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
+        with nothing_written():
+            sink = self._begun(origin, path)
+        try:
+            self._send(sink, origin, progress)
+            self._acknowledged(sink, path)
+        except BaseException:
+            self._end_sink()
+            raise
+        progress(origin.size)
+        return Sent(origin.size, None, "size")  # the sink has counted the bytes: it acknowledges no less
+
+    def _begun(self, origin: Origin, path: str) -> CommandChannel:
+        """A sink that has opened *path*."""
         directory, name = posixpath.split(path)
         if "\n" in name:
             raise DestinationInvalid(f"{path}: the old protocol of scp has no names with line ends")
@@ -104,13 +127,10 @@ class ShellSession(Session):
             sink.write(b"T%d 0 %d 0\nC%04o %d %s\n" % (seconds, seconds, mode, origin.size, _bytes(name)))
             self._acknowledged(sink, path)
             self._acknowledged(sink, path)
-            self._send(sink, origin, progress)
-            self._acknowledged(sink, path)
         except BaseException:
             self._end_sink()
             raise
-        progress(origin.size)
-        return Sent(origin.size, None, "size")  # the sink has counted the bytes: it acknowledges no less
+        return sink
 
     def _sink_in(self, directory: str) -> CommandChannel:
         if self._sink is not None and self._directory == directory and not self._sink.lost:

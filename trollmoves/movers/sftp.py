@@ -30,7 +30,18 @@ from trollmoves.errors import (
 )
 from trollmoves.movers import sftp_protocol as protocol
 from trollmoves.movers.bandwidth import Pace
-from trollmoves.movers.base import ASIDE, Abilities, MissingDirectory, Mover, Origin, Progress, Sent, Session, SessionSettings
+from trollmoves.movers.base import (
+    ASIDE,
+    Abilities,
+    MissingDirectory,
+    Mover,
+    Origin,
+    Progress,
+    Sent,
+    Session,
+    SessionSettings,
+    nothing_written,
+)
 from trollmoves.movers.parameters import SFTP
 from trollmoves.movers.sftp_channel import Exchange, SftpChannel, ask
 from trollmoves.movers.sftp_protocol import Reply
@@ -72,7 +83,8 @@ class SftpSession(Session):
         self._pace = pace
 
     def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
-        handle, start = self._resumed(path, offset) if offset else (self._created(path), 0)
+        with nothing_written():
+            handle, start = self._resumed(path, offset) if offset else (self._created(path), 0)
         exchange = Exchange(self._channel, self._patience)
         try:
             self._write(exchange, handle, origin, path, progress, start)

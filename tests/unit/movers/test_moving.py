@@ -18,9 +18,9 @@ from trollmoves.errors import (
     Unreachable,
     VerificationFailed,
 )
-from trollmoves.movers.base import Abilities, Origin, Progress, Receipt, Sent, SessionSettings
+from trollmoves.movers.base import Abilities, Origin, Progress, Receipt, Sent, SessionSettings, nothing_written
 from trollmoves.movers.ends import opened
-from trollmoves.movers.memory import MemoryHost, MemorySession, Stored
+from trollmoves.movers.memory import MemoryHost, MemoryMover, MemorySession, Stored
 from trollmoves.movers.moving import RESUME_FROM, How, final_place, move, temporary_name
 from trollmoves.uris import parse_destination
 
@@ -117,6 +117,31 @@ def test_a_part_of_what_was_written_in_place_is_removed(session: Watched, tmp_pa
     with pytest.raises(ConnectionLost):
         moved(session, tmp_path, Abilities(), HOW._replace(inplace=True))
     assert session.files == {}
+
+
+def test_what_was_there_stays_where_nothing_was_written_in_place(tmp_path: Path) -> None:
+    class Refusing(Watched):
+        def put(self, origin: Origin, path: str, progress: Progress, offset: int = 0) -> Sent:
+            with nothing_written():
+                raise ConnectionLost("cut")
+    session = Refusing()
+    session.host.files[FINAL] = Stored(bytearray(b"older"))
+    with pytest.raises(ConnectionLost):
+        moved(session, tmp_path, Abilities(), HOW._replace(inplace=True))
+    assert session.files == {FINAL: b"older"}
+
+
+def test_what_was_there_is_not_gone_on_with_in_place(tmp_path: Path) -> None:
+    """An older file is not a part of the newer one."""
+    settings = SessionSettings()
+    with MemorySession(host := MemoryHost(directories={"/", "/in"}), settings, settings.pace("host")) as session:
+        host.files[FINAL] = Stored(bytearray(b"o" * RESUME_FROM))
+        path = tmp_path / "origin.dat"
+        path.write_bytes(content := b"n" * (RESUME_FROM + 100))
+        with opened(str(path)) as origin:
+            how = HOW._replace(inplace=True, resume=True)
+            move(origin, parse_destination(f"memory://host{FINAL}"), session, MemoryMover.abilities, how)
+        assert bytes(host.files[FINAL].content) == content
 
 
 def test_the_same_path_on_another_host_is_another_file(session: Watched, tmp_path: Path) -> None:
