@@ -155,6 +155,34 @@ def test_a_refusal_says_which_option_to_set_to_what(victim: Victim) -> None:
         assert "[loot]" in reply and "allowed_destinations = ftp://192.0.2.1/data/*" in reply
 
 
+@pytest.mark.parametrize("scheme", ["ftp", "http"])
+def test_who_has_a_file_pushed_to_itself_is_not_told_the_default_login_of_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                                scheme: str) -> None:
+    (tmp_path / "netrc").write_text("default login operator password planted\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    heard: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.settimeout(20)
+            for answer in (b"220 welcome\r\n", b"331 password, please\r\n") if scheme == "ftp" else ():
+                connection.sendall(answer)
+                heard.append(connection.recv(4096))
+            heard.append(connection.recv(4096))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=talk, args=(server.accept()[0],), daemon=True).start()
+    with socket.create_server(("127.0.0.1", 0)) as server, victim_and_peer(tmp_path) as (victim, peer):
+        threading.Thread(target=serve, daemon=True).start()
+        reply = peer.ask(victim.push(gold(victim), f"{scheme}://127.0.0.1:{server.getsockname()[1]}/in/"), 60)
+        assert "connection_parameters__auth_hosts = 127.0.0.1" in reply
+        assert "planted" not in reply and not heard
+        server.shutdown(socket.SHUT_RDWR)
+
+
 def test_refused_requests_are_in_the_audit_with_the_number_that_the_log_tells(tmp_path: Path) -> None:
     with victim_and_peer(tmp_path) as (victim, peer):
         peer.ask(victim.push(gold(victim), "ftp://me:planted@192.0.2.1/data/"))

@@ -161,6 +161,8 @@ class SessionSettings:
     """Whether links in directories of this machine are followed also when another user has made them."""
     section: str = ""
     """By which `bandwidth` knows the limit."""
+    by_request: bool = False
+    """Whether peers name the destinations: any host may be one."""
 
     @property
     def exact_directory_mode(self) -> int | None:

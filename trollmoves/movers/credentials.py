@@ -14,7 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trollmoves.errors import DestinationInvalid, LoginRefused
+from trollmoves.movers.base import SessionSettings
 from trollmoves.uris import Destination
+
+ANONYMOUS = ("anonymous", "ftp")
+"""Accounts of everybody, whose password is no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Login:
     password: str = field(default="", repr=False)
     account: str = field(default="", repr=False)
     """What a netrc file calls `account`; hardly a server asks for it."""
+    for_all: bool = field(default=False, compare=False)
+    """It is a netrc file's `default` entry, for every host that has none of its own."""
 
 
 def may_be_told(destination: Destination, parameters: Mapping[str, Any], *names: str) -> bool:
@@ -36,6 +42,11 @@ def may_be_told(destination: Destination, parameters: Mapping[str, Any], *names:
     if not hosts:
         need = "needs" if len(names) == 1 else "need"
         raise DestinationInvalid(f"{', '.join(names)} {need} auth_hosts: the hosts that may be told")
+    return _is_auth_host(destination, parameters)
+
+
+def _is_auth_host(destination: Destination, parameters: Mapping[str, Any]) -> bool:
+    hosts = parameters.get("auth_hosts") or ()
     known = hosts.split() if isinstance(hosts, str) else [str(host) for host in hosts]
     return destination.host.lower() in {host.lower() for host in known}
 
@@ -47,18 +58,24 @@ def scrubbed(said: str, secrets: Iterable[str]) -> str:
     return said
 
 
-def login_for(destination: Destination) -> Login | None:
+def login_for(destination: Destination, settings: SessionSettings) -> Login | None:
     """The account for *destination*: of the uri, else of the netrc entry of its host; None when neither names one.
 
-    A user without a password in the uri gets the password of the netrc entry when that is for the same user. Raises
-    `LoginRefused` when the entry that is needed cannot be used.
+    A user without a password in the uri gets the password of the netrc entry when that is for the same user. Where peers name the
+    hosts, those of `auth_hosts` only are told what the default entry has. Raises `LoginRefused` when the entry that is needed
+    cannot be used.
     """
     if destination.user is not None and destination.password is not None:
         return Login(destination.user, destination.password)
     entry = login_from_netrc(destination.host)
-    if destination.user is None:
-        return entry
-    return entry if entry is not None and entry.user == destination.user else Login(destination.user)
+    if destination.user is not None and (entry is None or entry.user != destination.user):
+        return Login(destination.user)
+    if entry is not None and entry.for_all and entry.user not in ANONYMOUS and settings.by_request \
+            and not _is_auth_host(destination, settings.parameters):
+        raise LoginRefused(f"{destination.host} would be told the login of the default entry in netrc, as any host that a client "
+                           f"names: give it an entry of its own (machine {destination.host} ...), or name it in auth_hosts "
+                           f"(connection_parameters__auth_hosts = {destination.host})")
+    return entry
 
 
 def login_from_netrc(host: str, path: str | None = None) -> Login | None:
@@ -83,7 +100,8 @@ def _entry(place: str, host: str) -> Login | None:
     """The entry for *host*; the parser's own complaint may quote a password, so nothing of it is passed on."""
     trouble = ""
     try:
-        found = netrc.netrc(place).authenticators(host)
+        entries = netrc.netrc(place)
+        found, for_all = entries.authenticators(host), host not in entries.hosts
     except netrc.NetrcParseError as error:
         trouble = f"line {error.lineno} is malformed"
     except OSError as error:
@@ -95,4 +113,4 @@ def _entry(place: str, host: str) -> Login | None:
     if found is None:
         return None
     user, account, password = found
-    return Login(user or "", password or "", account or "")
+    return Login(user or "", password or "", account or "", for_all)

@@ -59,7 +59,7 @@ class FtpMover(Mover):
             raise DestinationInvalid(f"{destination} names no host")
         name = f"{destination.scheme}://{format_endpoint(destination.host, destination.port or ftplib.FTP_PORT)}"
         context = tls_context(settings.parameters, name) if destination.scheme == "ftps" else None
-        login = login_for(destination) or ANONYMOUS
+        login = login_for(destination, settings) or ANONYMOUS
         if login.user == ANONYMOUS.user and not login.password:  # who asks for a password then wants something like an address
             login = ANONYMOUS
         return _Door(destination, settings, name, login, context, _encoding(settings.parameters)).open()

@@ -119,7 +119,7 @@ class HttpConnection:
         self._origin = (destination.scheme, destination.host.lower(), destination.port or _default_port(destination.scheme))
         self._settings = settings
         ours = may_be_told(destination, parameters, *CREDENTIALS)
-        self._headers = _headers(destination, parameters, ours)
+        self._headers = _headers(destination, settings, ours)
         self._query = _text(parameters, "query") if ours else ""
         self.form_fields = _mapping(parameters, "form_fields") if ours else {}
         self._secrets = _secrets_in(self._headers, self._query, self.form_fields)
@@ -268,13 +268,14 @@ def _mapping(parameters: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return given
 
 
-def _headers(destination: Destination, parameters: Mapping[str, Any], ours: bool) -> dict[str, str]:
+def _headers(destination: Destination, settings: SessionSettings, ours: bool) -> dict[str, str]:
     """What goes along with every request."""
+    parameters = settings.parameters
     given = _mapping(parameters, "headers")
     secrets = dict(_OPEN_HEADERS)
     if ours:
         secrets |= {str(name): str(value) for name, value in given.items()}
-    login = _authorization(destination, parameters, ours)
+    login = _authorization(destination, settings, ours)
     if login:
         secrets["Authorization"] = login
     for name, value in secrets.items():
@@ -298,7 +299,8 @@ def _secrets_in(headers: Mapping[str, str], query: str, form: Mapping[str, Any])
     return sorted(found - {""}, key=len, reverse=True)
 
 
-def _authorization(destination: Destination, parameters: Mapping[str, Any], ours: bool) -> str:
+def _authorization(destination: Destination, settings: SessionSettings, ours: bool) -> str:
+    parameters = settings.parameters
     user, password, token = destination.user, destination.password, _text(parameters, "token")
     if user is None or password is None:
         if token and ours:
@@ -306,7 +308,7 @@ def _authorization(destination: Destination, parameters: Mapping[str, Any], ours
         if _text(parameters, "username") and ours:
             user, password = _text(parameters, "username"), _text(parameters, "password")
         else:
-            login = login_for(destination)
+            login = login_for(destination, settings)
             user, password = (login.user, login.password) if login else (None, None)
     if user is None:
         return ""

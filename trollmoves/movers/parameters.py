@@ -59,6 +59,7 @@ FTP = (
     Parameter("tls_minimum_version", "1.2", "1.2 or 1.3; with 1.3 some servers (pure-ftpd) cost a full handshake for each file"),
     Parameter("tls_verify", "true", "false accepts any certificate, with a warning at each log-in"),
     Parameter("ftp_encoding", "utf-8", "encoding of names on the server"),
+    Parameter("auth_hosts", "", "of the hosts that a client names, those that may be told the login of netrc's `default` entry"),
 )
 
 HTTP = (
@@ -66,7 +67,8 @@ HTTP = (
     Parameter("username", "", "account, where neither the uri nor `token` says who; for the hosts of `auth_hosts`"),
     Parameter("password", "", "its password"),
     Parameter("headers", "", "more to send with each request to these hosts: `headers__X-Name = value`"),
-    Parameter("auth_hosts", "", "hosts that may be told `token`, `username`, `password`, `headers`, `form_fields` and `query`"),
+    Parameter("auth_hosts", "", "hosts that may be told `token`, `username`, `password`, `headers`, `form_fields` and `query`; "
+              "of those that a client names they alone are told the login of netrc's `default` entry"),
     Parameter("allow_plaintext", "false", "send credentials to other machines by plain http too"),
     *_CERTIFICATES,
     Parameter("webdav", "", "true or false in place of asking the server"),

@@ -71,7 +71,7 @@ class Pushing:
         self.names_files = self._prefix is not None
         """Whether replies have the name of the file in a destination that is a directory: upstream's do with temporary names."""
         self._sync = settings.syncs
-        self._session = session_settings(settings, parameters, link=settings.link)
+        self._session = replace(session_settings(settings, parameters, link=settings.link), by_request=True)
         self._sums = settings.checksum != "never" and not settings.link
         """Whether a small file on this machine is given a checksum when it is moved."""
         self._careful_session = replace(self._session, follow_links=False)

@@ -40,12 +40,36 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("ftp://three.example/", None),
 ])
 def test_the_uri_comes_first_then_netrc(netrc: Path, uri: str, expected: Login | None) -> None:
-    assert login_for(parse_destination(uri)) == expected
+    assert login_for(parse_destination(uri), SessionSettings(by_request=True)) == expected
 
 
 def test_the_default_entry_is_for_all_other_hosts(netrc: Path) -> None:
     netrc.write_text(ENTRIES + "default login dora password d\n")
     assert login_from_netrc("three.example") == Login("dora", "d")
+
+
+@pytest.mark.parametrize(("uri", "by_request", "auth_hosts", "told"), [
+    ("ftp://three.example/", False, None, True), ("ftp://dora@three.example/", False, None, True),
+    ("ftp://three.example/", True, None, False), ("ftp://dora@three.example/", True, None, False),
+    ("ftp://three.example/", True, "one.example Three.Example", True), ("ftp://three.example/", True, ["four.example"], False),
+])
+def test_of_hosts_that_clients_name_those_of_auth_hosts_are_told_the_default_entry(
+        netrc: Path, uri: str, by_request: bool, auth_hosts: object, told: bool) -> None:
+    netrc.write_text(ENTRIES + f"default login dora password {SECRET}\n")
+    settings = SessionSettings(by_request=by_request, parameters={"auth_hosts": auth_hosts})
+    if told:
+        assert login_for(parse_destination(uri), settings) == Login("dora", SECRET)
+        return
+    with pytest.raises(LoginRefused, match="connection_parameters__auth_hosts = three.example") as caught:
+        login_for(parse_destination(uri), settings)
+    assert SECRET not in everything_said(caught.value)
+    other = parse_destination("ftp://emil@three.example/")
+    assert login_for(other, settings) == Login("emil")
+
+
+def test_everybody_s_account_is_no_secret(netrc: Path) -> None:
+    netrc.write_text("default login anonymous password user@site.example\n")
+    assert login_for(parse_destination("ftp://three.example/"), SessionSettings(by_request=True)) is not None
 
 
 def test_a_changed_file_counts_at_once(netrc: Path) -> None:
