@@ -71,11 +71,9 @@ class Replier:
 
     def reply(self, asker: Asker, raw: bytes) -> None:
         """Send the reply to *asker*; dropped when the connection is gone, or when it is large and the peer does not read."""
-        if len(raw) > LARGE_REPLY:
-            if not self._waiting.has_room(asker.identity, asker.descriptor):
-                self._note_unread(asker)
-                return
-            self._waiting.count(asker.identity, asker.descriptor, len(raw))
+        if len(raw) > LARGE_REPLY and not self._waiting.takes(asker.identity, asker.descriptor, len(raw)):
+            self._note_unread(asker)
+            return
         try:
             send_frames(self._socket, asker.identity, b"", raw)
         except zmq.ZMQError as error:

@@ -48,29 +48,30 @@ class Unread:
         """How many connections are remembered."""
         return len(self._sent)
 
-    def has_room(self, identity: bytes, descriptor: int) -> bool:
-        """Whether more may be sent to a peer: not while too much waits for it."""
-        return self.of(identity, descriptor) <= min(MOST_UNREAD, MOST_IN_ALL // max(1, len(self)))
-
-    def of(self, identity: bytes, descriptor: int) -> int:
-        """Bytes that wait for the peer of a connection, of those that were counted; 0 where that cannot be known."""
-        taken, known = acknowledged(descriptor), self._sent.get(identity)
-        return 0 if taken is None or known is None else known.unread(taken)
-
-    def count(self, identity: bytes, descriptor: int, size: int) -> None:
-        """*size* bytes are about to be sent. Small replies need not be counted: what waits is then taken for a little less."""
+    def takes(self, identity: bytes, descriptor: int, size: int) -> bool:
+        """Whether *size* bytes more may be sent to a peer, which then are counted: not while too much waits for it. Small replies
+        need not be counted: what waits is then taken for a little less."""
         taken = acknowledged(descriptor)
         if taken is None:
-            return
+            return True
         known = self._sent.get(identity)
         if known is None:
             known = self._sent[identity] = Sent(descriptor, inode_of(descriptor))
-        if not known.unread(taken):
+        waiting = known.unread(taken)
+        if waiting > min(MOST_UNREAD, MOST_IN_ALL // len(self)):
+            return False
+        if not waiting:
             known.before, known.sent = taken, 0
         known.sent += size
         if len(self._sent) > self._many:
             self._sent = {name: sent for name, sent in self._sent.items() if sent.inode == inode_of(sent.descriptor)}
             self._many = max(MANY_CONNECTIONS, 2 * len(self._sent))
+        return True
+
+    def of(self, identity: bytes, descriptor: int) -> int:
+        """Bytes that wait for the peer of a connection, of those that were counted; 0 where that cannot be known."""
+        taken, known = acknowledged(descriptor), self._sent.get(identity)
+        return 0 if taken is None or known is None else known.unread(taken)
 
     def forget(self, identity: bytes) -> None:
         """Something that was counted could not be sent."""
