@@ -261,6 +261,47 @@ def test_addresses_that_nobody_answers_at_keep_no_file_from_the_provider_that_ha
         assert rows(network.client_journal, waits) < [(100,)]
 
 
+def all_heard(network: Network, stranger: Stranger) -> None:
+    """The client has heard all that the stranger has published."""
+    stranger.publisher.send(stranger.announcement(uid="last.bin", offset=10**6))
+    heard = "SELECT count(*) FROM files WHERE identity = 'last.bin'"
+    eventually(lambda: rows(network.client_journal, heard) == [(1,)], 60, message="it is heard")
+    still_serves(network, "after.bin")
+
+
+def test_endless_places_of_what_is_a_copy_are_not_kept(tmp_path: Path, stranger: Stranger) -> None:
+    """What was announced as a copy of a file is remembered, for twenty thousand places."""
+    network = network_with(stranger, tmp_path)
+    with network:
+        network.start()
+        still_serves(network, "before.bin")
+        before, place = resident(network), f"127.0.0.1:{stranger.request_port}"
+        stranger.publisher.send(stranger.announcement(uid="copied.bin", address="127.0.1.9:9", epoch="e:9"))
+        for number in range(100):
+            said = {"version": 1, "address": place, "epoch": f"e:0{number}", "offset": 1, "previous": 0, "key": f"k:0{number}",
+                    "size": 3}
+            uri = f"/{number}/" + "x" * 1_500_000
+            stranger.publisher.send(text("file", {"uid": "copied.bin", "uri": uri, "request_address": place, "trollmoves": said},
+                                         subject=TOPIC))
+        all_heard(network, stranger)
+        eventually(lambda: resident(network) <= before + SLACK, message="memory comes back")
+
+
+@pytest.mark.parametrize("kind", ["push", "ack"])
+def test_notices_with_endless_names_are_not_kept(tmp_path: Path, stranger: Stranger, kind: str) -> None:
+    """What others of a group say they ask for or have is remembered, of twenty thousand files."""
+    network = network_with(stranger, tmp_path)
+    with network:
+        network.start()
+        still_serves(network, "before.bin")
+        before, name = resident(network), "\U0001f4e1" * 4000
+        for number in range(5000):
+            data = {"uid": f"{number}{name}", "origin": f"{number}{name}", "trollmoves": {"key": f"{number}{name}", "size": 3}}
+            stranger.publisher.send(text(kind, json.dumps(data, ensure_ascii=False), subject=TOPIC))
+        all_heard(network, stranger)
+        eventually(lambda: resident(network) <= before + SLACK, message="memory comes back")
+
+
 def padding(size: int) -> str:
     return ', "more": "' + "x" * size + '"'
 

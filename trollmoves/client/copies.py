@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 
 from trollmoves.client.deciding import place_of
@@ -15,20 +16,25 @@ class Copies:
     """Belongs to the loop. Forgotten at the end of the process."""
 
     def __init__(self) -> None:
-        self._last: OrderedDict[tuple[str, str, tuple[str, ...]], tuple[int, str, int]] = OrderedDict()
-        """By journal, identity and place: of which row it was a copy, its key and its position."""
+        self._last: OrderedDict[bytes, tuple[int, bytes, int]] = OrderedDict()
+        """By journal, identity and place: of which row it was a copy, its key and its position. Digests, as strangers may choose
+        a place as long as a message."""
 
     def is_replaced(self, file: int, announcement: Announcement) -> bool:
         """Whether the provider announced other content in the same place before, as a copy of *file*: then this is none. Else it
         is remembered as one."""
         if not announcement.epoch or not announcement.key:
             return False
-        where = announcement.epoch, announcement.identity, place_of(announcement.message)
-        this = file, announcement.key, announcement.offset
+        where = _digest(announcement.epoch, announcement.identity, *place_of(announcement.message))
+        this = file, _digest(announcement.key), announcement.offset
         before = self._last.pop(where, this)
-        if before[0] == file and before[1] != announcement.key and before[2] < announcement.offset:
+        if before[0] == file and before[1] != this[1] and before[2] < announcement.offset:
             return True
         self._last[where] = max(before, this, key=lambda one: one[2])
         if len(self._last) > MOST:
             self._last.popitem(last=False)
         return False
+
+
+def _digest(*texts: str) -> bytes:
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).digest()

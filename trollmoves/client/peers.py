@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -23,11 +24,14 @@ from trollmoves.client.doubting import checksum_told, with_checksum
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
 from trollmoves.lifecycle import State
-from trollmoves.messages import LONGEST_NAME, Announcement, Message, file_of
+from trollmoves.messages import Announcement, Message, file_of
 
 PEER_SILENCE = 12.0
 """Seconds without a word of a peer of our kind, whose beats come every five, after which it is taken for dead."""
 NOTICES_KEPT = 20_000
+LONGEST = 300
+"""Characters of what is kept of a notice; an address has no more, and ours no key with more. Anybody who is listened to may say
+thousands."""
 NOTICES_VALID = 600.0
 """Seconds; a peer's notice that came before the announcement it is about counts for this long."""
 
@@ -61,8 +65,8 @@ class Peers:
         self._patience = max(PEER_PATIENCE, longest_move)
         self._ledger = ledger
         self._asking = asking
-        self._notices: OrderedDict[str, Said] = OrderedDict()
-        """By identity: what peers said lately."""
+        self._notices: OrderedDict[bytes, Said] = OrderedDict()
+        """By a digest of the identity: what peers said lately."""
         self._known: set[Provider] = set()
         """Those of our kind, who tell every few seconds that they are alive."""
         self._left_to: dict[Provider, dict[int, str]] = {}
@@ -78,8 +82,8 @@ class Peers:
             return  # one of our kind publishes next, and may die before that: its publication counts
         identity = file_of(message)
         shared = notice is Notice.ASKED and self._shares_lease(peer, message)
-        said = self._notices[identity] = _said(peer, notice, message, shared)
-        self._notices.move_to_end(identity)
+        said = self._notices[digest := _digest(identity)] = _said(peer, notice, message, shared)
+        self._notices.move_to_end(digest)
         if len(self._notices) > NOTICES_KEPT:
             self._notices.popitem(last=False)
         file, known = self._ledger.known(identity)
@@ -112,7 +116,7 @@ class Peers:
 
     def said_of(self, announcement: Announcement) -> Said | None:
         """What a peer said of it before it was announced to us."""
-        said = self._notices.get(announcement.identity)
+        said = self._notices.get(_digest(announcement.identity))
         if said is None or time.monotonic() - said.when > NOTICES_VALID:
             return None
         known = Known(State.ANNOUNCED, announcement.key, announcement.size, announcement.address)
@@ -124,8 +128,8 @@ class Peers:
         return said._replace(shared=said.shared and alike)
 
     def leave_to(self, said: Said, file: int, identity: str) -> None:
-        """The peer asks for *file*: we wait, unless it falls silent."""
-        if not said.shared and said.peer in self._known:
+        """The peer asks for *file*: we wait, unless it falls silent. (Where the name is endless, however that is.)"""
+        if not said.shared and said.peer in self._known and len(identity) <= LONGEST:
             files = self._left_to.setdefault(said.peer, {})
             files[file] = identity
             if len(files) > NOTICES_KEPT:  # of what it never got nothing more is heard
@@ -148,5 +152,9 @@ def _said(peer: Provider, notice: Notice, message: Message, shared: bool) -> Sai
     fields, extension = message.fields, message.extension
     size = extension.get("size")
     key, provider = str(extension.get("key", "")), str(fields.get("request_address") or fields.get("origin") or "")
-    return Said(peer, notice, key[:LONGEST_NAME], provider[:LONGEST_NAME], size if type(size) is int else None, time.monotonic(),
-                shared, checksum_told(message), "has published it" if "publication" in extension else "has it")
+    return Said(peer, notice, key[:LONGEST], provider[:LONGEST], size if type(size) is int else None, time.monotonic(), shared,
+                checksum_told(message), "has published it" if "publication" in extension else "has it")
+
+
+def _digest(identity: str) -> bytes:
+    return hashlib.sha256(identity.encode("utf-8", "replace")).digest()
