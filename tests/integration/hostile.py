@@ -187,7 +187,8 @@ class Stranger:
                 identity, _, raw = router.recv_multipart()
                 self.asked.append(raw)
                 request = json.loads(raw.split(b" ", 6)[6]).get("trollmoves", {}).get("request", "")
-                router.send_multipart([identity, b"", self.answer.replace(b"@request@", str(request).encode())])
+                answer = self.answer.replace(b"@request@", str(request).encode())
+                router.send_multipart([identity, b"", answer.replace(b"@number@", str(len(self.asked)).encode())])
         router.close()
 
     def announcement(self, more: str = "", *, uid: object = "x.bin", address: str | None = None, **extension: object) -> bytes:

@@ -74,6 +74,17 @@ def test_strange_messages(tmp_path: Path) -> None:
         assert dispatching.program.stop() == 0
 
 
+def test_messages_of_no_files_do_not_fill_the_log(tmp_path: Path) -> None:
+    with Dispatching(tmp_path, TARGET.format(root=tmp_path)) as dispatching:
+        dispatching.start()
+        for number in range(1000):
+            dispatching.source.publish({**GOOD, "uid": str(number), "uri": "/a\u0000b"})
+        last = dispatching.file("last")
+        dispatching.source.publish({**GOOD, "uid": "last", "uri": str(last)})
+        arrives(tmp_path / "here" / "suomi" / "last_20240101", last, 60)
+        assert 0 < dispatching.program.output().count("is not used") < 300
+
+
 def test_only_allowed_origins_are_read(tmp_path: Path) -> None:
     target = f"""
     here:

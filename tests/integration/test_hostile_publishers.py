@@ -179,6 +179,25 @@ def test_a_client_survives_whatever_a_stranger_replies(tmp_path: Path, stranger:
         assert network.client.stop() == 0
 
 
+def test_neither_pages_that_nobody_can_read_nor_impossible_moves_fill_the_log(tmp_path: Path, stranger: Stranger) -> None:
+    network = network_with(stranger, tmp_path)
+    garbage = json.dumps(["garbage"] * 1000)
+    stranger.answer = text("replay", REPLAY.replace('"head": 99', '"head": 9999') % ("@number@", "true", garbage), subject=TOPIC)
+    with network:
+        network.start()
+        still_serves(network, "first.bin")
+        mark = network.client.mark()
+        stranger.publisher.send(beat(address=f"127.0.0.1:{stranger.request_port}", head=9999))
+        for number in range(10):
+            moved = {f"{number}-{place}": "nowhere" for place in range(900)}
+            stranger.publisher.send(beat(address=f"127.0.0.1:{stranger.request_port}", head=9999, moved=moved))
+        network.client.wait_for("nobody can follow")
+        eventually(lambda: len(stranger.asked) > 5, 60, message="one page after the other is asked for")
+        still_serves(network, "second.bin")
+        assert "cannot be read" in network.client.output(mark)
+        assert len(network.client.output(mark).splitlines()) < 500
+
+
 @pytest.mark.parametrize("value", ["../../outside", "/etc", "{0.__class__}", "a/../../b", "%s%n", "x" * 300])
 def test_metadata_cannot_lead_a_destination_astray(tmp_path: Path, stranger: Stranger, value: str) -> None:
     network = network_with(stranger, tmp_path, destination=f"file://{tmp_path}/destination/{{platform}}/")

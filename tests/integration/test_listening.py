@@ -176,6 +176,20 @@ def test_messages_that_are_none_of_ours_end_nothing(tmp_path: Path) -> None:
         assert status(server.journal)["chains"]["relay"]["skipped"] >= 10
 
 
+def test_messages_of_what_is_not_there_do_not_fill_the_log(tmp_path: Path) -> None:
+    with Listening(tmp_path) as server:
+        for number in range(1000):
+            server.say({"uid": f"{number}.txt", "uri": f"{server.files}/{number}.txt"})
+            server.say({"uid": f"{number}.d", "uri": str(tmp_path)})
+        path = server.file("one.txt")
+        server.say({"uid": "one.txt", "uri": str(path)})
+        server.announces(1)
+        eventually(lambda: list(server.states().values()).count("given_up") == 1000, 60, message="directories are given up")
+        said = server.program.output()
+        assert 0 < said.count("is not announced") < 300
+        assert 0 < said.count("(again ") < 300
+
+
 def test_a_file_that_comes_late(tmp_path: Path) -> None:
     with Listening(tmp_path) as server:
         path = server.files / "late.txt"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.loop import Loop
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import LARGEST_WHOLE, Message, decode
@@ -30,6 +31,7 @@ class AskingAgain:
         self._loop = loop
         self._ask = ask
         self._take = take
+        self._refused = Sparingly(logger)
 
     def begin(self, newer_than: float, topics: Sequence[str]) -> None:
         """All since a time (epoch seconds) under *topics*."""
@@ -45,7 +47,7 @@ class AskingAgain:
                 self._loop.after(RETRY, lambda: self._next(newer_than, topics, since))
                 return
             onward = bool(said.get("more")) and to > since
-            self._take(decoded(raws), lambda: self._next(newer_than, topics, to) if onward else self._end())
+            self._take(decoded(raws, self._refused), lambda: self._next(newer_than, topics, to) if onward else self._end())
         self._ask(topics[0] or "/", {"since": since, "topics": topics, "newer_than": newer_than}, answered)
 
     def _end(self) -> None:
@@ -71,12 +73,12 @@ def stamp(when: float) -> str:
         return "no time there is"
 
 
-def decoded(raws: list[Any]) -> list[Message]:
-    """The messages of a page; one that cannot be read is named in the log."""
+def decoded(raws: list[Any], refused: Sparingly) -> list[Message]:
+    """The messages of a page; one that cannot be read is *refused*."""
     messages = []
     for raw in raws:
         try:
             messages.append(decode(str(raw).encode()))
         except MalformedMessage as error:
-            logger.warning("a replayed message cannot be read: %s", error)
+            refused.say("a replayed message cannot be read: %s", error)
     return messages

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 from trollmoves.bus.asking_again import RETRY, AskingAgain, decoded, is_position, stamp, within
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.requesters import Requesters
 from trollmoves.bus.requesting import new_request
@@ -65,6 +66,7 @@ class CatchUp:
         self._moved_on = moved_on
         self._restarted = restarted
         self._alarm = alarm
+        self._refused, self._asked = Sparingly(logger), Sparingly(logger, logging.INFO)
         self._seen: dict[str, int] = {}
         self._wanted = 0
         """The position up to which something is known to be missing."""
@@ -197,7 +199,7 @@ class CatchUp:
         if self._asking or self._closed or self._address is None or self._wanted <= self._position:
             return
         self._asking = True
-        logger.info("%s: asking for what was announced after %d (it is at %d)", self._provider, self._position, self._wanted)
+        self._asked.say("%s: asking for what was announced after %d (it is at %d)", self._provider, self._position, self._wanted)
         question = {"epoch": self._epoch, "since": self._position, "topics": self._topics, "newer_than": self._newer_than}
         self._ask_for_page((self._topics or [""])[0] or "/", question, self._answered)
 
@@ -231,7 +233,7 @@ class CatchUp:
         if said.get("truncated") and not self._first:
             self._missed(said.get("oldest"), said.get("forgotten"))
         self._asking = True  # until the page is journaled
-        self._page(decoded(raws), epoch, to, lambda: self._page_done(epoch, to, bool(said.get("more"))))
+        self._page(decoded(raws, self._refused), epoch, to, lambda: self._page_done(epoch, to, bool(said.get("more"))))
 
     def _missed(self, oldest: Any, forgotten: Any) -> None:
         """What was published before *oldest* cannot be had any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,29 @@ OTHERS = "others"
 
 def _nothing_more(address: str, count: int) -> str:
     return ""
+
+
+class Sparingly:
+    """Tells of one thing that strangers bring about, and counts what would be too much. It asks for no loop, so how much that was
+    is told with the first line of a later period."""
+
+    def __init__(self, logger: logging.Logger, level: int = logging.WARNING):
+        self._logger = logger
+        self._level = level
+        self._since = time.monotonic()
+        self._count = 0
+
+    def say(self, text: str, *arguments: Any, error: Exception | None = None) -> None:
+        """Log it, unless there were too many; with the traceback of *error*, if given."""
+        now, more = time.monotonic(), ""
+        if now - self._since >= PERIOD:
+            more = f" (and {self._count - SAID} more before)" if self._count > SAID else ""
+            self._since, self._count = now, 0
+        self._count += 1
+        if self._count <= SAID:
+            self._logger.log(self._level, f"{text}%s", *arguments, more, exc_info=error)
+        elif self._count == SAID + 1:
+            self._logger.log(self._level, f"{text} (the next ones like this are counted)", *arguments)
 
 
 class FewLines:

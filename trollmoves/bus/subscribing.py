@@ -17,6 +17,7 @@ from posttroll.address_receiver import get_configured_address_port
 from trollmoves.bus.addresses import is_own_address
 from trollmoves.bus.asking_again import within
 from trollmoves.bus.catching_up import CatchUp
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.listening import Listener
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
@@ -72,6 +73,7 @@ class Subscribing:
         self._nameserver = None if nameserver is None else _place(nameserver)
         self._timeout, self._translate, self._accepts = timeout, translate, accepts
         self._refused: set[str] = set()
+        self._useless = Sparingly(logger)
         self._unheard: dict[tuple[str, int], float] = {}
         """Since when (monotonic) those are listened to that never said anything."""
         self._next_room = 0.0
@@ -241,7 +243,7 @@ class Subscribing:
         try:
             place = parse_endpoint(uri.removeprefix("tcp://") if isinstance(uri, str) else uri)
         except ValueError as error:
-            logger.warning("the name server tells of a publisher without a usable address: %s", error)
+            self._useless.say("the name server tells of a publisher without a usable address: %s", error)
             return
         if not said.get("status", True):
             self._remove(place)

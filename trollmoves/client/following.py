@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from trollmoves.bus import Requesters
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.requesters import Place
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
@@ -61,6 +62,7 @@ class Following:
         self._leads: dict[str, Moved] = {}
         """By epoch what is followed of that."""
         self._doubted: set[str] = set()
+        self._refused = Sparingly(logger)
 
     def _note_present(self) -> None:
         now = {name: sorted({*self._together.get(name, ()), *self._present} - {name}) for name in self._present}
@@ -128,17 +130,16 @@ class Following:
         self._leads.pop(epoch, None)
         if agreed:
             self._leads[epoch] = agreed
-        self._requesters.moved(epoch, dict(_places(agreed)))
+        self._requesters.moved(epoch, dict(self._places(agreed)))
+
+    def _places(self, moved: Moved) -> Iterator[tuple[Place, Place]]:
+        for before, now in moved.items():
+            try:
+                yield parse_endpoint(before), parse_endpoint(now)
+            except ValueError as error:
+                self._refused.say("[%s] a provider has moved where nobody can follow: %s", self._chain, error)
 
 
 def _lists(journal: Journal, name: str) -> dict[str, list[str]]:
     row = journal.find_one("meta", (name,))
     return {} if row is None else dict(orjson.loads(row["value"]))
-
-
-def _places(moved: Moved) -> Iterator[tuple[Place, Place]]:
-    for before, now in moved.items():
-        try:
-            yield parse_endpoint(before), parse_endpoint(now)
-        except ValueError as error:
-            logger.warning("a provider has moved where nobody can follow: %s", error)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.config.fetching import FetcherSettings, FetchingSettings, S3DownloaderSettings
 from trollmoves.errors import ConfigurationError, Denied, DestinationInvalid, MalformedMessage
 from trollmoves.fetcher.opening import Opener
@@ -125,6 +126,7 @@ class Fetching(Deliveries):
     def __init__(self, settings: FetchingSettings, journal: Journal, workers: Workers, envelope: Envelope, results: Results):
         super().__init__(settings.name, settings.give_up_after, journal, workers, results)
         self._envelope = envelope
+        self._refused = Sparingly(logger)
         self.configure(settings)
 
     def configure(self, settings: FetchingSettings) -> None:
@@ -147,7 +149,7 @@ class Fetching(Deliveries):
                 place = self._plan.place(trigger.fields)
                 self._plan.rights.check(place)
             except (MalformedMessage, Denied) as error:
-                logger.warning("[%s] %s from %s is not fetched: %s", self.name, message.subject, message.sender, error)
+                self._refused.say("[%s] %s from %s is not fetched: %s", self.name, message.subject, message.sender, error)
                 continue
             now = time.time()
             line = step_line(State.ANNOUNCED, now, trigger.sender, 0, trigger.subject)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import Known, may_differ
@@ -83,6 +84,7 @@ class Relaying:
         """Of files that are being written: through how many mirrors their announcement came."""
         self._delayed: deque[tuple[float, int]] = deque()
         """When (monotonic) which file is to be announced."""
+        self._refused = Sparingly(logger)
         self.dropped = self._dropped_before()
         """Announcements that had been here before, or had passed through too many mirrors."""
         self._open = True
@@ -106,8 +108,8 @@ class Relaying:
         try:
             parts = parts_of(announcement.message.fields)
         except DestinationInvalid as error:
-            logger.warning("[%s] %s of %s is not mirrored: %s", self._settings.name, announcement.identity, announcement.address,
-                           error)
+            self._refused.say("[%s] %s of %s is not mirrored: %s", self._settings.name, announcement.identity,
+                              announcement.address, error)
             return False
         return all(fnmatchcase(part.name, self._names) for part in parts)
 

@@ -15,6 +15,7 @@ import orjson
 from trollmoves import crashing
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.catching_up import CatchUp
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.once import Once
 from trollmoves.bus.silence import Silence
 from trollmoves.bus.subscribing import NewCatchUp, Subscribing
@@ -55,6 +56,7 @@ class Hearing:
         self._rows_of = rows_of
         self._told = journaled
         self._once = Once()
+        self._refused = Sparingly(logger)
         self._cursors = Cursors(row["provider"] for row in journal.find("cursors_of", (section,)))
         self.subscribing: Subscribing | None = None
         """Paused while the disk does not follow."""
@@ -157,9 +159,9 @@ class Hearing:
         try:
             return list(self._rows_of(message))
         except MalformedMessage as error:
-            logger.warning("%s %s from %s is not used: %s", message.subject, message.type, message.sender, error)
-        except Exception:  # whatever we overlooked: a message must not stop those that come after it
-            logger.exception("%s %s from %s is not used", message.subject, message.type, message.sender)
+            self._refused.say("%s %s from %s is not used: %s", message.subject, message.type, message.sender, error)
+        except Exception as error:  # whatever we overlooked: a message must not stop those that come after it
+            self._refused.say("%s %s from %s is not used", message.subject, message.type, message.sender, error=error)
         return []
 
     def _journaled(self, chains: set[str], size: int, then: Callable[[], Any] | None) -> None:

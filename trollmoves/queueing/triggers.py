@@ -7,11 +7,12 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.errors import MalformedMessage
 from trollmoves.messages import EXTENSION, Envelope, Message, decode, digest_of, dumps
 from trollmoves.uris import hide_password, local_path, may_name_a_file
 
-logger = logging.getLogger(__name__)
+_refused = Sparingly(logging.getLogger(__name__))
 
 DEEPEST_COLLECTION = 4
 LONGEST_URI = 4096
@@ -58,8 +59,8 @@ def triggers_of(message: Message) -> Iterator[Trigger]:
     for number, fields in enumerate(_files(message.type, message.fields, 0)):
         trouble = _trouble(fields.get("uri"))
         if trouble:
-            logger.warning("%s %s from %s: file %d is not used: %s", message.subject, message.type, message.sender,
-                           number + 1, trouble)
+            _refused.say("%s %s from %s: file %d is not used: %s", message.subject, message.type, message.sender,
+                         number + 1, trouble)
         else:
             yield Trigger(message.subject, fields, f"m:{digest}:{number}", message.sender)
 

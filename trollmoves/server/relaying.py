@@ -18,6 +18,7 @@ from typing import Any
 
 from trollmoves.bus import Loop
 from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.once import KEPT
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import MalformedMessage, OriginGone
@@ -101,6 +102,7 @@ class Relaying:
         """Rows of the journal that are under way, and how much each counts for."""
         self._newest = 0
         """Row up to which all that were `seen` are, or were, under way."""
+        self._given_up, self._tries = Sparingly(logger, logging.ERROR), Sparingly(logger)
         self._waiting = 0
         """Messages that wait for another look."""
         self._more = False
@@ -272,7 +274,7 @@ class Relaying:
                             self._done, item)
 
     def _give_up(self, item: Item, detail: str) -> None:
-        logger.error("[%s] a message of %s is not announced: %s", self._chain, item.message.sender, detail[:500])
+        self._given_up.say("[%s] a message of %s is not announced: %s", self._chain, item.message.sender, detail[:500])
         self._journal.write([("step", [give_up(item.file, detail[:500])])], self._done, item)
 
     def _try_again(self, item: Item, detail: str) -> None:
@@ -280,7 +282,7 @@ class Relaying:
             self._give_up(item, f"{detail}, and too many other messages wait for their files")
             return
         wait = wait_before(item.attempt)
-        logger.warning("[%s] %s (again %s)", self._chain, detail, in_words(wait))
+        self._tries.say("[%s] %s (again %s)", self._chain, detail, in_words(wait))
         line = step_line(State.FAILED, time.time(), "", item.attempt, detail[:500])
         self._waiting += item.weight
         self._journal.write([("note", [{"line": line, "id": item.file}])], self._done, item)  # it makes room for others
