@@ -132,3 +132,24 @@ def test_nobody_is_trusted_by_a_name_that_is_not_known(bench: Bench) -> None:
     ((), False), (("any",), True), (("192.0.2.7",), True), (("192.0.2.8",), False)])
 def test_whose_ack_counts(bench: Bench, trusted: tuple[str, ...], expected: bool) -> None:
     assert Trusting(bench.names, trusted).trusts("192.0.2.7") is expected
+
+
+def test_an_ack_waits_for_all_names_that_are_not_known(bench: Bench) -> None:
+    late: list[str] = []
+    trusting = Trusting(bench.names, ("a", "b"))
+    (ask_a, ask_b), bench.waiting = bench.waiting, []
+    for peer in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        trusting.when_trusted(peer, lambda peer=peer: late.append(peer))  # type: ignore[misc]
+    for (run, done), told in ((ask_a, {"a": ("192.0.2.1",)}), (ask_b, {"b": ("192.0.2.2",)})):
+        bench.told.update(told)
+        done(run())
+    assert late == ["192.0.2.1", "192.0.2.2"], "each once"
+    trusting.close()
+
+
+@pytest.mark.parametrize(("peer", "expected"), [("127.0.0.1", True), ("192.0.2.1", False)])
+def test_this_machine_is_trusted_by_its_name_whatever_address_it_asks_from(bench: Bench, peer: str, expected: bool) -> None:
+    trusting = Trusting(bench.names, ("me", "other"))
+    bench.answer(me=("127.0.1.1",), other=("192.0.2.2",))
+    assert trusting.trusts(peer) is expected
+    assert not Trusting(bench.names, ("other",)).trusts(peer)

@@ -17,6 +17,7 @@ from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.leases import TTL, VALID
 from trollmoves.bus.requesting import new_request
 from trollmoves.config.reading import read_server_config
+from trollmoves.errors import MoveError
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
@@ -136,10 +137,11 @@ class Port:
         data = {**message.fields, "destination": f"file://localhost{self.destination}/", EXTENSION: extension}
         return self.send(ENVELOPE.encode("/t", kind, data), address)
 
-    def send(self, raw: bytes, address: str = HERE) -> list[Message]:
+    def send(self, raw: bytes, address: str = HERE, *, looks: bool = True) -> list[Message]:
         before = len(self.told)
         self.serving._handle([(Asker(address.encode(), address, stranger=self.stranger), decode(raw))])
-        self.workers.run(moves=False)
+        if looks:
+            self.workers.run(moves=False)
         self.settle()
         return self.told[before:]
 
@@ -733,3 +735,30 @@ def test_a_move_is_told_what_may_have_been_left_and_who_asks(port: Port) -> None
     message = port.announced("new")
     push("r:5", client="fourth", group="fourth")
     assert pushes_made[3:] == [(1, True, True, HERE), (1, False, True, HERE)], "what an earlier process left nobody knows"
+
+
+def test_who_is_let_in_when_the_move_has_failed_is_told_to_ask_again(port: Port) -> None:
+    message, broken = port.announced("a"), port.destination
+    assert port.push(message, "r:1") == []
+    said = {**message.extension, "request": "r:2", "client": "partner", "group": "us"}
+    data = {**message.fields, "destination": f"file://localhost{broken}/", EXTENSION: said}
+    assert port.send(ENVELOPE.encode("/t", "push", data), "127.0.0.2", looks=False) == []
+    move, look = port.workers.work
+    move.done(MoveError("the network is down"))
+    port.settle()
+    port.workers.work = [look]
+    reply = port.moved()
+    assert (reply.extension["request"], reply.extension["code"]) == ("r:2", "busy")
+
+
+def test_that_somebody_has_the_same_is_known_behind_a_failure(port: Port) -> None:
+    message = port.announced("a")
+    checksum = port.delivered(message, "r:0", "other", group="others").extension["checksum"]
+    aside = port.destination.rename(port.root / "aside")
+    port.destination.write_text("no directory")
+    assert port.delivered(message, "r:1").extension["code"] not in ("same", None)
+    port.destination.unlink()
+    aside.rename(port.destination)
+    for _ in range(2):
+        assert port.delivered(message, "r:1", unless=[checksum]).extension["code"] == "same"
+    assert [reply.type for reply in port.push(message, "r:2", "partner")] == ["covered"]
