@@ -9,6 +9,7 @@ import pytest
 
 from trollmoves.bus import names as module
 from trollmoves.bus.names import Names, Whereabouts
+from trollmoves.server import trusting as trusting_module
 from trollmoves.server.trusting import Trusting
 
 
@@ -138,18 +139,28 @@ def test_an_ack_waits_for_all_names_that_are_not_known(bench: Bench) -> None:
     late: list[str] = []
     trusting = Trusting(bench.names, ("a", "b"))
     (ask_a, ask_b), bench.waiting = bench.waiting, []
-    for peer in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+    for peer in ("198.51.100.1", "198.51.100.2", "198.51.100.3"):
         trusting.when_trusted(peer, lambda peer=peer: late.append(peer))  # type: ignore[misc]
-    for (run, done), told in ((ask_a, {"a": ("192.0.2.1",)}), (ask_b, {"b": ("192.0.2.2",)})):
+    for (run, done), told in ((ask_a, {"a": ("198.51.100.1",)}), (ask_b, {"b": ("198.51.100.2",)})):
         bench.told.update(told)
         done(run())
-    assert late == ["192.0.2.1", "192.0.2.2"], "each once"
+    assert late == ["198.51.100.1", "198.51.100.2"], "each once"
     trusting.close()
 
 
-@pytest.mark.parametrize(("peer", "expected"), [("127.0.0.1", True), ("192.0.2.1", False)])
+@pytest.mark.parametrize(("peer", "expected"), [("127.0.0.1", True), ("198.51.100.1", False)])
 def test_this_machine_is_trusted_by_its_name_whatever_address_it_asks_from(bench: Bench, peer: str, expected: bool) -> None:
     trusting = Trusting(bench.names, ("me", "other"))
-    bench.answer(me=("127.0.1.1",), other=("192.0.2.2",))
+    bench.answer(me=("127.0.1.1",), other=("198.51.100.2",))
     assert trusting.trusts(peer) is expected
     assert not Trusting(bench.names, ("other",)).trusts(peer)
+
+
+def test_of_many_acks_the_oldest_wait_no_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trusting_module, "MOST_DOUBTFUL", 2)
+    late: list[int] = []
+    trusting = Trusting(bench.names, ("a",))
+    for number in range(3):
+        trusting.when_trusted("198.51.100.1", lambda number=number: late.append(number))  # type: ignore[misc]
+    bench.answer(a=("198.51.100.1",))
+    assert late == [1, 2]

@@ -72,3 +72,26 @@ def test_who_waits_for_room_is_told_when_there_will_be_none(monkeypatch: pytest.
     waits = Visitor(made, 1)
     eventually(lambda: waits.outcome == "it does not answer", 10)
     hangs.leave()
+
+
+def test_nobody_goes_in_while_one_of_several_stays_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "WITHIN", 0.5)
+    made = Gate("it")
+    hangs = Visitor(made, 3)
+    assert hangs.is_in.wait(10)
+    time.sleep(0.4)
+    late = Visitor(made, 3)
+    if late.is_in.wait(0.1):  # else the machine was busy for so long
+        time.sleep(0.2)
+    with pytest.raises(Busy), made.passed(3):
+        pass
+    late.leave()
+    hangs.leave()
+
+
+def test_who_fails_in_there_is_out() -> None:
+    made = Gate("it")
+    with pytest.raises(ZeroDivisionError), made.passed(1):
+        raise ZeroDivisionError
+    with made.passed(1):
+        pass

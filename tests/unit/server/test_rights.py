@@ -7,7 +7,7 @@ import pytest
 from trollmoves.errors import Denied, DestinationInvalid
 from trollmoves.server import rights as rights_module
 from trollmoves.server.rights import KEEP, NotAllowed, Rights, Unknown
-from trollmoves.uris import parse_destination
+from trollmoves.uris import CACHED, parse_destination
 
 STRANGER = "192.0.2.7"
 
@@ -138,3 +138,15 @@ def test_a_permission_counts_for_a_few_seconds_and_for_who_got_it(monkeypatch: p
     assert rights.known(place, "192.0.2.8") is rights.known(place, STRANGER, stranger=True) is None
     now += KEEP
     assert rights.known(place, STRANGER) is None
+
+
+def test_only_so_many_permissions_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights_module, "MOST_KEPT", 3)
+    kept = Rights("s", ("any",), True)
+    places = [parse_destination(f"file:///in/{number}/") for number in range(4)]
+    for place in places:
+        kept.check(place, "198.51.100.1")
+    assert [kept.known(place, "198.51.100.1") is not None for place in places] == [False, False, False, True]
+    long = parse_destination(f"file:///{'x' * CACHED}/")
+    kept.check(long, "198.51.100.1")
+    assert kept.known(long, "198.51.100.1") is None

@@ -38,7 +38,7 @@ ENVELOPE = Envelope("somebody@here")
 HERE = "127.0.0.1"
 SECTIONS = {"s": "t", "alike": "t", "other": "other"}
 """By name: topic. All have the same origins."""
-OPTIONS = f"delete = true\nremove_delay = 1h\ntrusted_acks = {HERE}\nqueued_requests = 4\n"
+OPTIONS = f"delete = true\nremove_delay = 1h\ntrusted_acks = {HERE}\nqueued_requests = 8\n"
 
 
 class Held(Workers):
@@ -457,7 +457,7 @@ def test_who_waits_for_a_long_move_is_told_how_far_it_is_and_asks_again(port: Po
 
 def test_who_may_not_have_what_others_have_gets_nothing_of_it(port: Port) -> None:
     """Also of the same name: anybody may give himself that."""
-    message, there = port.announced("a"), "192.0.2.1"
+    message, there = port.announced("a"), "198.51.100.1"
     assert port.push(message, "r:1") == []
     for client in ("me", "partner"):
         (refused,) = port.push(message, "r:2", client, address=there)
@@ -496,13 +496,13 @@ def test_what_was_delivered_before_counts_when_it_is_gone_at_its_origin(port: Po
     assert port.delivered(message, "r:3", unless=[checksum]).extension["code"] == "same"
 
 
-def test_two_contents_of_one_name_go_one_after_the_other(port: Port) -> None:
-    first, second = port.announced("a"), port.announced("a")
-    assert port.push(first, "r:1") == port.push(second, "r:2") == []
+def test_contents_of_one_name_go_one_after_the_other(port: Port) -> None:
+    for number in (1, 2, 3):
+        assert port.push(port.announced("a"), f"r:{number}") == []
     assert len(port.workers.work) == 1, "the older one first"
     port.workers.run()
     port.settle()
-    assert [reply.extension["request"] for reply in port.told] == ["r:1", "r:2"]
+    assert [reply.extension["request"] for reply in port.told] == ["r:1", "r:2", "r:3"]
     assert not port.serving._moves._behind
 
 
@@ -658,7 +658,8 @@ def test_who_has_a_file_has_it_for_all_sections_that_announced_the_same(port: Po
         client = "partner"
     else:
         client, raw = HERE, upstream(port, message).replace(b" push ", b" ack ")
-        assert [reply.type for reply in port.send(raw, "192.0.2.7")] == ["ack"] == [reply.type for reply in port.send(raw, "::1")]
+        for stranger in ("198.51.100.7", "::1"):
+            assert [reply.type for reply in port.send(raw, stranger)] == ["ack"]
         assert not any(had(port, file) for file in range(1, 6)), "not from anybody"
         if way == "acknowledged late":
             port.change("UPDATE files SET state = 'acknowledged'")
@@ -690,13 +691,13 @@ def test_requests_that_wait_take_only_so_much_memory(port: Port, monkeypatch: py
 
 
 def test_only_so_many_moves_wait_for_one_peer(port: Port) -> None:
-    messages = [port.announced(name) for name in "abcd"]
+    messages = [port.announced(name) for name in "abcdef"]
     asked = [port.push(message, f"r:{message.fields['uid']}") for message in messages]
-    assert [[reply.extension["code"] for reply in told] for told in asked] == [[], [], ["busy"], ["busy"]]
-    assert port.push(messages[2], "r:c", address="::1") == [], "of another one there is room for one"
+    assert [[reply.extension["code"] for reply in told] for told in asked] == [[], [], [], [], ["busy"], ["busy"]]
+    assert port.push(messages[4], "r:e", address="::1") == [], "of another one there is room for one"
     port.workers.run()
     port.settle()
-    assert port.push(messages[3], "r:d") == []
+    assert port.push(messages[5], "r:f") == []
 
 
 def test_a_request_whose_move_failed_may_be_repeated_and_the_journal_knows_what_it_is_told(port: Port) -> None:
@@ -762,3 +763,57 @@ def test_that_somebody_has_the_same_is_known_behind_a_failure(port: Port) -> Non
     for _ in range(2):
         assert port.delivered(message, "r:1", unless=[checksum]).extension["code"] == "same"
     assert [reply.type for reply in port.push(message, "r:2", "partner")] == ["covered"]
+
+
+def test_who_asks_for_what_somebody_else_cancelled_gets_it(port: Port) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1") == []
+    (told, answer) = port.ask("cancel", message, {"request": "r:9", "requests": ["r:1", "r:x"]})
+    assert (told.extension["code"], answer.extension["cancelled"]) == ("cancelled", ["r:1"])
+    assert port.push(message, "r:2", "partner") == []
+    assert port.moved().extension["request"] == "r:2"
+
+
+@pytest.mark.parametrize("one", ["r:1", "r:2"])
+def test_one_of_two_who_cancels_takes_it_from_no_other(port: Port, one: str) -> None:
+    message, asked = port.announced("a"), {"r:1": "me", "r:2": "partner"}
+    for request, client in asked.items():
+        assert port.push(message, request, client, commit=True) == []
+    (told, _) = port.ask("cancel", message, {"request": "r:9", "requests": [one]})
+    assert told.extension["request"] == one
+    (other,) = set(asked) - {one}
+    assert status(port, message, other, asked[other]) == []
+    port.workers.run()
+    port.settle()
+    delivered = [reply for reply in port.told if reply.type == "file"]
+    assert {reply.extension["request"] for reply in delivered} == {other}
+    assert port.transfers()[0][:3] == (asked[other], other, "moved")
+
+
+def test_the_journal_has_who_may_publish_and_not_who_asked_last(port: Port) -> None:
+    message = port.announced("a")
+    assert port.push(message, "r:1", commit=True) == port.push(message, "r:2", "partner", commit=True) == []
+    assert {reply.type for reply in port.passes(LONGEST_HOLD + 2)} == {"pending"}
+    assert status(port, message, "r:1") == []
+    assert port.moved().extension["valid"] == VALID
+    assert port.transfers() == [("me", "r:1", "moved", 1, 1, 0)]
+
+
+def test_nothing_is_taken_on_that_cannot_be_written(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1", commit=True)
+    second = port.announced("b")
+    monkeypatch.setattr(Journal, "full", True)
+    (busy,) = port.push(second, "r:2")
+    assert busy.extension["code"] == "busy"
+    for said in ({"request": "r:9", "requests": [[message.extension["offset"], "r:1"]]}, {}):
+        assert [reply.type for reply in port.ask("ack", message, said)] == ["err"]
+    assert port.transfers()[0][2] == "moved"
+
+
+def test_a_request_for_where_nothing_can_be_moved_to_leaves_nothing(port: Port) -> None:
+    message = port.announced("a")
+    said = {**message.extension, "request": "r:1", "client": "me", "group": "us"}
+    (reply,) = port.send(ENVELOPE.encode("/t", "push", {**message.fields, "destination": "bogus://host/in/", EXTENSION: said}))
+    assert reply.type == "err"
+    assert not len(port.serving._moves) and not port.serving._moves._started.total and not port.serving._moves._behind

@@ -96,7 +96,7 @@ def test_what_lasted_is_left_alone_and_the_rest_is_delivered_again(looking: Look
     looking.delivered("lasted")
     looking.delivered("lost", there=False)
     looking.delivered("old", there=False, ago=LAST_MINUTES + 60)
-    looking.delivered("far", destination="ftp://192.0.2.1/in/", there=False)
+    looking.delivered("far", destination="ftp://198.51.100.1/in/", there=False)
     (alarm,) = looking.looks()
     assert alarm == f"{looking.origin}/lost had not survived the power loss at its destination: delivered again"
     assert sorted(path.name for path in looking.destination.iterdir()) == ["lasted", "lost"]
