@@ -817,3 +817,15 @@ def test_a_request_for_where_nothing_can_be_moved_to_leaves_nothing(port: Port) 
     (reply,) = port.send(ENVELOPE.encode("/t", "push", {**message.fields, "destination": "bogus://host/in/", EXTENSION: said}))
     assert reply.type == "err"
     assert not len(port.serving._moves) and not port.serving._moves._started.total and not port.serving._moves._behind
+
+
+def test_of_what_an_operator_cancelled_only_so_much_is_remembered(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves, "MOST_CANCELLED", 1)
+    messages = {name: port.announced(name) for name in "ab"}
+    for name, message in messages.items():
+        assert port.push(message, f"r:{name}") == []
+        port.ask("cancel", message, {"request": "r:9", "requests": [f"r:{name}"], "for_all": True})
+    port.workers.run()
+    port.settle()
+    told = {name: port.push(message, f"r:{name}2", "partner") for name, message in messages.items()}
+    assert [[reply.extension["code"] for reply in replies] for replies in told.values()] == [[], ["cancelled"]]
