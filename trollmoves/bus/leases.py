@@ -90,9 +90,10 @@ class Leases:
         lease = self._leases[name] = Lease(holder, request, now + TTL)
         return lease
 
-    def renew(self, name: str, lease: Lease, now: float) -> None:
-        """Its holder is about to be told that the file is delivered."""
-        lease.expires = now + TTL
+    def settle(self, name: str, lease: Lease, now: float, *, told: bool) -> None:
+        """The file is delivered. Its holder is *told* so now, or has yet to ask, if it is still there."""
+        if told:
+            lease.expires = now + TTL
         self._leases[name] = lease
 
     def restored(self, name: str, holder: str, request: str, durable: tuple[int, int, int],

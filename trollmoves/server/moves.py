@@ -284,7 +284,7 @@ class Moves:
                 del self._cancelled[next(iter(self._cancelled))]
         if moving.lease is not None and moving.lease.request == request:
             moving.lease.expires = time.monotonic()  # another member of its group need not wait for it
-        moving.cancelled = not moving.requests and not moving.waiters
+        moving.cancelled = not moving.requests
         return True
 
     def refuse_cancelled(self, transfer: str, client: str) -> None:

@@ -119,9 +119,9 @@ class Sharing:
                written: tuple[int, int, int]) -> tuple[int, int, int] | None:
         """A delivery is about to be journaled, and told to *waiters*: decide whether that carries the right to publish. Returns
         what is to be written of the lease besides, None for nothing. *written* is what the journal has of it."""
-        self._leases.renew(transfer, lease, time.monotonic())
-        lease.committed |= bool(waiters) and all(
-            waiter.at_once and lease.is_held_by(waiter.consumer.client, waiter.request) for waiter in waiters)
+        told = [lease.is_held_by(waiter.consumer.client, waiter.request) for waiter in waiters]
+        self._leases.settle(transfer, lease, time.monotonic(), told=any(told))
+        lease.committed |= any(told) and all(told) and all(waiter.at_once for waiter in waiters)
         return None if lease.durable == written else lease.durable
 
     def said_of(self, lease: Lease) -> dict[str, Any]:

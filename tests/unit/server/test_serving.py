@@ -774,17 +774,24 @@ def test_who_asks_for_what_somebody_else_cancelled_gets_it(port: Port) -> None:
     assert port.moved().extension["request"] == "r:2"
 
 
+@pytest.mark.parametrize("later", ["", "told how far it is", "asks again"])
 @pytest.mark.parametrize("one", ["r:1", "r:2"])
-def test_one_of_two_who_cancels_takes_it_from_no_other(port: Port, one: str) -> None:
+def test_one_of_two_who_cancels_takes_it_from_no_other(port: Port, one: str, later: str) -> None:
     message, asked = port.announced("a"), {"r:1": "me", "r:2": "partner"}
+    (other,) = set(asked) - {one}
     for request, client in asked.items():
         assert port.push(message, request, client, commit=True) == []
-    (told, _) = port.ask("cancel", message, {"request": "r:9", "requests": [one]})
-    assert told.extension["request"] == one
-    (other,) = set(asked) - {one}
-    assert status(port, message, other, asked[other]) == []
+    if later:
+        assert {reply.type for reply in port.passes(LONGEST_HOLD + 2)} == {"pending"}
+    told = port.ask("cancel", message, {"request": "r:9", "requests": [one]})
+    assert [reply.extension["request"] for reply in told] == [*([] if later else [one]), "r:9"]
+    if later == "asks again":
+        assert status(port, message, other, asked[other]) == []
     port.workers.run()
     port.settle()
+    port.passes(1)
+    if later == "told how far it is":
+        assert [reply.type for reply in port.push(message, other, asked[other])] == ["file"], "it need not wait for who is gone"
     delivered = [reply for reply in port.told if reply.type == "file"]
     assert {reply.extension["request"] for reply in delivered} == {other}
     assert port.transfers()[0][:3] == (asked[other], other, "moved")
