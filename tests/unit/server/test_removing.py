@@ -488,3 +488,10 @@ def test_a_consumer_speaks_for_itself_and_its_spare_for_it(client: str, group: s
     ("192.0.2.8", "192.0.2.8", False), ("192.0.2.8", "192.0.2.8/a", False)])
 def test_a_name_is_that_of_a_section_on_a_host_or_the_address_of_who_asked(name: str, client: str, counts: bool) -> None:
     assert removing._is_named({"client": client, "peer": "::ffff:192.0.2.7"}, name) is counts
+
+
+def test_nothing_is_noted_where_nothing_is_removed(tmp_path: Path) -> None:
+    """It would be looked at by nobody, and stay."""
+    consumed = Consumed(tmp_path, "")
+    assert consumed.removing.schedule(consumed.file("a"), Consumer("c", "g", spare=False)) == []
+    consumed.close()

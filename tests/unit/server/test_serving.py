@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Envelope, Message, decode
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server import moves, pushes, serving, sharing
-from trollmoves.server.pushing import Pushing
+from trollmoves.server.beneath import Announced
+from trollmoves.server.pushing import Member, Pushing
 from trollmoves.server.recent import Recent
 from trollmoves.server.removing import Removing
-from trollmoves.server.requests import MOST_GROUPED
+from trollmoves.server.requests import MOST_GROUPED, members
 from trollmoves.server.serving import Serving
 from trollmoves.server.sharing import LONGEST_HOLD
 from trollmoves.server.small_moves import SmallMoves
-from trollmoves.server.transfer import Served
+from trollmoves.server.transfer import Moving, Served
 from trollmoves.workers import Work, Workers
 
 ENVELOPE = Envelope("somebody@here")
@@ -474,10 +476,12 @@ def test_who_has_it_already_is_told_so_and_others_of_its_group_are_covered(port:
     port.origin.joinpath("b").write_text("a")
     checksum = port.delivered(message, "r:1", "third", group="others").extension["checksum"]
     port.destination.joinpath("a").unlink()
+    port.change("DELETE FROM removals")
     for request, unless in (("r:2", [*had, checksum]), ("r:2", [checksum])):  # and again
         refused = port.delivered(message, request, unless=unless)
         assert (refused.type, refused.extension["code"]) == ("err", "same")
     assert not port.workers.work and not port.destination.joinpath("a").exists()
+    assert [row["file"] for row in port.journal.find("due_removals", ("s", time.time() + 1e6, 9))] == [1]
     (refused,) = port.push(message, "r:3", "partner", unless=had)
     assert (refused.type, refused.extension["code"]) == ("err", "same")
     (covered,) = port.push(message, "r:4", "fourth")
@@ -513,6 +517,7 @@ def test_what_an_operator_cancelled_each_client_is_told_once(port: Port) -> None
     assert told.extension["code"] == "cancelled"
     port.workers.run()
     port.settle()
+    assert port.journal.find_one("file", (1,))["state"] == "failed", "not given up: others may ask for it"
     for expected in ("cancelled", None):
         told_now = port.push(message, "r:2", "partner")
         assert [reply.extension["code"] for reply in told_now] == ([expected] if expected else [])
@@ -836,3 +841,49 @@ def test_of_what_an_operator_cancelled_only_so_much_is_remembered(port: Port, mo
     port.settle()
     told = {name: port.push(message, f"r:{name}2", "partner") for name, message in messages.items()}
     assert [[reply.extension["code"] for reply in replies] for replies in told.values()] == [[], ["cancelled"]]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_of_a_file_that_was_replaced_is_told_whether_the_new_one_will_be_announced(port: Port, announced: bool) -> None:
+    message = port.announced("a")
+    port.origin.joinpath("a").write_text("other content")
+    looked = []
+
+    def look_again(file: int, path: str, then: Callable[[bool], Any]) -> None:
+        looked.append((file, path))
+        then(announced)
+    port.serving.chains["s"] = replace(port.serving.chains["s"], look_again=look_again)
+    said = port.delivered(message, "r:1").extension
+    assert (said["code"], said["permanent"]) == ("changed", not announced)
+    assert looked == [(1, f"{port.origin}/a")]
+
+
+class Elsewhere:
+    """Where files come from that are not here when they are asked for; somebody takes them away again as often as it is told."""
+
+    def __init__(self, port: Port, taken: int):
+        self.port, self.taken, self.brought = port, taken, 0
+
+    def members(self, message: Message, row: Any) -> tuple[Member, ...]:
+        return members(message, row)
+
+    def bring(self, moving: Moving, then: Callable[[Any], Any]) -> None:
+        self.brought += 1
+        path = self.port.origin / "a"
+        path.write_text("a" * 7)
+        status = path.stat()
+        then((Member(Announced(str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns), None),))
+        if self.brought <= self.taken:
+            path.unlink()
+
+
+@pytest.mark.parametrize("taken", [0, 2, 5])
+def test_what_is_taken_away_between_its_coming_and_its_move_is_brought_again_a_few_times(port: Port, taken: int) -> None:
+    message, supply = port.announced("a"), Elsewhere(port, taken)
+    port.serving.chains["s"] = replace(port.serving.chains["s"], supply=supply)
+    assert port.push(message, "r:1", commit=True) == []
+    moving = port.serving._moves.of_request("r:1")
+    assert moving is not None and moving.total == 7, "the size of what came"
+    reply = port.moved()
+    assert reply.type == ("file" if taken < moves.MOST_BROUGHT else "err")
+    assert supply.brought == min(taken + 1, moves.MOST_BROUGHT)
