@@ -20,6 +20,7 @@ from trollmoves.config.reading import read_server_config
 from trollmoves.errors import JournalError
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
+from trollmoves.movers.base import Receipt
 from trollmoves.server import removing
 from trollmoves.server.beneath import Announced
 from trollmoves.server.removing import Removing
@@ -495,3 +496,20 @@ def test_nothing_is_noted_where_nothing_is_removed(tmp_path: Path) -> None:
     consumed = Consumed(tmp_path, "")
     assert consumed.removing.schedule(consumed.file("a"), Consumer("c", "g", spare=False)) == []
     consumed.close()
+
+
+def test_a_spare_is_nobody_to_wait_for(consumed: Consumed) -> None:
+    for client, group, spare in ("spare", "g", True), ("127.0.0.1", "", False):
+        assert consumed.removing.schedule(consumed.file(client), Consumer(client, group, spare))
+        assert not consumed.removing.has_consumers()
+    assert consumed.removing.schedule(consumed.file("a"), Consumer("primary", "g", spare=False))
+    assert consumed.removing.has_consumers()
+
+
+def test_what_arrived_unseen_is_not_noted_to_be_removed(consumed: Consumed, caplog: pytest.LogCaptureFixture) -> None:
+    file, seen, unseen = consumed.file("a"), *(Receipt(f"ftp://host/{how}", 1, None, how, 1) for how in ("size", "none"))
+    consumer = Consumer("c", "g", spare=False)
+    assert consumed.removing.schedule(file, consumer, [seen])
+    for _ in range(2):
+        assert consumed.removing.schedule(file, consumer, [seen, unseen]) == []
+    assert caplog.text.count("host does not say what arrives there") == 1
