@@ -776,7 +776,8 @@ def test_who_asks_for_what_somebody_else_cancelled_gets_it(port: Port) -> None:
     (told, answer) = port.ask("cancel", message, {"request": "r:9", "requests": ["r:1", "r:x"]})
     assert (told.extension["code"], answer.extension["cancelled"]) == ("cancelled", ["r:1"])
     assert port.push(message, "r:2", "partner") == []
-    assert port.moved().extension["request"] == "r:2"
+    reply = port.moved()
+    assert (reply.type, reply.extension["request"]) == ("file", "r:2")
 
 
 @pytest.mark.parametrize("later", ["", "told how far it is", "asks again"])
