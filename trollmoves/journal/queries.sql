@@ -340,7 +340,8 @@ WHERE transfers.chain = ? AND transfers.state IN ('moved', 'acknowledged') AND t
 SELECT 1 FROM transfers WHERE time > ? AND state IN ('moved', 'acknowledged') LIMIT 1;
 
 -- name: delivered_to
-SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND state IN ('moved', 'acknowledged');
+-- Whether an upstream client was served at an address: others there speak for themselves.
+SELECT 1 FROM transfers WHERE file = ? AND peer = ? AND consumer_group = '' AND state IN ('moved', 'acknowledged');
 
 -- name: delivered_by_requests
 -- Files that were delivered for the requests in a list of [position, request, file or null], or for later ones of the same client.

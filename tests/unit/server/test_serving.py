@@ -888,3 +888,17 @@ def test_what_is_taken_away_between_its_coming_and_its_move_is_brought_again_a_f
     reply = port.moved()
     assert reply.type == ("file" if taken < moves.MOST_BROUGHT else "err")
     assert supply.brought == min(taken + 1, moves.MOST_BROUGHT)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_upstream_client_acks_what_it_got_and_not_what_another_one_of_its_machine_got(port: Port, named: bool) -> None:
+    """That one says by itself when it has published it."""
+    message, there = port.announced("a"), "127.0.0.2"
+    if named:
+        assert port.push(message, "r:1", address=there) == []
+    else:
+        assert port.send(upstream(port, message), there) == []
+    assert port.moved().type == "file"
+    assert [reply.type for reply in port.send(upstream(port, message).replace(b" push ", b" ack "), there)] == ["ack"]
+    assert bool(had(port, 1)) is not named
+    assert bool([row for row in port.journal.find("transfers_of", (1,)) if row["client"] == there]) is not named
