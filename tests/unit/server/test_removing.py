@@ -513,3 +513,20 @@ def test_what_arrived_unseen_is_not_noted_to_be_removed(consumed: Consumed, capl
     for _ in range(2):
         assert consumed.removing.schedule(file, consumer, [seen, unseen]) == []
     assert caplog.text.count("host does not say what arrives there") == 1
+
+
+@pytest.mark.parametrize(("there", "packed_there", "outcome"), [
+    ((), False, 0), (("a",), False, None), (("a", "b"), False, None), ((), True, None)])
+def test_what_is_awaited_is_no_more_when_nothing_of_it_is_there(consumed: Consumed, there: tuple[str, ...], packed_there: bool,
+                                                              outcome: int | None) -> None:
+    """Nothing is removed for that."""
+    files = {name: Announced(str(consumed.origin / name), 0, 0, 1, 0) for name in ("a", "b", "packed")}
+    for name in (*there, *(["packed"] if packed_there else [])):
+        path = consumed.origin / name
+        path.write_text("x")
+        status = path.stat()
+        files[name] = Announced(str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    left = sorted(consumed.origin.iterdir())
+    leaving = removing.Leaving({}, removing.AWAITED, [files["a"], files["b"]], [files["packed"]], [files["packed"]], True)
+    assert consumed.removing._remove(leaving, set()) is outcome
+    assert sorted(consumed.origin.iterdir()) == left
