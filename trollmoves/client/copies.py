@@ -23,7 +23,7 @@ class Copies:
     def is_replaced(self, file: int, announcement: Announcement) -> bool:
         """Whether the provider announced other content in the same place before, as a copy of *file*: then this is none. Else it
         is remembered as one."""
-        if not announcement.epoch or not announcement.key:
+        if not announcement.key:
             return False
         where = _digest(announcement.epoch, announcement.identity, *place_of(announcement.message))
         this = file, _digest(announcement.key), announcement.offset

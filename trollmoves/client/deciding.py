@@ -147,7 +147,7 @@ def earlier_copy(versions: Mapping[int, Known], newest: int, announcement: Annou
     at about the same time.
     """
     now, written = versions.get(newest), mtime_of(announcement.message)
-    if not announcement.key or now is None or announcement.epoch in ("", now.epoch):
+    if not announcement.key or now is None or announcement.epoch == now.epoch:
         return None
     same = [row for row, known in versions.items() if known.key == announcement.key]
     if any(announcement.epoch == versions[row].epoch or announcement.address == versions[row].provider for row in same):

@@ -3,6 +3,8 @@ is for `hearing`; the single rules are in `deciding`."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from trollmoves.client.copies import Copies
 from trollmoves.client.deciding import (
     Known,
@@ -40,28 +42,30 @@ class Recognising:
     def recognise(self, announcement: Announcement) -> tuple[Verdict, int, Known | None]:
         """What an announcement is to us; of which row of the journal, and what is known of that."""
         file, known = self._newest(announcement)
+        versions = self._versions(announcement) if known is not None and announcement.epoch else {}
         earlier = None
-        if known is not None and known.key != announcement.key and announcement.epoch:
-            versions = of_its_kind(self._versions(announcement), file, announcement)
-            file = max(versions, default=file)
-            known = versions.get(file, known)
-            earlier = earlier_copy(versions, file, announcement)
+        if known is not None and known.key != announcement.key and versions:
+            alike = of_its_kind(versions, file, announcement)
+            file = max(alike)
+            known = alike[file]
+            earlier = earlier_copy(alike, file, announcement)
             if earlier is not None:
-                file, known = earlier, versions[earlier]
+                file, known = earlier, alike[earlier]
                 if known.state is State.GIVEN_UP:
                     return Verdict.OLD, file, known
         verdict, sure = judge(known, announcement), False
+        is_old = self._is_old(versions.values(), announcement)
         if known is not None and verdict in ELSEWHERE and announcement.epoch:
-            is_copy = known.key == announcement.key or not self._is_old(announcement)  # a replay tells old content again
+            is_copy = known.key == announcement.key or not is_old  # a replay tells old content again
             # Remembered also where that is nothing to us.
             replaced = is_copy and self._copies.is_replaced(file, announcement)
             if earlier is None:
                 replaced = replaced or (known.key != announcement.key and is_successor(self._sources(file), announcement))
-                verdict = Verdict.NEW if replaced else self._if_moved(verdict, file, known, announcement)
+                verdict = Verdict.NEW if replaced else self._if_moved(verdict, known, versions.get(file), announcement)
                 sure = verdict is Verdict.NEW
         if known is not None and not sure:
-            verdict = self._if_doubtful(verdict, file, known, announcement)
-        if known is not None and self._is_old(announcement) and (
+            verdict = self._if_doubtful(verdict, file, known, versions, announcement)
+        if known is not None and is_old and (
                 verdict in (Verdict.NEW, Verdict.DOUBTFUL) or (verdict is Verdict.SOURCE and known.key != announcement.key)):
             verdict = Verdict.OLD
         return verdict, file, known
@@ -86,7 +90,8 @@ class Recognising:
         """What others announced of *file*."""
         return [Known.of(State.ANNOUNCED, source) for source in self._ledger.sources(file)]
 
-    def _if_doubtful(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
+    def _if_doubtful(self, verdict: Verdict, file: int, known: Known, versions: Mapping[int, Known],
+                     announcement: Announcement) -> Verdict:
         """What seems to be a copy may be new content of the same size; and what seems to be new, from another provider than the
         newest that is known, a copy of older content, heard late, or what its provider only sent again, or announces under
         another subject as well."""
@@ -97,7 +102,6 @@ class Recognising:
                  or self._is_undecided(file, known))
         if verdict is not Verdict.DOUBTFUL and not may_be_copy:
             return verdict
-        versions = self._versions(announcement)
         if is_replaced([*versions.values(), *self._sources(file)], announcement):
             return Verdict.TELL if verdict is Verdict.DOUBTFUL else verdict
         own = next((version for row, version in sorted(versions.items(), reverse=True)
@@ -109,23 +113,17 @@ class Recognising:
         copy as well."""
         return known.state not in (State.PUBLISHING, State.PUBLISHED) and (known.doubtful or self._ledger.is_in_doubt(file))
 
-    def _if_moved(self, verdict: Verdict, file: int, known: Known, announcement: Announcement) -> Verdict:
-        """What seems to be of another provider may be of the same one, which has another address by now."""
-        followed = self._following.leads(known.provider, announcement.epoch) == announcement.address
-        if known.key == announcement.key and not followed:
-            return verdict
-        version = self._versions(announcement).get(file)
+    def _if_moved(self, verdict: Verdict, known: Known, version: Known | None, announcement: Announcement) -> Verdict:
+        """What seems to be of another provider may be of the same one, which has another address by now. *version* is what is
+        *known* with its position."""
         if version is not None and is_moved_on(version, announcement):
             return Verdict.NEW
-        if version is None or not followed:
+        if version is None or self._following.leads(known.provider, announcement.epoch) != announcement.address:
             return verdict
         return judge(version._replace(provider=announcement.address), announcement)
 
-    def _is_old(self, announcement: Announcement) -> bool:
+    def _is_old(self, versions: Collection[Known], announcement: Announcement) -> bool:
         """Whether what differs from the newest that is known is but older."""
-        if not announcement.epoch:
-            return False
-        versions = self._versions(announcement).values()
         return is_overtaken(versions, announcement) or (self._relays and is_replaced(versions, announcement))
 
 

@@ -44,3 +44,13 @@ def test_only_the_last_ones_are_remembered(monkeypatch: pytest.MonkeyPatch) -> N
         known.is_replaced(1, announced("k:1", 3, name=name))
     assert not known.is_replaced(1, announced("k:2", 4, name="a"))
     assert known.is_replaced(1, announced("k:2", 4, name="c"))
+
+
+def test_what_is_told_again_does_not_make_news_of_what_came_later() -> None:
+    seen = Copies()
+    assert [seen.is_replaced(1, announced(key, offset)) for key, offset in (("k:1", 5), ("k:0", 3), ("k:1", 5))] == [False] * 3
+
+
+def test_what_tells_nothing_of_its_content_is_remembered_as_no_copy() -> None:
+    seen = Copies()
+    assert [seen.is_replaced(1, announced(key, offset)) for key, offset in (("", 1), ("k:1", 2))] == [False] * 2

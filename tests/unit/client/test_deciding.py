@@ -25,6 +25,7 @@ from trollmoves.client.deciding import (
     is_replaced,
     is_same_content,
     is_successor,
+    is_written_later,
     judge,
     read_notice,
 )
@@ -177,6 +178,7 @@ NEWER = Known(State.PUBLISHED, "k:2", 10, HERE, "e:1", 9)
     ([NEWER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 7)], True),  # its provider has another address since
     ([NEWER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 5, OLDER.place)], True),  # another section announced it as well
     ([NEWER, OLDER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 5, OLDER.place)], False),  # the old content was put back
+    ([NEWER, Known(State.PUBLISHED, "k:1", 10, HERE, "e:1", 5, OLDER.place)], False),  # sent anew, when others had newer content
     ([NEWER, Known(State.PUBLISHED, "k:1", 10, THERE, "e:1", 5, ("/other", OLDER.place[1]))], False),  # under another subject
 ])
 def test_an_announcement_may_come_after_newer_ones(versions: list[Known], expected: bool) -> None:
@@ -217,6 +219,12 @@ def test_what_its_provider_announces_with_the_size_and_time_it_had_may_be_the_sa
     assert is_successor([known], announcement(mtime=now)) is not alike
 
 
+@pytest.mark.parametrize("one, other, later", [(2.0, 1.0, True), (1.0, 2.0, False), (1.0, 1.0, False), (2.0, None, False),
+                                               (None, 1.0, False)])
+def test_what_was_written_later(one: float | None, other: float | None, later: bool) -> None:
+    assert is_written_later(announcement(mtime=one).message, announcement(mtime=other).message) is later
+
+
 MIRRORED = Known(State.PUBLISHED, "k:1", 10, THERE, "e:2", 3)
 MIRRORED_NEWER = Known(State.PUBLISHED, "k:2", 12, THERE, "e:2", 4)
 
@@ -234,7 +242,7 @@ def test_replaced_content_of_another_provider_is_no_news(versions: dict[int, Kno
     assert earlier_copy(versions, 2, announcement()) == expected
 
 
-def written(when: float, size: int = 10) -> Announcement:
+def written(when: float | None, size: int = 10) -> Announcement:
     """What another server, which has its own keys, announces of a file written at *when*."""
     data = {**PLAIN, "request_address": HERE, "trollmoves": {
         "version": 1, "epoch": "e:1", "offset": 7, "previous": 6, "key": "k:9", "size": size, "address": HERE, "mtime": when}}
@@ -253,9 +261,12 @@ FOURTH = Known(State.PUBLISHED, "k:2", 10, THERE, "e:2", 4, (), 200.0)
     ({1: THIRD, 2: FOURTH._replace(size=12)}, 203.0, None),  # the first size again, later
     ({1: THIRD._replace(size=12), 2: FOURTH}, 103.0, None),  # another size
     ({1: THIRD._replace(mtime=None), 2: FOURTH}, 103.0, None),
-    ({1: THIRD._replace(provider=HERE, epoch="e:1"), 2: FOURTH}, 103.0, None),
+    ({1: THIRD._replace(provider=HERE), 2: FOURTH}, 103.0, None),  # a server has no copy of what it had itself
+    ({1: THIRD._replace(epoch="e:1"), 2: FOURTH}, 103.0, None),
+    ({1: THIRD, 2: FOURTH}, 150.0, None),  # as near to the newest
+    ({1: THIRD, 2: FOURTH}, None, None),
 ])
-def test_a_copy_is_of_what_was_written_at_its_time(versions: dict[int, Known], when: float, expected: int | None) -> None:
+def test_a_copy_is_of_what_was_written_at_its_time(versions: dict[int, Known], when: float | None, expected: int | None) -> None:
     assert earlier_copy(versions, 2, written(when)) == expected
 
 
