@@ -120,7 +120,7 @@ class Telling:
             return
         rows = self._journal.find("untold", (behind.file, provider, self._chain, behind.since - BEFORE, behind.portion))
         if not rows and behind.refused:
-            behind.before, behind.file = max(behind.before, behind.file), min(behind.refused)
+            behind.before, behind.file = behind.file, min(behind.refused)
             behind.again, behind.refused = behind.refused, set()
             self._loop.after(RAREST, lambda: self._go_on(provider))
             return

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.journal.test_alarms import Opened
 from trollmoves.client.addressing import Addressing
-from trollmoves.client.doubting import PERHAPS_COPY, checksum_in, in_doubt, is_at_others, is_in_doubt
+from trollmoves.client.doubting import PERHAPS_COPY, checksum_in, checksum_told, fetched_in, in_doubt, is_at_others, is_in_doubt
 from trollmoves.client.flight import Flight, Flights, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.replacing import Replacing
@@ -37,6 +37,24 @@ MOVED = step_line(State.MOVED, 1.0, "host:1", 1, f"verified: sum {X}")
 ])
 def test_what_a_history_says_was_delivered(steps: str, checksum: str) -> None:
     assert checksum_in(steps) == checksum
+
+
+@pytest.mark.parametrize(("steps", "checksum"), [
+    (MOVED, X),
+    (MOVED + step_line(State.MOVED, 3.0, "host:1", 1, "pushed to a client"), X),
+    (MOVED + step_line(State.MOVED, 3.0, "host:1", 2, "verified: size"), ""),
+    (step_line(State.MOVED, 1.0, "host:1", 1, "pushed to a client"), None),
+    ("", None),
+])
+def test_what_a_history_says_was_fetched(steps: str, checksum: str | None) -> None:
+    assert fetched_in(steps) == checksum
+
+
+@pytest.mark.parametrize(("said", "checksum"), [
+    (X, X), (None, ""), (7, ""), ("", ""), (f"{X}: somebody has it", ""), (f"verified: sum {X}\n", ""), (X[:-1], "")])
+def test_what_is_told_as_a_checksum_is_one(said: object, checksum: str) -> None:
+    message = decode(Envelope("u@h").encode("/a", "file", {"uid": "x", "trollmoves": {"version": 1, "checksum": said}}))
+    assert checksum_told(message) == checksum
 
 
 def test_what_a_history_says_else() -> None:

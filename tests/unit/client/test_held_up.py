@@ -17,7 +17,7 @@ PROVIDER = "127.0.0.1:9"
 
 def tries(files: int, seconds: float) -> int:
     """How many tries of so many files there are in the last hour of a time in which none gets there."""
-    clock = Clock(1000.0)
+    clock = Clock()
     waiting, count = HeldUp(clock), 0
     due = [0.0] * files
     for second in range(int(seconds)):
@@ -43,6 +43,22 @@ def test_none_waits_for_longer_than_an_hour() -> None:
     late = [wait for wait in waits if wait > LONGEST / 2]
     assert max(waits) <= LONGEST
     assert len({int(wait / 60) for wait in late[20_000:]}) == 30, "in all of the minutes, and not together"
+
+
+def test_each_gets_a_turn_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also as one of as many providers as are known."""
+    monkeypatch.setattr(held_up, "MOST_PROVIDERS", 1)
+    waiting = HeldUp(Clock())
+    waits = [waiting.wait(PROVIDER, 0.0) for _ in range(10)]
+    assert waits == pytest.approx([number / RATE for number in range(1, 11)], abs=0.001)
+
+
+def test_what_fails_after_one_got_there_waits_for_no_others() -> None:
+    waiting = HeldUp(Clock())
+    for _ in range(1000):
+        waiting.wait(PROVIDER, 30.0)
+    assert waiting.delivered(PROVIDER, failed_before=True)
+    assert waiting.wait(PROVIDER, 30.0) == 30.0
 
 
 def test_all_are_tried_when_one_got_there() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.client.test_waiting import ENVELOPE, Client
+from trollmoves.bus import committing
 from trollmoves.bus.requesting import Requester
 from trollmoves.client import asking, hearing, replacing
 from trollmoves.client.deciding import Known
@@ -60,6 +61,7 @@ class Answered(Client):
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Answered]:
     monkeypatch.setattr(hearing, "OTHERS_ANNOUNCE", 0.0)
     monkeypatch.setattr(asking, "wait_before", lambda attempt: 1.0)
+    monkeypatch.setattr(committing, "COMMIT_TIMEOUT", 1.0)  # no provider gives leave to publish
     found = Answered(tmp_path, "", below=getattr(request, "param", ""))
     yield found
     found.close()

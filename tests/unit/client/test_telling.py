@@ -151,6 +151,8 @@ def test_an_upstream_server_is_told_once(scene: Scene) -> None:
     scene.opened.committed()
     scene.answers = False
     scene.telling.tell(1, upstream)
+    told = time.time()
+    assert scene.telling.oldest() >= told, "nothing is remembered of it"
     scene.turn(0.02)
     scene.begin()
     scene.telling.start(0.0)
@@ -189,3 +191,30 @@ def test_what_ended_long_before_it_was_told_is_told_again(scene: Scene) -> None:
     scene.answers = False
     scene.telling.tell(1, source(2, "k:1"))
     turning(scene.loop, lambda: len(scene.told) > 2)
+
+
+def test_nor_is_it_forgotten_where_something_later_is_not_answered_either(scene: Scene) -> None:
+    now = time.time()
+    scene.answers = False
+    scene.add(1, State.COVERED, BY_ANOTHER, when=now - 3600.0)
+    scene.add(2, when=now)
+    scene.telling.tell(2, source(2, "k:2"))
+    turning(scene.loop, lambda: len(scene.told) > 2)
+    scene.telling.tell(1, source(2, "k:1"))
+    turning(scene.loop, lambda: scene.telling.oldest() <= now - 3600.0)
+    scene.answers, scene.told = True, []
+    turning(scene.loop, lambda: "k:1" in scene.told)
+
+
+def test_what_was_not_answered_is_told_again_though_later_ones_were(scene: Scene) -> None:
+    """While what it could not take note of is told again."""
+    scene.refused = {"k:1"}
+    for file in range(1, 4):
+        scene.add(file)
+    scene.telling.start(0.0)
+    turning(scene.loop, lambda: scene.told.count("k:1") > 3)
+    scene.answers = False
+    scene.telling.tell(2, source(2, "k:2"))
+    scene.turn()
+    scene.answers, scene.told = True, []
+    turning(scene.loop, lambda: "k:2" in scene.told)
