@@ -81,13 +81,14 @@ class Bench:
         return Delivering(self.settings, addressing, self.journal, self.loop, ENVELOPE, stream, requesters, self.acknowledging,
                           {}, lambda flight: self.landed.append(flight.id))
 
-    def deliver(self, chain: Delivering, name: str, **extension: Any) -> None:
-        """Have a file announced, with an extension if one is given, and say that it was delivered."""
+    def deliver(self, chain: Delivering, name: str, *, valid_until: float = math.inf, **extension: Any) -> None:
+        """Have a file announced, with an extension if one is given, and say that it was delivered, with a right to publish it
+        that is *valid_until* then."""
         raw = ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "request_address": "127.0.0.1:9",
                                              **({EXTENSION: extension} if extension else {})})
         source = Source("127.0.0.1:9", read_announcement(decode(raw)))
         flight = Flight(self.journal.new_file(), "chain", name, time.time(), source, {source.provider: source}, attempt=1)
-        flight.place = Addressing(self.settings).place({})
+        flight.place, flight.valid_until = Addressing(self.settings).place({}), valid_until
         self.journal.write([("add_file", [(flight.id, "chain", name, "", State.REQUESTED, time.time(), "", None, None, None, None,
                                            None, None, source.provider, raw.decode(), "r:1", 1, time.time())])])
         chain.deliver(flight, decode(ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "destination": "/"})))
@@ -295,6 +296,39 @@ def test_a_right_that_ended_before_it_was_used_is_asked_for_again(bench: Bench, 
     for _ in range(10):
         bench.loop.turn(0.02)
     assert bench.stream.names() == bench.stream.marked() == published
+
+
+def test_what_was_perhaps_sent_is_marked_though_its_provider_knows_nothing_of_that(bench: Bench) -> None:
+    """Its journal may be new."""
+    bench.stream.is_heard, bench.stream.dies_after = True, 1
+    for death in (True, False):
+        chain = bench.chain()
+        chain.committing.ask = lambda asked, fence, answered: answered(Granted("granted", math.inf, 1))  # type: ignore
+        chain.start()
+        if death:
+            bench.deliver(chain, "a", version=PROTOCOL, epoch="e:1", offset=1, address="127.0.0.1:9")
+            with pytest.raises(Death):
+                bench.turn_until(2)
+            chain.close()
+            bench.stream.dies_after = 0
+    bench.turn_until(2)
+    assert (bench.stream.names(), bench.stream.marked()) == (["a", "a"], ["a"])
+
+
+def test_what_another_member_may_have_published_is_no_publication_of_ours_before_we_may(bench: Bench) -> None:
+    """The move took long, and the right to publish is over."""
+    chain = bench.chain()
+    chain.start()
+    asked: list[Any] = []
+    chain.committing.ask = lambda *question: asked.append(question[-1])  # type: ignore[method-assign]
+    bench.deliver(chain, "a", valid_until=0.0, version=PROTOCOL, epoch="e:1", offset=1, address="127.0.0.1:9")
+    for _ in range(5):
+        bench.loop.turn(0.02)
+    assert len(asked) == 1
+    asked[0](Granted("covered"))
+    bench.turn_until(1, landed=True)
+    assert bench.journal.head == 0, "no subscriber asks for what there never was"
+    assert [row["identity"] for row in bench.journal.find("files_in_state", ("chain", State.COVERED))] == ["a"]
 
 
 def test_nothing_is_sent_that_the_journal_does_not_have(bench: Bench) -> None:

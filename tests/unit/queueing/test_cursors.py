@@ -48,4 +48,10 @@ def test_of_many_publishers_those_are_kept_that_said_something_last(monkeypatch:
     assert [found.moved(f"a{number}", f"s{number}") for number in range(3)] == [[], [], ["old", "older"]]
     found.moved("a0", "s0")
     assert found.moved("a3", "s3") == ["a1", "s1"]
-    assert len(found) == 6
+    assert len(found) == 6 and set(found._streams) == {"a0", "a2", "a3"}
+
+
+def test_each_stream_of_an_address_goes_once() -> None:
+    found = Cursors([])
+    gone = [found.moved("a", f"s{number}") for number in range(MOST_STREAMS + 3)]
+    assert gone == [*([] for _ in range(MOST_STREAMS)), ["s0"], ["s1"], ["s2"]]
