@@ -15,7 +15,7 @@ from trollmoves.bus.confirming import Confirming
 from trollmoves.bus.requesters import Named
 from trollmoves.bus.requesting import Answered, new_request
 from trollmoves.client.addressing import Addressing
-from trollmoves.client.doubting import in_doubt
+from trollmoves.client.doubting import copies_of
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.telling import Telling
 from trollmoves.config.settings import ClientSettings
@@ -91,10 +91,8 @@ class Acknowledging:
     def tell_others(self, flight: Flight) -> None:
         """Tell who announced it besides the one that was asked that we have it; so does each member of a group, also of what
         another one has published: a provider waits for all that it knows. Who may have other content is asked for it."""
-        doubtful = in_doubt(flight)
-        for source in flight.sources.values():
-            if source is not flight.source and source not in doubtful:
-                self._telling.tell(flight.id, source)
+        for source in copies_of(flight):
+            self._telling.tell(flight.id, source)
 
     def acknowledge(self, place: Named, requests: Sequence[tuple[int, str]], answered: Answered = _ignore) -> None:
         """Confirm what the provider at *place* delivered: for each file the position of its announcement and the id of its

@@ -86,6 +86,12 @@ def in_doubt(flight: Flight) -> list[Source]:
             and source.provider not in flight.refused and may_be_else(key, source.announcement.key, told=told)]
 
 
+def copies_of(flight: Flight) -> list[Source]:
+    """Who announced, beside the one that delivered *flight*, the very same."""
+    doubtful = in_doubt(flight)
+    return [source for source in flight.sources.values() if source is not flight.source and source not in doubtful]
+
+
 def may_be_else(key: str, other: str, *, told: bool) -> bool:
     """Whether what was announced with the key *other* may be other content than what was delivered, of which the checksum is
     known where that is *told*: then also where its own announcement, being of an upstream server, said nothing of the content."""

@@ -467,6 +467,10 @@ UPDATE removals SET due = ? WHERE file = ?;
 -- name: end_removal
 DELETE FROM removals WHERE file = ?;
 
+-- name: end_told
+-- Who has to know that a file may go does, unless somebody was added meanwhile (which counts as a try).
+DELETE FROM removals WHERE file = ? AND tries <= ?;
+
 -- name: siblings
 -- The rows of the same content of the same origin: one for each destination.
 SELECT * FROM files WHERE identity = ? AND chain = ? AND path = ? AND inode = ? AND size = ? AND mtime_ns = ?;
@@ -557,10 +561,13 @@ SELECT path, device, inode FROM copies;
 DELETE FROM copies WHERE file = ?;
 
 -- name: is_released
--- Whether all consumers of a mirrored file have it, and nothing more is to be done for it.
+-- Whether all consumers of a mirrored file have it, and nothing more is to be done for it than to tell its providers. (What was
+-- removed by its age alone nobody may have.)
 SELECT 1 FROM files WHERE id = ? AND state IN ('moved', 'acknowledged')
+  AND EXISTS (SELECT 1 FROM transfers WHERE transfers.file = files.id
+              AND (state = 'acknowledged' OR (state = 'moved' AND consumer_group = '')))
   AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.file = files.id)
-  AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id);
+  AND NOT EXISTS (SELECT 1 FROM removals WHERE removals.file = files.id AND tries = 0);
 
 -- name: announce_heard
 -- A message that was heard is announced: what its (first) file is, and the step.

@@ -160,11 +160,14 @@ class Relaying:
             return
         self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
         self._asking.add_source(file, source)
-        if self._journal.find_one("is_released", (file,)) is not None or (row is not None and is_decided(row)):
-            if differs:
-                self._doubting.leave(row, source.provider)
-            else:
-                self._asking.acknowledging.tell(source)
+        released = self._journal.find_one("is_released", (file,)) is not None
+        if differs and (released or (row is not None and is_decided(row))):
+            self._doubting.leave(row, source.provider)
+        elif released and source.announcement.epoch:  # its providers are told once more
+            self._ledger.add("add_removal", (file, self._settings.name, time.time()))
+            self._ledger.add("delay_removal", (time.time(), file))
+        elif released or (row is not None and is_decided(row)):
+            self._asking.acknowledging.tell(source)
 
     def _depth_of(self, file: int) -> int:
         if file in self._depths:

@@ -1,6 +1,7 @@
 """Release: what all consumers have is removed here, and its providers are told, so that they can remove it in their turn.
 
-A file stays on the list of removals until its provider has answered; so whatever is killed meanwhile, the provider is told.
+A file stays on the list of removals until its providers have answered, who announced the very same as well included; so whatever
+is killed meanwhile, they are told.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.bus.requesters import Named
 from trollmoves.client.asking import Asking
-from trollmoves.client.doubting import fetched_in
+from trollmoves.client.doubting import copies_of, fetched_in
 from trollmoves.client.telling import is_told
 from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
@@ -32,7 +33,10 @@ from trollmoves.workers import Workers
 logger = logging.getLogger(__name__)
 
 TELL_AGAIN = 10.0
-"""Seconds after which a provider is told again that did not answer."""
+"""Seconds after which providers are told again that did not answer; twice as many each time when it was in vain."""
+RAREST = 300.0
+MOST_TRIES = 2000
+"""So they are told for a week. Who never comes back would fill the journal."""
 
 
 class Releasing(Removing):
@@ -46,13 +50,20 @@ class Releasing(Removing):
         super().__init__(settings, (), journal, loop, workers)
         self._asking = asking
         self._doubting = doubting
-        self._telling: set[int] = set()
-        """Files whose providers were told and have not answered yet."""
-        self._confirmations: dict[Named, list[tuple[int, int, str]]] = {}
-        """By provider what is confirmed in this turn of the loop: file, position of its announcement, id of our request."""
+        self._telling: dict[int, tuple[int, set[str]]] = {}
+        """By file, how often it was tried before, and the providers that were told and have not answered yet."""
+        self._untold: set[int] = set()
+        """Those of these files of which a provider did not answer."""
+        self._confirmations: dict[Named, list[tuple[int, int, str, str]]] = {}
+        """By provider what is confirmed in this turn of the loop: file, position of its announcement, id of our request, and the
+        address of the provider."""
 
     def _stays(self, file: int) -> bool:
         return False  # also where copies are not removed providers are told
+
+    def _due(self, row: Any) -> float | None:
+        released = row["tries"] > 0 and not self._journal.find("copies_of", (row["file"],))
+        return 0.0 if released else super()._due(row)  # whoever has become a consumer since
 
     def _files_of(self, row: Any, why: str) -> list[Announced]:
         return [announced_file(copy) for copy in self._journal.find("copies_of", (row["file"],))]
@@ -84,51 +95,62 @@ class Releasing(Removing):
                 logger.info("[%s] %s: %s%s", self._chain, one.row["identity"], detail,
                             in_audit(self._audit_removal(one, one.files[0].path)))
             records.append(("note", [{"line": step_line("removed", now, detail=detail), "id": file}]))
-        if one.why == AGED:  # nobody confirmed it, so neither do we
+        if one.why == AGED or (not one.files and one.row["tries"] > MOST_TRIES):  # nobody confirmed it, so neither do we
             self._journal.write([*records, ("end_removal", [(file,)])])
         else:
-            self._journal.write([*records, ("delay_removal", [(now + TELL_AGAIN, file)])], self._tell, file)
+            wait = min(TELL_AGAIN * 2.0 ** min(one.row["tries"], 10), RAREST)
+            self._journal.write([*records, ("delay_removal", [(now + wait, file)])], self._tell, one)
 
     # Tell the providers.
 
-    def _tell(self, file: int) -> None:
+    def _tell(self, one: Leaving) -> None:
+        """Tell its providers; upstream servers that announced it as well only once: they remove what has the name, which may be
+        newer content later."""
+        file, tries = one.row["file"], one.row["tries"]
         row = self._journal.find_one("file", (file,))
         if row is None or file in self._telling or not self._open:
             return
+        again = tries > 0 and not one.files
         flight = self._asking.waiting.flight_of(row)
         flight.checksum = fetched_in(row["steps"]) or ""
-        self._telling.add(file)
-        announcement, acknowledging = flight.source.announcement, self._asking.acknowledging
         self._doubting.ask_about(flight)
-        acknowledging.tell_others(flight)
-        if not _has_delivered(row):  # the consumers have it from elsewhere
-            acknowledging.tell(flight.source, partial(self._answered, [file]))
-        elif announcement.epoch:
+        source, delivered = flight.source, _has_delivered(row)  # else the consumers have it from elsewhere
+        told = [other for other in copies_of(flight) if other.announcement.epoch or not again] + ([] if delivered else [source])
+        asked = {other.provider for other in told}
+        self._telling[file] = tries + 1, asked
+        for other in told:
+            self._asking.acknowledging.tell(other, partial(self._answered, [file], other.provider))
+        if delivered and source.announcement.epoch:  # an upstream server does not wait for us
+            asked.add(source.provider)
             if not self._confirmations:
                 self._loop.call(self._confirm)
-            self._confirmations.setdefault(announcement.named, []).append((file, announcement.offset, row["request"]))
-        else:  # an upstream server does not wait for us
-            self._end([file])
+            self._confirmations.setdefault(source.announcement.named, []).append(
+                (file, source.announcement.offset, row["request"], source.provider))
+        self._end([file])
 
     def _confirm(self) -> None:
         confirmations, self._confirmations = self._confirmations, {}
         for place, delivered in confirmations.items():
-            files = [file for file, _, _ in delivered]
-            self._asking.acknowledging.acknowledge(place, [(position, request) for _, position, request in delivered],
-                                                   partial(self._answered, files))
+            files = [file for file, *_ in delivered]
+            self._asking.acknowledging.acknowledge(place, [(position, request) for _, position, request, _ in delivered],
+                                                   partial(self._answered, files, delivered[0][-1]))
 
-    def _answered(self, files: list[int], reply: Message | None) -> None:
-        if not is_told(reply):  # they are still on the list
-            self._telling.difference_update(files)
-        else:
-            self._end(files)
+    def _answered(self, files: list[int], provider: str, reply: Message | None) -> None:
+        if not is_told(reply):
+            self._untold.update(files)
+        for file in files:
+            self._telling[file][1].discard(provider)
+        self._end(files)
 
     def _end(self, files: list[int]) -> None:
-        self._telling.difference_update(files)
+        """Of these some have nobody left who is to answer; they stay on the list where one did not."""
+        over = {file: self._telling.pop(file)[0] for file in files if not self._telling[file][1]}
         # One that was fetched again meanwhile is released again.
-        done = [(file,) for file in files if not self._journal.find("copies_of", (file,))]
+        done = [(file, tries) for file, tries in over.items()
+                if file not in self._untold and not self._journal.find("copies_of", (file,))]
+        self._untold.difference_update(over)
         if done:
-            self._journal.write([("end_removal", done)])
+            self._journal.write([("end_told", done)])
         crashing.point("mirror.released")
 
 

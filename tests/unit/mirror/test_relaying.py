@@ -158,11 +158,15 @@ def test_who_is_as_near_to_the_origin_may_be_asked_as_well_and_nobody_farther(mi
     assert ("add_source" in [statement for statement, _ in mirror.ledger._records]) is asked
 
 
-@pytest.mark.parametrize("state", ["announced", "moved"])
-def test_who_has_what_all_have_got_here_is_told(mirror: Mirror, state: str) -> None:
+@pytest.mark.parametrize(("state", "confirmed"), [("announced", False), ("moved", False), ("moved", True)])
+@pytest.mark.parametrize("epoch", ["e:1", None])
+def test_who_has_what_all_have_got_here_is_told(mirror: Mirror, state: str, confirmed: bool, epoch: str | None) -> None:
+    """Of ours it is noted who is to be told."""
     mirror.hear(announced("a"))
     eventually(mirror.names, interval=0.0)
-    mirror.journal.write([("step", [(state, 1.0, 1, "", 1)])])
+    move = (1, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged" if confirmed else "moved", 1.0, 1, "[]")
+    mirror.journal.write([("step", [(state, 1.0, 1, "", 1)]), ("put_transfer", [move])])
     mirror.loop.turn(0.05)
-    mirror.relaying.also_from(1, Source("127.0.0.1:2", announced("a", provider=2)))
-    assert mirror.asking.acknowledging.tell.called is (state == "moved")
+    mirror.relaying.also_from(1, Source("127.0.0.1:2", announced("a", provider=2, epoch=epoch)))
+    assert mirror.asking.acknowledging.tell.called is (confirmed and epoch is None)
+    assert ("add_removal" in [statement for statement, _ in mirror.ledger._records]) is (confirmed and epoch is not None)
