@@ -186,9 +186,10 @@ class Stranger:
             if router.poll(50):
                 identity, _, raw = router.recv_multipart()
                 self.asked.append(raw)
-                request = json.loads(raw.split(b" ", 6)[6]).get("trollmoves", {}).get("request", "")
-                answer = self.answer.replace(b"@request@", str(request).encode())
-                router.send_multipart([identity, b"", answer.replace(b"@number@", str(len(self.asked)).encode())])
+                said = json.loads(raw.split(b" ", 6)[6]).get("trollmoves", {})
+                for request in [request for _, request in said.get("pushes", ())] or [said.get("request", "")]:
+                    answer = self.answer.replace(b"@request@", str(request).encode())
+                    router.send_multipart([identity, b"", answer.replace(b"@number@", str(len(self.asked)).encode())])
         router.close()
 
     def announcement(self, more: str = "", *, uid: object = "x.bin", address: str | None = None, **extension: object) -> bytes:

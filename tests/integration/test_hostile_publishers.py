@@ -198,6 +198,23 @@ def test_neither_pages_that_nobody_can_read_nor_impossible_moves_fill_the_log(tm
         assert len(network.client.output(mark).splitlines()) < 500
 
 
+def test_a_refusal_with_line_separators_ends_nothing(tmp_path: Path, stranger: Stranger) -> None:
+    """It is in the history of what is given up, which is read line by line."""
+    network = network_with(stranger, tmp_path)
+    said = {"request": "@request@", "code": "gone", "permanent": True}
+    stranger.answer = text("err", json.dumps({"error": "a\u2028b\u2029c\x85d\x1ce\nf\rg", "trollmoves": said}))
+    alarms = "SELECT count(*) FROM alarms WHERE text LIKE '%given up%'"
+    with network:
+        network.start()
+        still_serves(network, "first.bin")
+        stranger.publisher.send(stranger.announcement(uid="s", offset=10))
+        eventually(lambda: rows(network.client_journal, alarms) == [(1,)] or not network.client.running)
+        still_serves(network, "second.bin")
+        network.client.restart()
+        still_serves(network, "third.bin")
+        assert network.client.stop() == 0
+
+
 @pytest.mark.parametrize("value", ["../../outside", "/etc", "{0.__class__}", "a/../../b", "%s%n", "x" * 300])
 def test_metadata_cannot_lead_a_destination_astray(tmp_path: Path, stranger: Stranger, value: str) -> None:
     network = network_with(stranger, tmp_path, destination=f"file://{tmp_path}/destination/{{platform}}/")

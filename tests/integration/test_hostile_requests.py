@@ -23,6 +23,7 @@ from tests.integration.hostile import Peer, Victim, text
 from tests.support.auditing import audited
 from tests.support.eventually import eventually
 from trollmoves.bus.replying import LARGEST_REQUEST
+from trollmoves.cli import umbrella
 from trollmoves.errors import MoveError
 from trollmoves.messages import EXTENSION, decode
 from trollmoves.server.beneath import Announced, opened
@@ -276,7 +277,24 @@ def test_a_strange_question_for_information_is_answered(victim: Victim, count: o
         assert " info " in peer.ask(text("info", {"max_count": count}))
 
 
-# The origin: links, special files, swaps.
+# The origin: names, links, special files, swaps.
+
+def test_a_name_with_line_separators_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who may write into a watched directory chooses it, and it is in the history of what was given up."""
+    with victim_and_peer(tmp_path) as (victim, peer):
+        path = victim.announce("a\u2028b\u2029c\x85d.bin", b"x")
+        path.unlink()
+        reply = decode(peer.ask(victim.push(str(path), f"file://{victim.allowed}/lines/")).encode())
+        assert "is gone" in str(reply.data), reply
+        eventually(lambda: rows(victim.journal, "SELECT state FROM files WHERE size = 1") == [("given_up",)])
+        eventually(lambda: "given up" in victim.program.output() or not victim.program.running, message="the server has looked")
+        victim.healthy()
+        for command in ("status", "failed"):
+            umbrella.main([command, "--journal", str(victim.journal)])
+        umbrella.main(["trace", path.name, "--journal", str(victim.journal)])
+        assert "is gone" in capsys.readouterr().out
+
+
 
 def test_links_and_special_files_are_not_served(victim: Victim) -> None:
     os.symlink(victim.outside / "secret.bin", victim.origin / "link.bin")

@@ -64,7 +64,7 @@ class Replaying:
             messages = [renewed(text.encode(), moved).decode() for text in messages]
         head = self._journal.head
         forgotten = [row for row in self._journal.find("forgotten_since", (since, self._chain or "", self._chain or ""))
-                     if any(row["subject"].startswith(topic) for topic in topics)]
+                     if row["subject"].startswith(topics)]
         oldest = 1 + max((row["position"] for row in forgotten), default=since)
         reached = ends and (not rows or to == rows[-1]["position"])
         answer: dict[str, Any] = {
@@ -125,12 +125,12 @@ class ReplayPort:
         self._replier.close()
 
 
-def _page(rows: list[Any], topics: list[str], since: int, oldest_time: float) -> tuple[list[str], int]:
+def _page(rows: list[Any], topics: tuple[str, ...], since: int, oldest_time: float) -> tuple[list[str], int]:
     messages: list[str] = []
     size, to = 0, since
     for row in rows:
         wanted = row["message"] is not None and row["time"] >= oldest_time
-        if wanted and any(row["subject"].startswith(topic) for topic in topics):
+        if wanted and row["subject"].startswith(topics):
             size += len(row["message"])
             if messages and (size > MOST_BYTES or len(messages) >= MOST_MESSAGES):
                 return messages, to
@@ -146,8 +146,8 @@ def _since(asked: dict[str, Any]) -> int:
     return since
 
 
-def _topics(asked: dict[str, Any]) -> list[str]:
+def _topics(asked: dict[str, Any]) -> tuple[str, ...]:
     topics = asked.get("topics", [""])
     if not isinstance(topics, list) or len(topics) > MOST_TOPICS or not all(isinstance(topic, str) for topic in topics):
         raise DestinationInvalid(f"replay: topics must be a list of at most {MOST_TOPICS} texts")
-    return topics
+    return tuple(topics)

@@ -17,8 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 
-import orjson
-
 from trollmoves.bus.listening import overheard
 from trollmoves.cli import demo_chain
 from trollmoves.cli.common import run_program, whole_number
@@ -26,6 +24,7 @@ from trollmoves.cli.demo_network import PATIENCE, Member, Network, end_by_signal
 from trollmoves.cli.starting import keep_own_files
 from trollmoves.cli.watching import Display, new_display
 from trollmoves.journal import Reader
+from trollmoves.journal.reader import steps_in
 from trollmoves.messages import Message
 
 SERVER = Member("server", "trollmoves.cli.server", "server.ini", "watches", ("-p", "9010"))
@@ -145,7 +144,7 @@ def _latencies(network: Network, client: Reader) -> list[float]:
     """Seconds from the last byte written at the origin to the publication, in the order of writing."""
     found = {}
     for row in client.find("files_in_state", ("example", "published")):
-        published = orjson.loads(row["steps"].splitlines()[-1])[1]
+        published = steps_in(row["steps"])[-1][1]
         with contextlib.suppress(FileNotFoundError):
             written = os.stat(network.directory / "outgoing" / row["identity"]).st_mtime
             found[written, row["identity"]] = published - written

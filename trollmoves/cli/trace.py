@@ -12,6 +12,7 @@ from typing import Any
 from trollmoves.cli.places import add_journal_arguments, local_time, on_journals
 from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Reader
+from trollmoves.journal.reader import steps_in
 from trollmoves.messages import decode
 from trollmoves.uris import printable
 
@@ -42,8 +43,7 @@ def trace(path: Path, uid: str) -> list[dict[str, Any]]:
 
 
 def _history(reader: Reader, path: Path, row: Any) -> dict[str, Any]:
-    steps = [dict(zip(("step", "time", "peer", "attempt", "detail"), json.loads(line), strict=True))
-             for line in row["steps"].splitlines()]
+    steps = [dict(zip(("step", "time", "peer", "attempt", "detail"), step, strict=True)) for step in steps_in(row["steps"])]
     return {
         "journal": str(path), "chain": row["chain"], "uid": row["identity"], "key": row["key"], "state": row["state"],
         "heard_under": decode(row["message"].encode()).subject if row["message"] else None,

@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+import orjson
+
 from trollmoves.errors import JournalError
 from trollmoves.journal.statements import schema_scripts, statements
 
@@ -99,10 +101,15 @@ def _owner(path: Path) -> str:
         return "the user of the service"
 
 
+def steps_in(steps: str) -> list[list[Any]]:
+    """The steps in the history of a file, oldest first: state, time, peer, attempt, detail. (Not by `splitlines`: what others say
+    may hold line separators, which JSON leaves as they are.)"""
+    return [orjson.loads(line) for line in steps.split("\n") if line]
+
+
 def last_failure(steps: str) -> str:
     """What the last failing step in the history of a file says, with the peer it was about."""
-    for line in reversed(steps.splitlines()):
-        state, _, peer, _, detail = json.loads(line)
+    for state, _, peer, _, detail in reversed(steps_in(steps)):
         if state in ("failed", "given_up"):
             return f"{peer}: {detail}" if peer else str(detail)
     return ""

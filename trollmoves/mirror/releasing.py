@@ -11,8 +11,6 @@ import os
 from functools import partial
 from typing import Any
 
-import orjson
-
 from trollmoves import crashing
 from trollmoves.bus import Loop
 from trollmoves.bus.requesters import Named
@@ -23,6 +21,7 @@ from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import in_audit
 from trollmoves.journal.journal import step_line
+from trollmoves.journal.reader import steps_in
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message
 from trollmoves.mirror.doubting import Doubting
@@ -156,5 +155,4 @@ class Releasing(Removing):
 
 def _has_delivered(row: Any) -> bool:
     """Whether the provider that was asked last has ever delivered it. Where it has not, it takes no confirmation of a request."""
-    steps = map(orjson.loads, row["steps"].splitlines())
-    return any(state == State.MOVED and peer == row["provider"] for state, _, peer, *_ in steps)
+    return any(state == State.MOVED and peer == row["provider"] for state, _, peer, *_ in steps_in(row["steps"]))

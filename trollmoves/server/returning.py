@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from trollmoves.journal import Journal, Operation
+from trollmoves.journal.reader import steps_in
 from trollmoves.lifecycle import State
 from trollmoves.server.beneath import AWAY, NOT_REMOVED
 from trollmoves.uris import is_utf8
@@ -43,5 +44,4 @@ def _was_away(row: Any) -> bool:
 
 def _last(row: Any, step: str) -> str:
     """What the history of a file says of the last *step* of that name; others may have followed."""
-    steps = [orjson.loads(line) for line in row["steps"].splitlines()]
-    return next((str(said[4]) for said in reversed(steps) if said[0] == step), "")
+    return next((str(said[4]) for said in reversed(steps_in(row["steps"])) if said[0] == step), "")
