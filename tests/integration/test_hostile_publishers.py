@@ -198,6 +198,43 @@ def test_neither_pages_that_nobody_can_read_nor_impossible_moves_fill_the_log(tm
         assert len(network.client.output(mark).splitlines()) < 500
 
 
+class Leases:
+    """Answers of a provider that delivers, and gives leases that are worth nothing."""
+
+    def __init__(self, stranger: Stranger, commits: dict[str, object]):
+        self._stranger = stranger
+        self._commits = commits
+
+    def replace(self, _: bytes, request: bytes) -> bytes:
+        """In the place of an answer that is the same for all."""
+        asked = self._stranger.asked[-1]
+        said = json.loads(asked.split(b" ", 6)[6])["trollmoves"]
+        if b" commit " in asked[:200]:
+            results = [{"request": one, "fence": 1, **self._commits} for _, one, _ in said["commits"]]
+            return text("commit", {"trollmoves": {"request": said["request"], "results": results}})
+        if b" push " in asked[:200]:
+            lease = {"request": request.decode(), "state": "delivered", "confirm": True, "fence": 1, "valid": -1}
+            return text("file", {"uid": "s.bin", "uri": "/x/x.bin", "destination": "file:///x/", "trollmoves": lease})
+        return text("ack", {"trollmoves": {"request": said.get("request", "")}})
+
+
+@pytest.mark.parametrize("commits", [{"state": "granted", "valid": -1}, {"state": "granted", "valid": 1e-9},
+                                     {"state": "granted", "valid": "x"}, {"state": "held"}])
+def test_leases_that_are_worth_nothing_keep_nobody_busy(tmp_path: Path, stranger: Stranger, commits: dict[str, object],
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_with(stranger, tmp_path)
+    monkeypatch.setattr(stranger, "answer", Leases(stranger, commits))
+    with network:
+        network.start()
+        still_serves(network, "first.bin")
+        stranger.publisher.send(stranger.announcement(uid="s.bin", offset=10))
+        eventually(lambda: any(b" commit " in asked[:200] for asked in stranger.asked), message="it is asked for leave")
+        started, before = time.monotonic(), len(stranger.asked)
+        time.sleep(2)
+        still_serves(network, "second.bin")
+        assert len(stranger.asked) - before < 20 * (1 + time.monotonic() - started), "asked in a tight loop"
+
+
 def test_a_refusal_with_line_separators_ends_nothing(tmp_path: Path, stranger: Stranger) -> None:
     """It is in the history of what is given up, which is read line by line."""
     network = network_with(stranger, tmp_path)

@@ -17,6 +17,9 @@ COMMIT_TIMEOUT = 20.0
 RENEW_EVERY = 5.0
 """Seconds between two words to a server about what was delivered and cannot be published yet."""
 AT_ONCE = 500
+SHORTEST = 1.0
+"""Seconds for which a right to publish is believed to last, at least; ours lasts longer, and who grants one that is over already
+would be asked again without a pause."""
 
 
 class Granted(NamedTuple):
@@ -128,5 +131,5 @@ def _granted(said: Any, asked: float) -> Granted:
     if not isinstance(said, dict) or said.get("state") not in ("granted", "held", "covered"):
         return UNKNOWN
     valid, fence = said.get("valid"), said.get("fence")
-    until = asked + valid if isinstance(valid, (int, float)) else 0.0
+    until = asked + max(SHORTEST, valid if isinstance(valid, (int, float)) else 0.0)
     return Granted(str(said["state"]), until, fence if type(fence) is int else 0, said.get("maybe_published") is True)

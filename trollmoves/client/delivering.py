@@ -40,6 +40,9 @@ TURN = 0.01
 AT_ONCE = 32
 """Of those so many are let go with one commit: all that a death may have repeated which was not needed."""
 BY_ANOTHER = "another member of the group has published it"
+PAUSE = 1.0
+"""Seconds before we wait in line for another one that has the lease: a provider may say ever again that it is our turn, and then
+that it is not."""
 AGAIN = 5.0
 """Seconds before a provider that does not answer is asked again for leave to publish."""
 
@@ -272,7 +275,7 @@ class Delivering:
         if granted.state == "covered":
             self._cover(flight)
         elif granted.state == "held":
-            self._wait_in_line(flight, publish)
+            self._loop.after(PAUSE, partial(self._wait_in_line, flight, publish))
         else:
             crashing.point("client.committed")
             known = granted.state == "granted"
@@ -282,6 +285,8 @@ class Delivering:
 
     def _wait_in_line(self, flight: Flight, publish: Callable[[], Any]) -> None:
         """Another one has the lease: ask as for something new, which is answered when that one has published, or is gone."""
+        if self._closed:
+            return
         announcement = flight.source.announcement
         try:
             flight.place = flight.place or self._addressing.place(announcement.message.fields)
