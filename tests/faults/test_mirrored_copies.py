@@ -182,3 +182,30 @@ def test_what_a_farther_mirror_announces_before_anybody_asked_is_compared_later(
     wanted = 1 if lost else len({b"content", content})
     eventually(lambda: publications(client) == wanted, 60, message="it is published")
     never(lambda: publications(client) > wanted, 2)
+
+
+def test_what_was_left_where_it_is_stays_also_when_it_is_announced_anew(nodes: Nodes) -> None:
+    """By a farther mirror that has lost its journal: it was told that it may go, and nobody had compared it with anything."""
+    trusting = {"trusted_acks": "127.0.0.1"}
+    first, second = nodes.server("first", **REMOVING), nodes.server("second", **REMOVING, **trusting)
+    farther = nodes.mirror("farther", [second.address], **trusting)
+    mirror = nodes.mirror("mirror", [first.address, farther.address], **trusting)
+    client = nodes.client("client", [first.address, mirror.address])
+    for node in (first, second, farther, mirror):
+        node.start()
+    mirror.program.wait_for("has a journal that is new to us")
+    first.put("one.dat", b"first")
+    eventually(lambda: mirror.states() == {"one.dat": "announced"}, 60, message="heard of the first")
+    second.put("one.dat", b"other")
+    eventually(lambda: mirror.find("SELECT count(*) FROM files") == [(2,)], 60, message="and of the second")
+    mirror.stop()
+    client.start()
+    arrived(client, {"one.dat": b"first"})
+    mirror.start()
+    mirror.program.wait_for("one.dat of .* is left where it is")
+    farther.program.kill()
+    for path in farther.folder.glob("farther.journal*"):
+        path.unlink()
+    farther.start()
+    eventually(lambda: mirror.find("SELECT count(*) FROM sources WHERE file = 2") == [(1,)], 60, message="it is announced anew")
+    never(lambda: second.names() != {"one.dat"}, 5, message="it is removed")

@@ -101,7 +101,7 @@ class Doubting:
         if may_be_else(row["key"], source.announcement.key, told=fetched):
             doubtful = decided or fetched
         else:
-            doubtful = decided and f'"{SAME}"' not in row["steps"] and f'"it {LEFT}"' not in row["steps"]
+            doubtful = decided and f'"{SAME}"' not in row["steps"] and not is_left(row)
         if doubtful:
             self._begin(source)
         return doubtful
@@ -140,6 +140,11 @@ def _subject_of(row: Any) -> str:
 def is_decided(row: Any) -> bool:
     """Whether *row* of the journal, which was never announced, was found to be nothing new."""
     return row["path"] is None and row["state"] == State.COVERED
+
+
+def is_left(row: Any) -> bool:
+    """Whether *row* of the journal, which is decided, could not be compared with anything."""
+    return f'"it {LEFT}"' in row["steps"]
 
 
 def is_put_off(row: Any) -> bool:

@@ -28,7 +28,7 @@ from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, PROTOCOL, Announcement, Envelope, Message, decode, read_announcement, uris_of
-from trollmoves.mirror.doubting import Doubting, is_decided
+from trollmoves.mirror.doubting import Doubting, is_decided, is_left
 from trollmoves.mirror.parts import parts_of
 from trollmoves.patterns import Pattern
 from trollmoves.server.recent import Recent
@@ -160,13 +160,13 @@ class Relaying:
             return
         self._ledger.add("add_source", (file, source.provider, source.announcement.message.raw.decode()))
         self._asking.add_source(file, source)
-        released = self._journal.find_one("is_released", (file,)) is not None
-        if differs and (released or (row is not None and is_decided(row))):
+        released, decided = self._journal.find_one("is_released", (file,)) is not None, row is not None and is_decided(row)
+        if (differs and (released or decided)) or (decided and is_left(row)):
             self._doubting.leave(row, source.provider)
         elif released and source.announcement.epoch:  # its providers are told once more
             self._ledger.add("add_removal", (file, self._settings.name, time.time()))
             self._ledger.add("delay_removal", (time.time(), file))
-        elif released or (row is not None and is_decided(row)):
+        elif released or decided:
             self._asking.acknowledging.tell(source)
 
     def _depth_of(self, file: int) -> int:
