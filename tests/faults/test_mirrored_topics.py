@@ -140,3 +140,25 @@ def test_a_client_that_knows_names_only_is_served_what_it_heard_of(nodes: Nodes,
         return str(mirror.find(f"SELECT steps FROM files WHERE provider = '127.0.0.1:{server.request_port}'"))
     eventually(lambda: '"acknowledged"' in steps(first), PATIENCE, message="the ack is noted")
     assert '"requested"' not in steps(second)
+
+
+def test_a_client_of_one_subject_is_waited_for_with_the_files_of_others(nodes: Nodes) -> None:
+    """It may listen to both: it is known to the section. Where each subject has a section of its own none waits for the other.
+    (The servers wait for the section that was until a day is over.)"""
+    first, second, mirror = scene(nodes)
+    one, two = (nodes.client(name, [mirror.address], topic=topic) for name, topic in (("one", ONE), ("two", TWO)))
+    nodes.start()
+    first.put("one.dat")
+    arrived(one, {"one.dat": b"content"})
+    eventually(gone(first, mirror), PATIENCE, message="nobody else is known")
+    second.put("two.dat")
+    arrived(two, {"two.dat": b"content"})
+    never(lambda: not second.names() or not mirror.names(), 4)
+    common = "".join(f"{name} = {value}\n" for name, value in mirror.options.items() if name not in ("providers", "client_topic"))
+    mirror.config.write_text(f"[one]\nproviders = {first.address}\nclient_topic = {ONE}\n{common}"
+                             f"[two]\nproviders = {second.address}\nclient_topic = {TWO}\n{common}")
+    mirror.program.restart()
+    for server, client, name in ((second, two, "new2.dat"), (first, one, "new1.dat")):
+        server.put(name)
+        arrived(client, {name: b"content"})
+        eventually(lambda name=name: name not in mirror.names(), PATIENCE, message="it is removed here")
