@@ -74,3 +74,25 @@ def test_a_client_that_lost_its_journal_is_told_by_a_mirror_too_what_it_had_befo
         path.unlink()
     client.start()
     arrived(client, wanted)
+
+
+def test_nobody_waits_for_what_was_replaced_while_its_server_had_no_journal(nodes: Nodes) -> None:
+    """The mirror asks for it by its name: the server moved what has that name now, again and again, and it was not what the
+    mirror had been told of."""
+    server = nodes.server()
+    mirror = nodes.mirror("mirror", [server.address])
+    nodes.start()
+    server.put("one.dat", b"the first content")
+    eventually(lambda: mirror.states() == {"one.dat": "announced"}, 30, message="the mirror has heard of it")
+    server.program.kill()
+    for path in server.folder.glob("*.journal*"):
+        path.unlink()
+    server.put("one.dat", b"the second")
+    server.start()
+    eventually(lambda: mirror.find("SELECT count(*) FROM files") == [(2,)], 30, message="the mirror has heard of the second")
+    client = nodes.client("client", [mirror.address]).start()
+    arrived(client, {"one.dat": b"the second"})
+    for node in (client, mirror):
+        eventually(lambda node=node: not node.find("SELECT 1 FROM files WHERE state IN ('requested', 'failed', 'given_up')"), 30,
+                   message="nobody waits for the first")
+    assert ("covered",) in client.find("SELECT state FROM files"), "it was asked for"

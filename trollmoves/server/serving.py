@@ -18,7 +18,7 @@ from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.replaying import Replaying
 from trollmoves.bus.requesting import PUSHES
-from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced, PositionUnknown
+from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced, OriginReplaced, PositionUnknown
 from trollmoves.journal import Journal
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, identity_of, uris_of
 from trollmoves.server.acknowledging import Acknowledging
@@ -152,6 +152,8 @@ class Serving:
             self._push_group(asker, message)
             return
         row, served = self._find(message)
+        if self._is_replaced(message, row):
+            raise OriginReplaced(f"{row['identity']} has other content than what is asked for")
         waiter = Waiter.of(asker, message, time.monotonic())
         if waiter.request and self._is_by_name(message, row):
             self._sharing.asked_by_name(waiter.request, row["id"])
@@ -197,6 +199,10 @@ class Serving:
         offset = self._lookups.position_in(message)
         announced = None if offset is None else self._lookups.announced_at(offset)
         return announced is None or bool(announced["id"] != row["id"])
+
+    def _is_replaced(self, message: Message, row: Any) -> bool:
+        """Whether *row* has the name a request is about, and other content: our journal is new, say, or older than that."""
+        return message.extension.get("key", row["key"]) != row["key"] and self._is_by_name(message, row)
 
     def _chain_of(self, row: Any) -> Served:
         """Raises `Busy` while it is not served: its section may be back when a mistake in it is mended, or its start succeeds.
@@ -244,7 +250,7 @@ class Serving:
             self._acknowledging.confirm(asker, message)
             return None
         row, _ = self._find(message)
-        if message.extension.get("key", row["key"]) != row["key"] and self._is_by_name(message, row):
+        if self._is_replaced(message, row):
             raise NotAnnounced(f"{row['identity']} has other content than what is acknowledged")
         return self._acknowledging.acknowledge(asker, message, row)
 
