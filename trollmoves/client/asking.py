@@ -234,6 +234,11 @@ class Asking:
             self._cancel(flight)
         return True
 
+    def cancel_overtaken(self, file: int, identity: str) -> None:
+        """Another member of the group has published *file*: what is older need not come any more, nor after it."""
+        for other in self.replacing.overtaken_elsewhere(file, identity):
+            self._cancel(other)
+
     def _cancel(self, flight: Flight) -> None:
         """Should its provider live after all, it need not deliver what nobody waits for."""
         if flight.source.announcement.epoch:

@@ -101,6 +101,7 @@ class Peers:
             self._ledger.step(file, State.COVERED, None, 0, with_checksum(said.checksum, f"{message.sender} {said.word}"))
             self._ledger.forget(identity, file)
             self._asking.waiting.drop(file)
+            self._asking.cancel_overtaken(file, identity)
         else:
             self._ledger.step(file, known.state, now + action.seconds, 0, f"{message.sender} asks for it")
             self.leave_to(said, file, identity)

@@ -119,6 +119,16 @@ class Replacing:
         return [other for other in self._flights.of_other_content(flight.id, flight.identity)
                 if other.id < flight.id and other.place == flight.place and self.is_replaced(other)]
 
+    def overtaken_elsewhere(self, file: int, identity: str) -> list[Flight]:
+        """The same, where another member of the group has published *file*."""
+        others = [other for other in self._flights.of_other_content(file, identity) if other.id < file]
+        row = self._journal.find_one("file", (file,)) if others else None
+        if row is None or row["message"] is None:
+            return []
+        newer = decode(row["message"].encode())
+        return [other for other in others if not is_written_later(other.source.announcement.message, newer)
+                and self._goes_where(other.source.announcement.message, newer)]
+
     # Its provider could not deliver it.
 
     def is_superseded(self, flight: Flight, code: str) -> bool:

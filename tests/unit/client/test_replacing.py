@@ -171,6 +171,28 @@ def test_what_takes_too_long_is_cancelled_when_newer_content_is_there(client: An
     client.turn_until(lambda: client.state(1) == State.COVERED)
 
 
+@pytest.mark.parametrize(("mtime", "is_needless"), [(2000.0, True), (500.0, False)])
+def test_what_takes_too_long_is_cancelled_when_another_member_of_the_group_has_newer_content(
+        client: Answered, monkeypatch: pytest.MonkeyPatch, mtime: float, is_needless: bool) -> None:
+    """It would arrive after that, in its place, and stay."""
+    cancelled: list[str] = []
+    monkeypatch.setattr(Requester, "cancel", lambda self, subject, requests: cancelled.extend(requests))
+    client.hear(0, 1, "old", mtime=1000.0)
+    client.turn_until(lambda: client.is_asked_for(1))
+    request = client._flight(1).request
+    client.turn_until(lambda: client._flight(1).place is not None)
+    client.hear(1, 1, "newer content", mtime=mtime)
+    client.turn_until(lambda: client.state(2))
+    said = {"version": 1, "key": "k:newer content", "size": len("newer content"), "publication": "p:1"}
+    word = decode(ENVELOPE.encode("/a", "file", {"uid": "x", "uri": "/there/x", "origin": client.servers[1], EXTENSION: said}))
+    client.chain._hearing._take_in(client.providers[1], [word])
+    client.turn_until(lambda: client.state(2) == State.COVERED)
+    assert cancelled == ([request] if is_needless else [])
+    client.fail(1, "cancelled")
+    client.turn_until(lambda: client.state(1) in (State.COVERED, State.GIVEN_UP))
+    assert (client.state(1) == State.COVERED) == is_needless
+
+
 def test_what_was_never_answered_is_cancelled_when_newer_content_is_there(
         client: Answered, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its provider may have been stopped for a while, and deliver it then."""
