@@ -252,7 +252,7 @@ def test_the_delay_begins_when_the_last_one_that_is_waited_for_has_confirmed(tmp
     for client, ago in (("c2@h", 100.0), ("c1@h", 500.0)):
         consumed.delivered(file, client, age=ago)
     eventually(lambda: consumed.turn("a") and len(consumed.journal.find("confirmations", (file,))) == 2, interval=0.0)
-    found = consumed.removing._due({"file": file})
+    found = consumed.removing._due(consumed.journal.find("due_removals", ("s", now + 10_000, 1))[0])
     consumed.close()
     assert found == pytest.approx(now - (500.0 if first_counts else 100.0) + 1000.0, abs=50.0)
 
