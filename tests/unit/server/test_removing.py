@@ -530,3 +530,15 @@ def test_what_is_awaited_is_no_more_when_nothing_of_it_is_there(consumed: Consum
     leaving = removing.Leaving({}, removing.AWAITED, [files["a"], files["b"]], [files["packed"]], [files["packed"]], True)
     assert consumed.removing._remove(leaving, set()) is outcome
     assert sorted(consumed.origin.iterdir()) == left
+
+
+def test_an_archive_stays_for_a_member_that_is_looked_at_in_the_same_round_and_waits(scene: Scene) -> None:
+    confirmed, waits = scene.member("confirmed"), scene.member("waits")
+    scene.confirm(confirmed)
+    scene.journal.write([("add_removal", [(waits, "s", time.time() - 120)])])
+    scene.wait_gone("confirmed")
+    eventually(lambda: (scene.loop.turn(0.05), not scene.removing.under_way)[1], interval=0.0)
+    assert sorted(path.name for path in scene.origin.iterdir()) == ["p.tar", "waits"]
+    scene.confirm(waits)
+    scene.journal.write([("hurry_removals", [(time.time(), f"[{waits}]")])])
+    scene.wait_gone("waits", "p.tar")

@@ -23,6 +23,7 @@ from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import EXTENSION, Envelope, Message, decode
+from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server import moves, pushes, serving, sharing
 from trollmoves.server.beneath import Announced
@@ -454,7 +455,8 @@ def test_who_waits_for_a_long_move_is_told_how_far_it_is_and_asks_again(port: Po
     assert (said.type, said.extension["state"], said.extension["total"]) == ("pending", "moving", 1)
     assert status(port, message, "r:1") == [], "told when it is over"
     assert port.moved().extension["request"] == "r:1"
-    assert not port.serving._moves._held.total and not port.serving._moves._started.total
+    of_moves = port.serving._moves
+    assert not (of_moves._held.total or of_moves._started.total or of_moves._by_request or of_moves._behind)
 
 
 def test_who_may_not_have_what_others_have_gets_nothing_of_it(port: Port) -> None:
@@ -545,6 +547,9 @@ def test_that_it_may_be_published_already_is_known_after_another_move_of_it_that
     aside.rename(port.destination)
     said = port.delivered(message, "r:3", client, commit=True).extension
     assert (said["state"], said.get("maybe_published")) == ("delivered", True)
+    if (how, client) == ("fails", "me"):
+        port.confirm(message, "r:1")
+        assert port.transfers()[0][2] == "acknowledged", "what it did before counts"
 
 
 def test_the_time_of_a_lease_begins_when_the_outcome_is_told(port: Port) -> None:
@@ -902,3 +907,51 @@ def test_an_upstream_client_acks_what_it_got_and_not_what_another_one_of_its_mac
     assert [reply.type for reply in port.send(upstream(port, message).replace(b" push ", b" ack "), there)] == ["ack"]
     assert bool(had(port, 1)) is not named
     assert bool([row for row in port.journal.find("transfers_of", (1,)) if row["client"] == there]) is not named
+
+
+@pytest.mark.parametrize(("priority", "there", "again", "doubt"), [
+    (1, True, False, True), (0, True, False, False), (1, False, False, False), (1, True, True, False)])
+def test_a_spare_is_told_that_somebody_of_no_group_of_its_put_it_there(port: Port, priority: int, there: bool, again: bool,
+                                                                       doubt: bool) -> None:
+    """Such as an upstream primary; what an earlier try of ours may have left there nobody else did."""
+    message = port.announced("a")
+    if again:
+        assert port.push(message, "r:1", priority=priority) == []
+        port.workers.work.pop().done(MoveError("the network is down"))
+        port.settle()
+    if there:
+        (port.destination / "a").write_text("a")
+    said = port.delivered(message, "r:1", commit=True, priority=priority).extension
+    assert (said["state"], said.get("maybe_published", False)) == ("delivered", doubt)
+    assert port.transfers()[0][5] == int(doubt)
+
+
+def test_what_arrived_unseen_is_delivered_and_stays(port: Port) -> None:
+    for name, verified in ("a", "size"), ("b", "none"):
+        assert port.push(port.announced(name), f"r:{name}") == []
+        port.workers.work.pop().done([Receipt(f"ftp://host/{name}", 1, None, verified, 1)])
+        port.settle()
+    assert [reply.type for reply in port.told] == ["file", "file"]
+    assert [row["file"] for row in port.journal.find("due_removals", ("s", time.time() + 1e6, 9))] == [1]
+
+
+def test_of_failed_moves_of_a_file_only_so_many_are_kept(port: Port) -> None:
+    """Who asks chooses the destination, and may choose ever another one."""
+    message = port.announced("a")
+    for number in range(105):
+        said = {**message.extension, "request": f"r:{number}", "client": "me", "group": "us"}
+        data = {**message.fields, "destination": f"file://localhost{port.destination}/{number}/", EXTENSION: said}
+        assert port.send(ENVELOPE.encode("/t", "push", data)) == []
+        port.workers.work.pop().done(MoveError("the network is down"))
+        port.settle()
+    assert len(port.transfers()) == 100
+
+
+def test_another_one_of_the_group_is_covered_by_who_has_the_same_while_it_waits(port: Port) -> None:
+    message = port.announced("a")
+    checksum = port.delivered(message, "r:0", "other", group="others").extension["checksum"]
+    assert port.push(message, "r:1", unless=[checksum]) == port.push(message, "r:2", "partner") == []
+    port.workers.run()
+    port.settle()
+    told = {reply.extension["request"]: (reply.type, reply.extension.get("code")) for reply in port.told[1:]}
+    assert told == {"r:1": ("err", "same"), "r:2": ("covered", None)}
