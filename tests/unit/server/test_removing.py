@@ -184,6 +184,26 @@ def test_of_a_message_about_several_files_the_copies_go_and_origins_where_they_a
     assert [os.path.basename(one.path) for one in section._files_of({"file": file}, why)] == goes
 
 
+def test_a_message_about_several_files_waits_for_who_has_to_deliver_one_of_them(scene: Scene) -> None:
+    [file], alone, now = scene.add_member("first", "moved", [None]), scene.journal.new_file(), time.time()
+    found = scene.packed.stat()
+    own = (scene.origin / "first").stat()
+    content = [(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) for status in (own, found)]
+    scene.journal.write([
+        ("add_member", [(file, number, os.fsencode(scene.origin / name), *content[number], None, 0)
+                        for number, name in enumerate(("first", "p.tar"))]),
+        ("add_file", [(alone, "other", "p.tar", "p.tar", "announced", now, step_line("announced", now), None, found.st_size,
+                       os.fsencode(scene.packed), found.st_dev, found.st_ino, found.st_mtime_ns, None, None, None, 0, now)])])
+    scene.loop.turn(0.05)
+    section, other = scene.removing_of("delete = true\n"), scene.removing_of("delete = true\n", "other")
+    row = scene.journal.find_one("file", (file,))
+    awaited = dict(zip(row.keys(), row, strict=True)) | {"file": file}
+    assert not section._is_awaited(awaited)
+    scene.others.append(other)
+    other._served.add(("c", "g"))
+    assert section._is_awaited(awaited)
+
+
 class Asked(Journal):
     """Counts what it is asked."""
 

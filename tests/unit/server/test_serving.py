@@ -454,8 +454,14 @@ def test_who_waits_for_a_long_move_is_told_how_far_it_is_and_asks_again(port: Po
     (said,) = port.passes(LONGEST_HOLD + 3)
     assert (said.type, said.extension["state"], said.extension["total"]) == ("pending", "moving", 1)
     assert status(port, message, "r:1") == [], "told when it is over"
-    assert port.moved().extension["request"] == "r:1"
     of_moves = port.serving._moves
+    moving = of_moves.of_request("r:1")
+    assert moving is not None
+    moving.began, moving.done = moving.began - 10, 1
+    port.passes(1)
+    assert [row["file"] for row in port.journal.find("under_way", ("s",))] == [1]
+    assert port.moved().extension["request"] == "r:1"
+    assert not port.journal.find("under_way", ("s",))
     assert not (of_moves._held.total or of_moves._started.total or of_moves._by_request or of_moves._behind)
 
 
@@ -906,7 +912,8 @@ def test_an_upstream_client_acks_what_it_got_and_not_what_another_one_of_its_mac
     assert port.moved().type == "file"
     assert [reply.type for reply in port.send(upstream(port, message).replace(b" push ", b" ack "), there)] == ["ack"]
     assert bool(had(port, 1)) is not named
-    assert bool([row for row in port.journal.find("transfers_of", (1,)) if row["client"] == there]) is not named
+    row = port.journal.find_one("file", (1,))
+    assert row is not None and row["state"] == ("moved" if named else "acknowledged")
 
 
 @pytest.mark.parametrize(("priority", "there", "again", "doubt"), [
