@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from trollmoves.bus.committing import _granted
-from trollmoves.bus.leases import TTL, UNCONTESTED, VALID, Lease, Leases
+from trollmoves.bus.leases import MOST_EARLIER, TTL, UNCONTESTED, VALID, Lease, Leases
 
 FILES = 25
 CALM = 400.0
@@ -344,3 +344,11 @@ def test_leases_of_an_earlier_process_have_a_grace() -> None:
     lease = Leases(100.0).restored("file", "me", "r:1", (1, 1, 0))
     assert not lease.claim("partner", "r:2", 100.0 + TTL - 0.1)
     assert lease.claim("partner", "r:2", 100.0 + TTL) and lease.durable == (2, 0, 1)
+
+
+def test_of_many_requests_of_one_holder_the_latest_are_known() -> None:
+    lease = Lease("me", "", TTL)
+    for number in range(MOST_EARLIER + 4):
+        assert lease.claim("me", f"r:{number}", 1.0)
+        assert "" not in lease.earlier
+    assert lease.earlier == tuple(f"r:{number}" for number in range(3, MOST_EARLIER + 3))

@@ -298,6 +298,7 @@ def test_of_two_that_wait_for_a_move_the_first_one_publishes_with_leave(port: Po
         assert [one.extension["code"] for one in status(port, message, request, client)] == ["unknown_request"]
     renew(port, message, "r:1")
     assert not port.serving._sharing._leases._leases
+    assert port.journal.find_one("file", (1,))["state"] == "acknowledged"
 
 
 @pytest.mark.parametrize("priority", [0, 1], ids=["primary", "spare"])
@@ -910,6 +911,9 @@ def test_an_upstream_client_acks_what_it_got_and_not_what_another_one_of_its_mac
     else:
         assert port.send(upstream(port, message), there) == []
     assert port.moved().type == "file"
+    said = {**message.extension, "request": "r:9", "client": there, "group": "us"}
+    assert [reply.type for reply in port.ask("ack", message, said, "198.51.100.7")] == ["ack"]
+    assert port.journal.find_one("file", (1,))["state"] == "moved", "not who calls itself so"
     assert [reply.type for reply in port.send(upstream(port, message).replace(b" push ", b" ack "), there)] == ["ack"]
     assert bool(had(port, 1)) is not named
     row = port.journal.find_one("file", (1,))
@@ -962,3 +966,14 @@ def test_another_one_of_the_group_is_covered_by_who_has_the_same_while_it_waits(
     port.settle()
     told = {reply.extension["request"]: (reply.type, reply.extension.get("code")) for reply in port.told[1:]}
     assert told == {"r:1": ("err", "same"), "r:2": ("covered", None)}
+
+
+def test_of_a_list_of_confirmations_those_that_are_some_count(port: Port) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1", commit=True)
+    requests = [7, None, "x", {}, [], [1], ["x", "r:1"], [1, 2], [message.extension["offset"], "r:1"]]
+    port.change("UPDATE removals SET due = 1e12")
+    replies = port.ask("ack", message, {"request": "r:9", "requests": requests})
+    assert [(reply.type, reply.extension["request"]) for reply in replies] == [("ack", "r:9")]
+    assert port.transfers()[0][2] == "acknowledged"
+    assert port.journal.find("due_removals", ("s", time.time(), 1)), "one less is waited for"
