@@ -977,3 +977,17 @@ def test_of_a_list_of_confirmations_those_that_are_some_count(port: Port) -> Non
     assert [(reply.type, reply.extension["request"]) for reply in replies] == [("ack", "r:9")]
     assert port.transfers()[0][2] == "acknowledged"
     assert port.journal.find("due_removals", ("s", time.time(), 1)), "one less is waited for"
+
+
+@pytest.mark.parametrize("priority", [0, 1], ids=["primary", "spare"])
+@pytest.mark.parametrize("known_only", [False, True])
+def test_for_another_section_a_spare_is_no_consumer_and_what_it_only_knows_no_file(port: Port, priority: int,
+                                                                                    known_only: bool) -> None:
+    message = port.announced("a")
+    port.announced("a", "alike")
+    if known_only:
+        port.change("UPDATE files SET steps = '' WHERE id = 2")
+    port.delivered(message, "r:1", commit=True, priority=priority)
+    port.confirm(message, "r:1")
+    assert bool(had(port, 2)) is not known_only
+    assert bool(port.serving.chains["alike"].removing._served) is (priority == 0 and not known_only)
