@@ -991,3 +991,13 @@ def test_for_another_section_a_spare_is_no_consumer_and_what_it_only_knows_no_fi
     port.confirm(message, "r:1")
     assert bool(had(port, 2)) is not known_only
     assert bool(port.serving.chains["alike"].removing._served) is (priority == 0 and not known_only)
+
+
+def test_who_has_forgotten_its_fence_has_leave_for_its_newest_request_alone(port: Port) -> None:
+    message = port.announced("a")
+    port.delivered(message, "r:1")
+    assert port.push(message, "r:2") == []
+    assert port.commit(message, "r:1", 0)["state"] == "held", "its newer one is under way"
+    assert port.moved().extension["fence"] == 2
+    assert port.commit(message, "r:2", 0) == {
+        "request": "r:2", "state": "granted", "valid": VALID, "fence": 2, "maybe_published": False}
