@@ -73,8 +73,14 @@ class Looking:
         if members:
             self.journal.write([("add_member", [(*one, 0) for one in found])])
 
+    def _written(self) -> None:
+        done = threading.Event()
+        self.journal.write([], done.set)
+        assert done.wait(60)
+
     def looks(self) -> list[str]:
         """The alarms after all was looked at."""
+        self._written()
         Verifying("s", self.pushing, self.journal, self.workers).start()
         for work in self.workers.work:
             try:
@@ -82,6 +88,7 @@ class Looking:
             except MoveError as error:
                 outcome = error
             work.done(outcome)
+        self._written()
         return [row["text"] for row in self.journal.find("open_alarms")]
 
 
