@@ -194,7 +194,7 @@ def test_a_message_about_several_files_waits_for_who_has_to_deliver_one_of_them(
                         for number, name in enumerate(("first", "p.tar"))]),
         ("add_file", [(alone, "other", "p.tar", "p.tar", "announced", now, step_line("announced", now), None, found.st_size,
                        os.fsencode(scene.packed), found.st_dev, found.st_ino, found.st_mtime_ns, None, None, None, 0, now)])])
-    scene.loop.turn(0.05)
+    eventually(lambda: (scene.loop.turn(0.05), scene.journal.find("members_of", (file,)))[1], interval=0.0)
     section, other = scene.removing_of("delete = true\n"), scene.removing_of("delete = true\n", "other")
     row = scene.journal.find_one("file", (file,))
     awaited = dict(zip(row.keys(), row, strict=True)) | {"file": file}
