@@ -11,12 +11,14 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.unit.client.test_doubting import source
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.committing import Granted
 from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing
 from trollmoves.client.asking import Asking
 from trollmoves.client.delivering import AT_ONCE, PAGE, Delivering
+from trollmoves.client.doubting import is_in_doubt
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.recovering import Recovering
@@ -81,16 +83,19 @@ class Bench:
         return Delivering(self.settings, addressing, self.journal, self.loop, ENVELOPE, stream, requesters, self.acknowledging,
                           {}, lambda flight: self.landed.append(flight.id))
 
-    def deliver(self, chain: Delivering, name: str, *, valid_until: float = math.inf, **extension: Any) -> None:
-        """Have a file announced, with an extension if one is given, and say that it was delivered, with a right to publish it
-        that is *valid_until* then."""
+    def deliver(self, chain: Delivering, name: str, *, valid_until: float = math.inf, also: Source | None = None,
+                **extension: Any) -> None:
+        """Have a file announced, with an extension if one is given, and *also* by another provider, and say that it was
+        delivered, with a right to publish it that is *valid_until* then."""
         raw = ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "request_address": "127.0.0.1:9",
                                              **({EXTENSION: extension} if extension else {})})
-        source = Source("127.0.0.1:9", read_announcement(decode(raw)))
-        flight = Flight(self.journal.new_file(), "chain", name, time.time(), source, {source.provider: source}, attempt=1)
+        first = Source("127.0.0.1:9", read_announcement(decode(raw)))
+        flight = Flight(self.journal.new_file(), "chain", name, time.time(), first, {first.provider: first}, attempt=1)
+        if also is not None:
+            flight.sources[also.provider] = also
         flight.place, flight.valid_until = Addressing(self.settings).place({}), valid_until
         self.journal.write([("add_file", [(flight.id, "chain", name, "", State.REQUESTED, time.time(), "", None, None, None, None,
-                                           None, None, source.provider, raw.decode(), "r:1", 1, time.time())])])
+                                           None, None, first.provider, raw.decode(), "r:1", 1, time.time())])])
         chain.deliver(flight, decode(ENVELOPE.encode("/a", "file", {"uid": name, "uri": f"/there/{name}", "destination": "/"})))
 
     def turn_until(self, count: int, *, landed: bool = False) -> None:
@@ -268,6 +273,9 @@ def test_what_another_member_published_is_not_still_to_be_sent(bench: Bench) -> 
     assert chain.first_unsent() == 1
     asked[0](Granted("covered"))
     assert chain.first_unsent() is None
+    while bench.journal.find("announcements_since", (0, 10)) and time.monotonic() < deadline:
+        bench.loop.turn(0.02)
+    assert not bench.journal.find("announcements_since", (0, 10)), "who asks for what was missed has it of the other one"
 
 
 @pytest.mark.parametrize(("then", "published"), [
@@ -321,7 +329,8 @@ def test_what_another_member_may_have_published_is_no_publication_of_ours_before
     chain.start()
     asked: list[Any] = []
     chain.committing.ask = lambda *question: asked.append(question[-1])  # type: ignore[method-assign]
-    bench.deliver(chain, "a", valid_until=0.0, version=PROTOCOL, epoch="e:1", offset=1, address="127.0.0.1:9")
+    bench.deliver(chain, "a", valid_until=0.0, also=source(2, "k:2"), version=PROTOCOL, epoch="e:1", offset=1,
+                  address="127.0.0.1:9", key="k:1")
     for _ in range(5):
         bench.loop.turn(0.02)
     assert len(asked) == 1
@@ -329,6 +338,8 @@ def test_what_another_member_may_have_published_is_no_publication_of_ours_before
     bench.turn_until(1, landed=True)
     assert bench.journal.head == 0, "no subscriber asks for what there never was"
     assert [row["identity"] for row in bench.journal.find("files_in_state", ("chain", State.COVERED))] == ["a"]
+    [other] = bench.journal.find("files_in_state", ("chain", State.ANNOUNCED))
+    assert other["key"] == "k:2" and is_in_doubt(other["steps"]), "nobody compared it yet"
 
 
 def test_nothing_is_sent_that_the_journal_does_not_have(bench: Bench) -> None:
