@@ -167,6 +167,11 @@ def test_the_topic_makes_no_other_provider(client: Client) -> None:
 
 
 def test_no_provider_fills_the_journal(client: Client) -> None:
+    client.following.heard(ONE, "e:" + "x" * 10_000)
+    assert not client.following._heard
+    for number in range(2 * MOST_EPOCHS):
+        client.following.heard(ONE, f"e:{number}")
+    assert list(client.following._heard) == [f"e:{number}" for number in range(MOST_EPOCHS, 2 * MOST_EPOCHS)]
     for provider in (Provider("192.0.2.1", port) for port in range(1, 60)):
         for number in range(2 * MOST_EPOCHS):
             client.following.heard(provider, f"e:{provider.port}.{number}")

@@ -52,6 +52,24 @@ def test_the_old_content_being_asked_for_again_does_not_hide_the_new_one(ledger:
     assert ledger.known("x") == (2, NEW)
 
 
+def test_what_comes_to_an_end_or_fails_is_told_of_no_other_content(ledger: Ledger) -> None:
+    ledger.remember("x", 1, OLD)
+    ledger.remember("x", 2, NEW)
+    assert [ledger.is_unwritten("x", file) for file in (1, 2, 3)] == [True, True, False]
+    ledger.amend("x", 1, State.FAILED)
+    ledger.amend("y", 1, State.FAILED)
+    ledger.forget("x", 1)
+    assert ledger.known("x") == (2, NEW)
+    assert not ledger.is_unwritten("x", 1)
+
+
+def test_what_is_being_written_counts_for_more_than_what_was(ledger: Ledger) -> None:
+    write(ledger, 1, OLD)
+    ledger.remember("x", 1, OLD._replace(state=State.COVERED))
+    ledger.look_up([MESSAGE])
+    assert ledger.known("x") == (1, OLD._replace(state=State.COVERED))
+
+
 def test_nor_when_the_new_one_is_published_already(ledger: Ledger) -> None:
     write(ledger, 1, OLD)
     write(ledger, 2, NEW._replace(state=State.PUBLISHED))
