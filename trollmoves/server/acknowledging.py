@@ -65,7 +65,7 @@ class Acknowledging:
         whatever sections of this one announced the file to it. It is taken also while many moves wait: there is no other."""
         refuse_when_full(self._journal)
         consumer, same = Consumer.of(asker, message), [row, *self._alike.of_same_origin(row)]
-        for one in [one for one in same if self._chains[one["chain"]][0].removing.may_know(consumer)] or [row]:
+        for one in [one for one in same if self._chains[one["chain"]][0].removing.consumers.may_know(consumer)] or [row]:
             self._acknowledge(asker, consumer, one)
         return self._envelope.encode(message.subject, "ack", without_credentials(message.fields))
 

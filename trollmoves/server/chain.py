@@ -28,6 +28,7 @@ from trollmoves.journal import Journal
 from trollmoves.patterns import Pattern
 from trollmoves.server.announcer import Announcer
 from trollmoves.server.announcing import Announcing, has_content, still
+from trollmoves.server.consumers import Consumers
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.removing import Removing
 from trollmoves.server.transfer import Served
@@ -43,8 +44,8 @@ class Chain:
     """A configured section that watches a directory; belongs to the loop."""
 
     def __init__(self, settings: ServerSettings, announcer: Announcer, journal: Journal, loop: Loop, workers: Workers, *,
-                 polling: bool = False, backlog: bool = True, others: Callable[[], Iterable[Removing]] = tuple):
-        """*others* are of the sections that are served, this one among them: what they wait for is not removed."""
+                 polling: bool = False, backlog: bool = True, others: Callable[[], Iterable[Consumers]] = tuple):
+        """*others* are of all sections, this one among them: what they wait for is not removed."""
         assert settings.origin is not None  # sections that listen are another kind of chain
         self.settings = settings
         pattern = Pattern(settings.origin)

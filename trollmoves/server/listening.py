@@ -15,6 +15,7 @@ from trollmoves.journal import Journal
 from trollmoves.messages import Envelope
 from trollmoves.patterns import Pattern
 from trollmoves.server.announcer import Announcer
+from trollmoves.server.consumers import Consumers
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.relaying import Relaying
 from trollmoves.server.removing import Removing
@@ -30,7 +31,7 @@ class ListenChain:
     """A configured section that listens; belongs to the loop."""
 
     def __init__(self, settings: ServerSettings, announcer: Announcer, journal: Journal, loop: Loop, envelope: Envelope,
-                 workers: Workers, own_port: int, others: Callable[[], Iterable[Removing]] = tuple):
+                 workers: Workers, own_port: int, others: Callable[[], Iterable[Consumers]] = tuple):
         assert settings.listen is not None
         self.settings = settings
         self.announcer = announcer

@@ -21,21 +21,17 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
-from trollmoves.bus.addresses import same_address
 from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.audit import in_audit
 from trollmoves.journal.journal import step_line
 from trollmoves.journal.leaps import LEAP
-from trollmoves.journal.reader import Reader
-from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.movers.base import Receipt
-from trollmoves.patterns import Pattern
 from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, is_no_more, keep_removed, remove
-from trollmoves.server.renamed import HandedOn, places_taken
+from trollmoves.server.consumers import Consumers
+from trollmoves.server.long_reads import LongReads
 from trollmoves.server.requests import Consumer
 from trollmoves.server.unclaimed import Unclaimed
-from trollmoves.uris import is_address
 from trollmoves.workers import Work, Workers
 
 logger = logging.getLogger(__name__)
@@ -49,13 +45,6 @@ AGED = "delete_after"
 AWAITED = "awaited"
 """Somebody has not confirmed it: it goes only from the list, where there is no such file any more, nor what it was unpacked from,
 which would stay for ever."""
-CONSUMERS_LAST = 30.0
-"""Seconds between two looks at who was served lately, for which all deliveries in the journal are gone through; who is served
-meanwhile is known at once."""
-FORCED = 10.0
-"""Seconds, at least, between two looks when names become many: the journal has written by then who was served before."""
-MOST_SERVED = 1000
-"""Names of consumers that are kept until the next look; anybody may give himself ever new ones."""
 AGED_LOOKS = 100
 """Looks, in the time of `delete_after`, at what has come to that age: all files in the journal are gone through."""
 AGED_LAST = 60.0
@@ -75,13 +64,6 @@ others come who need it."""
 RETRY = 60.0
 """Seconds between two tries of a removal that failed; never hotter."""
 HOSTS_TOLD = 100
-LACKING_TOLD = 600.0
-"""Seconds since the last confirmation of a file, after which it is told who has not confirmed it."""
-BEGINNING = 60.0
-"""Seconds in which a section takes in what was there before it began; others that are ahead do not remove it meanwhile."""
-
-Key = tuple[str, str]
-"""Names a consumer: client and group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +94,22 @@ class Removing:
     """Whether others than we remove the files, and replace them."""
 
     def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop, workers: Workers,
-                 others: Callable[[], Iterable[Removing]] = tuple):
-        """*roots* are the directories above all files that may be announced. *others* are of the sections that are served, which
-        may have announced the same files."""
+                 others: Callable[[], Iterable[Consumers]] = tuple):
+        """*roots* are the directories above all files that may be announced. *others* are of all sections, which may have
+        announced the same files."""
         self._others = others
         self._chain = settings.name
         self._delay = settings.remove_delay
-        self._who = "all" if settings.delete is None else settings.delete
-        self._known: set[Key] = set()
-        """The consumers that are waited for."""
-        self._served: set[Key] = set()
-        self._served_before: set[Key] = set()
-        """Those that were served since the journal was looked into for that, or between the two last looks: it may not have said
-        so yet."""
-        self._looked = self._looked_for_aged = -math.inf
-        """When (monotonic) it was looked into for consumers, and for aged files."""
-        self._is_looking = False
-        """A worker looks for consumers."""
+        self._reads = LongReads(settings.name, journal, workers)
+        self.consumers = Consumers(settings, journal, self._reads)
+        self._looked_for_aged = -math.inf
+        """When (monotonic) it was looked for aged files."""
         self._after = settings.delete_after
         self._deletes = settings.delete is not None
         self._unpacks = settings.compression is not None
         self._watches = settings.listen is None and not self._unpacks
         """What is away for a moment is heard of when it is there again."""
         self._enabled = settings.removes
-        self._pattern = None if settings.origin is None else Pattern(settings.origin)
         self._roots = roots
         self._journal = journal
         self._loop = loop
@@ -143,14 +117,9 @@ class Removing:
         self.under_way = 0
         """Files that are being removed."""
         self._open = True
-        self._before = places_taken(journal, settings.name)
-        """Other names of the section, under which files may have been confirmed."""
         self._unclaimed = Unclaimed(settings.name, journal)
         self._blind: set[str] = set()
         """Hosts of which was told that they do not say what arrives there."""
-        self._told: set[str] = set()
-        """Consumers of which was told that they have not confirmed something."""
-        self._next_telling = 0.0
         self._leaving: set[int] = set()
         """Files that are done with, until the journal knows."""
         self._began = time.monotonic()
@@ -167,10 +136,7 @@ class Removing:
         delay, unless its destination could not say what arrived."""
         if not self._enabled:
             return []
-        if consumer.group and not consumer.spare:
-            self._served.add((consumer.client, consumer.group))
-            if len(self._served) > MOST_SERVED:
-                self._know_anew(FORCED)
+        self.consumers.serve(consumer)
         blind = next((receipt for receipt in receipts if receipt.verified == "none"), None)
         if blind is not None:
             self._tell_kept(urlsplit(blind.uri).netloc)
@@ -182,11 +148,6 @@ class Removing:
             self._blind.add(host)
             logger.warning("[%s] %s does not say what arrives there: nothing that is delivered to it alone is removed for that "
                            "(delete_after removes it in any case)", self._chain, host)
-
-    def take_over(self, handed: HandedOn) -> None:
-        """The section has another name: the journal will say so."""
-        self._served |= handed.consumers
-        self._before |= handed.sections
 
     def stop(self) -> None:
         """Begin no more; may be called twice."""
@@ -250,7 +211,7 @@ class Removing:
 
     def _again_at(self, row: Any, now: float) -> float:
         """When to look again at a file that somebody has not confirmed, who may have to be named."""
-        self._tell_lacking(row, now)
+        self.consumers.tell_lacking(row, now)
         waited = min(RARER * (now - row["created"]), RAREST)
         return now + (RETRY if row["tries"] else max(self._delay, LOOK_AGAIN, waited))
 
@@ -260,103 +221,16 @@ class Removing:
 
     def _is_awaited(self, row: Any) -> bool:
         """Whether another section announced one of the origins that would be removed, and lacks a confirmation of it."""
-        others = [other for other in self._others() if other is not self and other.has_consumers()] if self._deletes else []
+        others = [other for other in self._others() if other is not self.consumers and other.are_any()] if self._deletes else []
         if not others:
             return False
         files = self._journal.find("members_of", (row["file"],)) or [row]
-        return any(other.awaits(file) for other in others for file in (*files, *self._packed_of(row["file"])))
-
-    def has_consumers(self) -> bool:
-        """Whether there is anybody to wait for."""
-        return self._who not in ("all", "first") or bool(self._consumers())
-
-    def may_know(self, consumer: Consumer) -> bool:
-        """Whether an ack of a file that several sections announced may be meant for this one. Where the first suffices nobody
-        speaks for the consumers of another section."""
-        return self._who != "first" or any(group == consumer.group for _, group in self._consumers())
-
-    def awaits(self, origin: Any) -> bool:
-        """Whether *origin* (name and content in a row of the journal) was announced here as well, or will be, and somebody has
-        not confirmed it; of content that was announced several times any confirmation counts. What the journal keeps only to
-        know it by nobody comes for."""
-        name = os.path.basename(os.fsdecode(origin["path"]))
-        content = origin["inode"], origin["size"], origin["mtime_ns"]
-        known = self._journal.find("same_origin", (name, self._chain, *content))
-        if not known:
-            return self._is_behind() and self._pattern is not None and self._pattern.matches(os.fsdecode(origin["path"]))
-        rows = [row for row in known if row["state"] != State.COVERED and row["steps"]]
-        confirmed = [one for row in rows for one in self._who_confirmed(row["id"], row)]
-        return bool(rows) and not (confirmed and self._suffices(confirmed))
-
-    def _is_behind(self) -> bool:
-        """Whether it may not have announced yet what is there."""
-        return time.monotonic() - self._began < BEGINNING
-
-    def _who_confirmed(self, file: int, origin: Any) -> list[Any]:
-        """Who has *file*, of this *origin*, by its own row of the journal or that of the section under another name."""
-        files, content = [file], (origin["inode"], origin["size"], origin["mtime_ns"])
-        for section in self._before:
-            files += [row["id"] for row in self._journal.find("same_origin", (origin["identity"], section, *content))]
-        return [one for each in files for one in self._journal.find("confirmations", (each,))]
+        return any(other.wait_for(file) for other in others for file in (*files, *self._packed_of(row["file"])))
 
     def _due(self, row: Any) -> float | None:
         """When a file may go: so long after the last confirmation that is waited for; None as long as one lacks."""
-        confirmed = self._who_confirmed(row["file"], row)
-        if not confirmed or not self._suffices(confirmed):
-            return None
-        when = [float(row["time"]) for row in confirmed]
-        return (min(when) if self._who == "first" else max(when)) + self._delay
-
-    def _suffices(self, confirmed: list[Any]) -> bool:
-        if self._who == "first":
-            return True
-        return not self._lacking(confirmed)
-
-    def _lacking(self, confirmed: list[Any]) -> list[str]:
-        """The names of those who are waited for, and have not *confirmed*."""
-        if self._who == "all":
-            consumers = self._consumers()
-            return [key[0] for key in sorted(consumers) if not any(_stands_for(row, key) for row in confirmed)]
-        return [name for name in self._who if not any(_is_named(row, name) for row in confirmed)]
-
-    def _tell_lacking(self, row: Any, now: float) -> None:
-        """Name those who have a file stay for long that others have confirmed: a name with a slip is nobody's."""
-        if self._who == "first" or now - row["created"] < LACKING_TOLD or time.monotonic() < self._next_telling:
-            return
-        confirmed = self._journal.find("confirmations", (row["file"],))
-        if not confirmed or now - max(float(one["time"]) for one in confirmed) < LACKING_TOLD:
-            return
-        told = self._told.copy()
-        for name in self._lacking(confirmed)[:HOSTS_TOLD - len(told)]:
-            if name not in told:
-                self._told.add(name)
-                logger.warning("[%s] %s stays, and so may others: %s has not confirmed it (the same is not said again)",
-                               self._chain, row["identity"], name)
-        if self._told == told:  # all that wait may wait for the same
-            self._next_telling = time.monotonic() + LACKING_TOLD
-
-    def _consumers(self) -> set[Key]:
-        """The primaries of our kind that were served lately; spares and upstream clients are nobody to wait for."""
-        self._know_anew(CONSUMERS_LAST)
-        return self._known | self._served
-
-    def _know_anew(self, lasts: float) -> None:
-        """Have it looked who was served lately if the last look, which *lasts* so many seconds, was longer ago. The first one is
-        waited for: nothing is removed before."""
-        asked: tuple[str, tuple[Any, ...]] = ("consumers", (self._chain, time.time() - CONSUMER_KNOWN))
-        if self._looked == -math.inf:
-            self._know(self._journal.find(*asked))
-        elif time.monotonic() - self._looked > lasts and not self._is_looking:
-            self._is_looking = True
-            self._read(*asked, self._know)
-
-    def _know(self, rows: list[Any] | None) -> None:
-        """These were served lately, says the journal; None when it cannot say."""
-        self._is_looking, self._looked = False, time.monotonic()
-        if rows is not None:
-            known = {(row["client"], row["consumer_group"]) for row in rows}
-            self._known = known | self._served | self._served_before
-            self._served_before, self._served = self._served, set()
+        confirmed = self.consumers.confirmed_at(row)
+        return None if confirmed is None else confirmed + self._delay
 
     def _look_for_aged(self, age: float) -> None:
         """`delete_after`: the backstop against a consumer that never comes back."""
@@ -368,21 +242,11 @@ class Removing:
             if rows is None or (len(rows) < limit and len(aged) <= AT_ONCE):  # else there may be more
                 self._looked_for_aged = time.monotonic()
             self._go_on(aged[:AT_ONCE])
-        self._read(self.aged_query, (self._chain, time.time() - age, limit), found)
+        self._reads.find(self.aged_query, (self._chain, time.time() - age, limit), found)
 
     def _waits(self, file: int) -> bool:
         """Whether *file* was away a moment ago, too lately to look again."""
         return time.monotonic() - self._away.get(file, -math.inf) < self._away_for_good
-
-    def _read(self, query: str, parameters: tuple[Any, ...], found: Callable[[Any], Any]) -> None:
-        """Call *found* with what a worker has read in the journal; with None when that failed, or the clock was set meanwhile."""
-        leaps = self._journal.leaps
-
-        def read(outcome: Any) -> None:
-            if isinstance(outcome, Exception):
-                logger.error("[%s] what is to be removed cannot be found out: %r", self._chain, outcome)
-            found(None if isinstance(outcome, Exception) or leaps != self._journal.leaps else outcome)
-        self._workers.submit([Work((query, self._chain), 1, lambda _: self._read_rows(query, parameters), read)])
 
     def _begin(self, found: list[tuple[Any, str]], pause: float) -> None:
         leaving, going = [], set(self._leaving)
@@ -405,10 +269,6 @@ class Removing:
         return self._journal.find_one("newer_content", (row["identity"], self._chain, *content)) is not None
 
     # In a worker.
-
-    def _read_rows(self, query: str, parameters: tuple[Any, ...]) -> list[Any]:
-        with Reader(self._journal.path) as reader:
-            return reader.find(query, parameters)
 
     def _remove_all(self, leaving: list[Leaving], until: float) -> list[Outcome]:
         """What was removed is recorded once a power loss cannot bring it back: nobody would look at it again."""
@@ -483,7 +343,7 @@ class Removing:
 
     def _audit_removal(self, one: Leaving, path: str) -> int:
         """Record what was removed, and for whom; returns the number of the record."""
-        found = sorted(self._who_confirmed(one.row["file"], one.row), key=lambda who: float(who["time"]))
+        found = sorted(self.consumers.confirmations(one.row["file"], one.row), key=lambda who: float(who["time"]))
         confirmed = ", ".join(f"{who['client']} ({who['peer']})" for who in found)
         return self._journal.audit.removed(self._chain, one.row, path, one.why, confirmed)
 
@@ -514,28 +374,3 @@ class Removing:
         would stay for each other's sake."""
         elsewhere = (packed["path"], packed["inode"], packed["mtime_ns"], orjson.dumps(sorted(going)).decode())
         return self._journal.find_one("packed_elsewhere", elsewhere) is not None
-
-
-class NotServed(Removing):
-    """Of a section that is configured and cannot be served yet: removes nothing. Its consumers are waited for."""
-
-    def __init__(self, settings: ServerSettings, journal: Journal, loop: Loop, workers: Workers):
-        super().__init__(settings, (), journal, loop, workers)
-        self._open = False
-
-    def _is_behind(self) -> bool:
-        return True
-
-
-def _stands_for(row: Any, consumer: Key) -> bool:
-    """Whether a confirmation counts for *consumer*: its own, or its spare's. Anybody may give himself its name; the name of its
-    group may be known to its members alone."""
-    client, group = consumer
-    return bool(row["consumer_group"] == group and (row["client"] == client or row["spare"]))
-
-
-def _is_named(row: Any, name: str) -> bool:
-    """Whether a confirmation is of the client *name*: `section@host`, or an address, which no client can give itself."""
-    if is_address(name):
-        return same_address(name, row["peer"])
-    return name in (row["peer"], row["client"], row["client"].rpartition("/")[0])

@@ -25,10 +25,11 @@ from trollmoves.movers.circuits import of_this_process as circuits_of_this_proce
 from trollmoves.server.addresses import Addresses
 from trollmoves.server.announcer import Announcer
 from trollmoves.server.chain import Chain
+from trollmoves.server.consumers import Consumers
 from trollmoves.server.left_behind import LeftBehind
 from trollmoves.server.listening import ListenChain
+from trollmoves.server.long_reads import LongReads
 from trollmoves.server.recent import Recent
-from trollmoves.server.removing import NotServed, Removing
 from trollmoves.server.renamed import hand_on
 from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
@@ -100,8 +101,8 @@ class Server(Service):
         self._most_restarts = most_restarts
         self._started = time.monotonic()
         self._chains: dict[str, RunningChain] = {}
-        self._not_served: dict[str, NotServed] = {}
-        """What is to be known of sections that are not started yet, because a port is taken."""
+        self._not_served: dict[str, Consumers] = {}
+        """Of sections that are not started yet, because a port is taken."""
         self._verified: set[str] = set()
         """Sections whose last deliveries need not be looked at (again) for an unclean end of the machine."""
         self.recent = Recent()
@@ -131,7 +132,7 @@ class Server(Service):
         for name in (*difference.changed, *difference.added):
             self.start_section(wanted[name], self._start_chain)
         for name in handed_on.keys() & self._chains.keys():
-            self._chains[name].served.removing.take_over(handed_on[name])
+            self._chains[name].served.removing.consumers.take_over(handed_on[name])
         self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
         self.workers.most_far = WORKERS_FAR if all(settings.workers is None for settings in wanted.values()) else 0
         if difference.changed or difference.added:
@@ -153,7 +154,8 @@ class Server(Service):
 
     def _start_chain(self, settings: ServerSettings) -> None:
         """Raises `ConfigurationError` while its port is taken."""
-        self._not_served.setdefault(settings.name, NotServed(settings, self.journal, self.loop, self.workers))
+        reads = LongReads(settings.name, self.journal, self.workers)
+        self._not_served.setdefault(settings.name, Consumers(settings, self.journal, reads, served=False))
         serving = None if settings.request_port is None else self._serving_on(settings)
         chain = self.new_chain(settings)
         del self._not_served[settings.name]
@@ -179,10 +181,10 @@ class Server(Service):
         if settings.listen is not None:
             assert self._publisher is not None
             chain = ListenChain(settings, announcer, self.journal, self.loop, self.envelope, self.workers, self._publisher.port,
-                                self._removing)
+                                self._consumers)
         else:
             chain = Chain(settings, announcer, self.journal, self.loop, self.workers, polling=self._polling,
-                          backlog=self._backlog, others=self._removing)
+                          backlog=self._backlog, others=self._consumers)
         self._verify(settings, chain.served)
         return chain
 
@@ -193,8 +195,8 @@ class Server(Service):
             Verifying(settings.name, served.pushing, self.journal, self.workers).start()
         self._verified.add(settings.name)
 
-    def _removing(self) -> list[Removing]:
-        return [*(chain.served.removing for chain in self._chains.values()), *self._not_served.values()]
+    def _consumers(self) -> list[Consumers]:
+        return [*(chain.served.removing.consumers for chain in self._chains.values()), *self._not_served.values()]
 
     def _stop_chain(self, name: str) -> None:
         chain = self._chains.pop(name)
@@ -360,7 +362,7 @@ class Server(Service):
 
     def under_way(self) -> int:
         moves = sum(serving.under_way() for serving in self._serving.values())
-        return moves + sum(removing.under_way for removing in self._removing()) + self.journal.waiting
+        return moves + sum(chain.served.removing.under_way for chain in self._chains.values()) + self.journal.waiting
 
     def close_chains(self) -> None:
         for name in list(self._chains):

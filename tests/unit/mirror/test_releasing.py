@@ -43,7 +43,7 @@ def test_an_unforeseen_error_ends_no_mirror_that_has_but_to_tell_the_providers(r
 def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing, caplog: pytest.LogCaptureFixture) -> None:
     """It is ours: nobody else removes or replaces it, so that there is nothing to look at in a worker. Who lacks it is named."""
     journal, now, file = releasing._journal, time.time(), releasing._journal.new_file()
-    releasing._served |= {("one", "one"), ("two", "two")}
+    releasing.consumers._served |= {("one", "one"), ("two", "two")}
     journal.write([
         ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, *[None] * 4, "p", "m", None, 0, now - 2000)]),
         ("put_transfer", [(file, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged", now - 1000, 1, "[]")]),
@@ -51,8 +51,8 @@ def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing, c
     journal._commit()
     assert releasing._due_now(now) == ([], False)
     assert "a stays, and so may others: two has not confirmed it" in caplog.text
-    releasing._served -= {("two", "two")}
-    releasing._known.clear()
+    releasing.consumers._served -= {("two", "two")}
+    releasing.consumers._known.clear()
     journal.write([("hurry_removals", [(now, f"[{file}]")])])
     journal._commit()
     assert [why for _, why in releasing._due_now(now)[0]] == [DELIVERED]
@@ -83,6 +83,7 @@ def test_a_provider_that_will_never_take_note_is_not_told_again(releasing: Relea
     journal.write([
         ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, None, None, None, None, "p", "m", None, 0, now)]),
         ("add_removal", [(file, "s", now - 60)])])
-    releasing._answered([file], decode(refusal))
+    releasing._telling[file] = 1, {"p"}
+    releasing._answered([file], "p", decode(refusal))
     journal._commit()
     assert len(journal.find("due_removals", ("s", now, 10))) == (0 if permanent else 1)

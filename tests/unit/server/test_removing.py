@@ -21,8 +21,9 @@ from trollmoves.errors import JournalError
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.movers.base import Receipt
-from trollmoves.server import removing
+from trollmoves.server import consumers, removing
 from trollmoves.server.beneath import Announced
+from trollmoves.server.consumers import Consumers
 from trollmoves.server.removing import Removing
 from trollmoves.server.requests import Consumer
 from trollmoves.workers import Work, Workers
@@ -37,7 +38,7 @@ class Scene(UnpackedScene):
         super().__init__(root, "p.tar", "s")
         self.root = root
         self.workers = Workers(self.loop.call_all, self.loop.fail, 2)
-        self.others = list[Removing]()
+        self.others = list[Consumers]()
         """Of other sections."""
         self.removing = self.removing_of("compression = tar\ndelete = first\ndelete_after = 1h\n")
 
@@ -139,8 +140,8 @@ def test_an_archive_stays_with_a_member_that_cannot_be_removed(scene: Scene, mon
 
 def test_an_archive_that_another_section_has_to_deliver_stays_with_what_came_out_of_it(scene: Scene) -> None:
     other, packed, found = scene.removing_of("", "other"), scene.journal.new_file(), scene.packed.stat()
-    scene.others.append(other)
-    other._served.add(("c", "g"))
+    scene.others.append(other.consumers)
+    other.consumers._served.add(("c", "g"))
     file, now = scene.member("first"), time.time()
     scene.journal.write([("add_file", [(packed, "other", "p.tar", "p.tar", "announced", now, step_line("announced", now), None,
                                         found.st_size, os.fsencode(scene.packed), found.st_dev, found.st_ino, found.st_mtime_ns,
@@ -199,8 +200,8 @@ def test_a_message_about_several_files_waits_for_who_has_to_deliver_one_of_them(
     row = scene.journal.find_one("file", (file,))
     awaited = dict(zip(row.keys(), row, strict=True)) | {"file": file}
     assert not section._is_awaited(awaited)
-    scene.others.append(other)
-    other._served.add(("c", "g"))
+    scene.others.append(other.consumers)
+    other.consumers._served.add(("c", "g"))
     assert section._is_awaited(awaited)
 
 
@@ -411,7 +412,7 @@ def test_the_whole_journal_is_gone_through_now_and_then_only(consumed: Consumed)
 
 def test_who_is_served_is_looked_for_again_by_a_worker(consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop, which goes through no million deliveries, learns what the journal has."""
-    monkeypatch.setattr(removing, "CONSUMERS_LAST", 0.0)
+    monkeypatch.setattr(consumers, "LAST", 0.0)
     consumed.delivered(consumed.file("a"), "one")
     eventually(lambda: not consumed.turn("a"), interval=0.0)
     file = consumed.file("b")
@@ -438,13 +439,13 @@ def test_what_has_waited_for_long_is_looked_at_ever_more_rarely(consumed: Consum
 
 def test_who_was_served_is_waited_for_though_the_journal_cannot_be_read(
         consumed: Consumed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removing, "CONSUMERS_LAST", 0.0)
+    monkeypatch.setattr(consumers, "LAST", 0.0)
     asked = Counter[str]()
 
     def unreadable(query: str, parameters: object) -> list[Any]:
         asked[query] += 1
         raise JournalError("its disk does not answer")
-    monkeypatch.setattr(consumed.removing, "_read_rows", unreadable)
+    monkeypatch.setattr(consumed.removing._reads, "_rows", unreadable)
     file = consumed.file("a")
     consumed.delivered(file, "one")
     consumed.delivered(file, "two", state="moved")
@@ -456,21 +457,21 @@ def test_who_was_served_a_moment_ago_is_waited_for_before_the_journal_says_so(co
     waited_for = []
     consumed.removing.schedule(1, Consumer("two", "two", spare=False))
     for _ in range(3):
-        consumed.removing._know([])
-        waited_for.append(consumed.removing.has_consumers())
+        consumed.removing.consumers._know([])
+        waited_for.append(consumed.removing.consumers.are_any())
     assert waited_for == [True, True, False]
 
 
 @pytest.mark.parametrize("when", ["before", "while it is looked"])
 def test_nothing_is_removed_for_a_clock_that_was_set_as_long_as_the_times_are_those_of_before(
         consumed: Consumed, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    read = consumed.removing._read_rows
+    read = consumed.removing._reads._rows
 
     def set_meanwhile(query: str, parameters: tuple[Any, ...]) -> list[Any]:
         found = read(query, parameters)
         consumed.journal.leaps += when != "before"
         return found
-    monkeypatch.setattr(consumed.removing, "_read_rows", set_meanwhile)
+    monkeypatch.setattr(consumed.removing._reads, "_rows", set_meanwhile)
     consumed.journal.times_to_move = int(when == "before")
     consumed.file("old", age=3600)
     if when == "before":
@@ -488,7 +489,7 @@ def test_nobody_comes_for_what_is_covered_or_only_known(consumed: Consumed) -> N
         done: list[bool] = []
         consumed.journal.write(operations, done.append, True)
         eventually(lambda: consumed.turn("a") and done, interval=0.0)
-        return consumed.removing.awaits(consumed.journal.find_one("file", (file,)))
+        return consumed.removing.consumers.wait_for(consumed.journal.find_one("file", (file,)))
     line = step_line("announced", 1.0)
     assert not awaits()
     assert awaits(("note", [{"line": line, "id": file}]))
@@ -500,7 +501,7 @@ def test_nobody_comes_for_what_is_covered_or_only_known(consumed: Consumed) -> N
     ("recv@one/a", "others", False, False), ("recv@two/b", "others", True, False)])
 def test_a_consumer_speaks_for_itself_and_its_spare_for_it(client: str, group: str, spare: bool, counts: bool) -> None:
     row = {"client": client, "consumer_group": group, "spare": spare}
-    assert removing._stands_for(row, ("recv@one/a", "us")) is counts
+    assert consumers._stands_for(row, ("recv@one/a", "us")) is counts
 
 
 @pytest.mark.parametrize(("name", "client", "counts"), [
@@ -508,7 +509,7 @@ def test_a_consumer_speaks_for_itself_and_its_spare_for_it(client: str, group: s
     ("recv@one/a", "recv@one/b", False), ("recv@one", "recv@one1/a", False), ("192.0.2.7", "recv@one/a", True),
     ("192.0.2.8", "192.0.2.8", False), ("192.0.2.8", "192.0.2.8/a", False)])
 def test_a_name_is_that_of_a_section_on_a_host_or_the_address_of_who_asked(name: str, client: str, counts: bool) -> None:
-    assert removing._is_named({"client": client, "peer": "::ffff:192.0.2.7"}, name) is counts
+    assert consumers._is_named({"client": client, "peer": "::ffff:192.0.2.7"}, name) is counts
 
 
 def test_nothing_is_noted_where_nothing_is_removed(tmp_path: Path) -> None:
@@ -521,9 +522,9 @@ def test_nothing_is_noted_where_nothing_is_removed(tmp_path: Path) -> None:
 def test_a_spare_is_nobody_to_wait_for(consumed: Consumed) -> None:
     for client, group, spare in ("spare", "g", True), ("127.0.0.1", "", False):
         assert consumed.removing.schedule(consumed.file(client), Consumer(client, group, spare))
-        assert not consumed.removing.has_consumers()
+        assert not consumed.removing.consumers.are_any()
     assert consumed.removing.schedule(consumed.file("a"), Consumer("primary", "g", spare=False))
-    assert consumed.removing.has_consumers()
+    assert consumed.removing.consumers.are_any()
 
 
 def test_what_arrived_unseen_is_not_noted_to_be_removed(consumed: Consumed, caplog: pytest.LogCaptureFixture) -> None:

@@ -372,7 +372,7 @@ def test_only_so_many_wait_and_the_others_are_told_so_at_once(port: Port, monkey
     assert port.push(message, "r:2", "partner") == []
     assert [reply.type for reply in port.push(message, "r:3", "third")] == ["held"]
     assert port.push(message, "r:2", "partner") == [], "who waits already may ask again"
-    assert [one.extension["request"] for one in port.passes(LONGEST_HOLD + 2)] == ["r:2", "r:2"]
+    assert [one.extension["request"] for one in port.passes(LONGEST_HOLD + 2)] == ["r:2"], "and waits in the place of before"
 
 
 def test_nothing_is_kept_of_those_that_went_away(port: Port) -> None:
@@ -990,7 +990,7 @@ def test_for_another_section_a_spare_is_no_consumer_and_what_it_only_knows_no_fi
     port.delivered(message, "r:1", commit=True, priority=priority)
     port.confirm(message, "r:1")
     assert bool(had(port, 2)) is not known_only
-    assert bool(port.serving.chains["alike"].removing._served) is (priority == 0 and not known_only)
+    assert bool(port.serving.chains["alike"].removing.consumers._served) is (priority == 0 and not known_only)
 
 
 def test_who_has_forgotten_its_fence_has_leave_for_its_newest_request_alone(port: Port) -> None:
