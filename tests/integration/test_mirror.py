@@ -410,6 +410,7 @@ def test_copies_are_kept_as_the_section_says(nodes: Nodes) -> None:
     for client in clients:
         arrived(client, {"one.dat": b"content"})
     eventually(gone(old), PATIENCE, message="delete_after removes it")
+    audited(old.journal, "removed", wait_for=1)
     eventually(lambda: kept.find("SELECT count(*) FROM copies") == [(0,)], PATIENCE, message="it is left to others")
     assert kept.names() == {"one.dat"}
 

@@ -547,7 +547,7 @@ SELECT uid, path, device, inode, size, mtime_ns FROM copies WHERE file = ?;
 
 -- name: aged_copies
 -- Those whose removal was tried are among the due ones.
-SELECT DISTINCT copies.file AS file, identity, key, coalesce(tries, 0) AS tries
+SELECT DISTINCT copies.file AS file, identity, key, files.inode, files.size, files.mtime_ns, coalesce(tries, 0) AS tries
 FROM copies JOIN files ON files.id = copies.file LEFT JOIN removals ON removals.file = copies.file
 WHERE copies.chain = ? AND copies.time < ? AND coalesce(tries, 0) = 0 ORDER BY copies.file LIMIT ?;
 

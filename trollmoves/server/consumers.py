@@ -112,8 +112,9 @@ class Consumers:
 
     def confirmations(self, file: int, origin: Any) -> list[Any]:
         """Who has *file*, of this *origin*, by its own row of the journal or that of the section under another name."""
-        files, content = [file], (origin["inode"], origin["size"], origin["mtime_ns"])
+        files = [file]
         for section in self._before:
+            content = origin["inode"], origin["size"], origin["mtime_ns"]
             files += [row["id"] for row in self._journal.find("same_origin", (origin["identity"], section, *content))]
         return [one for each in files for one in self._journal.find("confirmations", (each,))]
 

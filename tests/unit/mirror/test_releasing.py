@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,15 @@ from unittest.mock import Mock
 
 import pytest
 
+from tests.support.auditing import audited
+from tests.unit.server.test_unclaimed import committed, opened
 from trollmoves.bus import Loop
 from trollmoves.config.reading import read_mirror_config
-from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
 from trollmoves.messages import Envelope, decode
 from trollmoves.mirror.releasing import Releasing, _has_delivered
-from trollmoves.server.removing import DELIVERED, Leaving
+from trollmoves.server.removing import AGED, DELIVERED, Leaving
 from trollmoves.workers import Workers
 
 
@@ -26,7 +28,7 @@ def releasing(tmp_path: Path) -> Iterator[Releasing]:
     config.write_text(f"[s]\nproviders = 127.0.0.1:9010\ntopic = /a\nrequest_port = 9999\ndestination = file://{tmp_path}/in\n")
     settings = read_mirror_config(config).chains["s"]
     loop = Loop()
-    journal, workers = Journal(tmp_path / "journal", loop.call_all, loop.fail), Workers(loop.call_all, loop.fail, 1)
+    journal, workers = opened(tmp_path / "journal"), Workers(loop.call_all, loop.fail, 1)
     yield Releasing(settings, journal, loop, workers, Mock(), Mock())
     workers.stop(1.0)
     journal.close()
@@ -48,14 +50,30 @@ def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing, c
         ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, *[None] * 4, "p", "m", None, 0, now - 2000)]),
         ("put_transfer", [(file, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged", now - 1000, 1, "[]")]),
         ("add_removal", [(file, "s", now - 60)])])
-    journal._commit()
+    committed(journal)
     assert releasing._due_now(now) == ([], False)
     assert "a stays, and so may others: two has not confirmed it" in caplog.text
     releasing.consumers._served -= {("two", "two")}
     releasing.consumers._known.clear()
     journal.write([("hurry_removals", [(now, f"[{file}]")])])
-    journal._commit()
+    committed(journal)
     assert [why for _, why in releasing._due_now(now)[0]] == [DELIVERED]
+
+
+def test_who_confirmed_a_copy_that_went_for_its_age_is_in_the_audit(releasing: Releasing, tmp_path: Path) -> None:
+    """Of what is only old the journal tells as much as of what is due."""
+    journal, now, file = releasing._journal, time.time(), releasing._journal.new_file()
+    journal.write([
+        ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, *[None] * 4, "p", "m", None, 0, now - 2000)]),
+        ("put_transfer", [(file, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged", now - 1000, 1, "[]")]),
+        ("put_copy", [(file, "u", "s", os.fsencode(tmp_path / "a"), 1, 2, 3, 4, now - 2000)])])
+    committed(journal)
+    row, = journal.find(releasing.aged_query, ("s", now - 1000, 10))
+    releasing.consumers._before = {"of another name"}
+    releasing._tried([Leaving(row, AGED, releasing._files_of(row, AGED))], [1], 1.0)
+    assert not journal.audit.write_out()
+    record, = audited(tmp_path / "journal", "removed")
+    assert record["confirmed"] == "one (p)"
 
 
 def test_who_delivered_a_file_is_known_when_many_have_asked_for_it(releasing: Releasing) -> None:
@@ -63,11 +81,11 @@ def test_who_delivered_a_file_is_known_when_many_have_asked_for_it(releasing: Re
     journal, now, file = releasing._journal, time.time(), releasing._journal.new_file()
     steps = step_line(State.ANNOUNCED, now, "p:1") + step_line(State.MOVED, now, "p:1", 1, "verified: size")
     journal.write([("add_file", [(file, "s", "a", "a", State.MOVED, now, steps, None, 1, *[None] * 4, "p:1", "m", "r", 1, now)])])
-    journal._commit()
+    committed(journal)
     for number in range(300):
         for state in (State.REQUESTED, State.MOVED):
             journal.write([("step", [(state, now, 1, step_line(state, now, f"192.0.2.1:{number}", 1, "x" * 50), file)])])
-            journal._commit()
+            committed(journal)
     row = journal.find_one("file", (file,))
     assert "192.0.2.1:150" not in row["steps"], "its history has lost a part"
     assert _has_delivered(row)
@@ -85,5 +103,5 @@ def test_a_provider_that_will_never_take_note_is_not_told_again(releasing: Relea
         ("add_removal", [(file, "s", now - 60)])])
     releasing._telling[file] = 1, {"p"}
     releasing._answered([file], "p", decode(refusal))
-    journal._commit()
+    committed(journal)
     assert len(journal.find("due_removals", ("s", now, 10))) == (0 if permanent else 1)
