@@ -371,8 +371,8 @@ def test_only_so_many_wait_and_the_others_are_told_so_at_once(port: Port, monkey
     monkeypatch.setattr(sharing, "MOST_WAITING", 1)
     assert port.push(message, "r:2", "partner") == []
     assert [reply.type for reply in port.push(message, "r:3", "third")] == ["held"]
-    assert port.push(message, "r:2", "partner") == [], "who waits already may ask again"
-    assert [one.extension["request"] for one in port.passes(LONGEST_HOLD + 2)] == ["r:2"], "and waits in the place of before"
+    assert port.push(message, "r:2", "partner") == [], "who waits already may ask again, in the place of before"
+    assert [one.extension["request"] for one in port.passes(LONGEST_HOLD + 2)] == ["r:2"]
 
 
 def test_nothing_is_kept_of_those_that_went_away(port: Port) -> None:

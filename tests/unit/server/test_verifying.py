@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.server.test_unclaimed import committed
 from trollmoves.config.reading import read_server_config
 from trollmoves.errors import MoveError
 from trollmoves.journal import Journal
@@ -72,15 +73,11 @@ class Looking:
                                destination or f"file://localhost{self.destination}/", "acknowledged", when, 1, "[]")])])
         if members:
             self.journal.write([("add_member", [(*one, 0) for one in found])])
-
-    def _written(self) -> None:
-        done = threading.Event()
-        self.journal.write([], done.set)
-        assert done.wait(60)
+        committed(self.journal)
 
     def looks(self) -> list[str]:
         """The alarms after all was looked at."""
-        self._written()
+        committed(self.journal)
         Verifying("s", self.pushing, self.journal, self.workers).start()
         for work in self.workers.work:
             try:
@@ -88,7 +85,7 @@ class Looking:
             except MoveError as error:
                 outcome = error
             work.done(outcome)
-        self._written()
+        committed(self.journal)
         return [row["text"] for row in self.journal.find("open_alarms")]
 
 
