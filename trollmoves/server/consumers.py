@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trollmoves.bus.addresses import same_address
@@ -39,13 +40,16 @@ Key = tuple[str, str]
 class Consumers:
     """Of one section; belongs to the loop."""
 
-    def __init__(self, settings: ServerSettings, journal: Journal, reads: LongReads, *, served: bool = True):
-        """A section that cannot be *served* yet has announced nothing of what is there now."""
+    def __init__(self, settings: ServerSettings, journal: Journal, reads: LongReads, others: Callable[[], Iterable[Consumers]],
+                 *, served: bool = True):
+        """*others* are of all sections, which may have announced the same files. One that cannot be *served* yet has announced
+        nothing of what is there now."""
         self._section = settings.name
         self._who = "all" if settings.delete is None else settings.delete
         self._pattern = None if settings.origin is None else Pattern(settings.origin)
         self._journal = journal
         self._reads = reads
+        self._others = others
         self._is_served = served
         self._known: set[Key] = set()
         """Those that are waited for."""
@@ -71,10 +75,15 @@ class Consumers:
             if len(self._served) > MOST_SERVED:
                 self._know_anew(FORCED)
 
-    def take_over(self, handed: HandedOn) -> None:
-        """The section has another name: the journal will say so."""
+    def take_over(self, handed_on: Mapping[str, HandedOn]) -> None:
+        """Sections have other names, this one perhaps: the journal will say so."""
+        handed = handed_on.get(self._section, HandedOn())
         self._served |= handed.consumers
         self._before |= handed.sections
+
+    def elsewhere(self) -> list[Consumers]:
+        """Those of other sections, where there is anybody to wait for."""
+        return [other for other in self._others() if other is not self and other.are_any()]
 
     def are_any(self) -> bool:
         """Whether there is anybody to wait for."""
@@ -111,9 +120,10 @@ class Consumers:
         return min(when) if self._who == "first" else max(when)
 
     def confirmations(self, file: int, origin: Any) -> list[Any]:
-        """Who has *file*, of this *origin*, by its own row of the journal or that of the section under another name."""
+        """Who has *file*, of this *origin*, by its own row of the journal or that of the section under another name; unless that
+        is the name of another one by now, which has consumers of its own."""
         files = [file]
-        for section in self._before:
+        for section in self._before - {other._section for other in self._others()} if self._before else ():
             content = origin["inode"], origin["size"], origin["mtime_ns"]
             files += [row["id"] for row in self._journal.find("same_origin", (origin["identity"], section, *content))]
         return [one for each in files for one in self._journal.find("confirmations", (each,))]
@@ -132,7 +142,7 @@ class Consumers:
         """Name those who have a file stay for long that others have confirmed: a name with a slip is nobody's."""
         if self._who == "first" or now - row["created"] < LACKING_TOLD or time.monotonic() < self._next_telling:
             return
-        confirmed = self._journal.find("confirmations", (row["file"],))
+        confirmed = self.confirmations(row["file"], row)
         if not confirmed or now - max(float(one["time"]) for one in confirmed) < LACKING_TOLD:
             return
         told = self._told.copy()

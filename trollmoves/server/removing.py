@@ -97,11 +97,10 @@ class Removing:
                  others: Callable[[], Iterable[Consumers]] = tuple):
         """*roots* are the directories above all files that may be announced. *others* are of all sections, which may have
         announced the same files."""
-        self._others = others
         self._chain = settings.name
         self._delay = settings.remove_delay
         self._reads = LongReads(settings.name, journal, workers)
-        self.consumers = Consumers(settings, journal, self._reads)
+        self.consumers = Consumers(settings, journal, self._reads, others)
         self._looked_for_aged = -math.inf
         """When (monotonic) it was looked for aged files."""
         self._after = settings.delete_after
@@ -221,7 +220,7 @@ class Removing:
 
     def _is_awaited(self, row: Any) -> bool:
         """Whether another section announced one of the origins that would be removed, and lacks a confirmation of it."""
-        others = [other for other in self._others() if other is not self.consumers and other.are_any()] if self._deletes else []
+        others = self.consumers.elsewhere() if self._deletes else []
         if not others:
             return False
         files = self._journal.find("members_of", (row["file"],)) or [row]

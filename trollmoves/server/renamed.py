@@ -44,7 +44,7 @@ def hand_on(journal: Journal, wanted: Collection[ServerSettings]) -> dict[str, H
         for old in [section for section in sorted(before - names) if _has_its_place(settings, section, journal)]:
             since = time.time() - CONSUMER_KNOWN
             handed = handed_on.setdefault(settings.name, HandedOn())
-            handed.sections.add(old)
+            handed.sections |= {old, *places_taken(journal, old)} - {settings.name}
             handed.consumers |= {(row["client"], row["consumer_group"]) for row in journal.find("consumers", (old, since))}
             journal.write([("hand_on_consumers", [{"new": settings.name, "old": old, "since": since}]),
                            ("hand_on_removals", [{"new": settings.name, "old": old}]),
@@ -67,7 +67,8 @@ def _meta(section: str) -> str:
 def _has_its_place(settings: ServerSettings, section: str, journal: Journal) -> bool:
     """Whether what *section* announced would be announced by this one; where it listens, and does not say what files are welcome,
     under its topic."""
-    row = journal.find_one("last_delivered", (section,))
+    found = [journal.find_one("last_delivered", (name,)) for name in (section, *places_taken(journal, section))]
+    row = max(filter(None, found), key=lambda row: int(row["id"]), default=None)
     if row is None:
         return False
     if settings.origin is None:

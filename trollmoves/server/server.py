@@ -131,8 +131,8 @@ class Server(Service):
         handed_on = hand_on(self.journal, wanted.values())
         for name in (*difference.changed, *difference.added):
             self.start_section(wanted[name], self._start_chain)
-        for name in handed_on.keys() & self._chains.keys():
-            self._chains[name].served.removing.consumers.take_over(handed_on[name])
+        for consumers in self._consumers():
+            consumers.take_over(handed_on)
         self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
         self.workers.most_far = WORKERS_FAR if all(settings.workers is None for settings in wanted.values()) else 0
         if difference.changed or difference.added:
@@ -155,7 +155,7 @@ class Server(Service):
     def _start_chain(self, settings: ServerSettings) -> None:
         """Raises `ConfigurationError` while its port is taken."""
         reads = LongReads(settings.name, self.journal, self.workers)
-        self._not_served.setdefault(settings.name, Consumers(settings, self.journal, reads, served=False))
+        self._not_served.setdefault(settings.name, Consumers(settings, self.journal, reads, self._consumers, served=False))
         serving = None if settings.request_port is None else self._serving_on(settings)
         chain = self.new_chain(settings)
         del self._not_served[settings.name]

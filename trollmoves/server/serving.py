@@ -200,9 +200,16 @@ class Serving:
         announced = None if offset is None else self._lookups.announced_at(offset)
         return announced is None or bool(announced["id"] != row["id"])
 
-    def _is_replaced(self, message: Message, row: Any) -> bool:
-        """Whether *row* has the name a request is about, and other content: our journal is new, say, or older than that."""
+    def _is_other(self, message: Message, row: Any) -> bool:
+        """Whether *row* has the name a request is about, and another key: our journal is new, say, or older than that."""
         return message.extension.get("key", row["key"]) != row["key"] and self._is_by_name(message, row)
+
+    def _is_replaced(self, message: Message, row: Any) -> bool:
+        """The same, and other content. (What one section announced may be asked for where another one is served that announced
+        the same file.)"""
+        offset = self._lookups.position_in(message)
+        announced = None if offset is None else self._lookups.announced_at(offset)
+        return self._is_other(message, row) and (announced is None or not _is_alike(announced, row))
 
     def _chain_of(self, row: Any) -> Served:
         """Raises `Busy` while it is not served: its section may be back when a mistake in it is mended, or its start succeeds.
@@ -250,9 +257,14 @@ class Serving:
             self._acknowledging.confirm(asker, message)
             return None
         row, _ = self._find(message)
-        if self._is_replaced(message, row):
+        if self._is_other(message, row):
             raise NotAnnounced(f"{row['identity']} has other content than what is acknowledged")
         return self._acknowledging.acknowledge(asker, message, row)
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    """Whether two rows of the journal are about the same content of a file that is here."""
+    return one["inode"] is not None and all(one[name] == other[name] for name in ("identity", "inode", "size", "mtime_ns"))
 
 
 def _named(message: Message) -> list[str]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,6 +26,7 @@ from trollmoves.server import consumers, removing
 from trollmoves.server.beneath import Announced
 from trollmoves.server.consumers import Consumers
 from trollmoves.server.removing import Removing
+from trollmoves.server.renamed import HandedOn
 from trollmoves.server.requests import Consumer
 from trollmoves.workers import Work, Workers
 
@@ -231,12 +233,14 @@ class Consumed:
         settings = read_server_config(config).chains["s"]
         self.removing = Removing(settings, (str(self.origin),), self.journal, self.loop, self.workers)
 
-    def file(self, name: str, age: float = 0.0) -> int:
+    def file(self, name: str, age: float = 0.0, section: str = "s") -> int:
         path, row, came = self.origin / name, self.journal.new_file(), time.time() - age
-        path.write_text(name)
+        if not path.exists():
+            path.write_text(name)
         found = path.stat()
-        self.journal.write([("add_file", [(row, "s", name, name, "announced", came, "", None, found.st_size, os.fsencode(path),
-                                           found.st_dev, found.st_ino, found.st_mtime_ns, None, None, None, 0, came)])])
+        self.journal.write([("add_file", [(row, section, name, name, "announced", came, "", None, found.st_size,
+                                           os.fsencode(path), found.st_dev, found.st_ino, found.st_mtime_ns, None,
+                                           None, None, 0, came)])])
         return row
 
     def delivered(self, file: int, *clients: str, state: str = "acknowledged", age: float = 1.0) -> None:
@@ -563,3 +567,37 @@ def test_an_archive_stays_for_a_member_that_is_looked_at_in_the_same_round_and_w
     scene.confirm(waits)
     scene.journal.write([("hurry_removals", [(time.time(), f"[{waits}]")])])
     scene.wait_gone("waits", "p.tar")
+
+
+def under_another_name(consumed: Consumed, name: str, client: str) -> Any:
+    """The row of a file that *client* has confirmed, ten hours ago, when the section was called `old`; it is announced under its
+    name of now as well."""
+    then = time.time() - 36000.0
+    old, file = consumed.file(name, section="old"), consumed.file(name, age=36000.0)
+    consumed.journal.write([
+        ("note", [{"line": step_line("announced", then), "id": file}]),
+        ("put_transfer", [(old, client, "old", client, client, False, "p", "r", "file:///x", "acknowledged", then, 1, "[]")])])
+    eventually(lambda: consumed.turn(name) and consumed.journal.find("confirmations", (old,)), interval=0.0)
+    consumed.removing.consumers.take_over({"s": HandedOn({"old"}, {(client, client)})})
+    return consumed.journal.find_one("file", (file,))
+
+
+def test_what_is_confirmed_to_another_section_that_has_the_old_name_by_now_does_not_count(tmp_path: Path) -> None:
+    """It has other consumers: the first of them says nothing for ours."""
+    consumed = Consumed(tmp_path, "delete = first\n")
+    row = under_another_name(consumed, "a", "one")
+    assert not consumed.removing.consumers.wait_for(row)
+    consumed.removing.consumers._others = lambda: [Mock(_section="old")]
+    assert consumed.removing.consumers.wait_for(row)
+    consumed.close()
+
+
+def test_who_confirmed_under_another_name_is_not_told_to_lack_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    consumed = Consumed(tmp_path, "delete = true\n")
+    row = under_another_name(consumed, "a", "one")
+    consumed.delivered(row["id"], "two", age=3600.0)
+    consumed.delivered(row["id"], "three", state="moved")
+    eventually(lambda: consumed.turn("a") and consumed.journal.find("confirmations", (row["id"],)), interval=0.0)
+    consumed.removing.consumers.tell_lacking({**dict(row), "file": row["id"]}, time.time())
+    assert "three has not confirmed it" in caplog.text and "one has not" not in caplog.text
+    consumed.close()

@@ -49,3 +49,25 @@ def test_who_was_served_is_handed_on_to_what_announces_the_same(tmp_path: Path, 
     assert places_taken(journal, name) == handed.sections
     assert {tuple(row) for row in journal.find("consumers", (name, now - 60))} == expected
     journal.close()
+
+
+@pytest.mark.parametrize("last", ["third", "first"])
+def test_a_section_that_is_renamed_twice_has_what_it_had_before(tmp_path: Path, last: str) -> None:
+    """Under the second name nothing was delivered yet, and then it got a *last* one: another one, or that of before."""
+    journal, now = opened(tmp_path / "j"), time.time()
+    file = journal.new_file()
+    journal.write([
+        ("add_file", [(file, "first", "a.dat", "", "moved", now, "", None, 1, os.fsencode("/data/a.dat"), *[None] * 6, 0, now)]),
+        ("put_transfer", [(file, "1", "first", "one", "one", False, "p", "r", "file:///x", "moved", now, 1, "[]")]),
+        ("add_removal", [(file, "first", now - 1)])])
+    for before, name in (("first", "second"), ("second", last)):
+        config = tmp_path / "server.ini"
+        config.write_text(f"[{name}]\nrequest_port = 9999\ntopic = /a\n{WATCHES}")
+        journal.write([("put_meta", [(SECTIONS, json.dumps([before]))])])
+        committed(journal)
+        handed = hand_on(journal, read_server_config(config).chains.values())[name]
+        committed(journal)
+    assert handed == HandedOn({"first", "second"} - {last}, {("one", "one")})
+    assert places_taken(journal, last) == handed.sections
+    assert [row["file"] for row in journal.find("due_removals", (last, now, 10))] == [file]
+    journal.close()

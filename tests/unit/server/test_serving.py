@@ -871,6 +871,18 @@ def test_of_a_file_that_was_replaced_is_told_whether_the_new_one_will_be_announc
     assert looked == [(1, f"{port.origin}/a")]
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_what_another_section_announced_is_delivered_where_this_one_announced_the_same(port: Port, same: bool) -> None:
+    """The other one is asked at another port by now."""
+    port.announced("a")
+    message = port.announced("a", "other")
+    port.serving.remove("other")
+    if not same:
+        port.change("UPDATE files SET size = 7 WHERE chain = 's'")
+    told = port.delivered(message, "r:1")
+    assert (told.type, told.extension.get("code")) == (("file", None) if same else ("err", "changed"))
+
+
 class Elsewhere:
     """Where files come from that are not here when they are asked for; somebody takes them away again as often as it is told."""
 
