@@ -138,11 +138,13 @@ class Sharing:
         is not."""
         shared = self._shared.setdefault(shared.transfer, shared)
         for waiter in waiters:
-            if waiter.request not in self._by_request and (
+            before = shared.requests.get(waiter.request)
+            takes_more = before is None or waiter.weight > before.weight
+            if takes_more and (
                     len(self._by_request) >= MOST_WAITING or not self._held.has_room(waiter.asker.address, MOST_HELD)):
                 self._answers.state(waiter, "held", holder=shared.lease.holder)
                 continue
-            self._release(shared.requests.get(waiter.request))
+            self._release(before)
             self._held.add(waiter.asker.address, waiter.weight)
             shared.waiters[waiter.request] = shared.requests[waiter.request] = waiter
             self._by_request[waiter.request] = shared.transfer

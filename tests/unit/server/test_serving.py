@@ -375,6 +375,19 @@ def test_only_so_many_wait_and_the_others_are_told_so_at_once(port: Port, monkey
     assert [one.extension["request"] for one in port.passes(LONGEST_HOLD + 2)] == ["r:2"]
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["many files", "one file"])
+def test_who_asks_ever_again_with_one_id_fills_no_memory(port: Port, monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
+    """For many files, or for one with ever more in its request."""
+    files = [port.announced(name) for name in "abcdef"]
+    for message in files:
+        port.delivered(message, f"r:{message.fields['uid']}")
+    monkeypatch.setattr(sharing, "MOST_HELD", 2 * 10_000)
+    told = [reply.type for number, message in enumerate(files)
+            for reply in port.push(files[0] if again else message, "r:1", "partner", padding="x" * 5000 * (number + 1))]
+    assert port.serving._sharing._held.total < 2 * 10_000
+    assert told and set(told) == {"held"}
+
+
 def test_nothing_is_kept_of_those_that_went_away(port: Port) -> None:
     message = port.announced("a")
     port.delivered(message, "r:1", commit=True)
