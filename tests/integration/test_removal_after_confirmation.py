@@ -165,6 +165,24 @@ def test_a_file_that_is_away_for_a_moment_waits_on_when_it_is_there_again(tmp_pa
         eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
 
 
+def test_what_one_client_was_refused_while_it_was_away_is_announced_again_though_another_one_has_it(tmp_path: Path) -> None:
+    """The other one confirms it after that, which is what the journal tells of the file then."""
+    with serving(tmp_path, "true") as scene:
+        delivered(scene, scene.announced("b.bin"), "recv@two/b")
+        announcement = scene.announced("a.bin")
+        request = delivered(scene, announcement, "recv@one/a", confirmed=False)
+        scene.network.origins[0].rename(tmp_path / "away")
+        scene.network.servers[0].wait_for("does not exist: waiting for it")
+        asked = {"client": "recv@two/b", "group": "recv@two/b"}
+        assert scene.outcome(announcement, new_request(), **asked).extension["code"] == "gone"
+        scene.confirm(announcement, request)
+        (tmp_path / "away").rename(scene.network.origins[0])
+        texts = scene.recorder.texts
+        again = eventually(lambda: [text for text in texts if '"a.bin"' in text][1], message="it is announced again")
+        delivered(scene, decode(again.encode()), "recv@two/b")
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have it")
+
+
 def test_a_client_that_is_named_by_its_address_cannot_be_spoken_for(tmp_path: Path) -> None:
     with serving(tmp_path, "192.0.2.7") as scene:
         announcement = scene.announced("a.bin")

@@ -110,8 +110,10 @@ SELECT path, size, mtime_ns, CASE WHEN steps LIKE '%["removed",%"removed %' THEN
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT NULL ORDER BY id;
 
 -- name: given_up_files
+-- Or where one of several who asked was refused for good: what others have said since is what the state tells.
 SELECT * FROM files
-WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND state = 'given_up' AND path IS NOT NULL ORDER BY id;
+WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT NULL AND (state = 'given_up'
+  OR EXISTS (SELECT 1 FROM transfers WHERE file = files.id AND transfers.state = 'given_up')) ORDER BY id;
 
 -- name: files_not_removed
 -- What was to be removed once, and was not there.

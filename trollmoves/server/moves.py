@@ -412,6 +412,8 @@ class Moves:
                         self._answers.error(waiter, error)
                 if moving.lease is not None:
                     self._sharing.failed(moving.push.transfer)
+                if isinstance(error, OriginGone):  # it may have come back before the journal could tell that it was given up
+                    moving.served.look_again(moving.file, moving.push.members[0].file.path, bool)
             elif moving.lease is None:
                 for waiter in waiters:
                     self._answers.delivered(waiter, outcome, moving.served.pushing.names_files)

@@ -896,6 +896,19 @@ def test_what_another_section_announced_is_delivered_where_this_one_announced_th
     assert (told.type, told.extension.get("code")) == (("file", None) if same else ("err", "changed"))
 
 
+def test_what_is_gone_is_looked_for_again_when_the_journal_knows_that_it_was_given_up(port: Port) -> None:
+    """It may be there again: who saw it come before that took it for what is announced already."""
+    message = port.announced("a")
+    port.origin.joinpath("a").unlink()
+    looked = []
+
+    def look_again(file: int, path: str, then: Callable[[bool], Any]) -> None:
+        looked.append((path, port.journal.find_one("file", (file,))["state"]))
+    port.serving.chains["s"] = replace(port.serving.chains["s"], look_again=look_again)
+    assert port.delivered(message, "r:1").extension["code"] == "gone"
+    assert looked == [(f"{port.origin}/a", "given_up")]
+
+
 class Elsewhere:
     """Where files come from that are not here when they are asked for; somebody takes them away again as often as it is told."""
 
