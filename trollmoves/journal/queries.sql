@@ -406,8 +406,12 @@ UPDATE removals SET chain = :new WHERE chain = :old;
 
 -- name: last_delivered
 -- What a section delivered last of what it announced.
-SELECT files.*, (SELECT subject FROM announcements WHERE announcements.file = files.id ORDER BY position DESC LIMIT 1) AS subject
+SELECT id, (SELECT subject FROM announcements WHERE announcements.file = files.id ORDER BY position DESC LIMIT 1) AS subject
 FROM files WHERE id = (SELECT file FROM transfers WHERE chain = ? ORDER BY file DESC LIMIT 1);
+
+-- name: found_last
+-- The last files of a section, among them what others were unpacked from.
+SELECT path FROM files WHERE chain = ? AND path IS NOT NULL ORDER BY id DESC LIMIT 100;
 
 -- name: forget_consumers
 -- Those of longer ago, and all but the latest: anybody may make up a name.

@@ -39,7 +39,7 @@ def hand_on(journal: Journal, wanted: Collection[ServerSettings]) -> dict[str, H
     names = {settings.name for settings in wanted}
     handed_on: dict[str, HandedOn] = {}
     for settings in wanted:
-        if settings.name in before or settings.delete is None:
+        if settings.name in before or not settings.removes:
             continue
         for old in [section for section in sorted(before - names) if _has_its_place(settings, section, journal)]:
             since = time.time() - CONSUMER_KNOWN
@@ -67,12 +67,12 @@ def _meta(section: str) -> str:
 def _has_its_place(settings: ServerSettings, section: str, journal: Journal) -> bool:
     """Whether what *section* announced would be announced by this one; where it listens, and does not say what files are welcome,
     under its topic."""
-    found = [journal.find_one("last_delivered", (name,)) for name in (section, *places_taken(journal, section))]
+    names = (section, *places_taken(journal, section))
+    found = [journal.find_one("last_delivered", (name,)) for name in names]
     row = max(filter(None, found), key=lambda row: int(row["id"]), default=None)
     if row is None:
         return False
     if settings.origin is None:
         return str(row["subject"] or "").startswith(settings.topic)
     pattern = Pattern(settings.origin)
-    files = [row, *journal.find("packed_of", (row["id"],)), *journal.find("members_of", (row["id"],))]
-    return any(file["path"] is not None and pattern.matches(os.fsdecode(file["path"])) for file in files)
+    return any(pattern.matches(os.fsdecode(file["path"])) for name in names for file in journal.find("found_last", (name,)))

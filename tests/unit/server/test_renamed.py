@@ -24,6 +24,7 @@ SERVED = {("one", "one"), ("two", "two")}
     ("new", WATCHES + "topic = /b\n", True),
     ("new", WATCHES.replace("/data", "/other") + "topic = /a\n", False),
     ("new", "origin = /data/{name}.dat\ntopic = /a\n", False),
+    ("new", "origin = /data/{name}.dat\ntopic = /a\ncompression = gzip\n", True),
     ("new", LISTENS + "topic = /a\n", True),
     ("new", LISTENS + "topic = /b\n", False),
     ("kept", WATCHES + "topic = /a\n", False)])
@@ -48,6 +49,22 @@ def test_who_was_served_is_handed_on_to_what_announces_the_same(tmp_path: Path, 
     committed(journal)
     assert places_taken(journal, name) == handed.sections
     assert {tuple(row) for row in journal.find("consumers", (name, now - 60))} == expected
+    journal.close()
+
+
+def test_what_came_out_of_an_archive_is_known_by_that(tmp_path: Path) -> None:
+    """Also when both are removed; the clients of the section may wait for others."""
+    config = tmp_path / "server.ini"
+    config.write_text(f"[new]\nrequest_port = 9999\ntopic = /a\n{WATCHES}compression = gzip\n")
+    journal, now = opened(tmp_path / "j"), time.time()
+    packed, file = journal.new_file(), journal.new_file()
+    journal.write([
+        ("put_meta", [(SECTIONS, json.dumps(["old"]))]),
+        *[("add_file", [(row, "old", os.path.basename(path), "", state, now, "", None, 1, os.fsencode(path), *[None] * 6, 0, now)])
+          for row, path, state in ((packed, "/data/a.dat", "covered"), (file, "/unpacked/a", "acknowledged"))],
+        ("put_transfer", [(file, "1", "old", "one", "one", False, "p", "r", "file:///x", "acknowledged", now, 1, "[]")])])
+    committed(journal)
+    assert hand_on(journal, read_server_config(config).chains.values()) == {"new": HandedOn({"old"}, {("one", "one")})}
     journal.close()
 
 
