@@ -13,7 +13,7 @@ from trollmoves.movers.registry import BUILT_IN as MOVERS
 from trollmoves.movers.registry import known_parameters, mover_for
 
 SOURCES = {
-    "file": ["file", "file_session", "careful"], "ftp": ["ftp*"], "http": ["http*", "credentials"], "s3": ["s3*"],
+    "file": ["file", "file_session", "careful"], "ftp": ["ftp*", "credentials"], "http": ["http*", "credentials"], "s3": ["s3*"],
     "scp": ["scp", "ssh_*", "credentials"], "sftp": ["sftp*", "ssh_*", "credentials"],
 }
 """The modules of each mover, below `trollmoves/movers`."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -68,9 +69,13 @@ class Scene:
         self.sent: list[Message] = []
         self.known: list[str] = []
         """What the journal had of each file when it was told of."""
-        self.results = Results("move_it", self.loop, self.journal, ENVELOPE, self._send)
+        self.results = Results("move_it", self.loop, self.journal, ENVELOPE, Mock(send=self._send, publish=self._publish))
         self.deliveries = Plain(self.journal, self.workers, self.results)
         self.deliveries.set_hosts({"host": Host(4, False)})
+
+    def _publish(self, raw: bytes, subject: str, position: int) -> None:
+        assert decode(raw).extension["offset"] == position
+        self._send(raw)
 
     def _send(self, raw: bytes) -> None:
         message = decode(raw)
