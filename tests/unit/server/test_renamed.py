@@ -60,7 +60,7 @@ def test_what_came_out_of_an_archive_is_known_by_that(tmp_path: Path) -> None:
     packed, file = journal.new_file(), journal.new_file()
     journal.write([
         ("put_meta", [(SECTIONS, json.dumps(["old"]))]),
-        *[("add_file", [(row, "old", os.path.basename(path), "", state, now, "", None, 1, os.fsencode(path), *[None] * 6, 0, now)])
+        *[("add_file", [(row, "old", "", "", state, now, "", None, 1, os.fsencode(path), *[None] * 6, 0, now)])
           for row, path, state in ((packed, "/data/a.dat", "covered"), (file, "/unpacked/a", "acknowledged"))],
         ("put_transfer", [(file, "1", "old", "one", "one", False, "p", "r", "file:///x", "acknowledged", now, 1, "[]")])])
     committed(journal)
