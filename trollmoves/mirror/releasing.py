@@ -118,7 +118,7 @@ class Releasing(Removing):
         asked = {other.provider for other in told}
         self._telling[file] = tries + 1, asked
         for other in told:
-            self._asking.acknowledging.tell(other, partial(self._answered, [file], other.provider))
+            self._asking.acknowledging.tell(other, partial(self._answered, [(file, other.provider)]))
         if delivered and source.announcement.epoch:  # an upstream server does not wait for us
             asked.add(source.provider)
             if not self._confirmations:
@@ -130,16 +130,17 @@ class Releasing(Removing):
     def _confirm(self) -> None:
         confirmations, self._confirmations = self._confirmations, {}
         for place, delivered in confirmations.items():
-            files = [file for file, *_ in delivered]
+            told = [(file, provider) for file, *_, provider in delivered]
             self._asking.acknowledging.acknowledge(place, [(position, request) for _, position, request, _ in delivered],
-                                                   partial(self._answered, files, delivered[0][-1]))
+                                                   partial(self._answered, told))
 
-    def _answered(self, files: list[int], provider: str, reply: Message | None) -> None:
+    def _answered(self, told: list[tuple[int, str]], reply: Message | None) -> None:
+        """Of these files their providers were told."""
         if not is_told(reply):
-            self._untold.update(files)
-        for file in files:
+            self._untold.update(file for file, _ in told)
+        for file, provider in told:
             self._telling[file][1].discard(provider)
-        self._end(files)
+        self._end([file for file, _ in told])
 
     def _end(self, files: list[int]) -> None:
         """Of these some have nobody left who is to answer; they stay on the list where one did not."""

@@ -102,6 +102,6 @@ def test_a_provider_that_will_never_take_note_is_not_told_again(releasing: Relea
         ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, None, None, None, None, "p", "m", None, 0, now)]),
         ("add_removal", [(file, "s", now - 60)])])
     releasing._telling[file] = 1, {"p"}
-    releasing._answered([file], "p", decode(refusal))
+    releasing._answered([(file, "p")], decode(refusal))
     committed(journal)
     assert len(journal.find("due_removals", ("s", now, 10))) == (0 if permanent else 1)
