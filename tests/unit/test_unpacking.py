@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -1076,7 +1077,8 @@ def test_directories_without_end_in_the_place_of_the_hidden_one_end_nothing(into
             directory = os.open("a", os.O_RDONLY, dir_fd=directory)
     os.close(directory)
     try:
-        with pytest.raises(Denied, match="nested too deep"):
+        # From 3.13 on the library removes directories of any depth.
+        with pytest.raises(Denied, match="nested too deep") if sys.version_info < (3, 13) else nullcontext():
             unpack(str(packed), "tar")
         remove_leftovers(str(into), 0)
         assert not (into / ".unpack-0123").exists()
