@@ -329,6 +329,11 @@ def _identity(uids: tuple[str, ...]) -> str:
     return "md5:" + hashlib.md5("".join(sorted(uids)).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
 
+def digest(*texts: str) -> bytes:
+    """Stands for *texts*, however long somebody makes them."""
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).digest()
+
+
 def digest_of(message: Message) -> bytes:
     """What tells whether a publication was heard before: the number that a publisher of ours gave it, where it has one (so a copy
     that was sent again is known); else the whole of it."""

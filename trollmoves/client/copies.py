@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 
 from trollmoves.client.deciding import place_of
-from trollmoves.messages import Announcement
+from trollmoves.messages import Announcement, digest
 
 MOST = 20_000
 """Announcements that are remembered, the last ones; of what is not, the size alone decides."""
@@ -25,8 +24,8 @@ class Copies:
         is remembered as one."""
         if not announcement.key:
             return False
-        where = _digest(announcement.epoch, announcement.identity, *place_of(announcement.message))
-        this = file, _digest(announcement.key), announcement.offset
+        where = digest(announcement.epoch, announcement.identity, *place_of(announcement.message))
+        this = file, digest(announcement.key), announcement.offset
         before = self._last.pop(where, this)
         if before[0] == file and before[1] != this[1] and before[2] < announcement.offset:
             return True
@@ -34,7 +33,3 @@ class Copies:
         if len(self._last) > MOST:
             self._last.popitem(last=False)
         return False
-
-
-def _digest(*texts: str) -> bytes:
-    return hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).digest()

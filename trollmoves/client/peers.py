@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from trollmoves.client.doubting import checksum_told, with_checksum
 from trollmoves.client.ledger import Ledger
 from trollmoves.config.places import Provider
 from trollmoves.lifecycle import State
-from trollmoves.messages import Announcement, Message, file_of
+from trollmoves.messages import Announcement, Message, digest, file_of
 
 PEER_SILENCE = 12.0
 """Seconds without a word of a peer of our kind, whose beats come every five, after which it is taken for dead."""
@@ -82,8 +81,8 @@ class Peers:
             return  # one of our kind publishes next, and may die before that: its publication counts
         identity = file_of(message)
         shared = notice is Notice.ASKED and self._shares_lease(peer, message)
-        said = self._notices[digest := _digest(identity)] = _said(peer, notice, message, shared)
-        self._notices.move_to_end(digest)
+        said = self._notices[name := digest(identity)] = _said(peer, notice, message, shared)
+        self._notices.move_to_end(name)
         if len(self._notices) > NOTICES_KEPT:
             self._notices.popitem(last=False)
         file, known = self._ledger.known(identity)
@@ -117,7 +116,7 @@ class Peers:
 
     def said_of(self, announcement: Announcement) -> Said | None:
         """What a peer said of it before it was announced to us."""
-        said = self._notices.get(_digest(announcement.identity))
+        said = self._notices.get(digest(announcement.identity))
         if said is None or time.monotonic() - said.when > NOTICES_VALID:
             return None
         known = Known(State.ANNOUNCED, announcement.key, announcement.size, announcement.address)
@@ -155,7 +154,3 @@ def _said(peer: Provider, notice: Notice, message: Message, shared: bool) -> Sai
     key, provider = str(extension.get("key", "")), str(fields.get("request_address") or fields.get("origin") or "")
     return Said(peer, notice, key[:LONGEST], provider[:LONGEST], size if type(size) is int else None, time.monotonic(), shared,
                 checksum_told(message), "has published it" if "publication" in extension else "has it")
-
-
-def _digest(identity: str) -> bytes:
-    return hashlib.sha256(identity.encode("utf-8", "replace")).digest()
