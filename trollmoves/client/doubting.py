@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
 from trollmoves.client.deciding import may_differ
 from trollmoves.client.flight import Flight, Source
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
+from trollmoves.journal.reader import steps_in
 from trollmoves.lifecycle import State
 from trollmoves.messages import Message
 
@@ -47,8 +46,7 @@ def with_checksum(checksum: str, detail: str) -> str:
 def checksum_in(steps: str) -> str:
     """What the history of a file says was delivered last, by us or by others; empty where it does not say. Others may have
     published what we were delivered."""
-    for line in reversed(steps.rstrip("\n").split("\n") if steps else ()):
-        state, _, _, _, detail = orjson.loads(line)
+    for state, _, _, _, detail in reversed(steps_in(steps)):
         found = _CHECKSUM.match(detail) if state in (State.MOVED, State.COVERED) else None
         if found:
             return found[1]
@@ -60,8 +58,7 @@ def checksum_in(steps: str) -> str:
 def fetched_in(steps: str) -> str | None:
     """What the history of a mirrored file says was fetched last; empty where that tells no checksum, None where nothing was
     fetched."""
-    for line in reversed(steps.rstrip("\n").split("\n") if steps else ()):
-        state, _, _, _, detail = orjson.loads(line)
+    for state, _, _, _, detail in reversed(steps_in(steps)):
         if state == State.MOVED and detail.startswith(FETCHED):  # else it was passed on
             found = _CHECKSUM.match(detail)
             return found[1] if found else ""
