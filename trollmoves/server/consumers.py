@@ -37,6 +37,7 @@ BEGINNING = 60.0
 Key = tuple[str, str]
 """Names a consumer: client and group."""
 
+
 class Consumers:
     """Of one section; belongs to the loop."""
 
@@ -98,11 +99,10 @@ class Consumers:
         """Whether *origin* (name and content in a row of the journal) was announced here as well, or will be, and somebody has
         not confirmed it; of content that was announced several times any confirmation counts. What the journal keeps only to
         know it by nobody comes for."""
-        name = os.path.basename(os.fsdecode(origin["path"]))
-        content = origin["inode"], origin["size"], origin["mtime_ns"]
-        known = self._journal.find("same_origin", (name, self._section, *content))
+        path = os.fsdecode(origin["path"])
+        known = self._announced(os.path.basename(path), self._section, origin)
         if not known:
-            return self._is_behind() and self._pattern is not None and self._pattern.matches(os.fsdecode(origin["path"]))
+            return self._is_behind() and self._pattern is not None and self._pattern.matches(path)
         rows = [row for row in known if row["state"] != State.COVERED and row["steps"]]
         confirmed = [one for row in rows for one in self.confirmations(row["id"], row)]
         return bool(rows) and not (confirmed and self._suffice(confirmed))
@@ -124,9 +124,12 @@ class Consumers:
         is the name of another one by now, which has consumers of its own."""
         files = [file]
         for section in self._before - {other._section for other in self._others()} if self._before else ():
-            content = origin["inode"], origin["size"], origin["mtime_ns"]
-            files += [row["id"] for row in self._journal.find("same_origin", (origin["identity"], section, *content))]
+            files += [row["id"] for row in self._announced(origin["identity"], section, origin)]
         return [one for each in files for one in self._journal.find("confirmations", (each,))]
+
+    def _announced(self, name: str, section: str, origin: Any) -> list[Any]:
+        """What *section* announced under that name of the very file that *origin* is."""
+        return self._journal.find("same_origin", (name, section, origin["inode"], origin["size"], origin["mtime_ns"]))
 
     def _suffice(self, confirmed: list[Any]) -> bool:
         return self._who == "first" or not self._lacking(confirmed)

@@ -2,8 +2,8 @@
 never what a destination has that could not even tell its size.
 
 What a file was unpacked from goes together with it, if origins are removed at all; the unpacked file, being a copy, goes anyhow.
-What goes is found out in the loop and removed in a worker: the server of a directory may not answer. A worker also goes through
-all of the journal where that has to be done: with a million files it takes some tenths of a second, from a disk some seconds.
+What goes is found out in the loop and removed in a worker: the server of a directory may not answer. Whom it has to wait for is
+in consumers.py.
 """
 
 from __future__ import annotations

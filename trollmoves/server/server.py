@@ -19,6 +19,7 @@ from trollmoves.bus.streaming import Stream
 from trollmoves.config.reading import Configuration, read_server_config
 from trollmoves.config.reloading import after_reload, changes
 from trollmoves.config.settings import ServerSettings
+from trollmoves.errors import ConfigurationError
 from trollmoves.journal.journal import step_line
 from trollmoves.messages import renewed
 from trollmoves.movers.circuits import of_this_process as circuits_of_this_process
@@ -154,11 +155,15 @@ class Server(Service):
 
     def _start_chain(self, settings: ServerSettings) -> None:
         """Raises `ConfigurationError` while its port is taken."""
-        reads = LongReads(settings.name, self.journal, self.workers)
-        self._not_served.setdefault(settings.name, Consumers(settings, self.journal, reads, self._consumers, served=False))
-        serving = None if settings.request_port is None else self._serving_on(settings)
-        chain = self.new_chain(settings)
-        del self._not_served[settings.name]
+        try:
+            serving = None if settings.request_port is None else self._serving_on(settings)
+            chain = self.new_chain(settings)
+        except ConfigurationError:
+            if settings.name not in self._not_served:
+                reads = LongReads(settings.name, self.journal, self.workers)
+                self._not_served[settings.name] = Consumers(settings, self.journal, reads, self._consumers, served=False)
+            raise
+        self._not_served.pop(settings.name, None)
         if serving is not None:
             serving.add(chain.served)
         self._chains[settings.name] = chain

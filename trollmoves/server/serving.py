@@ -182,22 +182,23 @@ class Serving:
 
     def _find(self, message: Message) -> tuple[Any, Served]:
         """The journal's row of what the request is about, and its chain. Raises `NotAnnounced`, or `Busy` (see `_chain_of`)."""
-        offset, uris = self._lookups.position_in(message), uris_of(message.fields)
-        identity = identity_of(message.fields)
-        if offset is not None:
-            row = self._lookups.announced_at(offset)
-            if row is not None and row["identity"] == identity and row["chain"] in self.chains and is_named(row, uris):
-                newest = row if request_id(message) else self._lookups.newest(identity, uris, (row["chain"],), message.subject)
-                return newest or row, self._chain_of(newest or row)
+        row, uris, identity = self._announced(message), uris_of(message.fields), identity_of(message.fields)
+        if row is not None and row["identity"] == identity and row["chain"] in self.chains and is_named(row, uris):
+            newest = row if request_id(message) else self._lookups.newest(identity, uris, (row["chain"],), message.subject)
+            return newest or row, self._chain_of(newest or row)
         row = self._lookups.newest(identity, uris, self.chains, message.subject)
         if row is None:
             raise NotAnnounced(f"{(local_path(uris[0]) if uris else message.subject)[:LONGEST_TEXT]} not reachable")
         return row, self._chain_of(row)
 
+    def _announced(self, message: Message) -> Any | None:
+        """The row of what was announced at the position that a request names, if it does."""
+        offset = self._lookups.position_in(message)
+        return None if offset is None else self._lookups.announced_at(offset)
+
     def _is_by_name(self, message: Message, row: Any) -> bool:
         """Whether *row* was found by the name that a request has, and not by the position: the content may be another one."""
-        offset = self._lookups.position_in(message)
-        announced = None if offset is None else self._lookups.announced_at(offset)
+        announced = self._announced(message)
         return announced is None or bool(announced["id"] != row["id"])
 
     def _is_other(self, message: Message, row: Any) -> bool:
@@ -207,9 +208,10 @@ class Serving:
     def _is_replaced(self, message: Message, row: Any) -> bool:
         """The same, and other content. (What one section announced may be asked for where another one is served that announced
         the same file.)"""
-        offset = self._lookups.position_in(message)
-        announced = None if offset is None else self._lookups.announced_at(offset)
-        return self._is_other(message, row) and (announced is None or not _is_alike(announced, row))
+        if not self._is_other(message, row):
+            return False
+        announced = self._announced(message)
+        return announced is None or not _is_alike(announced, row)
 
     def _chain_of(self, row: Any) -> Served:
         """Raises `Busy` while it is not served: its section may be back when a mistake in it is mended, or its start succeeds.
