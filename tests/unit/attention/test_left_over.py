@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.journals import committed
 from tests.unit.cli.asking import ask
 from trollmoves.attention.left_over import LeftOver
 from trollmoves.attention.orders import Orders
@@ -44,14 +45,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened.close()
 
 
-def committed(journal: Journal) -> None:
-    done = threading.Event()
-    journal.write([], done.set)
-    assert done.wait(60)
-
-
 def written(journal: Journal, calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
-    """The same, with what waits to be called called by this thread, as a loop does: it may look into the journal."""
+    """As `committed`, with what waits to be called called by this thread, as a loop does: it may look into the journal."""
     done, deadline = threading.Event(), time.monotonic() + 60
     journal.write([], done.set)
     while not done.is_set():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.support.journals import committed
 from trollmoves.journal import Journal, cleaning
 from trollmoves.journal.cleaning import EVERY, LOOK_AGAIN, Cleaning
 from trollmoves.journal.journal import step_line
@@ -51,12 +51,6 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     yield journal
     journal.close()
     assert not died
-
-
-def committed(journal: Journal) -> None:
-    done = threading.Event()
-    journal.write([], done.set)
-    assert done.wait(60)
 
 
 def insert(journal: Journal, table: str, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from tests.support.auditing import audited
-from tests.unit.server.test_unclaimed import committed, opened
+from tests.support.journals import committed, opened
 from trollmoves.bus import Loop
 from trollmoves.config.reading import read_mirror_config
 from trollmoves.journal.journal import step_line

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
+from tests.support.held_workers import HeldWorkers
 from trollmoves.bus import Loop
 from trollmoves.errors import MoveError, OriginGone, Refused, Unreachable
 from trollmoves.journal import Journal
@@ -18,22 +19,11 @@ from trollmoves.movers.base import Receipt
 from trollmoves.movers.circuits import OPENS_AFTER
 from trollmoves.queueing.deliveries import Deliveries, Delivery, Flight, Host
 from trollmoves.queueing.results import Results
-from trollmoves.workers import Work, Workers
+from trollmoves.workers import Workers
 
 DAY = 86400.0
 ENVELOPE = Envelope("u@h")
 RECEIPT = Receipt("/x", 1, "", "size", 0.0)
-
-
-class Held(Workers):
-    """Workers that do nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda calls: None, lambda error: None, 0)
-        self.work: list[Work] = []
-
-    def submit(self, work: Sequence[Work]) -> None:
-        self.work += work
 
 
 class Plain(Deliveries):
@@ -65,7 +55,7 @@ class Scene:
     def __init__(self, path: Path):
         self.loop = Loop()
         self.journal = Journal(path, self.loop.call_all, self.loop.fail)
-        self.workers = Held()
+        self.workers = HeldWorkers()
         self.sent: list[Message] = []
         self.known: list[str] = []
         """What the journal had of each file when it was told of."""

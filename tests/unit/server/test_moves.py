@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.auditing import audited
 from tests.support.eventually import eventually
+from tests.support.held_workers import HeldWorkers
 from trollmoves.bus import Asker, Loop, few_lines
 from trollmoves.config.reading import read_server_config
 from trollmoves.errors import Cancelled, MoveError, OriginChanged, OriginGone
@@ -35,20 +36,8 @@ from trollmoves.server.sharing import Sharing
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Moving, Served
 from trollmoves.uris import parse_destination
-from trollmoves.workers import Work, Workers
 
 ENVELOPE = Envelope("somebody@here")
-
-
-class Held(Workers):
-    """Workers that do nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda calls: None, lambda error: None, 0)
-        self.work: list[Work] = []
-
-    def submit(self, work: Sequence[Work]) -> None:
-        self.work += work
 
 
 class Bench:
@@ -58,7 +47,7 @@ class Bench:
         config = root / "server.ini"
         config.write_text(f"[one]\norigin = {root}/{{a}}\ntopic = /t\nrequest_port = 9094\nbandwidth_per_host = 1M\n")
         settings, roots = read_server_config(config).chains["one"], (str(root),)
-        self.loop, self.workers = Loop(), Held()
+        self.loop, self.workers = Loop(), HeldWorkers()
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.journal = Journal(root / "journal", self.calls.extend, lambda error: None)
         self.told: list[Message] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.server.test_unclaimed import committed, opened
+from tests.support.journals import committed, opened
 from trollmoves.config.reading import read_server_config
 from trollmoves.journal.reader import SECTIONS
 from trollmoves.server.renamed import HandedOn, hand_on, places_taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.clock import Clock
 from tests.support.eventually import eventually
+from tests.support.held_workers import HeldWorkers
 from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.leases import TTL, VALID
 from trollmoves.bus.requesting import new_request
@@ -35,7 +36,6 @@ from trollmoves.server.serving import Serving
 from trollmoves.server.sharing import LONGEST_HOLD
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.transfer import Moving, Served
-from trollmoves.workers import Work, Workers
 
 ENVELOPE = Envelope("somebody@here")
 HERE = "127.0.0.1"
@@ -44,15 +44,8 @@ SECTIONS = {"s": "t", "alike": "t", "other": "other"}
 OPTIONS = f"delete = true\nremove_delay = 1h\ntrusted_acks = {HERE}\nqueued_requests = 8\n"
 
 
-class Held(Workers):
-    """Workers that do nothing by themselves."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda calls: None, lambda error: None, 0)
-        self.work: list[Work] = []
-
-    def submit(self, work: Sequence[Work]) -> None:
-        self.work += work
+class Held(HeldWorkers):
+    """Workers that do it when they are told to."""
 
     def run(self, *, moves: bool = True) -> None:
         """Do what there is to do; without *moves* only what comes before them."""

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from tests.support.clock import Clock
-from trollmoves.journal import Journal
+from tests.support.journals import committed, opened
 from trollmoves.server import unclaimed as module
 from trollmoves.server.unclaimed import Unclaimed
-
-
-def opened(path: Path) -> Journal:
-    def call_all(calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
-        for function, arguments in calls:
-            function(*arguments)
-    return Journal(path, call_all, lambda error: print(error))
-
-
-def committed(journal: Journal) -> None:
-    done = threading.Event()
-    journal.write([], done.set)
-    assert done.wait(60)
 
 
 def test_files_nobody_got_are_counted_in_one_alarm(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.server.test_unclaimed import committed
+from tests.support.held_workers import HeldWorkers
+from tests.support.journals import committed
 from trollmoves.config.reading import read_server_config
 from trollmoves.errors import MoveError
 from trollmoves.journal import Journal
@@ -19,18 +20,6 @@ from trollmoves.movers.sessions import Sessions
 from trollmoves.server import verifying
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.verifying import LAST_MINUTES, Verifying
-from trollmoves.workers import Work, Workers
-
-
-class Held(Workers):
-    """Workers that do nothing by themselves."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda calls: None, lambda error: None, 0)
-        self.work: list[Work] = []
-
-    def submit(self, work: Sequence[Work]) -> None:
-        self.work += work
 
 
 class Looking:
@@ -42,7 +31,7 @@ class Looking:
             directory.mkdir()
         config = root / "server.ini"
         config.write_text(f"[s]\norigin = {self.origin}/{{name}}\ntopic = /t\nrequest_port = 9999\n")
-        self.workers = Held()
+        self.workers = HeldWorkers()
         self.journal = Journal(root / "journal", self._call_all, lambda error: None)
         self.pushing = Pushing(read_server_config(config).chains["s"], (str(self.origin),))
 
