@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.held_workers import HeldWorkers
 from tests.unit.dispatcher.test_reading import read
-from tests.unit.queueing.test_deliveries import Held
 from trollmoves.bus import Loop
 from trollmoves.config.targets import TargetSettings
 from trollmoves.dispatcher.target import Target
@@ -25,7 +25,7 @@ class Scene:
     """A target that nobody moves files for."""
 
     def __init__(self, root: Path):
-        self.root, self.loop, self.workers = root, Loop(), Held()
+        self.root, self.loop, self.workers = root, Loop(), HeldWorkers()
         self.journal = Journal(root / "journal", self.loop.call_all, self.loop.fail)
         self.target = Target(self.settings("/one", "/two"), self.journal, self.workers, ENVELOPE, None)
 
