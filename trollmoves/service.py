@@ -123,7 +123,7 @@ class Service:
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
         """An operator wants the providers of *chain* (empty: of all) to be asked for all they announced under *topics* (none: all
-        that the chain hears) since a time, known or not. False when there is nobody to ask."""
+        that the chain hears) since a time, known or not: have the program order it itself. False when there is nobody to ask."""
         return False
 
     def publish_alarm(self, chain: str, raw: bytes) -> None:
@@ -178,6 +178,10 @@ class Service:
         is_wanted = self.wanted.get(settings.name) is settings
         if is_wanted and self.settings_of(settings.name) is None and not self.draining:
             self.start_section(settings, start, complaint)
+
+    def begin_orders_anew(self, chain: str) -> None:
+        """Another one than before will `carry_on` with the orders of *chain*."""
+        self._orders.begin_anew(chain)
 
     # The life of the process.
 

@@ -113,6 +113,24 @@ def test_results_of_a_dispatcher_are_numbered_and_can_be_asked_for_again(tmp_pat
         assert done.stdout.count("/archived file") == 4
 
 
+def test_an_order_to_ask_a_client_again_that_is_away_outlives_the_dispatcher(tmp_path: Path) -> None:
+    with Behind(tmp_path) as behind:
+        eventually(behind.is_followed, message="the dispatcher follows the client")
+        behind.network.write_many(3)
+        behind.settle()
+        behind.network.client.kill()
+        said = ["retry", "--since", "1h", "--journal", str(behind.journal)]
+        subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", *said], check=True, timeout=60, cwd=CHECKOUT)
+        behind.dispatcher.kill()
+        assert len(rows(behind.journal, "SELECT 1 FROM orders")) == 1
+        behind.dispatcher.start()
+        mark = behind.dispatcher.mark()
+        behind.network.client.start()
+        behind.dispatcher.wait_for("all that was asked for again is here", since=mark)
+        eventually(lambda: not rows(behind.journal, "SELECT 1 FROM orders"), message="the order is done")
+        behind.settle()
+
+
 def test_sections_that_listen_get_what_their_client_published_while_they_were_away_each_of_them_once(tmp_path: Path) -> None:
     with Network(tmp_path, killed=True) as network:
         journal, config, port = tmp_path / "relay.journal", tmp_path / "relay.ini", free_port()

@@ -230,6 +230,35 @@ def test_the_past_is_asked_for_again_on_purpose_and_nothing_comes_twice(tmp_path
         network.check()
 
 
+@pytest.mark.parametrize("meanwhile", ["killed", "configured anew"])
+def test_a_provider_that_is_away_is_asked_for_the_past_when_it_is_back(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                                        meanwhile: str) -> None:
+    """The order stays in the journal until the provider has told all, also when the client ends before that."""
+    network = Network(tmp_path, client_options={"catch_up": "none"}, killed=True)
+    client, server = network.client, network.servers[0]
+    with network:
+        server.start()
+        network.write_many(5)
+        eventually(lambda: network.states(network.server_journal()) == {"announced": 5}, message="announced to nobody")
+        client.start()
+        eventually(lambda: rows(network.client_journal, "SELECT position FROM cursors"), message="the client follows")
+        server.kill()
+        assert command(capsys, "retry", "--since", "1h", "--journal", network.client_journal) == (0, "1 process(es) told\n")
+        mark = client.mark()
+        if meanwhile == "killed":
+            client.kill()
+            client.start()
+        else:
+            network.client_options["resume"] = "false"
+            network.write_client_config()
+            client.wait_for("reloading", since=mark)
+        client.wait_for("going on with an order", since=mark)
+        server.start()
+        network.settle(60)
+        eventually(lambda: rows(network.client_journal, "SELECT * FROM orders") == [], message="the order is done")
+        network.check()
+
+
 def test_what_a_server_has_not_announced_anew_when_it_is_killed_it_announces_after_its_restart(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     count = 3000

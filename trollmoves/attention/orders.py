@@ -8,6 +8,7 @@ which stays in the journal until all is done: after a restart the rest is.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 FAILED = ("failed", "given_up")
 ITSELF = "itself"
 """Key in what an order says that a role has given itself."""
+ASKED_FOR = 24 * 3600.0
+"""Seconds in which those who do not answer the question for the past are asked again, also after a restart."""
 
 
 class Role(Protocol):
@@ -43,13 +46,19 @@ class Role(Protocol):
         """Files that were given up, or wait for a later time, are due now."""
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
-        """Ask the providers of *chain* (empty: of all) for what they announced since, known or not. False when there is nobody
-        to ask."""
+        """Order itself to ask the providers of *chain* (empty: of all) for what they announced since, known or not. False when
+        there is nobody to ask."""
 
 
 def order_itself(verb: str, chain: str, said: Mapping[str, Any]) -> Operation:
     """The record that a role will `carry_on` with, for an order of that *verb*."""
     return "add_order", [(time.time(), verb, chain, _saying(said))]
+
+
+def asking(chain: str, newer_than: float, topics: Sequence[str]) -> Operation:
+    """The record that a role will `carry_on` asking for the past, until all have told it."""
+    until = time.time() + ASKED_FOR
+    return order_itself("replay", chain, {"newer_than": newer_than, "topics": list(topics), "asked_until": until})
 
 
 def amended(order: int, said: Mapping[str, Any]) -> Operation:
@@ -67,8 +76,8 @@ class Orders:
     def __init__(self, journal: Journal, role: Role):
         self._journal = journal
         self._role = role
-        self._taken: set[int] = set()
-        """Orders that are being carried out: look-ups still see them."""
+        self._taken: dict[int, str] = {}
+        """Orders that are being carried out, and of which chain: look-ups still see them."""
         self._verbs: dict[str, Callable[[str, Any], list[Operation]]] = {
             "retry": self._retry, "dismiss": self._dismiss, "dismiss_alarm": self._dismiss_alarm, "replay": self._replay}
 
@@ -77,15 +86,18 @@ class Orders:
         if self._journal.full:
             return
         for row in self._journal.find("orders_but", (orjson.dumps(list(self._taken)),)):
-            self._taken.add(row["id"])
+            self._taken[row["id"]] = row["chain"]
             self._carry_out(row)
+
+    def begin_anew(self, chain: str) -> None:
+        """What carried out those of *chain* has ended: all of each is to be done by what took its place."""
+        self._taken = {order: of for order, of in self._taken.items() if of != chain}
 
     def _carry_out(self, order: Any) -> None:
         try:
             said = orjson.loads(order["said"])
             if isinstance(said, dict) and ITSELF in said:
-                logger.info("going on with an order: %s %s", order["verb"], order["said"][:200])
-                self._role.carry_on(order["id"], order["chain"], said[ITSELF], partial(self._end, order, ()))
+                self._carry_on(order, said[ITSELF])
                 return
             number = self._journal.audit.record(ORDERED, order["chain"], verb=order["verb"], said=order["said"])
             logger.info("an operator says: %s %s%s", order["verb"], order["said"][:200], in_audit(number))
@@ -95,11 +107,21 @@ class Orders:
             records = []
         self._end(order, records)
 
+    def _carry_on(self, order: Any, said: Mapping[str, Any]) -> None:
+        end = partial(self._end, order, ())
+        if time.time() > said.get("asked_until", math.inf):
+            logger.warning("[%s] not all have told what they were asked for again; no more is asked of them: %s", order["chain"],
+                           order["said"][:200])
+            end()
+            return
+        logger.info("going on with an order: %s %s", order["verb"], order["said"][:200])
+        self._role.carry_on(order["id"], order["chain"], said, end)
+
     def _end(self, order: Any, records: Sequence[Operation]) -> None:
         self._journal.write([*records, ("end_order", [(order["id"],)])], self._ended, order)
 
     def _ended(self, order: Any) -> None:
-        self._taken.discard(order["id"])
+        self._taken.pop(order["id"], None)
         if order["verb"] == "retry":
             self._role.driven_again()
         self.look()  # the role may have ordered something itself

@@ -33,25 +33,40 @@ class AskingAgain:
         self._take = take
         self._refused = Sparingly(logger)
 
-    def begin(self, newer_than: float, topics: Sequence[str]) -> None:
-        """All since a time (epoch seconds) under *topics*."""
+    def begin(self, newer_than: float, topics: Sequence[str], ended: Callable[[], Any]) -> None:
+        """All since a time (epoch seconds) under *topics*; *ended* is called when all is journaled."""
         logger.info("%s: asking again for all since %s", self._name, stamp(newer_than))
-        self._next(newer_than, list(topics) or [""], 0)
+        self._next(newer_than, list(topics) or [""], 0, ended)
 
-    def _next(self, newer_than: float, topics: list[str], since: int) -> None:
+    def _next(self, newer_than: float, topics: list[str], since: int, ended: Callable[[], Any]) -> None:
         def answered(reply: Message | None) -> None:
             said = reply.extension if reply is not None and reply.type == "replay" else {}
             to, raws = said.get("to"), said.get("messages")
             if not is_position(to) or not isinstance(raws, list):
                 logger.warning("%s did not answer the question for the past; asking again", self._name)
-                self._loop.after(RETRY, lambda: self._next(newer_than, topics, since))
+                self._loop.after(RETRY, lambda: self._next(newer_than, topics, since, ended))
                 return
             onward = bool(said.get("more")) and to > since
-            self._take(decoded(raws, self._refused), lambda: self._next(newer_than, topics, to) if onward else self._end())
+            self._take(decoded(raws, self._refused),
+                       lambda: self._next(newer_than, topics, to, ended) if onward else self._end(ended))
         self._ask(topics[0] or "/", {"since": since, "topics": topics, "newer_than": newer_than}, answered)
 
-    def _end(self) -> None:
+    def _end(self, ended: Callable[[], Any]) -> None:
         logger.info("%s: all that was asked for again is here", self._name)
+        ended()
+
+
+class Countdown:
+    """Calls *then* when `one_ended` was called *count* times; never where there are none."""
+
+    def __init__(self, count: int, then: Callable[[], Any]):
+        self._left = count
+        self._then = then
+
+    def one_ended(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._then()
 
 
 def within(topics: Sequence[str], heard: Sequence[str]) -> list[str]:

@@ -90,8 +90,8 @@ class CatchUp:
         """One to tell of: the positions between which all is missing, and of when the last of it was."""
         self._gap_told: int | None = None
         """Where the one ended that was told of lately."""
-        self._again: list[tuple[float, list[str]]] = []
-        """What shall be asked for again when it is known where: what is newer than a time, and its topics."""
+        self._again: list[tuple[float, list[str], Callable[[], Any]]] = []
+        """What shall be asked for again when it is known where: what is newer than a time, its topics, and whom to tell."""
         self._asking_again = AskingAgain(provider, loop, self._ask_for_page,
                                          lambda messages, then: page(messages, self._epoch, self._position, then))
 
@@ -255,20 +255,21 @@ class CatchUp:
                     "files may be missing here; `trollmoves retry --since` there announces anew what it still has")
         self._loop.after(GAPS_TOGETHER, self._tell_gap)
 
-    def again(self, newer_than: float, topics: Sequence[str]) -> None:
+    def again(self, newer_than: float, topics: Sequence[str], ended: Callable[[], Any] = lambda: None) -> None:
         """Ask for all that was published since a time (epoch seconds) under *topics*, or all that are heard, whether it came or
-        not; when it is known where. What is not heard is not asked for either."""
+        not; when it is known where. What is not heard is not asked for either. *ended* is called when all is journaled."""
         wanted = within(topics, self._topics)
         if not wanted:
+            ended()
             return
-        self._again.append((newer_than, wanted))
+        self._again.append((newer_than, wanted, ended))
         if self._address is not None and self._epoch:
             self._begin_again()
 
     def _begin_again(self) -> None:
         wanted, self._again = self._again, []
-        for newer_than, topics in wanted:
-            self._asking_again.begin(newer_than, topics)
+        for newer_than, topics, ended in wanted:
+            self._asking_again.begin(newer_than, topics, ended)
 
     def _page_done(self, epoch: str, to: int, more: bool) -> None:
         self._asking = False

@@ -15,7 +15,7 @@ from posttroll import ns
 from posttroll.address_receiver import get_configured_address_port
 
 from trollmoves.bus.addresses import is_own_address
-from trollmoves.bus.asking_again import within
+from trollmoves.bus.asking_again import Countdown, within
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.listening import Listener
@@ -81,6 +81,8 @@ class Subscribing:
         self._own_port = own_port
         self._new_catch_up = new_catch_up
         self._catch_ups: dict[tuple[str, int], CatchUp] = {}
+        self._again: list[tuple[float, Sequence[str], Callable[[], Any]]] = []
+        """What those shall be asked for again that are not known yet."""
         self._silence = silence
         self._listeners: dict[tuple[str, int], Listener] = {}
         self._news: Listener | None = None
@@ -111,12 +113,26 @@ class Subscribing:
         for catch_up in self._catch_ups.values():
             catch_up.topics = self._topics
 
-    def ask_again(self, newer_than: float, topics: Sequence[str]) -> bool:
-        """Ask all publishers of ours for what they published since a time (see `CatchUp.again`). False when there is none, or
-        none is heard under *topics*."""
+    def hears(self, topics: Sequence[str]) -> bool:
+        """Whether publishers of ours are heard under any of *topics* (none: all)."""
+        return self._new_catch_up is not None and bool(within(topics, self._topics))
+
+    def ask_again(self, newer_than: float, topics: Sequence[str], ended: Callable[[], Any]) -> None:
+        """Ask all publishers of ours for what they published since a time (see `CatchUp.again`); where none is known yet, those
+        that will be until one of them has told all. Then *ended* is called."""
+        if not self._catch_ups:
+            self._ask_later(newer_than, topics, ended)
+        all_of_them = Countdown(len(self._catch_ups), ended)
         for catch_up in self._catch_ups.values():
-            catch_up.again(newer_than, topics)
-        return bool(self._catch_ups and within(topics, self._topics))
+            catch_up.again(newer_than, topics, all_of_them.one_ended)
+
+    def _ask_later(self, newer_than: float, topics: Sequence[str], ended: Callable[[], Any]) -> None:
+        def one_ended() -> None:
+            if asked in self._again:
+                self._again.remove(asked)
+                ended()
+        asked = newer_than, topics, one_ended
+        self._again.append(asked)
 
     @property
     def paused(self) -> bool:
@@ -163,6 +179,8 @@ class Subscribing:
         name = format_endpoint(*place)
         if self._new_catch_up is not None:
             self._catch_ups[place] = self._new_catch_up(name, self._topics)
+            for asked in self._again:
+                self._catch_ups[place].again(*asked)
         if self._silence is not None and place in self._fixed:
             self._silence.follow(name, beats=False)
         if self._paused:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from trollmoves.client.chain import Chain
 from trollmoves.config.reading import Configuration, read_client_config
@@ -49,6 +50,7 @@ class Client(Service):
         """Raises `ConfigurationError` while a port of it is taken."""
         chain = Chain(settings, f"{settings.name}@{self._name}", self.journal, self.loop, self.envelope, self.workers)
         self._chains[settings.name] = chain
+        self.begin_orders_anew(settings.name)
         chain.start()
         logger.info("[%s] listens to %s", settings.name, ", ".join(str(provider) for provider in settings.providers))
 
@@ -63,7 +65,13 @@ class Client(Service):
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
         meant = [running for name, running in self._chains.items() if chain in ("", name)]
-        return any([running.ask_again(newer_than, topics) for running in meant])
+        return any([running.order_past(newer_than, topics) for running in meant])
+
+    def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        if chain in self._chains:
+            self._chains[chain].ask_again(said, end)
+        elif chain not in self.wanted:  # or it waits for its port
+            end()
 
     def dismissed(self, files: Collection[int]) -> None:
         for chain in self._chains.values():

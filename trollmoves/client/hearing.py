@@ -9,13 +9,14 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
 from trollmoves import crashing
+from trollmoves.attention.orders import asking
 from trollmoves.bus import Listener, Loop
-from trollmoves.bus.asking_again import within
+from trollmoves.bus.asking_again import Countdown, within
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.silence import Silence
@@ -94,7 +95,7 @@ class Hearing:
         """When (monotonic) each was heard last, or might have been."""
         self._interval: dict[Provider, float] = {}
         """Seconds between its heartbeats, as they say."""
-        self._again: list[tuple[float, list[str]]] = []
+        self._again: list[tuple[float, list[str], Callable[[], Any]]] = []
         """What was ordered before the start: since when, and under which topics, all is asked for again that was announced."""
         alarms, chain = journal.alarms, settings.name
         self._silence = Silence(lambda name, text: alarms.raise_(chain, SILENT, name, text), self._speaks_again,
@@ -148,8 +149,8 @@ class Hearing:
             self._loop, self._asking.requesters, str(provider), topics, cursor=cursor, past=self._settings.catch_up,
             page=page, moved_on=moved_on, restarted=self._asking.repeat, alarm=self._alarm,
             host=provider.host)
-        for newer_than, wanted in self._again:
-            self._catch_ups[provider].again(newer_than, wanted)
+        for asked in self._again:
+            self._catch_ups[provider].again(*asked)
         self._listeners[provider] = Listener(self._loop, provider.host, provider.port, (*topics, BEATS),
                                              lambda messages: self._take_in(provider, messages))
         self._heard[provider] = time.monotonic()
@@ -159,14 +160,21 @@ class Hearing:
     def _alarm(self, about: str, text: str) -> None:
         self._journal.alarms.raise_(self._settings.name, GAP, about, text)
 
-    def ask_again(self, newer_than: float, topics: list[str]) -> bool:
-        """Ask all providers for what they announced since a time, known or not; before the start: when they are listened to.
-        False when none of them is heard under *topics*."""
+    def order_past(self, newer_than: float, topics: list[str]) -> bool:
+        """Note that all providers shall be asked for what they announced since a time, known or not. False when none of them is
+        heard under *topics*."""
+        if not any(within(topics, self._topics_of(provider)) for provider in self._settings.providers):
+            return False
+        self._journal.write([asking(self._settings.name, newer_than, topics)])
+        return True
+
+    def ask_again(self, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        """Do so; before the start: when they are listened to. Then call *end*."""
+        asked = said["newer_than"], said["topics"], Countdown(len(set(self._settings.providers)), end).one_ended
         if not self._catch_ups:
-            self._again.append((newer_than, topics))
+            self._again.append(asked)
         for catch_up in self._catch_ups.values():
-            catch_up.again(newer_than, topics)
-        return any(within(topics, self._topics_of(provider)) for provider in self._settings.providers)
+            catch_up.again(*asked)
 
     def _take_in(self, provider: Provider, messages: list[Message], cursor: tuple[Any, ...] | None = None,
                  then: Callable[[], Any] | None = None) -> None:

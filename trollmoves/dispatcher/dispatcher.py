@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -116,6 +116,7 @@ class Dispatcher(Service):
         self._hearing.listen(
             self.loop, self.envelope, topics, addresses=settings.subscribe_addresses, nameserver=settings.nameserver or None,
             services=settings.subscribe_services, own_port=self._outlet.publisher.port if self._outlet is not None else None)
+        self.begin_orders_anew("")
 
     def _rows(self, message: Message) -> Iterable[tuple[Any, ...]]:
         targets = self._targets.values()
@@ -155,7 +156,10 @@ class Dispatcher(Service):
             self._outlet.publisher.send(raw)
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
-        return self._hearing.ask_again(newer_than, topics)
+        return self._hearing.order_past(newer_than, topics)
+
+    def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        self._hearing.ask_again(said, end)
 
     def driven_again(self) -> None:
         for target in self._targets.values():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from trollmoves.config.fetching import FetchingSettings, PublisherConfig, SubscriberConfig
 from trollmoves.config.reading import Configuration
@@ -72,6 +72,7 @@ class Fetcher(Service):
         self._hearing.listen(
             self.loop, self.envelope, settings.topics, addresses=settings.addresses,
             nameserver=settings.nameserver or None, services=settings.services, own_port=self._outlet.publisher.port)
+        self.begin_orders_anew("")
         logger.info("listens to %s", ", ".join(settings.topics) or "everything")
 
     def publish_alarm(self, chain: str, raw: bytes) -> None:
@@ -79,7 +80,11 @@ class Fetcher(Service):
             self._outlet.publisher.send(raw)
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
-        return self._hearing is not None and self._hearing.ask_again(newer_than, topics)
+        return self._hearing is not None and self._hearing.order_past(newer_than, topics)
+
+    def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        if self._hearing is not None:
+            self._hearing.ask_again(said, end)
 
     def driven_again(self) -> None:
         if self._fetching is not None:

@@ -13,7 +13,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from trollmoves.bus import Loop
 from trollmoves.bus.streaming import Stream, Unheard
@@ -85,10 +86,14 @@ class Chain:
         if self._feeding:
             self._hearing.start()
 
-    def ask_again(self, newer_than: float, topics: list[str]) -> bool:
-        """Ask the providers for all they announced since a time, under *topics* or all: what is known already is no news. False
-        when none is heard under *topics*."""
-        return self._hearing.ask_again(newer_than, topics)
+    def order_past(self, newer_than: float, topics: list[str]) -> bool:
+        """Note that the providers shall be asked for all they announced since a time, under *topics* or all: what is known is no
+        news. False when none is heard under *topics*."""
+        return self._hearing.order_past(newer_than, topics)
+
+    def ask_again(self, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        """Do so, and call *end* when all is journaled."""
+        self._hearing.ask_again(said, end)
 
     def dismissed(self, files: Collection[int]) -> None:
         """An operator wants nothing more of these; the journal is about to say so."""

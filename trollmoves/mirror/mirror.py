@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Mirror(Server):
     def new_chain(self, settings: Any) -> RunningChain:
         address = self.address_of(settings)
         assert address is not None  # no section without a request port
+        self.begin_orders_anew(settings.name)
         return Chain(settings, f"{settings.name}@{self._client}", self._mirror, address, self.journal, self.loop, self.envelope,
                      self.stream, self.recent, self.workers)
 
@@ -49,7 +50,14 @@ class Mirror(Server):
 
     def ask_again(self, chain: str, newer_than: float, topics: list[str]) -> bool:
         meant = [running for name, running in self._chains.items() if chain in ("", name) and isinstance(running, Chain)]
-        return any([running.ask_again(newer_than, topics) for running in meant])
+        return any([running.order_past(newer_than, topics) for running in meant])
+
+    def carry_on(self, order: int, chain: str, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        running = self._chains.get(chain)
+        if isinstance(running, Chain):
+            running.ask_again(said, end)
+        elif chain not in self.wanted:  # or it waits for its port
+            end()
 
     def first_unasked(self) -> int:
         row = self.journal.find_one("newest_but", (UNHEARD,))

@@ -7,12 +7,13 @@ they were first listened to is left alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from trollmoves import crashing
+from trollmoves.attention.orders import asking
 from trollmoves.bus import Loop, Requesters
 from trollmoves.bus.catching_up import CatchUp
 from trollmoves.bus.few_lines import Sparingly
@@ -115,10 +116,18 @@ class Hearing:
                         restarted=lambda address: None, alarm=alarm, host=_host(name))
         return found
 
-    def ask_again(self, newer_than: float, topics: list[str]) -> bool:
-        """Ask all publishers of ours for what they published since a time; what was used already is no news. False when nobody
-        is asked."""
-        return self.subscribing is not None and self.subscribing.ask_again(newer_than, topics)
+    def order_past(self, newer_than: float, topics: list[str]) -> bool:
+        """Note that all publishers of ours shall be asked for what they published since a time; what was used already is no news.
+        False when none is heard under *topics*."""
+        if self.subscribing is None or not self.subscribing.hears(topics):
+            return False
+        self._journal.write([asking("", newer_than, topics)])
+        return True
+
+    def ask_again(self, said: Mapping[str, Any], end: Callable[[], Any]) -> None:
+        """Do so; then call *end*."""
+        if self.subscribing is not None:
+            self.subscribing.ask_again(said["newer_than"], said["topics"], end)
 
     def received(self, messages: list[Message]) -> None:
         """Take in messages."""

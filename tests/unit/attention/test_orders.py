@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trollmoves.attention.orders import Orders, amended, order_itself
+from trollmoves.attention.orders import ASKED_FOR, Orders, amended, asking, order_itself
 from trollmoves.journal import Journal
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -147,6 +147,25 @@ def test_what_a_role_has_ordered_of_itself_is_there_until_it_is_done(scene: Scen
     assert scene.role.told[1:] == [("carry on", 1, "s", {"after": 2})]
     scene.role.ends[0]()
     scene.write([])
+    assert scene.left == []
+
+
+def test_who_does_not_answer_is_not_asked_for_ever(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.write([asking("s", 5.0, ["/a"])])
+    scene.look()
+    ((*_, said),) = scene.role.told
+    assert (said["newer_than"], said["topics"]) == (5.0, ["/a"])
+    scene.orders.begin_anew("other")
+    scene.look()
+    assert len(scene.role.told) == 1, "its chain asks already"
+    scene.orders.begin_anew("s")
+    scene.look()
+    assert len(scene.role.told) == 2, "another one has the place of its chain"
+    later = time.time() + ASKED_FOR + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    Orders(scene.journal, scene.role).look()
+    scene.write([])
+    assert len(scene.role.told) == 2
     assert scene.left == []
 
 
