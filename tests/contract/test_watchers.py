@@ -235,6 +235,27 @@ def test_a_file_that_was_begun_before_the_start_and_is_written_slowly(seen: Seen
     assert {arrival.size for arrival in seen.arrivals if arrival.path.endswith("slow.nc")} == {8}
 
 
+def test_a_file_that_is_looked_at_while_it_is_written_slowly_arrives_when_that_is_done(seen: Seen, data: Path, start: Start,
+                                                                                       way: str) -> None:
+    """Somebody asked for what it was before."""
+    if way == "polling":
+        pytest.skip("only the kernel knows that a file is open")
+    watcher = start(data / "x_{n}.nc", settle=0.05)
+    path = data / "x_again.nc"
+    path.write_bytes(b"before")
+    seen.await_paths(path)
+    with path.open("wb", buffering=0) as again:
+        again.write(b"half")
+        time.sleep(0.06)
+        watcher.look_at(str(path))
+        for number in range(3):  # each of these settles, so what is in writing would have as well
+            (data / f"x_{number}.nc").hardlink_to(elsewhere(data, f"other{number}"))
+            seen.await_paths(data / f"x_{number}.nc")
+        again.write(b" and half")
+    seen.await_size(13)
+    assert [arrival.size for arrival in seen.arrivals if arrival.path == str(path)] == [6, 13]
+
+
 @pytest.mark.parametrize("kind, elsewhere", [
     ("ext4", False), ("tmpfs", False), ("nfs4", True), ("cifs", True), ("fuse.sshfs", True)])
 def test_network_file_systems_are_known_by_their_type(kind: str, elsewhere: bool) -> None:

@@ -263,13 +263,14 @@ class InotifyEngine:
             self._outbox.add(path, status)
 
     def _look_at(self, path: str) -> None:
-        """Look at one file, in a directory that is watched. One whose time was set last is not in writing: writing sets mtime and
-        ctime to the same moment."""
+        """Look at one file, in a directory that is watched. One whose time was set last is not in writing, unless it is open for
+        it: writing sets mtime and ctime to the same moment."""
         above, name = os.path.split(path)
         status = self._file_status(path) if self._watches.holds(above) and is_wanted(self._pattern, name) else None
         if status is None:
             return
-        if self._settling.is_needed(path, status) and status.st_ctime_ns == status.st_mtime_ns:
+        may_be_in_writing = self._settling.is_needed(path, status) and status.st_ctime_ns == status.st_mtime_ns
+        if may_be_in_writing or self._settling.is_written_slowly(path, status):
             self._settling.add(path, status, will_close=False)
         elif not self._settling.holds(path):
             self._outbox.add(path, status)
