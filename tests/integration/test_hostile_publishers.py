@@ -82,7 +82,7 @@ def test_a_client_takes_whatever_a_stranger_publishes(tmp_path: Path, stranger: 
             address = f"127.0.0.1:{free_port()}"
             stranger.publisher.send(stranger.announcement(uid=f"flood{number}", address=address, offset=100 + number))
         still_serves(network, "second.bin")
-        network.client.wait_for(f"127.0.0.1:{stranger.port} published something that is no message .*1 so far")
+        network.client.wait_for(f"127.0.0.1:{stranger.port} published something that is no message")
         eventually(lambda: stranger.asked, message="the stranger's files were asked for")
         still_serves(network, "third.bin")
         assert sorted(path.name for path in network.destination.iterdir()) == ["first.bin", "second.bin", "third.bin"]

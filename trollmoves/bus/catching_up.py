@@ -66,13 +66,12 @@ class CatchUp:
         self._moved_on = moved_on
         self._restarted = restarted
         self._alarm = alarm
-        self._refused, self._asked = Sparingly(logger), Sparingly(logger, logging.INFO)
+        self._refused, self._told = Sparingly(logger), Sparingly(logger, logging.INFO)
         self._seen: dict[str, int] = {}
         self._wanted = 0
         """The position up to which something is known to be missing."""
         self._address: tuple[str, int] | None = None
         self._started: Any = None
-        self._journals = 0
         self._asking = False
         self._closed = False
         self._newer_than = 0.0
@@ -175,9 +174,7 @@ class CatchUp:
             self._seen.clear()
             self._want(head)
             return
-        self._journals += 1
-        if self._journals <= 10 or self._journals % 1000 == 0:
-            logger.info("%s has a journal that is new to us (%d so far)", self._provider, self._journals)
+        self._told.say("%s has a journal that is new to us", self._provider)
         skip = self._new and self._past == 0
         if self._new and 0 < self._past < math.inf:
             self._newer_than = time.time() - self._past
@@ -199,7 +196,7 @@ class CatchUp:
         if self._asking or self._closed or self._address is None or self._wanted <= self._position:
             return
         self._asking = True
-        self._asked.say("%s: asking for what was announced after %d (it is at %d)", self._provider, self._position, self._wanted)
+        self._told.say("%s: asking for what was announced after %d (it is at %d)", self._provider, self._position, self._wanted)
         question = {"epoch": self._epoch, "since": self._position, "topics": self._topics, "newer_than": self._newer_than}
         self._ask_for_page((self._topics or [""])[0] or "/", question, self._answered)
 

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 
-from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.sockets import held
 from trollmoves.bus.subscribers import host_at
 
@@ -31,8 +31,8 @@ class Crowd:
     def __init__(self) -> None:
         self.ports: set[int] = set()
         """Where others connect to us."""
-        self.cut = 0
-        """How many were cut off."""
+        self.cut = Sparingly(logger)
+        """Told of each that is cut off."""
 
     def look(self, connections: Mapping[int, tuple[bool, float]], most: int | None = None) -> None:
         """Cut off some when there are more than *most* (None: than there is room for) of ZeroMQ's *connections*. Of each is said
@@ -58,10 +58,8 @@ class Crowd:
         for descriptor in descriptors:
             with suppress(OSError), held(descriptor) as connection:
                 connection.shutdown(socket.SHUT_RDWR)
-                self.cut += 1
-                if is_worth_a_line(self.cut):
-                    logger.warning("there are more connections than can be served: %s, which has most of them, loses some (%d so "
-                                   "far)", host or "this machine", self.cut)
+                self.cut.say("there are more connections than can be served: %s, which has most of them, loses some",
+                             host or "this machine")
 
 
 def make_room() -> None:

@@ -1,4 +1,7 @@
-"""What happens ever again because of others, such as a request that is refused or a file that fails, must not fill the log."""
+"""What happens ever again because of others, such as a request that is refused or a file that fails, must not fill the log.
+
+`Sparingly` is for one thing; `FewLines` tells who brings it about apart, and sums up by itself, for the audit too.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
-
-from trollmoves.bus.loop import Loop
+from typing import Any, Protocol
 
 PERIOD = 60.0
 """Seconds."""
@@ -17,6 +18,12 @@ SAID = 100
 ADDRESSES = 20
 """That have lines of their own in a period; the others are counted together."""
 OTHERS = "others"
+
+
+class Later(Protocol):
+    """What we need of the loop, which says few lines itself."""
+
+    def after(self, seconds: float, function: Callable[[], Any]) -> Any: ...
 
 
 def _nothing_more(address: str, count: int) -> str:
@@ -32,6 +39,8 @@ class Sparingly:
         self._level = level
         self._since = time.monotonic()
         self._count = 0
+        self.times = 0
+        """How often it has happened in all."""
 
     def say(self, text: str, *arguments: Any, error: Exception | None = None) -> None:
         """Log it, unless there were too many; with the traceback of *error*, if given."""
@@ -40,6 +49,7 @@ class Sparingly:
             more = f" (and {self._count - SAID} more before)" if self._count > SAID else ""
             self._since, self._count = now, 0
         self._count += 1
+        self.times += 1
         if self._count <= SAID:
             self._logger.log(self._level, f"{text}%s", *arguments, more, exc_info=error)
         elif self._count == SAID + 1:
@@ -49,7 +59,7 @@ class Sparingly:
 class FewLines:
     """Warns, and counts what would be too much; belongs to the loop."""
 
-    def __init__(self, loop: Loop, logger: logging.Logger, what: str, section: str = "",
+    def __init__(self, loop: Later, logger: logging.Logger, what: str, section: str = "",
                  counted: Callable[[str, int], str] = _nothing_more):
         """*what* happens, as in `requests of %s were refused`; in which *section*, if it is in one. *counted* is told of how many
         more there were in a period, and adds to the line."""

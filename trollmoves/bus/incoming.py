@@ -27,8 +27,8 @@ from typing import Any
 import zmq
 
 from trollmoves.bus.addresses import NO_DESCRIPTOR
-from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.crowding import Crowd
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.sockets import KEPT_ALIVE, NOW, Socket, descriptor_of, held, number_of
 
 logger = logging.getLogger(__name__)
@@ -91,8 +91,8 @@ class Incoming:
         self.paused = 0
         """Listeners that do not take what has come, so that it waits through no fault of who sent it."""
         self.crowd = Crowd()
-        self.cut = 0
-        """How often somebody was cut off."""
+        self.cut = Sparingly(logger)
+        """Told when somebody is cut off."""
 
     def receive(self, socket: Socket) -> list[zmq.Frame]:
         """A message of *socket*, of which many frames are not kept. Raises `zmq.Again` when there is none."""
@@ -159,10 +159,8 @@ class Incoming:
         with suppress(OSError), held(descriptor) as connection:
             if os.fstat(connection.fileno()).st_ino != inode:
                 return  # it went by itself
-            self.cut += 1
-            if is_worth_a_line(self.cut):
-                logger.warning("%s has sent %d MiB that are no whole messages, or more than can be taken in, and is cut off "
-                               "(%d so far)", connection.getpeername()[0], size // 2**20, self.cut)
+            self.cut.say("%s has sent %d MiB that are no whole messages, or more than can be taken in, and is cut off",
+                         connection.getpeername()[0], size // 2**20)
             connection.shutdown(socket.SHUT_RDWR)
 
 

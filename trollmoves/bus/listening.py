@@ -9,7 +9,7 @@ from typing import Any
 
 import zmq
 
-from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.sockets import NOW, Socket, close, connected, descriptor_of
@@ -33,7 +33,7 @@ class Listener:
         self.host = host
         self.port = port
         self.topics = tuple(topics)
-        self.malformed = 0
+        self.malformed = Sparingly(logger)
         self._loop = loop
         self._received = received
         self._paused = False
@@ -77,10 +77,7 @@ class Listener:
             self._received(messages)
 
     def _refuse(self, raw: bytes, error: MalformedMessage) -> None:
-        self.malformed += 1
-        if is_worth_a_line(self.malformed):
-            logger.warning("%s:%d published something that is no message (%s; %d so far): %r",
-                           self.host, self.port, error, self.malformed, raw[:60])
+        self.malformed.say("%s:%d published something that is no message (%s): %r", self.host, self.port, error, raw[:60])
 
     def change_topics(self, topics: Iterable[str]) -> None:
         """From now on hear these; nothing of those that stay is missed."""

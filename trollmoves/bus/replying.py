@@ -10,7 +10,7 @@ from typing import Any
 
 import zmq
 
-from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.owners import Owners
 from trollmoves.bus.sockets import bound, close, descriptor_of, send_frames
@@ -58,8 +58,7 @@ class Replier:
         self._loop = loop
         self._envelope = envelope
         self._handle = handle
-        self.malformed = 0
-        self.unread = 0
+        self.malformed, self._unread = Sparingly(logger), Sparingly(logger)
         self._waiting = Unread()
         # A reply that cannot be queued is dropped (its connection is gone, or its reader stopped reading): nobody else waits.
         self._socket, self.port = bound(zmq.ROUTER, address, port, {zmq.MAXMSGSIZE: largest, zmq.RCVHWM: MOST_WAITING})
@@ -72,18 +71,13 @@ class Replier:
     def reply(self, asker: Asker, raw: bytes) -> None:
         """Send the reply to *asker*; dropped when the connection is gone, or when it is large and the peer does not read."""
         if len(raw) > LARGE_REPLY and not self._waiting.takes(asker.identity, asker.descriptor, len(raw)):
-            self._note_unread(asker)
+            self._unread.say("%s asks and does not read: no large replies for it", asker.address)
             return
         try:
             send_frames(self._socket, asker.identity, b"", raw)
         except zmq.ZMQError as error:
             self._waiting.forget(asker.identity)
             logger.info("reply to %s could not be queued: %s", asker.address, error)
-
-    def _note_unread(self, asker: Asker) -> None:
-        self.unread += 1
-        if is_worth_a_line(self.unread):
-            logger.warning("%s asks and does not read: no large replies for it (%d so far)", asker.address, self.unread)
 
     def _read(self) -> None:
         requests, room = [], REQUESTS_PER_TURN
@@ -120,9 +114,7 @@ class Replier:
             return None
 
     def _refuse(self, asker: Asker, kind: str, why: str) -> None:
-        self.malformed += 1
-        if is_worth_a_line(self.malformed):
-            logger.warning("%s sent something that is no request: %s (%d so far)", asker.address, why, self.malformed)
+        self.malformed.say("%s sent something that is no request: %s", asker.address, why)
         self.reply(asker, self._envelope.encode("error", kind))
 
     def close(self, linger: int = 1000) -> None:

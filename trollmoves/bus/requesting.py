@@ -17,7 +17,7 @@ from typing import Any
 
 import zmq
 
-from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.names import Whereabouts
 from trollmoves.bus.sockets import (
@@ -110,7 +110,7 @@ class Requester:
         self._outstanding: dict[str, Outstanding] = {}
         self._heard = self._repeated = time.monotonic()
         self._restarted = -math.inf
-        self.malformed = 0
+        self.malformed = Sparingly(logger)
         self._socket: Socket | None = None
         self._connections: Socket | None = None
         self._connected = False
@@ -284,12 +284,7 @@ class Requester:
             try:
                 self._dispatch(decode(frames[-1].bytes))
             except MalformedMessage as error:
-                self._note_malformed(error)
-
-    def _note_malformed(self, error: MalformedMessage) -> None:
-        self.malformed += 1
-        if is_worth_a_line(self.malformed):
-            logger.warning("%s:%d replied with something that is no message: %s (%d so far)", *self._place, error, self.malformed)
+                self.malformed.say("%s:%d replied with something that is no message: %s", *self._place, error)
 
     def _dispatch(self, reply: Message) -> None:
         results = reply.extension.get("results")

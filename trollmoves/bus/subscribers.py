@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import zmq
 
 from trollmoves.bus.addresses import is_own_address
-from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.sockets import descriptor_of, held
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Subscribers:
         self._letters = 0
         """Of all of them; of connections that have gone, too, until they are forgotten."""
         self._most_hosts = MOST_HOSTS
-        self._cut = 0
+        self._cut = Sparingly(logger)
 
     def __len__(self) -> int:
         """How many connections are remembered."""
@@ -91,10 +91,8 @@ class Subscribers:
         """End the connection of *host* that has most."""
         descriptor, peer = connection = max(host.connections, key=host.connections.__getitem__)
         self._letters -= host.connections.pop(connection)
-        self._cut += 1
-        if is_worth_a_line(self._cut):
-            logger.warning("%s has subscribed to more than the %d bytes of topics that a host may on port %d, or the %d that all "
-                           "may, and is cut off (%d so far)", peer[0], self._most, self._port, self._most_in_all, self._cut)
+        self._cut.say("%s has subscribed to more than the %d bytes of topics that a host may on port %d, or the %d that all may, "
+                      "and is cut off", peer[0], self._most, self._port, self._most_in_all)
         try:
             with held(descriptor) as copy:
                 if copy.getpeername()[:2] == peer:

@@ -18,7 +18,7 @@ from trollmoves.attention.orders import asking
 from trollmoves.bus import Listener, Loop
 from trollmoves.bus.asking_again import Countdown, within
 from trollmoves.bus.catching_up import CatchUp
-from trollmoves.bus.counting import is_worth_a_line
+from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, may_differ, place_of, read_notice
@@ -104,8 +104,7 @@ class Hearing:
                                       self._alarm)
         self._open = True
         self._paused = False
-        self._refused: dict[Provider, int] = {}
-        """How many of its announcements were none."""
+        self._refused = Sparingly(logger)
         self._named: OrderedDict[tuple[int, Provider], int] = OrderedDict()
         """How often a provider named somebody else who has a file; those of the last files."""
         self._unwritten = 0
@@ -191,7 +190,7 @@ class Hearing:
             try:
                 self._take_one(provider, catch_up, message, live=cursor is None)
             except MalformedMessage as error:
-                self._refuse(provider, error)
+                self._refused.say("[%s] %s announced something nobody can ask for: %s", self._settings.name, provider, error)
             except JournalError:
                 raise
             except Exception:  # whatever one message brings about, the next one is taken
@@ -205,12 +204,6 @@ class Hearing:
         self._asking.commit(then if self._relay is None else self._relay.committing(then))
         if self._is_behind and not self._paused:
             self._pause()
-
-    def _refuse(self, provider: Provider, error: MalformedMessage) -> None:
-        count = self._refused[provider] = self._refused.get(provider, 0) + 1
-        if is_worth_a_line(count):
-            logger.warning("[%s] %s announced something nobody can ask for: %s (%d so far)", self._settings.name, provider, error,
-                           count)
 
     def _written(self, size: int, then: Callable[[], Any] | None) -> None:
         self._unwritten -= size

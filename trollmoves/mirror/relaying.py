@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
-from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.streaming import Stream
 from trollmoves.client.asking import Asking
@@ -84,7 +83,7 @@ class Relaying:
         """Of files that are being written: through how many mirrors their announcement came."""
         self._delayed: deque[tuple[float, int]] = deque()
         """When (monotonic) which file is to be announced."""
-        self._refused = Sparingly(logger)
+        self._refused, self._drops = Sparingly(logger), Sparingly(logger, logging.INFO)
         self.dropped = self._dropped_before()
         """Announcements that had been here before, or had passed through too many mirrors."""
         self._open = True
@@ -257,9 +256,8 @@ class Relaying:
     def _drop(self, announcement: Announcement, passed: list[str]) -> None:
         self.dropped += 1
         self._ledger.add("put_meta", (self._meta, str(self.dropped)))
-        if is_worth_a_line(self.dropped):
-            why = "it has been here before" if self._mirror in passed else f"it has passed through {len(passed)} mirrors"
-            logger.info("[%s] %s of %s is not mirrored: %s (%d so far)", self._settings.name, announcement.identity,
+        why = "it has been here before" if self._mirror in passed else f"it has passed through {len(passed)} mirrors"
+        self._drops.say("[%s] %s of %s is not mirrored: %s (%d so far)", self._settings.name, announcement.identity,
                         announcement.address, why, self.dropped)
 
 

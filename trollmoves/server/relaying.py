@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 from trollmoves.bus import Loop
-from trollmoves.bus.counting import is_worth_a_line
 from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.once import KEPT
 from trollmoves.config.settings import ServerSettings
@@ -102,7 +101,7 @@ class Relaying:
         """Rows of the journal that are under way, and how much each counts for."""
         self._newest = 0
         """Row up to which all that were `seen` are, or were, under way."""
-        self._given_up, self._tries = Sparingly(logger, logging.ERROR), Sparingly(logger)
+        self._given_up, self._tries, self._skips = Sparingly(logger, logging.ERROR), Sparingly(logger), Sparingly(logger)
         self._waiting = 0
         """Messages that wait for another look."""
         self._more = False
@@ -267,9 +266,8 @@ class Relaying:
 
     def _skip(self, item: Item, error: Exception) -> None:
         self._skipped += 1
-        if is_worth_a_line(self._skipped):
-            logger.warning("[%s] a message of %s is not announced: %s (%d so far)", self._chain, item.message.sender, error,
-                           self._skipped)
+        self._skips.say("[%s] a message of %s is not announced: %s (%d so far)", self._chain, item.message.sender, error,
+                        self._skipped)
         self._journal.write([("remove_file", [(item.file,)]), ("put_meta", [(self._counter, str(self._skipped))])],
                             self._done, item)
 

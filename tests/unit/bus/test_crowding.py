@@ -64,7 +64,7 @@ def test_a_number_that_another_socket_has_by_now_is_nobodys_connection() -> None
         crowd.look({one.fileno(): (True, 0.0), other.fileno(): (True, 0.0)}, most=1)
         one.sendall(b"still there")
         assert other.recv(20) == b"still there"
-        assert crowd.cut == 0
+        assert crowd.cut.times == 0
 
 
 def is_open(connection: socket.socket) -> bool:
@@ -80,7 +80,7 @@ def test_those_over_which_nothing_has_come_go_first_and_then_the_newest(pairs: l
     crowd.ports.add(pairs[0][0].getsockname()[1])
     crowd.look({here.fileno(): (number < 3, -float(number)) for number, (here, _) in enumerate(pairs)}, 5)
     assert [number for number, (_, there) in enumerate(pairs) if is_open(there)] == [5, 6, 7, 8, 9]
-    assert crowd.cut == 5
+    assert crowd.cut.times == 5
 
 
 def test_no_connection_that_we_made_ourselves_goes(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
@@ -118,7 +118,7 @@ def test_who_has_taken_all_descriptors_loses_connections(pairs: list[tuple[socke
     watched = incoming.Incoming()
     watched.crowd.ports.add(pairs[0][0].getsockname()[1])
     watched.look()
-    assert watched.crowd.cut == 6
+    assert watched.crowd.cut.times == 6
     assert len([there for _, there in pairs if is_open(there)]) == 4
     for here, _ in pairs:
         os.fstat(here.fileno())  # raises if its descriptor was closed behind it
@@ -143,9 +143,9 @@ def test_a_port_loses_those_that_are_too_many(monkeypatch: pytest.MonkeyPatch) -
         def cut() -> bool:
             loop.turn(0.05)
             time.sleep(0.01)
-            return loop.incoming.crowd.cut >= 30
+            return loop.incoming.crowd.cut.times >= 30
         eventually(cut, message="30 are cut off")
-        assert loop.incoming.crowd.cut == 30
+        assert loop.incoming.crowd.cut.times == 30
     finally:
         for connection in connections:
             connection.close()
