@@ -44,7 +44,6 @@ class Dispatcher(Service):
         self._subscriber: SubscriberSettings | None = None
         self._hearing = Hearing("dispatcher", self.journal, self._rows, self._pump_targets)
         self._outlet: Outlet | None = None
-        self._results: Results | None = None
         self._publish_port = publish_port
         self._replay_port = replay_port
         self._publish_nameservers = publish_nameservers
@@ -81,7 +80,7 @@ class Dispatcher(Service):
         if self._publish_port is not None:
             ports = self._publish_port, self._replay_port
             self._outlet = Outlet(NAME, "dispatcher", ports, "*", self.loop, self.journal, self.envelope)
-            self._results, publisher = self._outlet.results, self._outlet.publisher
+            publisher = self._outlet.publisher
             logger.info("publishing on port %d", publisher.port)
             if self._publish_nameservers is not False or self._publish_port == 0:
                 hosts = self._publish_nameservers
@@ -91,6 +90,10 @@ class Dispatcher(Service):
             self.loop.after(0.0, self._become_ready)
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
+
+    @property
+    def _results(self) -> Results | None:
+        return None if self._outlet is None else self._outlet.results
 
     def _new_target(self, settings: TargetSettings) -> Target:
         target = self._retired.pop(settings.name, None)

@@ -39,7 +39,6 @@ class MoveIt(Service):
         self._moving: dict[str, Moving] = {}
         """Of each section there ever was: moves may be under way when it goes."""
         self._outlet: Outlet | None = None
-        self._results: Results | None = None
         self._ready = self._started = False
 
     def apply(self, configuration: Configuration[MoveSettings]) -> None:
@@ -63,7 +62,6 @@ class MoveIt(Service):
         if self._port is not None:
             address = next((settings.listen_address for settings in configuration.chains.values()), "*")
             self._outlet = Outlet(NAME, NAME, (self._port, self._replay_port), address, self.loop, self.journal, self.envelope)
-            self._results = self._outlet.results
             logger.info("publishing on port %d", self._outlet.publisher.port)
             self._outlet.publisher.once_heard(self._become_ready)
         else:
@@ -71,6 +69,10 @@ class MoveIt(Service):
         self.loop.every(TICK, self._pump)
         self.loop.every(OVERDUE_EVERY, self._give_up_overdue)
         self.loop.every(self._check_interval, self._check_health)
+
+    @property
+    def _results(self) -> Results | None:
+        return None if self._outlet is None else self._outlet.results
 
     def _start_missing(self) -> None:
         """Start the chains that do not run."""
