@@ -144,15 +144,11 @@ class Sharing:
                     len(self._by_request) >= MOST_WAITING or not self._held.has_room(waiter.asker.address, MOST_HELD)):
                 self._answers.state(waiter, "held", holder=shared.lease.holder)
                 continue
-            self._release(before)
+            if before is not None:
+                self._held.add(before.asker.address, -before.weight)
             self._held.add(waiter.asker.address, waiter.weight)
             shared.waiters[waiter.request] = shared.requests[waiter.request] = waiter
             self._by_request[waiter.request] = shared.transfer
-
-    def _release(self, waiter: Waiter | None) -> None:
-        """Nothing is kept of that request any more."""
-        if waiter is not None:
-            self._held.add(waiter.asker.address, -waiter.weight)
 
     def join(self, shared: Shared, waiter: Waiter) -> None:
         """Somebody of the group asks for what was delivered already."""
@@ -245,7 +241,7 @@ class Sharing:
         del self._shared[shared.transfer]
         for request, waiter in shared.requests.items():
             self._by_request.pop(request, None)
-            self._release(waiter)
+            self._held.add(waiter.asker.address, -waiter.weight)
 
     # Somebody is about to publish.
 
