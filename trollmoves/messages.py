@@ -431,6 +431,13 @@ def renewed(raw: bytes, moved: Mapping[str, str]) -> bytes:
     return raw.partition(b" application/json ")[0] + b" application/json " + dumps(data)
 
 
+def sent_again(raw: bytes, envelope: Envelope) -> bytes:
+    """A message that was perhaps sent before, so that its receivers can tell."""
+    message = decode(raw)
+    said = {"version": PROTOCOL, **message.extension, "redelivered": True}
+    return envelope.encode(message.subject, message.type, {**message.fields, EXTENSION: said})
+
+
 def _is_extension_of(extension: Data, data: Data) -> bool:
     """Whether *extension* was written by the announcer itself, and not copied on by a relay that does not know it."""
     return (bool(extension) and extension.get("address") == data.get("request_address")

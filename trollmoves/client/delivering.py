@@ -29,7 +29,17 @@ from trollmoves.errors import TrollmovesError
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, PROTOCOL, UNPACKED_OF, Envelope, Message, decode, identity_of, read_announcement
+from trollmoves.messages import (
+    EXTENSION,
+    PROTOCOL,
+    UNPACKED_OF,
+    Envelope,
+    Message,
+    decode,
+    identity_of,
+    read_announcement,
+    sent_again,
+)
 
 PAGE = 500
 """Publications that are taken from the journal at a time."""
@@ -244,7 +254,7 @@ class Delivering:
             self._with_leave(flight, partial(self._publish, flight, raw, subject, position))
             return
         announcement = flight.source.announcement.message
-        raw = _marked(raw, self._envelope) if flight.maybe_published else raw
+        raw = sent_again(raw, self._envelope) if flight.maybe_published else raw
         if self._stream.is_heard:
             self._stream.send(self._envelope.encode_like(announcement, "ack", self._addressing.added))
         self._stream.publish(raw, subject, position)
@@ -358,7 +368,6 @@ class Delivering:
         self.committing.close()
 
 
-
 def publication_id(flight: Flight) -> str:
     """The same for every publication of the same content by this chain."""
     text = f"{flight.chain}\n{flight.identity}\n{flight.source.announcement.key}"
@@ -376,10 +385,3 @@ def _receipt(reply: Message) -> str:
     if "verified" not in said:
         return f"delivered by upstream server {reply.sender}"
     return f"verified: {said.get('verified')} {said.get('checksum') or ''}".strip()
-
-
-def _marked(raw: bytes, envelope: Envelope) -> bytes:
-    """A publication that was perhaps sent before, so that its receivers can tell."""
-    message = decode(raw)
-    data = {**message.fields, EXTENSION: {**message.extension, "redelivered": True}}
-    return envelope.encode(message.subject, message.type, data)

@@ -14,7 +14,7 @@ from trollmoves.errors import MalformedMessage
 from trollmoves.journal import Journal
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, decode
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, decode, sent_again
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +71,6 @@ class Results:
         for chain in [row["chain"] for row in self._journal.find("chains")]:
             for row in self._journal.find("unpublished", (chain, 0, -1)):
                 try:
-                    self.publish(row["file"], sent_again(self._envelope, decode(row["message"].encode())))
+                    self.publish(row["file"], sent_again(row["message"].encode(), self._envelope))
                 except MalformedMessage as error:
                     logger.error("a result in the journal cannot be published: %s", error)
-
-
-def sent_again(envelope: Envelope, message: Message) -> bytes:
-    """A message that was perhaps sent before, saying so."""
-    return envelope.encode(message.subject, message.type,
-                           {**message.fields, EXTENSION: {"version": PROTOCOL, **message.extension, "redelivered": True}})

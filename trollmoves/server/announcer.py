@@ -15,8 +15,8 @@ from trollmoves.config.settings import ServerSettings
 from trollmoves.journal import Journal, Operation
 from trollmoves.journal.journal import step_line
 from trollmoves.lifecycle import State
-from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, decode
-from trollmoves.queueing.results import ON_ITS_WAY, sent_again
+from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, sent_again
+from trollmoves.queueing.results import ON_ITS_WAY
 from trollmoves.server.recent import Recent
 
 
@@ -82,7 +82,7 @@ class Announcer:
     def repeat(self, rows: Sequence[Any]) -> None:
         """Publish announcements that nobody can ask for (rows of the journal) and that perhaps were sent before, saying so."""
         for row in rows:
-            self._stream.send(sent_again(self._envelope, decode(row["message"].encode())))
+            self._stream.send(sent_again(row["message"].encode(), self._envelope))
         if rows:
             self._on_their_way([row["file"] for row in rows])
 
