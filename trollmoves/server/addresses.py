@@ -35,7 +35,7 @@ KEPT_FOR = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class Section:
     """A section that is served."""
 
     address: str
@@ -56,14 +56,14 @@ class Addresses:
         self._own_addresses = own_addresses
         self._clock = clock
         self._histories: dict[str, list[tuple[str, float]]] = {}
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, Section] = {}
         self._complained: set[tuple[str, str]] = set()
 
     def serve(self, section: str, address: str, *, chosen: bool) -> None:
         """*section* is asked at *address* from now on."""
         before = self._served.get(section)
         if not chosen and _is_loopback(parse_endpoint(address)[0]):
-            self._served[section] = Served(address, chosen, ())
+            self._served[section] = Section(address, chosen, ())
             return
         now = self._clock()
         history = list(self._history(section))
@@ -72,7 +72,7 @@ class Addresses:
         if not history or history[-1][0] != address:
             history = self._histories[section] = [*_recent(history, address, now), (address, now)]
             self._journal.write([_kept(section, history)])
-        self._served[section] = Served(address, chosen, tuple(earlier for earlier, _ in history[:-1]))
+        self._served[section] = Section(address, chosen, tuple(earlier for earlier, _ in history[:-1]))
 
     def leave(self, section: str) -> None:
         """*section* is not served any more."""
@@ -121,7 +121,7 @@ class Addresses:
             self._histories[section] = [(str(address), float(since)) for address, since in kept]
         return self._histories[section]
 
-    def _still_leads_here(self, earlier: str, served: Served) -> bool:
+    def _still_leads_here(self, earlier: str, served: Section) -> bool:
         """Whether who asks at an *earlier* address is answered as well: this machine may have several."""
         host, port = parse_endpoint(earlier)
         return (not served.chosen and port == parse_endpoint(served.address)[1] and not _is_loopback(host)
