@@ -6,7 +6,7 @@
     -> Asking     ask, many at a time; retry; other providers      asking.py, sending.py, waiting.py, providers.py
     -> Unpacking  where `compression` is set                       unpacking.py
     -> Delivering publish, once it is ours to do                   delivering.py
-    -> Acknowledging  tell the providers                           acknowledging.py
+    -> Acknowledging  tell the providers                           acknowledging.py, telling.py
 
 A message is journaled (through the `Ledger`, ledger.py) before anything is done about it, so that the next process can take up
 what this one leaves (recovering.py). Of two contents of one name the newer one stays: replacing.py, doubting.py.

@@ -83,7 +83,7 @@ class Writer:
         return True
 
     def waiting(self) -> int:
-        """How many records are queued, about."""
+        """How many groups are queued, about."""
         return self._queue.qsize()
 
     def stop(self) -> None:

@@ -1,5 +1,5 @@
-"""Opening announced files: beneath the fixed directory of the origin, without following a link, and only if it is still the file
-that was announced."""
+"""Opening and removing announced files: beneath the fixed directory of the origin, without following a link, and only if it is
+still the file that was announced."""
 
 from __future__ import annotations
 

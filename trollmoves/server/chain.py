@@ -9,7 +9,7 @@
           -> Pushing          moves, in a worker       pushing.py, movers/
        -> Sharing             who of a group publishes sharing.py
        -> Acknowledging       notes who has it         acknowledging.py
-    -> Removing               removes what all have    removing.py
+    -> Removing               removes what all have    removing.py (consumers.py: who they are)
 
 A section that listens is another kind of chain: listening.py.
 """

@@ -186,7 +186,7 @@ class DirectoryWatcher(Watcher):
             self._bell.close()
 
     def _step(self) -> None:
-        assert self._engine is not None  # `start` made one
+        assert self._engine is not None  # `_open` made one
         try:
             self._engine.step()
             if time.monotonic() >= self._next_try:

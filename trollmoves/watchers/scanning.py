@@ -243,7 +243,7 @@ class Sight:
 
 
 class Engine(Protocol):
-    """One way of watching; all calls come from one thread, but for `open`, which precedes that thread."""
+    """One way of watching; all calls come from the watching thread. Others only ask `sight` for its trouble."""
 
     sight: Sight
     overflows: int
