@@ -29,6 +29,7 @@ class Publishing:
         self.port = ReplayPort(0, "127.0.0.1", loop, self.journal, ENVELOPE)
         self.subjects: dict[str, str] = {}
         """By uid, of all that was ever published."""
+        self.started = 1.0
         self._since = 0
         self._heads: dict[str, int] = {}
 
@@ -53,7 +54,7 @@ class Publishing:
 
     def beat(self, host: str = "127.0.0.1") -> Message:
         said = {"epoch": self.journal.epoch, "head": self.journal.head, "since": self._since, "heads": self._heads,
-                "address": f"{host}:{self.port.address.rpartition(':')[2]}", "started": 1}
+                "address": f"{host}:{self.port.address.rpartition(':')[2]}", "started": self.started}
         self._since, self._heads = self.journal.head, {}
         return decode(ENVELOPE.encode("/heartbeat/dispatcher", "beat", {EXTENSION: said}))
 
@@ -155,6 +156,23 @@ def test_whatever_gets_lost_repeated_or_shuffled_is_had_in_the_end(loop: Loop, p
     turning(loop, lambda: set(follower.uids) >= wanted)
     assert set(follower.uids) == wanted
     assert follower.alarms == []
+    follower.close()
+
+
+@pytest.mark.parametrize("is_younger", [True, False])
+def test_what_others_heard_first_of_a_publisher_that_began_after_us_is_had(loop: Loop, publishing: Publishing,
+                                                                           is_younger: bool) -> None:
+    """Its port was not there when we wanted to listen, and we try again some seconds later than somebody else. Of one that was
+    there before us, what it has published is left alone, and so is what it published in an earlier life."""
+    publishing.publish(3, age=3600.0)
+    cursors: dict[str, tuple[str, int]] = {}
+    follower = Follower(loop, cursors)
+    if is_younger:
+        publishing.started = time.time()
+    publishing.publish(5)
+    follower.hear(publishing.beat())
+    turning(loop, lambda: cursors.get("publisher") == (publishing.journal.epoch, 8))
+    assert follower.uids == (["f4", "f5", "f6", "f7", "f8"] if is_younger else [])
     follower.close()
 
 

@@ -9,7 +9,6 @@ position up to which nothing is missing.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
@@ -19,7 +18,7 @@ from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.loop import Loop
 from trollmoves.bus.requesters import Requesters
 from trollmoves.bus.requesting import new_request
-from trollmoves.messages import EXTENSION, PROTOCOL, Announcement, Message
+from trollmoves.messages import EXTENSION, LARGEST_WHOLE, PROTOCOL, Announcement, Message
 from trollmoves.uris import parse_endpoint
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,8 @@ class CatchUp:
                  restarted: Callable[[str], Any], alarm: Alarm,
                  position_in: Callable[[str, str], int | None] = lambda epoch, stream: None, host: str | None = None,
                  patience: float = PAGE_TIMEOUT):
-        """*cursor* is the epoch and position kept from before, *past* how many seconds of history a new client asks for.
+        """*cursor* is the epoch and position kept from before, *past* how many seconds of history a new client asks for. With 0
+        that is what a publisher has published since it began, if that was after we began to listen: others may hear it first.
 
         *moved_on* is told of a new cursor that needs no page, *restarted* the address of a provider that began anew, *alarm* of a
         gap that cannot be closed. *position_in* knows how far a stream (the subject of its beats) of a journal (named by its
@@ -61,7 +61,9 @@ class CatchUp:
         self._topics = list(topics)
         self._epoch, self._position = cursor or ("", 0)
         self._new = cursor is None
-        self._past = past
+        self._past: float | None = past
+        self._began = time.monotonic()
+        """When we began to listen."""
         self._page = page
         self._moved_on = moved_on
         self._restarted = restarted
@@ -103,8 +105,8 @@ class CatchUp:
         self._topics = list(topics)
 
     def leave_past(self) -> None:
-        """What was published before we listened is not asked for."""
-        self._past = 0.0
+        """What was published before it was heard first is not asked for."""
+        self._past = None
 
     def announced(self, announcement: Announcement) -> None:
         """An announcement came by itself."""
@@ -175,18 +177,24 @@ class CatchUp:
             self._want(head)
             return
         self._told.say("%s has a journal that is new to us", self._provider)
-        skip = self._new and self._past == 0
-        if self._new and 0 < self._past < math.inf:
-            self._newer_than = time.time() - self._past
-        self._epoch, self._position, self._new = epoch, (head if skip else 0), False
+        since = self._wanted_since() if self._new else self._newer_than
+        self._newer_than = since or 0.0
+        self._epoch, self._position, self._new = epoch, (head if since is None else 0), False
         self._seen.clear()
         self._wanted = 0
-        self._first = head > 0 and not skip
+        self._first = head > 0 and since is not None
         if not self._first:
             self._newer_than = 0.0
             self._moved_on(epoch, self._position)  # from now on nothing is left out, also when we end at once
         else:
             self._want(head)
+
+    def _wanted_since(self) -> float | None:
+        """Since when (epoch seconds) a new client wants all that was published; None: from now on."""
+        if self._past is None or self._past > 0:
+            return None if self._past is None else max(0.0, time.time() - self._past)
+        began, started = time.time() - (time.monotonic() - self._began), self._started
+        return float(started) if isinstance(started, (int, float)) and began < started < LARGEST_WHOLE else None
 
     def _want(self, position: int) -> None:
         self._wanted = max(self._wanted, position)

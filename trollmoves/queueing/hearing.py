@@ -1,7 +1,7 @@
 """Hearing: what messages ask for is in the journal before anything is done for it.
 
 Publishers of ours are asked for what got lost on the way, or was published while nobody here listened; what was published before
-they were first listened to is left alone.
+they were first listened to is left alone, but for what one published that began after that and was heard by others first.
 """
 
 from __future__ import annotations
