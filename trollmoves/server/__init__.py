@@ -3,7 +3,7 @@ listens. Beside that way stand
 
     requests, rights, trusting         what a request says; who may have files where; whose acks count
     lookups, recent, long_reads        what the journal has: of requests, without a look, and what takes long
-    answers, replies                   what is said to those who wait, and to everybody
+    answers, replies, refusals         what is said to those who wait, and to everybody; what the log has of who was refused
     shares, gate                       no peer takes all, and no directory that hangs all threads
     beneath                            announced files are opened and removed without following links
     alike, consumers, renamed          sections with the same files; whom a removal waits for; sections that get other names

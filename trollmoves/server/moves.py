@@ -18,21 +18,19 @@ import orjson
 
 from trollmoves import crashing
 from trollmoves.bus import Loop
-from trollmoves.bus.few_lines import FewLines
 from trollmoves.bus.leases import Lease
 from trollmoves.config.settings import ServerSettings
 from trollmoves.errors import AlreadyHad, Busy, Cancelled, MoveError, OriginChanged, OriginGone, OriginReplaced
 from trollmoves.journal import Journal, Operation
-from trollmoves.journal.audit import REFUSED, in_audit
 from trollmoves.journal.covering import covered_by_newer
 from trollmoves.lifecycle import State
-from trollmoves.messages import Message
 from trollmoves.movers.base import Receipt
 from trollmoves.movers.sessions import Sessions
 from trollmoves.server.answers import Answers
 from trollmoves.server.pushing import Member, Push
+from trollmoves.server.refusals import Refusals
 from trollmoves.server.replies import checksum_of_all, shown
-from trollmoves.server.requests import Waiter, request_id
+from trollmoves.server.requests import Waiter
 from trollmoves.server.rights import NotAllowed, Unknown
 from trollmoves.server.shares import Shares
 from trollmoves.server.sharing import LONGEST_HOLD, Shared, Sharing, earlier_requests
@@ -68,15 +66,15 @@ def refuse_when_full(journal: Journal) -> None:
 class Moves:
     """Belongs to the loop."""
 
-    def __init__(self, loop: Loop, journal: Journal, workers: Workers, small: SmallMoves, answers: Answers, sharing: Sharing):
+    def __init__(self, loop: Loop, journal: Journal, workers: Workers, small: SmallMoves, answers: Answers, sharing: Sharing,
+                 refusals: Refusals):
         self._loop = loop
         self._journal = journal
         self._workers = workers
         self._small = small
         self._answers = answers
         self._sharing = sharing
-        self._refusals = FewLines(loop, logger, "requests of %s were refused", counted=self._counted)
-        self._failures = FewLines(loop, logger, "requests of %s failed")
+        self._refusals = refusals
         self._moving: dict[str, Moving] = {}
         self._by_request: dict[str, str] = {}
         self._started = Shares()
@@ -101,8 +99,6 @@ class Moves:
     def close(self) -> None:
         """Nobody asks here any more; what is queued or running is still done and journaled."""
         self._open = False
-        self._refusals.close()
-        self._failures.close()
 
     def __len__(self) -> int:
         """How many are queued or running."""
@@ -114,20 +110,6 @@ class Moves:
     def of_request(self, request: str) -> Moving | None:
         """The move that a request started or joined, while it lasts."""
         return self._moving.get(self._by_request.get(request, ""))
-
-    def note_refusal(self, address: str, message: Message, error: MoveError) -> None:
-        """A request of *address* was refused: a line in the log and a record in the audit, as long as there are few."""
-        said = {**message.fields, "client": message.extension.get("client", "")}
-        asked = {name: str(said.get(name, "")) for name in ("client", "uid", "uri", "destination")}
-        self._refusals.say(address, "refused %s of %s: %s", message.type, address, shown(error), record=partial(
-            self._record_refusal, address, error, request=message.type, subject=message.subject, id=request_id(message), **asked))
-
-    def _record_refusal(self, address: str, error: MoveError, chain: str = "", **asked: str) -> str:
-        said = {**asked, "address": address, "code": error.code, "why": shown(error)}
-        return in_audit(self._journal.audit.record(REFUSED, chain, **said))
-
-    def _counted(self, address: str, more: int) -> str:
-        return in_audit(self._journal.audit.record(REFUSED, "", address=address, more=more))
 
     def submit(self) -> None:
         """Hand what was started to the workers, all at once."""
@@ -165,7 +147,7 @@ class Moves:
                     raise outcome
                 then()
             except MoveError as error:
-                self.note_refusal(waiter.asker.address, waiter.message, error)
+                self._refusals.note(waiter.asker.address, waiter.message, error)
                 self._answers.error(waiter, error)
         self._workers.submit([Work(("rights", waiter.asker.address), 1, lambda _: served.pushing.check(asked), checked)])
 
@@ -338,30 +320,24 @@ class Moves:
             state = State.GIVEN_UP if ends else State.FAILED
             error = outcome if isinstance(outcome, MoveError) else MoveError(f"{type(outcome).__name__}: {outcome}")
             detail = shown(error)
-            self._say_failed(moving, error, None if isinstance(outcome, MoveError) else outcome)
+            self._refusals.note_move(moving, error, None if isinstance(outcome, MoveError) else outcome)
             more: list[Operation] = [("bound_failures", [(moving.file, moving.file)]), *_earlier_requests(moving)]
             if isinstance(error, OriginGone | OriginChanged | OriginReplaced):  # what took its place may be announced by now
                 more.append(covered_by_newer([moving.file]))
             self._record(moving, state, now, detail, detail, more, error)
-            return
-        if moving.lease is not None and moving.consumer.spare and not (moving.push.begun or any(one.copied for one in outcome)):
+        else:
+            self._moved(moving, outcome, now)
+
+    def _moved(self, moving: Moving, receipts: list[Receipt], now: float) -> None:
+        if moving.lease is not None and moving.consumer.spare and not (moving.push.begun or any(one.copied for one in receipts)):
             # Somebody outside its group put it there, such as an upstream primary while the spare was stopped.
             moving.lease.doubtful = True
-        detail = summary(outcome)
-        receipt = orjson.dumps(outcome).decode()
-        more = [*moving.served.removing.schedule(moving.file, moving.consumer, outcome), *self._lease_records(moving),
+        detail = summary(receipts)
+        more = [*moving.served.removing.schedule(moving.file, moving.consumer, receipts), *self._lease_records(moving),
                 *_earlier_requests(moving)]
-        self._record(moving, State.MOVED, now, detail, receipt, more, outcome)
+        self._record(moving, State.MOVED, now, detail, orjson.dumps(receipts).decode(), more, receipts)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("moved %s: %s", moving.push.members[0].file.path, detail)
-
-    def _say_failed(self, moving: Moving, error: MoveError, unexpected: Exception | None) -> None:
-        path, exact, peer = moving.push.members[0].file.path, moving.push.destination.exact, moving.push.peer
-        if isinstance(error, NotAllowed | Unknown):
-            self._refusals.say(peer, "%s to %s: %s", path, exact, shown(error), record=partial(
-                self._record_refusal, peer, error, moving.served.settings.name, request="push", path=path, destination=exact))
-        else:  # the journal has it beside the file
-            self._failures.say(peer, "%s to %s: %s", path, exact, shown(error), error=unexpected)
 
     def _lease_records(self, moving: Moving) -> list[Operation]:
         """What is to be written of the lease; nothing where its holder is alone and is told with the outcome to publish."""

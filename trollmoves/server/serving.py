@@ -28,6 +28,7 @@ from trollmoves.server.lookups import Lookups
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushes import Pushes
 from trollmoves.server.recent import Recent
+from trollmoves.server.refusals import Refusals
 from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies
 from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, group, is_named, publishes_at_once, request_id
 from trollmoves.server.sharing import Sharing
@@ -60,7 +61,8 @@ class Serving:
         self._answers = Answers(loop, self._replies, self._replier.reply)
         alike = Alike(journal, self.chains)
         self._sharing = Sharing(journal, alike, self._answers, self._replies, self._replier.reply)
-        self._moves = Moves(loop, journal, workers, small, self._answers, self._sharing)
+        self._refusals = Refusals(loop, journal)
+        self._moves = Moves(loop, journal, workers, small, self._answers, self._sharing, self._refusals)
         self._pushes = Pushes(journal, self._lookups, self._moves, self._sharing, self._answers)
         self._acknowledging = Acknowledging(journal, envelope, loop.names, alike, self._sharing, self._replier.reply)
         self.port = self._replier.port
@@ -88,6 +90,7 @@ class Serving:
         for chain in list(self.chains):
             self.remove(chain)
         self._moves.close()
+        self._refusals.close()
         self._replier.close()
 
     # Requests come in.
@@ -116,7 +119,7 @@ class Serving:
         try:
             return answer(asker, message)
         except MoveError as error:
-            self._moves.note_refusal(asker.address, message, error)
+            self._refusals.note(asker.address, message, error)
             return self._replies.error(message, error)
         except JournalError:
             raise
@@ -172,7 +175,7 @@ class Serving:
                     raise PositionUnknown(f"announcement {offset} is none of this journal: ask for it alone, by its name")
                 self._pushes.take(row, self._chain_of(row), waiter)
             except MoveError as error:
-                self._moves.note_refusal(asker.address, message, error)
+                self._refusals.note(asker.address, message, error)
                 self._answers.error(waiter, error)
             except JournalError:
                 raise

@@ -28,6 +28,7 @@ from trollmoves.server.alike import Alike
 from trollmoves.server.answers import Answers
 from trollmoves.server.moves import Moves
 from trollmoves.server.pushing import Push, Pushing
+from trollmoves.server.refusals import Refusals
 from trollmoves.server.removing import Removing
 from trollmoves.server.replies import Replies
 from trollmoves.server.requests import Waiter, members
@@ -58,7 +59,8 @@ class Bench:
         chains: dict[str, Served] = {}
         self.alike = Alike(self.journal, chains)
         self.sharing = Sharing(self.journal, self.alike, answers, replies, self.tell)
-        self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), answers, self.sharing)
+        self.refusals = Refusals(self.loop, self.journal)
+        self.moves = Moves(self.loop, self.journal, self.workers, SmallMoves(self.loop), answers, self.sharing, self.refusals)
         self.served = Served(settings, Pushing(settings, roots), Removing(settings, roots, self.journal, self.loop, self.workers))
         chains[settings.name] = self.served
         self.file = {"path": os.fsencode(root / "a"), "device": 0, "inode": 0, "size": 1000, "mtime_ns": 0}
@@ -280,8 +282,8 @@ def test_moves_that_fail_again_and_again_neither_count_as_refused_nor_keep_refus
         bench.start(asks("r:first"))
         bench.workers.work.pop().done(MoveError("it is full"))
         bench.write()
-    bench.moves._failures._sum_up()
-    bench.moves._refusals._sum_up()
+    bench.refusals._failed._sum_up()
+    bench.refusals._refused._sum_up()
     assert not bench.journal.audit.waits
     bench.start(asks("r:second"))
     bench.workers.work.pop().done(NotAllowed("not there"))
