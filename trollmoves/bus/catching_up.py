@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from trollmoves.bus.asking_again import RETRY, AskingAgain, decoded, is_position, stamp, within
@@ -209,9 +209,13 @@ class CatchUp:
         self._ask_for_page((self._topics or [""])[0] or "/", question, self._answered)
 
     def _ask_for_page(self, subject: str, question: dict[str, Any], answered: Callable[[Message | None], Any]) -> None:
-        """Ask where the publisher says, or where it was found."""
+        self.ask("replay", subject, question, answered)
+
+    def ask(self, kind: str, subject: str, question: Mapping[str, Any], answered: Callable[[Message | None], Any]) -> bool:
+        """Ask where the publisher says, or where it was found; False when that is not known. *answered* gets the reply, or None
+        when there is none in time."""
         if self._closed or self._address is None:
-            return
+            return False
         request = new_request()
         said = {"version": PROTOCOL, "request": request, **question}
         host, port = self._address
@@ -222,7 +226,8 @@ class CatchUp:
                 self._elsewhere = not self._elsewhere
             if not self._closed:
                 answered(reply)
-        self._requesters.ours(*place, self._epoch).ask(request, subject, "replay", {EXTENSION: said}, heard, self._patience)
+        self._requesters.ours(*place, self._epoch).ask(request, subject, kind, {EXTENSION: said}, heard, self._patience)
+        return True
 
     def _answered(self, reply: Message | None) -> None:
         self._asking = False

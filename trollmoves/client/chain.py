@@ -1,6 +1,7 @@
 """One section of a client: hear -> decide -> ask -> publish. This is the life of a file on one screen.
 
     Hearing       what providers announce and what was missed      hearing.py, peers.py (bus/: Listener, CatchUp)
+    Introducing   tell them first what we listen to                introducing.py
     -> recognising is it news, or known by another way             recognising.py, following.py, copies.py
     -> deciding   the rules: what is news, whom to ask, when again deciding.py (no I/O)
     -> Asking     ask, many at a time; retry; other providers      asking.py, sending.py, waiting.py, providers.py
@@ -21,6 +22,7 @@ from typing import Any
 from trollmoves.bus import Loop, Publisher
 from trollmoves.bus.replaying import ReplayPort
 from trollmoves.bus.streaming import Stream
+from trollmoves.bus.topics import TOPICS, topics_to_tell
 from trollmoves.client.asking import Asking
 from trollmoves.client.hearing import Hearing, group_sign
 from trollmoves.client.ledger import Ledger
@@ -41,7 +43,8 @@ class Chain:
         """*client* is our name towards providers. Raises `ConfigurationError` when a port of ours is taken."""
         self.settings = settings
         who = {"client": client, "group": settings.group, "priority": 1 if settings.processing_delay else 0,
-               "commit": settings.compression is None, "checksum": len(settings.providers) > 1}
+               "commit": settings.compression is None, "checksum": len(settings.providers) > 1,
+               TOPICS: topics_to_tell(map(settings.topic_at, settings.providers))}
         ledger = Ledger(settings.name, journal)
         self._journal = journal
         self._loop = loop
@@ -55,7 +58,7 @@ class Chain:
             self._close_ports()
             raise
         self._recovering = Recovering(settings.name, ledger, journal, self._asking)
-        self._hearing = Hearing(settings, ledger, journal, loop, self._asking)
+        self._hearing = Hearing(settings, who, ledger, journal, loop, self._asking)
         self._feeding = self._open = True
 
     def start(self) -> None:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from trollmoves.client.addressing import Addressing, Place
-from trollmoves.config.places import Provider
 from trollmoves.config.settings import ClientSettings
 from trollmoves.errors import ConfigurationError, DestinationInvalid, MalformedMessage
 from trollmoves.explaining import ONLY_NAME, Sample, explain_each, named
@@ -41,13 +40,13 @@ def _lines(sample: Sample, settings: ClientSettings) -> Iterator[str]:
 
 def providers_of(message: Message, settings: ClientSettings) -> list[str]:
     """Those at which its subject is listened to."""
-    return [str(provider) for provider in settings.providers if message.subject.startswith(_topic_at(provider, settings))]
+    return [str(provider) for provider in settings.providers if message.subject.startswith(settings.topic_at(provider))]
 
 
 def trouble_with(message: Message, settings: ClientSettings) -> str:
     """Why the file of a message would not be asked for; empty when it would."""
     if not providers_of(message, settings):
-        topics = dict.fromkeys(_topic_at(provider, settings) for provider in settings.providers)
+        topics = dict.fromkeys(settings.topic_at(provider) for provider in settings.providers)
         return f"the subject begins with none of {', '.join(topics)}"
     if message.type in NOTICES:
         return f"it is {NOTICES[message.type]}, and nothing to ask for"
@@ -58,10 +57,6 @@ def trouble_with(message: Message, settings: ClientSettings) -> str:
     except MalformedMessage as error:
         return str(error)
     return ""
-
-
-def _topic_at(provider: Provider, settings: ClientSettings) -> str:
-    return settings.topic if provider.topic is None else provider.topic
 
 
 def _request(fields: Mapping[str, Any], address: str, settings: ClientSettings) -> Iterator[str]:

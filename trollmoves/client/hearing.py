@@ -25,6 +25,7 @@ from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, m
 from trollmoves.client.doubting import new_row, with_checksum
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.following import Following
+from trollmoves.client.introducing import Introducing
 from trollmoves.client.ledger import Ledger
 from trollmoves.client.peers import Peers
 from trollmoves.client.providers import host_part
@@ -76,9 +77,11 @@ class Relay(Protocol):
 class Hearing:
     """The providers of one client chain; belongs to the loop."""
 
-    def __init__(self, settings: ClientSettings, ledger: Ledger, journal: Journal, loop: Loop, asking: Asking,
-                 relay: Relay | None = None):
+    def __init__(self, settings: ClientSettings, who: Mapping[str, Any], ledger: Ledger, journal: Journal, loop: Loop,
+                 asking: Asking, relay: Relay | None = None):
+        """*who* says to providers who we are."""
         self._relay = relay
+        self._who = who
         self._settings = settings
         self._ledger = ledger
         self._journal = journal
@@ -91,6 +94,7 @@ class Hearing:
         self._recognising = Recognising(ledger, self._following, relays=relay is not None)
         self._listeners: dict[Provider, Listener] = {}
         self._catch_ups: dict[Provider, CatchUp] = {}
+        self._introducing: dict[Provider, Introducing] = {}
         self._heard: dict[Provider, float] = {}
         """When (monotonic) each was heard last, or might have been."""
         self._interval: dict[Provider, float] = {}
@@ -131,7 +135,7 @@ class Hearing:
         self._catch_ups.clear()
 
     def _topics_of(self, provider: Provider) -> list[str]:
-        return [provider.topic if provider.topic is not None else self._settings.topic]
+        return [self._settings.topic_at(provider)]
 
     def _listen_to(self, provider: Provider) -> None:
         topics = self._topics_of(provider)
@@ -148,6 +152,7 @@ class Hearing:
             self._loop, self._asking.requesters, str(provider), topics, cursor=cursor, past=self._settings.catch_up,
             page=page, moved_on=moved_on, restarted=self._asking.repeat, alarm=self._alarm,
             host=provider.host)
+        self._introducing[provider] = Introducing(self._who, topics[0] or "/", self._catch_ups[provider])
         for asked in self._again:
             self._catch_ups[provider].again(*asked)
         self._listeners[provider] = Listener(self._loop, provider.host, provider.port, (*topics, BEATS),
@@ -271,6 +276,8 @@ class Hearing:
             self._asking.providers.wake(host=host_part(str(message.extension.get("address"))))
             self._following.told(provider, message.extension.get("epoch"), message.extension.get("moved"))
         self._catch_ups[provider].beat(message)
+        if message.subject.startswith(SERVER_BEATS):
+            self._introducing[provider].beat(message.extension)
 
     def _take_announcement(self, provider: Provider, announcement: Announcement) -> None:
         verdict, file, known = self._recognising.recognise(announcement)

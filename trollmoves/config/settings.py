@@ -275,3 +275,7 @@ class ClientSettings(ChainSettings):
     def nameserver_hosts(self) -> tuple[str, ...]:
         """The nameservers named, if any."""
         return self.nameservers or ()
+
+    def topic_at(self, provider: Provider) -> str:
+        """What it listens to at one of its providers."""
+        return provider.topic if provider.topic is not None else self.topic

@@ -18,6 +18,7 @@ from typing import Any
 
 from trollmoves.bus import Loop
 from trollmoves.bus.streaming import Stream, Unheard
+from trollmoves.bus.topics import TOPICS, topics_to_tell
 from trollmoves.client.asking import Asking
 from trollmoves.client.hearing import Hearing
 from trollmoves.client.ledger import Ledger
@@ -46,7 +47,8 @@ class Chain:
         half would publish concerns nobody."""
         self.settings = settings
         front, store = settings.front, Store(settings.front)
-        who = {"client": client, "group": client, "priority": 0, "checksum": len(front.providers) > 1}
+        who = {"client": client, "group": client, "priority": 0, "checksum": len(front.providers) > 1,
+               TOPICS: topics_to_tell(map(front.topic_at, front.providers))}
         ledger = Ledger(settings.name, journal)
         pushing = Pushing(settings, (store.root,))
         self._journal = journal
@@ -60,7 +62,7 @@ class Chain:
         self._relaying = Relaying(settings, mirror, request_address, ledger, journal, loop, envelope, stream, recent,
                                   self._asking, self._finding.heard, doubting)
         self._fetching.relaying, self._fetching.doubting = self._relaying, doubting
-        self._hearing = Hearing(front, ledger, journal, loop, self._asking, self._relaying)
+        self._hearing = Hearing(front, who, ledger, journal, loop, self._asking, self._relaying)
         self.served = Served(settings, pushing, Releasing(settings, journal, loop, workers, self._asking, doubting),
                              self._fetching)
         self._feeding = self._open = True
