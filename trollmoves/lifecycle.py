@@ -32,3 +32,6 @@ ORDER = (State.SEEN, State.ANNOUNCED, State.REQUESTED, State.MOVING, State.MOVED
 CONSUMER_KNOWN = 24 * 3600.0
 """Seconds a consumer that was served is waited for before what it has not got is removed, by a server and by remove_it alike;
 `delete_after` is the backstop for files nobody comes for."""
+TOPIC_KNOWN = CONSUMER_KNOWN + 6 * 3600.0
+"""Seconds for which counts what a consumer said that it listens to: for longer than it is known after it said so for the last
+time. It says so every three hours at least, and not each time is noted."""

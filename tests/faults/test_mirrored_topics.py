@@ -33,6 +33,17 @@ def published(client: Node) -> list[tuple[object, ...]]:
     return client.find("SELECT subject FROM announcements ORDER BY position")
 
 
+def told_to(mirror: Node) -> list[tuple[object, ...]]:
+    """What its clients listen to, by group."""
+    return mirror.find("SELECT consumer_group, topic FROM consumer_topics")
+
+
+def stays(names: set[str], first: Node, second: Node, mirror: Node) -> None:
+    """Nothing but *names*, all of the second server."""
+    eventually(lambda: not first.names() and mirror.names() <= names, PATIENCE, message="what all have is removed")
+    never(lambda: second.names() != names or mirror.names() != names, 3)
+
+
 def announced(mirror: Node, count: int) -> None:
     eventually(lambda: mirror.find("SELECT count(*) FROM announcements") == [(count,)], PATIENCE, message="they are announced")
 
@@ -142,17 +153,98 @@ def test_a_client_that_knows_names_only_is_served_what_it_heard_of(nodes: Nodes,
     assert '"requested"' not in steps(second)
 
 
-def test_a_client_of_one_subject_is_waited_for_with_the_files_of_others(nodes: Nodes) -> None:
-    """It may listen to both: it is known to the section."""
+def test_a_file_waits_for_those_who_listen_to_its_subject(nodes: Nodes) -> None:
+    """Also for one that is away, and when the mirror was started anew."""
     first, second, mirror = scene(nodes)
-    one, two = (nodes.client(name, [mirror.address], topic=topic) for name, topic in (("one", ONE), ("two", TWO)))
+    one, two, both = (nodes.client(name, [mirror.address], topic=topic, group=name)
+                      for name, topic in (("one", ONE), ("two", TWO), ("both", BOTH)))
     nodes.start()
-    first.put("one.dat")
-    arrived(one, {"one.dat": b"content"})
-    eventually(gone(first, mirror), PATIENCE, message="nobody else is known")
-    second.put("two.dat")
-    arrived(two, {"two.dat": b"content"})
+    first.put("a1.dat")
+    second.put("a2.dat")
+    for client, names in ((one, ["a1.dat"]), (two, ["a2.dat"]), (both, ["a1.dat", "a2.dat"])):
+        arrived(client, dict.fromkeys(names, b"content"))
+    eventually(gone(first, second, mirror), PATIENCE, message="both are removed")
+    two.stop()
+    for number in (1, 2):
+        first.put(f"b{number}.dat")
+        second.put(f"c{number}.dat")
+        for client, names in ((one, [f"b{number}.dat"]), (both, [f"b{number}.dat", f"c{number}.dat"])):
+            arrived(client, dict.fromkeys(names, b"content"))
+        waits = {f"c{each}.dat" for each in range(1, number + 1)}
+        stays(waits, first, second, mirror)
+        mirror.program.restart()
+        stays(waits, first, second, mirror)
+    two.start()
+    arrived(two, dict.fromkeys(waits, b"content"))
+    eventually(gone(first, second, mirror), PATIENCE, message="all is removed")
+
+
+def test_a_client_is_waited_for_with_a_topic_more_though_it_went_away_before_it_asked_for_a_file_of_it(nodes: Nodes) -> None:
+    first, second, mirror = scene(nodes)
+    one, two = (nodes.client(name, [mirror.address], topic=topic, group=name) for name, topic in (("one", ONE), ("two", TWO)))
+    nodes.start()
+    first.put("a1.dat")
+    arrived(one, {"a1.dat": b"content"})
+    second.put("a2.dat")
+    arrived(two, {"a2.dat": b"content"})
+    eventually(gone(first, second, mirror), PATIENCE, message="both are removed")
+    one.configure(topic=BOTH)
+    eventually(lambda: ("one", BOTH) in told_to(mirror), PATIENCE, message="the mirror knows")
+    one.stop()
+    second.put("b2.dat")
+    arrived(two, {"b2.dat": b"content"})
     never(lambda: not second.names() or not mirror.names(), 4)
+    one.configure(topic=ONE)  # nothing is taken back
+    one.start()
+    first.put("b1.dat")
+    arrived(one, {"b1.dat": b"content"})
+    never(lambda: not second.names() or not mirror.names(), 4)
+    one.configure(topic=BOTH)
+    one.program.restart()
+    second.put("c2.dat")
+    arrived(one, {"c2.dat": b"content"})
+
+
+def test_a_mirror_tells_a_mirror_what_it_listens_to(nodes: Nodes) -> None:
+    first, second, near = scene(nodes)
+    far = nodes.mirror("far", [near.address], client_topic=ONE, **REMOVING)
+    one, two = (nodes.client(name, [at.address], topic=topic, group=name)
+                for name, topic, at in (("one", ONE, far), ("two", TWO, near)))
+    nodes.start()
+    for number in (1, 2):
+        first.put(f"a{number}.dat")
+        arrived(one, {f"a{number}.dat": b"content"})
+        second.put(f"b{number}.dat")
+        arrived(two, {f"b{number}.dat": b"content"})
+        eventually(gone(first, second, near, far), PATIENCE, message="both are removed")
+
+
+@pytest.mark.parametrize("name", ["section", "renamed"])
+def test_a_section_of_another_name_knows_what_clients_listen_to(nodes: Nodes, name: str) -> None:
+    first, second, mirror = scene(nodes)
+    one, two, both = (nodes.client(client, [mirror.address], topic=topic, group=client)
+                      for client, topic in (("one", ONE), ("two", TWO), ("both", BOTH)))
+    nodes.start()
+    first.put("a1.dat")
+    second.put("a2.dat")
+    for client, names in ((one, ["a1.dat"]), (two, ["a2.dat"]), (both, ["a1.dat", "a2.dat"])):
+        arrived(client, dict.fromkeys(names, b"content"))
+    eventually(gone(first, second, mirror), PATIENCE, message="both are removed")
+    two.stop()
+    second.put("b2.dat")
+    arrived(both, {"b2.dat": b"content"})
+    mirror.config.write_text(mirror.config.read_text().replace("[section]", f"[{name}]"))
+    mirror.program.restart()
+    first.put("c1.dat")
+    second.put("c2.dat")
+    arrived(one, {"c1.dat": b"content"})
+    arrived(both, {"c1.dat": b"content", "c2.dat": b"content"})
+    eventually(lambda: mirror.names() == {"b2.dat", "c2.dat"}, PATIENCE, message="what nobody else listens to is removed")
+    never(lambda: mirror.names() != {"b2.dat", "c2.dat"}, 3)
+    two.start()
+    arrived(two, {"b2.dat": b"content", "c2.dat": b"content"})
+    # What was announced under both names goes by its age.
+    eventually(lambda: mirror.names() <= ({"b2.dat"} if name == "renamed" else set()), PATIENCE, message="all is removed")
 
 
 def test_where_each_subject_has_a_section_of_its_own_its_clients_wait_for_none_of_the_other(nodes: Nodes) -> None:

@@ -42,8 +42,8 @@ class MirrorSettings(ServerSettings, ClientSettings):  # type: ignore[misc]  # w
     origin: OptionalOrigin = option(None, "pattern of the names to mirror, of which only the last part counts; all if left out")
     delay: Seconds = option(0.0, "seconds between hearing an announcement and announcing it")
     delete: Annotated[Literal["first", "all"] | None, BeforeValidator(values.deletion)] = option(  # type: ignore[assignment]
-        "all", "remove a fetched file when every known consumer has it (`true` or `all`), or the `first` one; `false` leaves it",
-        "true")
+        "all", "remove a fetched file when every known consumer has it that listens to its subject (`true` or `all`), or the "
+               "`first` one; `false` leaves it", "true")
     delete_after: OptionalSeconds = option(
         7 * DAY, "age after which a fetched file is removed, whether consumers have it or not: `12h`, `7d`", "7d")
     directory_mode: Mode = option(

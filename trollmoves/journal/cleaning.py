@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trollmoves.journal.reader import Reader
-from trollmoves.lifecycle import CONSUMER_KNOWN
+from trollmoves.lifecycle import CONSUMER_KNOWN, TOPIC_KNOWN
 
 if TYPE_CHECKING:
     from trollmoves.journal.journal import Journal
@@ -61,7 +61,9 @@ class Cleaning:
         self._clock.after(EVERY, self._again)
 
     def _again(self) -> None:
-        self._journal.write([*self._journal.alarms.forget(), ("forget_consumers", [(time.time() - CONSUMER_KNOWN,)])])
+        now = time.time()
+        self._journal.write([*self._journal.alarms.forget(), ("forget_consumers", [(now - CONSUMER_KNOWN,)]),
+                             ("forget_topics", [(now - TOPIC_KNOWN,)])])
         self._in_worker(self._chains, self._found, "")
 
     def _found(self, chains: Sequence[str] | Exception) -> None:

@@ -42,7 +42,8 @@ class Leaps:
                            abs(leap))
             self._journal.times_to_move += 1
             self._journal.leaps += 1
-            moved = ("move_files", "move_removals", "move_copies", "move_transfers", "move_consumers", "move_confirmed")
+            moved = ("move_files", "move_removals", "move_copies", "move_transfers", "move_consumers", "move_topics",
+                     "move_confirmed")
             self._journal.write([(statement, [{"leap": leap}]) for statement in moved], self._moved)
             self._tell(leap)
 

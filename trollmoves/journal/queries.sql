@@ -420,6 +420,22 @@ DELETE FROM consumers WHERE time < ? OR time < (SELECT time FROM consumers ORDER
 -- name: move_consumers
 UPDATE consumers SET time = time + :leap;
 
+-- name: subject_heard
+-- Of a file that a message spoke of: the subject stands between `pytroll:/` and the first blank.
+SELECT substr(message, 10, instr(message, ' ') - 10) AS subject FROM files WHERE id = ? AND message IS NOT NULL;
+
+-- name: topics_told
+SELECT * FROM consumer_topics WHERE time > ? ORDER BY time DESC LIMIT ?;
+
+-- name: note_topics
+INSERT OR REPLACE INTO consumer_topics (client, consumer_group, topic, time) VALUES (?, ?, ?, ?);
+
+-- name: forget_topics
+DELETE FROM consumer_topics WHERE time < ?;
+
+-- name: move_topics
+UPDATE consumer_topics SET time = time + :leap;
+
 -- name: acknowledge_transfers
 -- What `delivered_by_requests` found: a list of [file, transfer].
 UPDATE transfers SET state = 'acknowledged', time = :now

@@ -34,6 +34,7 @@ from trollmoves.mirror.relaying import Relaying
 from trollmoves.mirror.releasing import Releasing
 from trollmoves.server.pushing import Pushing
 from trollmoves.server.recent import Recent
+from trollmoves.server.topics import Topics
 from trollmoves.server.transfer import Served
 from trollmoves.workers import Workers
 
@@ -42,7 +43,7 @@ class Chain:
     """A configured section that runs; belongs to the loop."""
 
     def __init__(self, settings: MirrorSettings, client: str, mirror: str, request_address: str, journal: Journal, loop: Loop,
-                 envelope: Envelope, stream: Stream, recent: Recent, workers: Workers):
+                 envelope: Envelope, stream: Stream, recent: Recent, topics: Topics, workers: Workers):
         """*client* is our name towards providers, *mirror* the one among mirrors. *stream* is where it announces: what the client
         half would publish concerns nobody."""
         self.settings = settings
@@ -63,7 +64,7 @@ class Chain:
                                   self._asking, self._finding.heard, doubting)
         self._fetching.relaying, self._fetching.doubting = self._relaying, doubting
         self._hearing = Hearing(front, who, ledger, journal, loop, self._asking, self._relaying)
-        self.served = Served(settings, pushing, Releasing(settings, journal, loop, workers, self._asking, doubting),
+        self.served = Served(settings, pushing, Releasing(settings, journal, loop, workers, self._asking, doubting, topics),
                              self._fetching)
         self._feeding = self._open = True
 

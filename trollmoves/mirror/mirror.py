@@ -13,6 +13,7 @@ from typing import Any
 from trollmoves.config.reading import read_mirror_config
 from trollmoves.mirror.chain import Chain
 from trollmoves.server.server import RunningChain, Server
+from trollmoves.server.topics import Topics
 
 NAME = "move_it_mirror"
 UNHEARD = 1000
@@ -29,13 +30,14 @@ class Mirror(Server):
         super().__init__(config_file, journal, port, name=NAME, read_config=read_mirror_config)
         self._client = f"{socket.gethostname()}/{journal.stem}"
         self._mirror = mirror_name(journal)
+        self.topics = Topics(self.journal)
 
     def new_chain(self, settings: Any) -> RunningChain:
         address = self.address_of(settings)
-        assert address is not None  # no section without a request port
+        assert address is not None and self.topics is not None  # no section without a request port
         self.begin_orders_anew(settings.name)
         return Chain(settings, f"{settings.name}@{self._client}", self._mirror, address, self.journal, self.loop, self.envelope,
-                     self.stream, self.recent, self.workers)
+                     self.stream, self.recent, self.topics, self.workers)
 
     def dismissed(self, files: Collection[int]) -> None:
         for chain in self._chains.values():

@@ -27,6 +27,7 @@ from trollmoves.messages import Message
 from trollmoves.mirror.doubting import Doubting
 from trollmoves.server.beneath import Announced, announced_file, remove
 from trollmoves.server.removing import AGED, RETRY, Leaving, Removing
+from trollmoves.server.topics import Topics
 from trollmoves.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ class Releasing(Removing):
     _may_be_no_more = False
 
     def __init__(self, settings: MirrorSettings, journal: Journal, loop: Loop, workers: Workers, asking: Asking,
-                 doubting: Doubting):
-        super().__init__(settings, (), journal, loop, workers)
+                 doubting: Doubting, topics: Topics):
+        super().__init__(settings, (), journal, loop, workers, topics=topics)
         self._asking = asking
         self._doubting = doubting
         self._telling: dict[int, tuple[int, set[str]]] = {}

@@ -17,6 +17,7 @@ from trollmoves.patterns import Pattern
 from trollmoves.server.long_reads import LongReads
 from trollmoves.server.renamed import HandedOn, places_taken
 from trollmoves.server.requests import Consumer
+from trollmoves.server.topics import Key, Topics
 from trollmoves.uris import is_address
 
 logger = logging.getLogger(__name__)
@@ -34,17 +35,14 @@ MOST_TOLD = 100
 BEGINNING = 60.0
 """Seconds in which a section takes in what was there before it began; others that are ahead do not remove it meanwhile."""
 
-Key = tuple[str, str]
-"""Names a consumer: client and group."""
-
 
 class Consumers:
     """Of one section; belongs to the loop."""
 
     def __init__(self, settings: ServerSettings, journal: Journal, reads: LongReads, others: Callable[[], Iterable[Consumers]],
-                 *, served: bool = True):
+                 *, served: bool = True, topics: Topics | None = None):
         """*others* are of all sections, which may have announced the same files. One that cannot be *served* yet has announced
-        nothing of what is there now."""
+        nothing of what is there now. *topics*, where files have different subjects, knows who listens to which."""
         self._section = settings.name
         self._who = "all" if settings.delete is None else settings.delete
         self._pattern = None if settings.origin is None else Pattern(settings.origin)
@@ -52,6 +50,7 @@ class Consumers:
         self._reads = reads
         self._others = others
         self._is_served = served
+        self._topics = topics
         self._known: set[Key] = set()
         """Those that are waited for."""
         self._served: set[Key] = set()
@@ -114,7 +113,7 @@ class Consumers:
     def confirmed_at(self, row: Any) -> float | None:
         """When (epoch seconds) the last of those confirmed a file that are waited for; None as long as one has not."""
         confirmed = self.confirmations(row["file"], row)
-        if not confirmed or not self._suffice(confirmed):
+        if not confirmed or not self._suffice(confirmed, self._subject_of(row["file"])):
             return None
         when = [float(one["time"]) for one in confirmed]
         return min(when) if self._who == "first" else max(when)
@@ -131,15 +130,21 @@ class Consumers:
         """What *section* announced under that name of the very file that *origin* is."""
         return self._journal.find("same_origin", (name, section, origin["inode"], origin["size"], origin["mtime_ns"]))
 
-    def _suffice(self, confirmed: list[Any]) -> bool:
-        return self._who == "first" or not self._lacking(confirmed)
+    def _suffice(self, confirmed: list[Any], subject: str | None = None) -> bool:
+        return self._who == "first" or not self._lacking(confirmed, subject)
 
-    def _lacking(self, confirmed: list[Any]) -> list[str]:
-        """The names of those who are waited for, and have not *confirmed*."""
+    def _lacking(self, confirmed: list[Any], subject: str | None) -> list[str]:
+        """The names of those who are waited for with a file under *subject* (None: it is not known), and have not *confirmed*."""
         if self._who == "all":
             consumers = self._consumers()
-            return [key[0] for key in sorted(consumers) if not any(_stands_for(row, key) for row in confirmed)]
+            return [key[0] for key in sorted(consumers) if not any(_stands_for(row, key) for row in confirmed)
+                    and (self._topics is None or self._topics.may_listen(key, subject))]
         return [name for name in self._who if not any(_is_named(row, name) for row in confirmed)]
+
+    def _subject_of(self, file: int) -> str | None:
+        """What *file* was announced under, where that makes a difference and is known."""
+        row = None if self._topics is None or self._who != "all" else self._journal.find_one("subject_heard", (file,))
+        return None if row is None else str(row["subject"])
 
     def tell_lacking(self, row: Any, now: float) -> None:
         """Name those who have a file stay for long that others have confirmed: a name with a slip is nobody's."""
@@ -149,7 +154,7 @@ class Consumers:
         if not confirmed or now - max(float(one["time"]) for one in confirmed) < LACKING_TOLD:
             return
         told = self._told.copy()
-        for name in self._lacking(confirmed)[:MOST_TOLD - len(told)]:
+        for name in self._lacking(confirmed, self._subject_of(row["file"]))[:MOST_TOLD - len(told)]:
             if name not in told:
                 self._told.add(name)
                 logger.warning("[%s] %s stays, and so may others: %s has not confirmed it (the same is not said again)",

@@ -31,6 +31,7 @@ from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, is
 from trollmoves.server.consumers import Consumers
 from trollmoves.server.long_reads import LongReads
 from trollmoves.server.requests import Consumer
+from trollmoves.server.topics import Topics
 from trollmoves.server.unclaimed import Unclaimed
 from trollmoves.workers import Work, Workers
 
@@ -94,13 +95,13 @@ class Removing:
     """Whether others than we remove the files, and replace them."""
 
     def __init__(self, settings: ServerSettings, roots: tuple[str, ...], journal: Journal, loop: Loop, workers: Workers,
-                 others: Callable[[], Iterable[Consumers]] = tuple):
+                 others: Callable[[], Iterable[Consumers]] = tuple, topics: Topics | None = None):
         """*roots* are the directories above all files that may be announced. *others* are of all sections, which may have
-        announced the same files."""
+        announced the same files. *topics* knows who listens to what, where files have different subjects."""
         self._chain = settings.name
         self._delay = settings.remove_delay
         self._reads = LongReads(settings.name, journal, workers)
-        self.consumers = Consumers(settings, journal, self._reads, others)
+        self.consumers = Consumers(settings, journal, self._reads, others, topics=topics)
         self._looked_for_aged = -math.inf
         """When (monotonic) it was looked for aged files."""
         self._after = settings.delete_after

@@ -34,6 +34,7 @@ from trollmoves.server.recent import Recent
 from trollmoves.server.renamed import hand_on
 from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
+from trollmoves.server.topics import Topics
 from trollmoves.server.transfer import Served
 from trollmoves.server.verifying import Verifying, synced
 from trollmoves.service import Service
@@ -109,6 +110,8 @@ class Server(Service):
         self.recent = Recent()
         self._serving: dict[int, Serving] = {}
         self._small = SmallMoves(self.loop)
+        self.topics: Topics | None = None
+        """What consumers listen to, where a section announces under several subjects; ours do under one."""
         self._addresses = Addresses(self.journal)
         self._publisher: Publisher | None = None
         self._stream: Stream | None = None
@@ -216,7 +219,7 @@ class Server(Service):
         if port not in self._serving:
             self._serving[port] = Serving(port, settings.listen_address, settings.max_request_size, self.loop, self.journal,
                                           self.envelope, self.workers, self._small, self.recent, self._started,
-                                          self._addresses.moved)
+                                          self._addresses.moved, self.topics)
         return self._serving[port]
 
     def _close_ports(self, wanted: Mapping[str, ServerSettings]) -> None:

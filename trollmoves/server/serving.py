@@ -18,6 +18,7 @@ from trollmoves import crashing
 from trollmoves.bus import Asker, Loop, Replier
 from trollmoves.bus.replaying import Replaying
 from trollmoves.bus.requesting import PUSHES
+from trollmoves.bus.topics import topics_told
 from trollmoves.errors import Busy, JournalError, MoveError, NotAnnounced, OriginReplaced, PositionUnknown
 from trollmoves.journal import Journal
 from trollmoves.messages import EXTENSION, PROTOCOL, Envelope, Message, identity_of, uris_of
@@ -33,6 +34,7 @@ from trollmoves.server.replies import LONGEST_TEXT, UNKNOWN_REQUEST, Replies
 from trollmoves.server.requests import MOST_GROUPED, Consumer, Waiter, group, is_named, publishes_at_once, request_id
 from trollmoves.server.sharing import Sharing
 from trollmoves.server.small_moves import SmallMoves
+from trollmoves.server.topics import Topics
 from trollmoves.server.transfer import Served
 from trollmoves.uris import local_path
 from trollmoves.workers import Workers
@@ -48,12 +50,15 @@ class Serving:
     """Answers on one port; belongs to the loop."""
 
     def __init__(self, port: int, address: str, largest: int, loop: Loop, journal: Journal, envelope: Envelope, workers: Workers,
-                 small: SmallMoves, recent: Recent, started: float, moved: Callable[[], Mapping[str, str]]):
-        """*moved* tells what was announced with another address than it is asked for at now."""
+                 small: SmallMoves, recent: Recent, started: float, moved: Callable[[], Mapping[str, str]],
+                 topics: Topics | None = None):
+        """*moved* tells what was announced with another address than it is asked for at now. *topics*, where there are several,
+        is told who listens to what."""
         self.chains: dict[str, Served] = {}
         self._journal = journal
         self._envelope = envelope
         self._started = started
+        self._topics = topics
         self._lookups = Lookups(journal, recent)
         self._replaying = Replaying(journal, envelope, moved=moved)
         self._replies = Replies(envelope)
@@ -117,6 +122,8 @@ class Serving:
         if answer is None:
             return self._envelope.encode(message.subject, "unknown")
         try:
+            if self._topics is not None and message.extension:
+                self._topics.hear(Consumer.of(asker, message), topics_told(message))
             return answer(asker, message)
         except MoveError as error:
             self._refusals.note(asker.address, message, error)

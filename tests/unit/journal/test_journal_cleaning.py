@@ -17,6 +17,7 @@ from tests.support.journals import committed
 from trollmoves.journal import Journal, cleaning
 from trollmoves.journal.cleaning import EVERY, LOOK_AGAIN, Cleaning
 from trollmoves.journal.journal import step_line
+from trollmoves.lifecycle import TOPIC_KNOWN
 
 DAY = 86400.0
 
@@ -181,6 +182,14 @@ def test_who_was_served_within_a_day_is_known_though_more_came_since_than_is_kep
     timers.run()
     committed(journal)
     assert count(journal, "consumers") == 0
+
+
+def test_what_consumers_listen_to_is_known_for_longer_than_they_are(journal: Journal) -> None:
+    now = time.time()
+    told = [("me", "us", topic, now - age) for topic, age in (("/a", DAY + 60), ("/b", TOPIC_KNOWN + 60))]
+    journal.write([("note_topics", told)])
+    clean(journal)
+    assert [row["topic"] for row in journal.find("topics_told", (0.0, 10))] == ["/a"]
 
 
 def test_a_compact_file_is_forgotten_when_it_is_gone_at_a_later_look(journal: Journal, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_what_waits_moves_with_the_clock(tmp_path: Path, seconds: float, moved: 
     place = None, None, None, None, "provider", None, None, 0
     row = (journal.new_file(), "chain", "a", "", "failed", 900.0, "", 1100.0, 1, *place, 800.0)
     journal.write([("add_file", [row]), ("add_removal", [(row[0], "chain", 1200.0)]),
-                   ("put_meta", [("confirmed:chain", "850.5")])])
+                   ("note_topics", [("me", "us", "/a", 870.0)]), ("put_meta", [("confirmed:chain", "850.5")])])
     clock.advance(seconds)
     leaps.check()
     clock.advance(1)
@@ -40,6 +40,7 @@ def test_what_waits_moves_with_the_clock(tmp_path: Path, seconds: float, moved: 
         assert connection.execute("SELECT created, time, due FROM files").fetchall() == [
             (800.0 + moved, 900.0 + moved, 1100.0 + moved)]
         assert connection.execute("SELECT due FROM removals").fetchall() == [(1200.0 + moved,)]
+        assert connection.execute("SELECT time FROM consumer_topics").fetchall() == [(870.0 + moved,)]
         said = connection.execute("SELECT CAST(value AS REAL) FROM meta WHERE name = 'confirmed:chain'").fetchall()
         assert said == [(850.5 + moved,)]
 

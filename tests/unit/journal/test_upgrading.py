@@ -119,3 +119,22 @@ def test_a_journal_of_the_first_day_becomes_one_of_today(tmp_path: Path) -> None
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT file, transfer, state, receipt, earlier FROM transfers").fetchall() \
             == [(1, "t", "moved", "[]", "")]
+
+
+def test_who_was_served_before_it_was_told_what_it_listens_to_listens_to_everything(tmp_path: Path) -> None:
+    """Others that go by the same name may listen to more than the first that tells."""
+    path = tmp_path / "j.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("".join(schema_scripts()[:11]) + "PRAGMA user_version = 11;")
+        for number, (client, group, spare, state) in enumerate([
+                ("me", "us", 0, "moved"), ("me", "us", 0, "acknowledged"), ("spare", "us", 1, "acknowledged"),
+                ("failed", "they", 0, "failed"), ("192.0.2.1", "", 0, "moved")]):
+            connection.execute("INSERT INTO transfers (file, transfer, chain, client, consumer_group, spare, peer, request, "
+                               "destination, state, time, attempt) VALUES (?, 't', 'c', ?, ?, ?, 'p', 'r', 'd', ?, ?, 1)",
+                               (number, client, group, spare, state, float(number)))
+        connection.execute("INSERT INTO consumers VALUES ('c', 'away', 'we', 7.0, 1)")
+        connection.commit()
+    upgrade(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert set(connection.execute("SELECT * FROM consumer_topics")) == {
+            ("me", "us", "", 1.0), ("", "us", "", 2.0), ("away", "we", "", 7.0)}

@@ -19,6 +19,8 @@ from trollmoves.lifecycle import State
 from trollmoves.messages import Envelope, decode
 from trollmoves.mirror.releasing import Releasing, _has_delivered
 from trollmoves.server.removing import AGED, DELIVERED, Leaving
+from trollmoves.server.requests import Consumer
+from trollmoves.server.topics import Topics
 from trollmoves.workers import Workers
 
 
@@ -29,7 +31,7 @@ def releasing(tmp_path: Path) -> Iterator[Releasing]:
     settings = read_mirror_config(config).chains["s"]
     loop = Loop()
     journal, workers = opened(tmp_path / "journal"), Workers(loop.call_all, loop.fail, 1)
-    yield Releasing(settings, journal, loop, workers, Mock(), Mock())
+    yield Releasing(settings, journal, loop, workers, Mock(), Mock(), Topics(journal))
     workers.stop(1.0)
     journal.close()
     loop.close()
@@ -58,6 +60,26 @@ def test_a_copy_for_which_somebody_waits_is_not_released(releasing: Releasing, c
     journal.write([("hurry_removals", [(now, f"[{file}]")])])
     committed(journal)
     assert [why for _, why in releasing._due_now(now)[0]] == [DELIVERED]
+
+
+@pytest.mark.parametrize(("told", "subject", "waits"), [
+    ("/b", "/a", False), ("/b", "/b/c", True), ("/a", "/a", True), ("", "/a", True), (None, "/a", True), ("/b", None, True)])
+def test_a_copy_waits_for_those_who_listen_to_its_subject(releasing: Releasing, caplog: pytest.LogCaptureFixture,
+                                                          told: str | None, subject: str | None, waits: bool) -> None:
+    """And for who has not told, and where the subject is not known."""
+    journal, now, file = releasing._journal, time.time(), releasing._journal.new_file()
+    message = None if subject is None else Envelope("u@h").encode(subject, "file", {"uid": "a"}).decode()
+    releasing.consumers._served |= {("one", "one"), ("two", "two")}
+    assert releasing.consumers._topics is not None
+    if told is not None:
+        releasing.consumers._topics.hear(Consumer("two", "two", False), [told])
+    journal.write([
+        ("add_file", [(file, "s", "a", "a", "acknowledged", now, "", None, 1, *[None] * 4, "p", message, None, 0, now - 2000)]),
+        ("put_transfer", [(file, "1", "s", "one", "one", False, "p", "r", "file:///x", "acknowledged", now - 1000, 1, "[]")]),
+        ("add_removal", [(file, "s", now - 60)])])
+    committed(journal)
+    assert [why for _, why in releasing._due_now(now)[0]] == ([] if waits else [DELIVERED])
+    assert ("two has not confirmed it" in caplog.text) is waits
 
 
 def test_who_confirmed_a_copy_that_went_for_its_age_is_in_the_audit(releasing: Releasing, tmp_path: Path) -> None:

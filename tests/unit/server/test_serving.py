@@ -35,6 +35,7 @@ from trollmoves.server.requests import MOST_GROUPED, members
 from trollmoves.server.serving import Serving
 from trollmoves.server.sharing import LONGEST_HOLD
 from trollmoves.server.small_moves import SmallMoves
+from trollmoves.server.topics import Topics
 from trollmoves.server.transfer import Moving, Served
 
 ENVELOPE = Envelope("somebody@here")
@@ -90,8 +91,9 @@ class Port:
     def _start(self) -> None:
         self.loop, self.workers = Loop(), Held()
         self.journal = Journal(self.root / "journal", self.loop.call_all, self.loop.fail)
+        self.topics = Topics(self.journal)
         self.serving = Serving(0, HERE, 1 << 20, self.loop, self.journal, ENVELOPE, self.workers, Unready(self.loop), Recent(),
-                               time.monotonic(), dict)
+                               time.monotonic(), dict, self.topics)
         roots = (str(self.origin),)
         for settings in read_server_config(self._config).chains.values():
             self.serving.add(Served(settings, Pushing(settings, roots),
@@ -1032,3 +1034,27 @@ def test_who_has_forgotten_its_fence_has_leave_for_its_newest_request_alone(port
     assert port.moved().extension["fence"] == 2
     assert port.commit(message, "r:2", 0) == {
         "request": "r:2", "state": "granted", "valid": VALID, "fence": 2, "maybe_published": False}
+
+
+@pytest.mark.parametrize("kind", ["ping", "push", "ack", "commit"])
+@pytest.mark.parametrize(("topics", "subject", "listens"), [(["/t"], "/other", False), (["/t", "/other"], "/other", True),
+                                                            (None, "/other", True), ([1], "/other", True)])
+def test_any_request_of_a_consumer_tells_what_it_listens_to(port: Port, kind: str, topics: Any, subject: str,
+                                                            listens: bool) -> None:
+    """Also one that is refused. What an earlier one told stays."""
+    message = port.announced("a")
+    said = {"request": "r:1", "client": "me", "group": "us", **({} if topics is None else {"topics": topics})}
+    port.ask(kind, message, {**said, "topics": ["/first"]})
+    port.ask(kind, message, said)
+    assert port.topics.may_listen(("me", "us"), "/first")
+    assert port.topics.may_listen(("me", "us"), subject) is listens
+
+
+def test_many_requests_in_one_tell_it_as_well(port: Port) -> None:
+    message = port.announced("a")
+    said = {"epoch": port.journal.epoch, "client": "me", "group": "us", "topics": ["/t"],
+            "pushes": [[message.extension["offset"], "r:1"]]}
+    port.send(ENVELOPE.encode("/t", "push", {"destination": f"file://localhost{port.destination}/", EXTENSION: said}))
+    assert not port.topics.may_listen(("me", "us"), "/other")
+    port.restart()
+    assert not port.topics.may_listen(("me", "us"), "/other")
