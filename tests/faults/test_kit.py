@@ -18,10 +18,11 @@ from tests.support.programs import CHECKOUT, Program, clean_environment
 QUICK = ("--files", "60", "--seconds", "6", "--strikes", "5", "--json")
 
 
-def kit(root: Path, *words: str | Path) -> tuple[int, dict[str, object], str]:
+def kit(root: Path, *words: str | Path, timeout: float = 110) -> tuple[int, dict[str, object], str]:
     """Exit status, report and what was said."""
-    run = subprocess.run([sys.executable, "-m", "trollmoves.cli.umbrella", "faults", *map(str, words)], text=True, timeout=110,
-                         capture_output=True, cwd=root, env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
+    argv = [sys.executable, "-m", "trollmoves.cli.umbrella", "faults", *map(str, words)]
+    run = subprocess.run(argv, text=True, timeout=timeout, capture_output=True, cwd=root,
+                         env=clean_environment({"PYTHONPATH": str(CHECKOUT)}))
     return run.returncode, json.loads(run.stdout) if run.stdout.startswith("{") else {}, run.stdout + run.stderr
 
 

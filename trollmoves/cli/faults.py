@@ -8,7 +8,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from trollmoves.cli.starting import keep_own_files
 from trollmoves.errors import ConfigurationError, TrollmovesError
 from trollmoves.faults.borrowing import Borrowed
 from trollmoves.faults.breaking import SmallDisk
+from trollmoves.faults.drawing import draw
+from trollmoves.faults.drawn import Drawn
 from trollmoves.faults.isolating import in_child, isolate
 from trollmoves.faults.network import Network
-from trollmoves.faults.planning import FAULTS, make_plan
+from trollmoves.faults.planning import FAULTS, MORE_FAULTS, make_plan
 from trollmoves.faults.reporting import Report
 from trollmoves.faults.running import run_plan
 
@@ -40,7 +42,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         prog="trollmoves faults",
         description="Run a network in a scratch directory of this machine, break it on purpose, and count what was lost, "
                     "duplicated, partial or wrongly deleted.",
-        epilog="Faults: " + "; ".join(f"{name}: {text}" for name, text in FAULTS.items()) + ".")
+        epilog=f"Faults: {_listed(FAULTS)}. With --random also {_listed(MORE_FAULTS)}.")
     parser.add_argument("config_file", type=Path, nargs="*",
                         help="configurations of servers and clients to try in place of the usual network; they are copied, with "
                              "directories, ports and journals of the scratch directory")
@@ -50,11 +52,14 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=seconds, default=30.0, help="time in which they are written (default: 30)")
     parser.add_argument("--strikes", type=whole_number(0, 100_000, "a number of faults from 0"), default=15, metavar="N",
                         help="faults in that time (default: 15)")
-    parser.add_argument("--faults", type=_faults, metavar="KIND,KIND", help=f"which ones (default: {','.join(FAULTS)})")
+    parser.add_argument("--faults", type=_faults, metavar="KIND,KIND",
+                        help=f"which ones (default: {','.join(FAULTS)}; with --random also {','.join(MORE_FAULTS)})")
     parser.add_argument("--servers", type=whole_number(1, 9, "a number from 1 to 9"), default=1, help="servers (default: 1)")
     parser.add_argument("--spares", type=whole_number(0, 9, "a number from 0 to 9"), default=1,
                         help="hot spares of the client (default: 1)")
     parser.add_argument("--mirror", action="store_true", help="a mirror between the servers and the clients")
+    parser.add_argument("--random", action="store_true",
+                        help="a network that the seed draws, with its options, and more kinds of faults")
     parser.add_argument("--dispatcher", action="store_true", help="a dispatcher that hears what the client publishes")
     parser.add_argument("--delete", action="store_true", help="the servers remove what was delivered")
     parser.add_argument("--patience", type=seconds, default=120.0, metavar="SECONDS",
@@ -66,16 +71,25 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
     options = parser.parse_args(words)
     usual = [word for word in ("--servers", "--spares", "--mirror", "--dispatcher", "--delete") if word in words]
-    if options.config_file and usual:
-        parser.error(f"{usual[0]} is for the usual network, not for one of your own configurations")
+    if (options.config_file or options.random) and usual:
+        parser.error(f"{usual[0]} is for the usual network, not for one that is drawn or of your own configurations")
+    if options.config_file and options.random:
+        parser.error("--random draws a network, and your configurations name one: leave out one of them")
+    more = [fault for fault in options.faults or () if fault in MORE_FAULTS]
+    if more and not options.random:
+        parser.error(f"the fault {more[0]} needs --random")
     return options
+
+
+def _listed(faults: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in faults.items())
 
 
 def _faults(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    strange = [name for name in names if name not in FAULTS]
-    if strange or not names:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(FAULTS)}")
+    known = {**FAULTS, **MORE_FAULTS}
+    if not names or not known.keys() >= set(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(known)}")
     return names
 
 
@@ -142,23 +156,28 @@ def _isolate(directory: Path, kinds: dict[Path, str], without: bool, say: Say) -
 
 
 def _broken(options: argparse.Namespace, directory: Path, kinds: dict[Path, str], seed: int, say: Say) -> Report:
-    faults = options.faults or tuple(FAULTS)
+    faults = options.faults or (*FAULTS, *(MORE_FAULTS if options.random else ()))
     with ExitStack() as stack:
         disk = _disk(directory / "disk", options, faults, say)
         if disk is None:
             faults = tuple(fault for fault in faults if fault != "fill")
         else:
             stack.callback(disk.close)
-        network = _network(options, directory, kinds)
+        network = _network(options, directory, kinds, seed)
         stack.enter_context(network)
+        if isinstance(network, Drawn):
+            say(f"drawn: {network.draw.text()}")
         for text in getattr(network, "left_out", ()):
             say(f"not copied: {text}")
         plan = make_plan(seed, files=options.files, seconds=options.seconds, strikes=options.strikes, faults=faults,
-                         programs=len(network.programs))
+                         programs=len(network.programs),
+                         forgetting=network.forgetting() if isinstance(network, Drawn) else None)
         return run_plan(plan, network, disk=disk, patience=options.patience, say=say)
 
 
-def _network(options: argparse.Namespace, directory: Path, kinds: dict[Path, str]) -> Network | Borrowed:
+def _network(options: argparse.Namespace, directory: Path, kinds: dict[Path, str], seed: int) -> Network | Borrowed | Drawn:
+    if options.random:
+        return Drawn(directory, draw(seed), directory / "disk")
     destination = directory / "disk" / "destination"
     destination.mkdir(parents=True)
     if not kinds:
@@ -177,7 +196,7 @@ def _disk(place: Path, options: argparse.Namespace, faults: Sequence[str], say: 
     if "fill" not in faults:
         return None
     try:
-        return SmallDisk(place, 2**26 + options.files * 2**18 * max(1, len(options.config_file)))
+        return SmallDisk(place, 2**26 + options.files * 2**18 * max(1, 5 if options.random else len(options.config_file)))
     except TrollmovesError as error:
         if options.faults:
             raise
@@ -194,7 +213,9 @@ def _words(options: argparse.Namespace) -> Iterator[str]:
     """The options that have to be the same."""
     yield f"--files {options.files} --seconds {options.seconds:g} --strikes {options.strikes}"
     yield f"--faults {','.join(options.faults)}" if options.faults else ""
-    if options.config_file:
+    if options.random:
+        yield "--random"
+    elif options.config_file:
         yield " ".join(map(str, options.config_file))
     else:
         yield f"--servers {options.servers} --spares {options.spares}"

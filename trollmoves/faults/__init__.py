@@ -5,6 +5,8 @@
     proxy        a bad network in pure Python
     observing    who looks on: an observer of the destination, a recorder of publications, a sampler of memory
     network      servers, a client, its hot spares, in one directory
+    drawing      a seed -> a network with all its options
+    drawn        that network; its configurations can be changed while it runs
     checking     the invariants I1 to I10 over what is left behind
     planning     a seed -> which fault strikes whom, and when
     breaking     the faults themselves

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from trollmoves.errors import TrollmovesError
+from trollmoves.faults.drawn import Drawn
 from trollmoves.faults.planning import Strike
 from trollmoves.faults.programs import Program, ProgramError
 from trollmoves.faults.proxy import TcpProxy
@@ -21,6 +22,7 @@ READY_WITHIN = 30.0
 ENDS_WITHIN = 20.0
 """Seconds a program may take to let its moves finish."""
 DETACH = 2
+HANG_UPS = 10
 
 
 class SmallDisk:
@@ -59,8 +61,11 @@ def _libc() -> ctypes.CDLL:
 class Breaking:
     """Carries out strikes, one after another; what it notices is in `violations`."""
 
-    def __init__(self, programs: Sequence[Program], proxies: Sequence[TcpProxy], disk: SmallDisk | None):
+    def __init__(self, programs: Sequence[Program], proxies: Sequence[TcpProxy], disk: SmallDisk | None,
+                 drawn: Drawn | None = None):
+        """*drawn* is the network where some faults strike that others do not know."""
         self.violations: list[str] = []
+        self._network = drawn
         self._programs = programs
         self._proxies = proxies
         self._disk = disk
@@ -120,6 +125,32 @@ class Breaking:
         self._disk.fill()
         time.sleep(seconds)
         self._disk.free()
+
+    def _reload(self, victims: list[Program], seconds: float) -> None:
+        for program in [program for program in victims if wait_until_ready(program)]:
+            for _ in range(HANG_UPS):
+                self._drawn.change(program.name)
+                program.signal(signal.SIGHUP)
+                time.sleep(seconds / HANG_UPS)
+
+    def _vanish(self, victims: list[Program], seconds: float) -> None:
+        with self._drawn.away(self._programs.index(victims[0])):
+            time.sleep(seconds)
+
+    def _forget(self, victims: list[Program], seconds: float) -> None:
+        for program in victims:
+            self._note_death(program)
+            program.kill()
+            self._drawn.forgot.append(program.name)
+            journal = Path(program.argv[program.argv.index("--journal") + 1])
+            for path in list(journal.parent.glob(f"{journal.name}*")):
+                path.unlink()
+            program.start()
+
+    @property
+    def _drawn(self) -> Drawn:
+        assert self._network is not None
+        return self._network
 
     def _note_death(self, program: Program) -> bool:
         """Whether it has ended by itself."""

@@ -45,6 +45,12 @@ class Scene:
     """The client's section that is looked at; empty: all of them."""
     bystanders: Mapping[Path, object] = field(default_factory=dict)
     """Files that nobody may touch, and the content they had."""
+    ending: str = ""
+    """What names have behind them at the origins, where files are packed; and in the clients' journals, when clients unpack."""
+    announced_ending: str = ""
+    emptied: list[Path] = field(default_factory=list)
+    """Directories in which nothing may be left of what was written, but names that are `spared`."""
+    spared: set[str] = field(default_factory=set)
 
     def violations(self) -> list[str]:
         """All broken promises, in words; empty when all is well."""
@@ -81,6 +87,11 @@ class Scene:
         """How many origins are still to be removed, say the servers' journals."""
         return sum(int(str(count)) for path in self.server_journals for (count,) in rows(path, "SELECT count(*) FROM removals"))
 
+    def left(self) -> list[Path]:
+        """What is still to go from the directories that shall be emptied."""
+        going = {f"{name}{ending}" for name in self.ledger.latest().keys() - self.spared for ending in {"", self.ending}}
+        return [path for directory in self.emptied for path in directory.rglob("*") if path.name in going]
+
     def _delivered(self) -> Iterable[str]:
         for name in self.missing():
             yield f"I1: {name} is not at the destination as it was last written"
@@ -90,7 +101,7 @@ class Scene:
                             for row in rows(path, "SELECT identity FROM files WHERE state = 'published' AND ? IN ('', chain)",
                                          self.chain))
         for name in self.ledger.latest():
-            if not journaled[name]:
+            if not journaled[f"{name}{self.announced_ending}"]:
                 yield f"I2: {name} was never published, say the clients' journals"
         recorded = {str(data.get("uid")) for data in self.published}
         if not self.killed:
@@ -115,7 +126,7 @@ class Scene:
         return len(self.published) - sum(self.unflagged().values())
 
     def _kept(self) -> Iterable[str]:
-        present = {path.name for origin in self.origins for path in origin.rglob("*")}
+        present = {path.name.removesuffix(self.ending) for origin in self.origins for path in origin.rglob("*")}
         absent = self.ledger.latest().keys() - present
         missing = set(self.missing(absent))
         for name in absent:
@@ -142,7 +153,7 @@ class Scene:
 
     def _elsewhere(self) -> Iterable[str]:
         expected = self.ledger.latest().keys()
-        for name in self.places().keys() - expected:
+        for name in self.places().keys() - expected - {f"{name}{self.announced_ending}" for name in expected}:
             yield f"I8: {name} is at the destination, and nobody wrote it"
         for path, content in self.bystanders.items():
             if content_at(path) != content:
@@ -159,6 +170,8 @@ class Scene:
             yield f"I10: {count} files are still {state}, say the clients' journals"
         if self.deletes and self.removals():
             yield f"I10: {self.removals()} origins are still to be removed, say the servers' journals"
+        for path in self.left():
+            yield f"I10: {path} is still there, though everybody has it"
 
 
 def rows(path: Path, query: str, *parameters: object) -> list[tuple[object, ...]]:

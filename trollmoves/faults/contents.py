@@ -31,6 +31,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._contents: dict[str, list[Content]] = {}
+        self._allowed: set[tuple[str, Content]] = set()
         self._lock = threading.Lock()
 
     def note(self, name: str, data: bytes) -> None:
@@ -38,9 +39,19 @@ class Ledger:
         with self._lock:
             self._contents.setdefault(name, []).append(content_of(data))
 
+    def allow(self, name: str, data: bytes) -> None:
+        """What may be seen, but need not arrive or stay."""
+        with self._lock:
+            self._allowed.add((name, content_of(data)))
+
     def allows(self, name: str, content: Content) -> bool:
         with self._lock:
-            return content in self._contents.get(name, [])
+            return content in self._contents.get(name, []) or (name, content) in self._allowed
+
+    def rewritten(self) -> set[str]:
+        """Names that had several contents."""
+        with self._lock:
+            return {name for name, contents in self._contents.items() if len(contents) > 1}
 
     def only(self, names: Iterable[str]) -> Ledger:
         """What was written under *names*."""

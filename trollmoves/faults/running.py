@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from trollmoves.faults.breaking import Breaking, SmallDisk, wait_until_ready
 from trollmoves.faults.checking import Scene
+from trollmoves.faults.drawn import Drawn
 from trollmoves.faults.observing import Observer, Sampler
 from trollmoves.faults.planning import Plan
 from trollmoves.faults.programs import Program
@@ -45,7 +46,7 @@ def run_plan(plan: Plan, network: Breakable, *, disk: SmallDisk | None = None, p
     *say* is told of each strike."""
     programs = network.programs
     network.killed = network.killed or any(strike.fault in ("kill", "end") for strike in plan.strikes)
-    breaking = Breaking(programs, network.proxies, disk)
+    breaking = Breaking(programs, network.proxies, disk, network if isinstance(network, Drawn) else None)
     sampler = Sampler(lambda: {program.name: program.pid for program in programs if program.running})
     network.start()
     for program in programs:
@@ -99,7 +100,8 @@ def _settle(network: Breakable, patience: float) -> None:
     def settled() -> bool:
         for scene, names in zip(scenes, missing, strict=True):
             names.intersection_update(scene.missing(list(names)))
-        return not any(missing) and not any(scene.unfinished() or (scene.deletes and scene.removals()) for scene in scenes)
+        return not any(missing) and not any(scene.unfinished() or (scene.deletes and scene.removals()) or scene.left()
+                                           for scene in scenes)
     try:
         eventually(settled, patience, interval=0.5)
     except AssertionError:
