@@ -424,6 +424,25 @@ def test_a_packed_origin_is_removed_with_what_was_delivered_of_it(tmp_path: Path
         assert (network.destination / f"{NAME}__").read_bytes() == segment(PIXELS)
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["elsewhere", "beside it"])
+def test_a_packed_origin_whose_directory_is_away_goes_when_it_is_back(tmp_path: Path, beside: bool) -> None:
+    """The copy is not removed before: nothing would tell of the packed file any more."""
+    working = {} if beside else {"working_directory": str(tmp_path / "working")}
+    options = {"compression": "gzip", "delete": "true", "remove_delay": "2", **working}
+    with network_of(tmp_path, ".gz", server=options) as network:
+        network.start()
+        network.write("words.bin.gz", gzip.compress(b"words" * 100))
+        eventually(lambda: states(network.server_journal(), "words.bin") == ["acknowledged"], message="it is delivered")
+        origin, away = network.origins[0], tmp_path / "away"
+        origin.rename(away)
+        time.sleep(7)  # it is due after two, and what is away for three more is believed to be gone
+        assert names_in(away) == ({"words.bin", "words.bin.gz"} if beside else {"words.bin.gz"})
+        away.rename(origin)
+        eventually(lambda: not names_in(origin) and not rows(network.server_journal(), "SELECT 1 FROM removals"), 30,
+                   message="it goes")
+        assert beside or not names_in(tmp_path / "working")
+
+
 def test_what_cannot_be_unpacked_is_announced_as_it_is(tmp_path: Path) -> None:
     packed = bz2.compress(os.urandom(9000))
     with network_of(tmp_path, ".bz2", server={"compression": "bzip", **QUICKLY}) as network:

@@ -111,6 +111,14 @@ def is_no_more(roots: tuple[str, ...], announced: Announced, *, gone: bool) -> b
     return gone if status is None else not announced.is_still(status)
 
 
+def is_root_away(roots: tuple[str, ...], path: str) -> bool:
+    """Whether the watched directory that *path* is below is not there: moved for a moment, or not mounted."""
+    try:
+        return not os.path.isdir(_divided(roots, path)[0])
+    except NotAnnounced:
+        return False
+
+
 def remove(roots: tuple[str, ...], announced: Announced) -> bool:
     """Remove the announced file; False when it is gone or another file has its name. Raises `OSError` when that fails.
 

@@ -27,7 +27,7 @@ from trollmoves.journal.audit import in_audit
 from trollmoves.journal.journal import step_line
 from trollmoves.journal.leaps import LEAP
 from trollmoves.movers.base import Receipt
-from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, is_no_more, keep_removed, remove
+from trollmoves.server.beneath import NOT_REMOVED, Announced, announced_file, is_no_more, is_root_away, keep_removed, remove
 from trollmoves.server.consumers import Consumers
 from trollmoves.server.long_reads import LongReads
 from trollmoves.server.requests import Consumer
@@ -85,6 +85,8 @@ class Leaving:
 
 Outcome = int | OSError | None
 """How many of its files were removed, or why it cannot be; None for what was not begun."""
+DIRECTORY_AWAY = -1
+"""In place of how many: what it was unpacked from cannot be found now, and would stay for ever when that is forgotten."""
 
 
 class Removing:
@@ -287,6 +289,9 @@ class Removing:
         if leaving.why == AWAITED:
             away = all(is_no_more(self._roots, file, gone=leaving.gone) for file in (*leaving.files, *leaving.packed))
             return 0 if away else None
+        if any(is_root_away(self._roots, packed.path) for packed in leaving.last):
+            needed.update(packed.path for packed in leaving.packed)
+            return DIRECTORY_AWAY
         crashing.point("server.removing")
         removed = sum([remove(self._roots, file) for file in leaving.files])
         for packed in leaving.last:
@@ -316,6 +321,8 @@ class Removing:
     def _is_believed(self, leaving: Leaving, outcome: Outcome) -> bool:
         """False for a file that was not away for long yet; it is looked at again."""
         file, now = leaving.row["file"], time.monotonic()
+        if outcome == DIRECTORY_AWAY:
+            return False
         since = self._away.pop(file, now)
         if outcome != 0 or not self._may_be_no_more or now - since >= self._away_for_good:
             return True
