@@ -111,7 +111,8 @@ def draw(seed: int) -> Draw:
     if (delete == "first" and count + len(mirrors) > 1) or (delete == "names" and len(mirrors) > 1):
         delete = "true"  # `first` promises delivery to one; a mirror that was never asked has nothing to confirm
     followed = groups[0].mover == "file" and groups[0].subjects == subjects
-    return Draw(seed, servers, mirrors, groups, subjects, _draw_server_options(dice, packed * (unpacks == "server"), delete),
+    server_options = _draw_server_options(dice, groups, packed * (unpacks == "server"), delete)
+    return Draw(seed, servers, mirrors, groups, subjects, server_options,
                 _draw_mirror_options(dice, delete), delete, _draw_changes(dice, servers, mirrors, groups), packed, unpacks,
                 dice.choice((0.0, 0.0, 0.1, 0.3)), twins=dice.random() < 0.5, dispatcher=followed and dice.random() < 0.3,
                 relay=followed and dice.random() < 0.3)
@@ -140,8 +141,10 @@ def _draw_group(dice: random.Random, name: str, ends: tuple[str, ...], servers: 
     return DrawnGroup(name, providers, taken, dice.choice((0, 0, 1)), dice.choice(MOVERS), options)
 
 
-def _draw_server_options(dice: random.Random, packed: str, delete: str) -> dict[str, str]:
-    options = {"checksum": dice.choice(("auto", "always")), "overwrite": dice.choice(("identical", "replace")),
+def _draw_server_options(dice: random.Random, groups: tuple[DrawnGroup, ...], packed: str, delete: str) -> dict[str, str]:
+    compared = all(group.mover == "file" for group in groups)  # the ftp server computes no checksums
+    options = {"checksum": dice.choice(("auto", "always" if compared else "never")),
+               "overwrite": dice.choice(("identical", "replace")),
                "workers": dice.choice(("auto", "2")), "stall_timeout": "10",
                **({"compression": packed} if packed else {})}
     if delete:

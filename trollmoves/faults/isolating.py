@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def in_child(run: Callable[[], int]) -> int:
         try:
             ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
             status = run()
+        except BaseException:  # it would end without a word
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
