@@ -37,6 +37,10 @@ class Scene:
     """All recorded messages of the clients as text."""
     secrets: list[str] = field(default_factory=list)
     deletes: bool = False
+    keeps: bool = False
+    """Whether what is to be removed may stay all the same."""
+    resumes: bool = False
+    """Whether a move that failed leaves something for its next try, and another server may deliver: it goes after a day."""
     forgetful: bool = False
     """Whether the client lost its journal, and with it the knowledge of what it published."""
     killed: bool = True
@@ -87,6 +91,10 @@ class Scene:
         """How many origins are still to be removed, say the servers' journals."""
         return sum(int(str(count)) for path in self.server_journals for (count,) in rows(path, "SELECT count(*) FROM removals"))
 
+    def awaited(self) -> int:
+        """How many of them have to be done with."""
+        return self.removals() if self.deletes and not self.keeps else 0
+
     def left(self) -> list[Path]:
         """What is still to go from the directories that shall be emptied."""
         going = {f"{name}{ending}" for name in self.ledger.latest().keys() - self.spared for ending in {"", self.ending}}
@@ -136,7 +144,7 @@ class Scene:
                 yield f"I4: {name} was deleted at the origin before it was delivered"
 
     def _leftovers(self) -> Iterable[str]:
-        for path in self.destination.rglob("*"):
+        for path in () if self.resumes else self.destination.rglob("*"):
             if path.name.startswith(".") or path.name.endswith(".part"):
                 yield f"I5: {path.name} was left at the destination"
 
@@ -168,8 +176,8 @@ class Scene:
     def _waiting(self) -> Iterable[str]:
         for state, count in self.unfinished().items():
             yield f"I10: {count} files are still {state}, say the clients' journals"
-        if self.deletes and self.removals():
-            yield f"I10: {self.removals()} origins are still to be removed, say the servers' journals"
+        if self.awaited():
+            yield f"I10: {self.awaited()} origins are still to be removed, say the servers' journals"
         for path in self.left():
             yield f"I10: {path} is still there, though everybody has it"
 

@@ -102,6 +102,8 @@ def draw(seed: int) -> Draw:
     subjects = SUBJECTS[:dice.choice((1, 1, 2))]
     packed, unpacks = dice.choice(("", "", "", "gzip", "tar")), dice.choice(("client", "server"))
     delete = dice.choice(("", "", "true", "true", "names", "first"))
+    if len(mirrors) > 1 and len(servers) > 1 and len(ends) > 1:
+        delete = ""  # of a file of both servers one may be left where it is: one mirror has nothing to compare it with
     # A client that was served by one of two mirrors only is not known to the other, which waits for those it knows.
     count = 1 if delete and len(mirrors) > 1 else dice.choice((1, 1, 2))
     groups = tuple(_draw_group(dice, f"recv{number}", ends, servers, subjects, packed * (unpacks == "client"))

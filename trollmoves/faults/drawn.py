@@ -156,14 +156,14 @@ class Drawn:
         return [directory for directories in self.directories.values() for directory in directories.values()]
 
     def forgetting(self) -> list[int]:
-        """Numbers of the programs that may lose their journal. What some keep there is documented to be lost with it: whom a
-        server or mirror waits for before it removes (docs/operating.md), and what a dispatcher or `listen` has heard, which is
-        what they are measured by. A client that removes what it has unpacked cannot have it again when its origin is gone. And
-        without its journal nobody can know that a file of the size and time of an earlier one is another one (docs/client.md)."""
+        """Numbers of the programs that may lose their journal. What some keep there is lost with it (docs/faults.md): whom a
+        server or mirror waits for before it removes; what a dispatcher or a server with `listen` has heard; that a file of the
+        size and time of an earlier one is another one; that files of several servers, which are gone, were one; and what was in
+        a packed file that is gone."""
         several = {name for name in (*self.draw.servers, *self.draw.mirrors) for subject in self.draw.subjects
                    if self.draw.delete == "true" and len(self.draw.listeners(name, subject)) > 1}
-        removing = {program.name for group in self._groups for program in group.programs
-                    if self.draw.delete and group.drawn.options.get("delete") == "true"}
+        removing = {program.name for group in self._groups for program in group.programs if self.draw.delete and (
+            group.drawn.options.get("delete") == "true" or (self.draw.again and len(self.draw.servers) > 1))}
         comparing = self._providers.keys() if self.draw.again and self.draw.twins else set()
         spared = several | removing | comparing | {RELAY, "dispatcher"}
         return [number for number, program in enumerate(self.programs) if program.name not in spared]
@@ -317,8 +317,10 @@ class Drawn:
         return Scene(group.ledger, self.origins, group.destination, group.journals, journals,
                      logs=[program.log for program in self.programs], published=group.recorder.files(),
                      notices=list(group.recorder.texts), secrets=[each.password for each in self._groups],
-                     deletes=bool(self.draw.delete), killed=True, forgetful=bool(self.forgot), ending=self.draw.ending,
-                     announced_ending=by_client, emptied=self._emptied(), spared=self._spared(group))
+                     deletes=bool(self.draw.delete), keeps=self._keeps, killed=True, forgetful=bool(self.forgot),
+                     ending=self.draw.ending, announced_ending=by_client,
+                     resumes=bool(group.ftp_port) and (self._keeps or len(group.drawn.providers) > 1),
+                     emptied=self._emptied(), spared=self._spared(group))
 
     def _relayed_scene(self, group: Members) -> Scene:
         journal = self.root / f"{RELAY}.journal"
@@ -327,10 +329,15 @@ class Drawn:
                      logs=[program.log for program in group.programs], published=group.recorder.files(),
                      notices=list(group.recorder.texts), forgetful=bool(self.forgot))
 
+    @property
+    def _keeps(self) -> bool:
+        """A journal that was lost does not say any more what was delivered, so that stays (docs/operating.md), and so do copies
+        of which it knew."""
+        return bool(set(self.forgot) & self._providers.keys())
+
     def _emptied(self) -> list[Path]:
-        """Where nothing is left in the end. A journal that was lost does not say any more what was delivered, so that stays
-        (docs/operating.md), and so do copies of which it knew."""
-        if set(self.forgot) & self._providers.keys():
+        """Where nothing is left in the end."""
+        if self._keeps:
             return []
         copies = self._copies if "delete_after" not in self.draw.mirror_options else []
         return [*(self.origins if self.draw.delete else ()), *copies]

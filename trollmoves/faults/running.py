@@ -100,8 +100,7 @@ def _settle(network: Breakable, patience: float) -> None:
     def settled() -> bool:
         for scene, names in zip(scenes, missing, strict=True):
             names.intersection_update(scene.missing(list(names)))
-        return not any(missing) and not any(scene.unfinished() or (scene.deletes and scene.removals()) or scene.left()
-                                           for scene in scenes)
+        return not any(missing) and not any(scene.unfinished() or scene.awaited() or scene.left() for scene in scenes)
     try:
         eventually(settled, patience, interval=0.5)
     except AssertionError:
