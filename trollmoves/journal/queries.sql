@@ -354,6 +354,18 @@ JOIN transfers ON transfers.file = coalesce(json_extract(asked.value, '$[2]'), a
     OR instr(' ' || transfers.earlier || ' ', ' ' || json_extract(asked.value, '$[1]') || ' '))
 WHERE transfers.request <> '' AND transfers.state = 'moved';
 
+-- name: delivered_before
+-- The same where the position is that of a later announcement of the file, by a section that had another name then: a mirror and
+-- who was away have heard that one meanwhile.
+SELECT transfers.file AS file, transfers.transfer AS transfer, client, consumer_group, spare FROM json_each(?) AS asked
+JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
+JOIN files AS later ON later.id = announcements.file
+JOIN files AS same ON same.identity = later.identity AND same.key = later.key AND same.id < later.id
+JOIN transfers ON transfers.file = same.id
+  AND (transfers.request = json_extract(asked.value, '$[1]')
+    OR instr(' ' || transfers.earlier || ' ', ' ' || json_extract(asked.value, '$[1]') || ' '))
+WHERE transfers.request <> '' AND transfers.state = 'moved';
+
 -- name: delivered_unannounced
 -- Files that wait to be confirmed, and whose announcements are forgotten.
 SELECT transfers.request AS request, transfers.file AS file FROM removals JOIN transfers ON transfers.file = removals.file
