@@ -30,6 +30,7 @@ from trollmoves.faults.waiting import eventually
 
 HOST = "127.0.0.1"
 RELAY, RELAYED = "relay", "/relayed"
+LATER = "1h"
 WARM = "warm-"
 """How names of files begin that only make everybody known."""
 USUAL = {"listen_address": HOST}
@@ -116,7 +117,7 @@ class Drawn:
         self._staging, self._copies = root / "staging", [disk / mirror for mirror in draw.mirrors]
         for directory in (self._staging, *self._copies, *self.origins):
             directory.mkdir(parents=True)
-        self._deletes = False
+        self._removes = False
         self._writing = threading.Lock()
         self._written: dict[str, tuple[int, int]] = {}
         roles = {**dict.fromkeys(draw.servers, "server"), **dict.fromkeys(draw.mirrors, "mirror"),
@@ -200,7 +201,7 @@ class Drawn:
         into.mkdir(parents=True, exist_ok=True)
         return {"origin": origin, "topic": subject, **provider.options(), "trusted_acks": "any", **self.draw.server_options,
                 "working_directory": str(into),
-                **(self.draw.delete_option(provider.name, subject) if self._deletes else {})}
+                **(self.draw.delete_option(provider.name, subject) if self._removes else {"remove_delay": LATER})}
 
     def _mirror_options(self, provider: Provider) -> dict[str, str]:
         providers = " ".join(self._providers[name].address for name in self.draw.mirrors[provider.name])
@@ -249,11 +250,10 @@ class Drawn:
                 self._write(f"{WARM}{server}-{_plain(subject)}.bin", subject, os.urandom(1000), [server], time.time_ns())
         eventually(lambda: not any(scene.missing() or scene.unfinished() for scene in self.scenes()), 120,
                    message="everybody has been served")
-        if self.draw.delete:
-            self._begin_to_delete()
+        self._begin_to_remove()
 
-    def _begin_to_delete(self) -> None:
-        self._deletes = True
+    def _begin_to_remove(self) -> None:
+        self._removes = True
         servers = [self._providers[server] for server in self.draw.servers]
         marks = [server.program.mark() for server in servers]
         for server in servers:
