@@ -21,6 +21,7 @@ from tests.support.mirrors import PATIENCE, TOPIC, Nodes, arrived, gone
 from tests.support.namespaces import Edge
 from tests.support.ports import free_port
 from tests.support.programs import CHECKOUT, Program
+from tests.support.tcp_proxy import TcpProxy
 from trollmoves.messages import Envelope
 
 
@@ -540,3 +541,25 @@ def test_an_aged_copy_that_cannot_be_removed_is_told_once_and_removed_when_it_ca
     finally:
         subprocess.run(["umount", "-l", copy], check=True)
     eventually(gone(mirror), 2 * PATIENCE, message="it goes when it can")
+
+
+def test_a_file_that_was_away_when_one_of_two_clients_asked_is_announced_again_when_the_other_has_it(
+        nodes: Nodes, tmp_path: Path) -> None:
+    """The mirror hears that it is back only when it has fetched it for the other one."""
+    server = nodes.server()
+    with TcpProxy("127.0.0.1", server.port) as heard:
+        mirror = nodes.mirror("mirror", [f"127.0.0.1:{heard.port}"])
+        one, two = (nodes.client(name, [mirror.address]) for name in ("one", "two"))
+        for node in (server, mirror):
+            node.start()
+        server.put("a.dat")
+        eventually(lambda: mirror.states().get("a.dat") == "announced", PATIENCE, message="it is announced")
+        with heard.black():
+            away = tmp_path / "away"
+            server.files.rename(away)
+            one.start()
+            eventually(lambda: one.states().get("a.dat") == "given_up", PATIENCE, message="it is gone")
+            away.rename(server.files)
+            two.start()
+            arrived(two, {"a.dat": b"content"})
+        arrived(one, {"a.dat": b"content"})

@@ -70,6 +70,9 @@ class Relay(Protocol):
     def also_from(self, file: int, source: Source) -> None:
         """Another provider announces what we know already."""
 
+    def again(self, file: int, known: Known | None, source: Source) -> None:
+        """A provider announces once more what we have heard of it as *known*."""
+
     def committing(self, then: Callable[[], Any] | None) -> Callable[[], Any]:
         """What to call when the messages at hand are in the journal, which then calls *then*."""
 
@@ -296,8 +299,8 @@ class Hearing:
             self._also_from(provider, file, known, source)
         elif self._relay is not None and verdict is Verdict.TELL:
             self._relay.also_from(file, source)
-        elif verdict is Verdict.IGNORE and known is not None and known.state not in FINISHED:
-            self._announced_again(file, source)
+        elif verdict is Verdict.IGNORE and known is not None:
+            self._announced_again(file, known, source)
         elif verdict is Verdict.TELL and not self._ledger.is_dismissed(file):  # which nobody has
             self._asking.acknowledging.tell(source)
 
@@ -337,13 +340,15 @@ class Hearing:
             self._named.popitem(last=False)
         return count > MOST_SOURCES
 
-    def _announced_again(self, file: int, source: Source) -> None:
+    def _announced_again(self, file: int, known: Known, source: Source) -> None:
         """The same content, that is under way, announced once more: with a later position it may be another file, of the same
         size and time, and what was announced before cannot be had any more; nor can what is not in the provider's new journal.
         What tells the content counts for more than what does not: that may be of somebody else who speaks for the provider."""
         announcement = source.announcement
         before = self._ledger.versions(announcement.identity).get(file)
-        if before is None or not announcement.epoch or (before.key and not announcement.key):
+        if self._relay is not None:
+            self._relay.again(file, before, source)
+        if known.state in FINISHED or before is None or not announcement.epoch or (before.key and not announcement.key):
             return
         if before.epoch != announcement.epoch or before.offset < announcement.offset or (announcement.key and not before.key):
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))

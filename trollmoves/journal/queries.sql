@@ -115,6 +115,10 @@ SELECT * FROM files
 WHERE chain = ? AND identity IN (SELECT value FROM json_each(?)) AND path IS NOT NULL AND (state = 'given_up'
   OR EXISTS (SELECT 1 FROM transfers WHERE file = files.id AND transfers.state = 'given_up')) ORDER BY id;
 
+-- name: is_refused
+-- Whether somebody who asked for a file was refused for good.
+SELECT 1 FROM transfers WHERE file = ? AND state = 'given_up' LIMIT 1;
+
 -- name: files_not_removed
 -- What was to be removed once, and was not there.
 SELECT * FROM files

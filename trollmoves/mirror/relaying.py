@@ -168,6 +168,17 @@ class Relaying:
         elif released or decided:
             self._asking.acknowledging.tell(source)
 
+    def again(self, file: int, known: Known | None, source: Source) -> None:
+        """Its provider has again what it did not have when a client asked, to whom it was refused for good: others may have it
+        since, but that one asks only when it is announced again."""
+        announcement, now = source.announcement, time.time()
+        if known is None or known.epoch != announcement.epoch or known.offset >= announcement.offset \
+                or self._journal.find_one("is_refused", (file,)) is None:
+            return
+        fresh, record = self._composed(file, announcement, now, ())
+        line = step_line(State.ANNOUNCED, now, detail="it is there again")
+        self._journal.write([("add_announcement", [record]), ("note", [{"line": line, "id": file}])], self.tell, [fresh])
+
     def _depth_of(self, file: int) -> int:
         if file in self._depths:
             return self._depths[file]
