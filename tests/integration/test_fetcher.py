@@ -229,7 +229,7 @@ def test_a_silent_server_holds_up_nobody_else(tmp_path: Path) -> None:
 
 
 class Redirecting(http.server.BaseHTTPRequestHandler):
-    """Sends those who ask for /away.nc to another address of this machine, those who ask for /here.nc on to /a.nc."""
+    """Sends those who ask for /away.nc or /old.nc to another address of this machine, those who ask for /here.nc on to /a.nc."""
 
     def do_HEAD(self) -> None:
         self.answer(b"")
@@ -239,11 +239,12 @@ class Redirecting(http.server.BaseHTTPRequestHandler):
 
     def answer(self, body: bytes) -> None:
         port = self.server.server_address[1]
-        places = {"/away.nc": f"http://127.0.0.2:{port}/a.nc", "/other.nc": f"https://127.0.0.1:{port}/a.nc", "/here.nc": f"http://127.0.0.1:{port}/a.nc"}
+        places = {"/away.nc": f"http://127.0.0.2:{port}/a.nc", "/other.nc": f"https://127.0.0.1:{port}/a.nc",
+                  "/here.nc": f"http://127.0.0.1:{port}/a.nc", "/old.nc": f"http://127.0.0.2:{port}/a.nc"}
         asked = self.path.partition("?")[0]
         self.send_response(302 if asked in places else 200)
         if asked in places:
-            self.send_header("Location", places[asked])
+            self.send_header("URI" if asked == "/old.nc" else "Location", places[asked])
             body = b""
         self.send_header("Content-Length", str(len(body) if self.command == "GET" else len(CONTENT) * (self.path == "/a.nc")))
         self.end_headers()
@@ -263,26 +264,28 @@ def test_a_redirection_leads_to_allowed_hosts_only(tmp_path: Path) -> None:
             fetching.program.wait_for("could not fetch .*sends on to 'https', which is not allowed.*given up")
             assert "planted" not in fetching.program.output()
             fetching.announce(f"http://127.0.0.1:{server.server_address[1]}/away.nc")
-            fetching.program.wait_for("could not fetch .*'127.0.0.2' is not allowed.*given up")
+            fetching.program.wait_for("could not fetch .*away.nc.*'127.0.0.2' is not allowed.*given up")
+            fetching.announce(f"http://127.0.0.1:{server.server_address[1]}/old.nc")
+            fetching.program.wait_for("could not fetch .*old.nc.*'127.0.0.2' is not allowed.*given up")
             fetching.announce(f"http://127.0.0.1:{server.server_address[1]}/here.nc")
             arrives(fetching.into / "M9" / "here.nc", CONTENT)
-            assert not (fetching.into / "M9" / "away.nc").exists()
+            assert [path.name for path in (fetching.into / "M9").iterdir()] == ["here.nc"]
     finally:
         server.shutdown()
         server.server_close()
 
 
 class Sending(http.server.BaseHTTPRequestHandler):
-    """Sends everybody on to the server named in the path, and notes the headers it gets itself."""
+    """Sends everybody on to the server named in the path, in the header named there, and notes the headers it gets itself."""
 
     heard: ClassVar[list[tuple[int, str]]] = []
 
     def do_GET(self) -> None:
-        port, _, to = self.server.server_address[1], *self.path.strip("/").partition("-")[1:]
+        port, (header, _, to) = self.server.server_address[1], self.path.strip("/").partition("-")
         self.heard.append((port, str(self.headers)))
         self.send_response(302 if to else 200)
         if to:
-            self.send_header("Location", f"http://127.0.0.1:{to}/a.nc")
+            self.send_header(header, f"http://127.0.0.1:{to}/Location")
         self.send_header("Content-Length", "0" if to else str(len(CONTENT)))
         self.end_headers()
         if not to and self.command == "GET":
@@ -305,10 +308,9 @@ def test_a_redirection_takes_no_secret_to_another_server(secret: str, where: str
     try:
         with Fetching(tmp_path, f"filesystem_options: {{{options}}}") as fetching:
             fetching.start()
-            fetching.announce(f"http://127.0.0.1:{here}/a-{here}", uid="itself")
-            fetching.announce(f"http://127.0.0.1:{here}/a-{there}", uid="another")
-            fetching.program.wait_for(rf"(could not fetch|fetched) \S*/a-{here}\b")
-            fetching.program.wait_for(rf"(could not fetch|fetched) \S*/a-{there}\b")
+            for name in (f"Location-{here}", f"Location-{there}", f"URI-{there}"):
+                fetching.announce(f"http://127.0.0.1:{here}/{name}", uid=name)
+                fetching.program.wait_for(rf"(could not fetch|fetched) \S*/{name}\b")
     finally:
         for server in servers:
             server.shutdown()

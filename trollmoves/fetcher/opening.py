@@ -265,7 +265,8 @@ class Opener:
         aiohttp = importlib.import_module("aiohttp")
 
         async def redirected(session: Any, context: Any, found: Any) -> None:
-            target = urljoin(str(found.url), found.response.headers.get("Location", ""))
+            said = found.response.headers
+            target = urljoin(str(found.url), said.get("Location") or said.get("URI") or "")  # aiohttp follows either
             if origin_of(target) != origin_of(str(found.url)):
                 if any(said.get("cookies") for said in says):
                     raise Denied("sends on to another server, which must not be told the cookies of filesystem_options")
