@@ -186,9 +186,10 @@ def _on(filesystem: Mapping[str, Any], path: str, depth: int) -> Place:
         arguments.setdefault(FIRST[protocol], positional[0])
     if protocol not in ARCHIVES:
         if protocol in WEB:
-            protocol = urlsplit(path).scheme.lower()
+            protocol = path.partition("://")[0].lower()
             if protocol not in WEB:
                 raise MalformedMessage("its path is no url, and its filesystem is http")
+            return _of_plain_uri(protocol, path, "")
         return Place(protocol, path, _arguments(protocol, arguments))
     below = arguments.get("fo")
     if not isinstance(below, str) or not below or depth >= DEEPEST:
@@ -257,7 +258,11 @@ def _of_uri(uri: str, depth: int = 0) -> Place:
 
 def _of_plain_uri(protocol: str, uri: str, after: str) -> Place:
     if protocol in WEB:
-        if "@" in urlsplit(uri).netloc:
+        try:
+            has_login = "@" in urlsplit(uri).netloc
+        except ValueError:
+            raise MalformedMessage("its uri has a malformed host or port") from None
+        if has_login:
             raise Denied("its uri has a login: that is not taken from messages; give it in filesystem_options")
         return Place(protocol, uri, {})
     if protocol == "s3":

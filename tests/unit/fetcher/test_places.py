@@ -64,7 +64,8 @@ def test_a_class_that_is_not_the_protocols_is_refused(cls: str) -> None:
     {"uri": "x", "path": "a", "filesystem": {**TAR, "fo": {"cls": "os.system"}}},
     {"uri": "x", "path": "a", "filesystem": {**TAR, "target_options": "x"}},
     {"uri": "x", "path": "/a", "filesystem": {**SFTP, "host": {"cls": "os.system"}}},
-    {"uri": "tar://a::tar://a::tar://a::tar://a::tar://a::/x.tar"},
+    {"uri": "tar://a::tar://a::tar://a::tar://a::tar://a::/x.tar"}, {"uri": "http://[/a"},
+    {"uri": "x", "path": "http://[/a", "filesystem": {"protocol": "http"}},
 ])
 def test_what_makes_no_sense(data: dict[str, Any]) -> None:
     with pytest.raises(MalformedMessage):
@@ -74,6 +75,7 @@ def test_what_makes_no_sense(data: dict[str, Any]) -> None:
 @pytest.mark.parametrize("data", [
     {"uri": "ftp://user:pw@h/a"}, {"uri": "https://user:pw@h/a"},
     {"uri": "x", "path": "/a", "filesystem": {**SFTP, "password": "pw"}},
+    {"uri": "x", "path": "https://user:pw@h/a", "filesystem": {"protocol": "https"}},
     {"uri": "x", "path": "a", "filesystem": {**TAR, "target_options": {"host": "h", "passphrase": "pw"}}},
     {"uri": "https://h/a", "path": "https://h/a", "filesystem": {"cls": "fsspec.implementations.http:HTTPFileSystem",
      "protocol": "http", "client_kwargs": {"headers": {"Authorization": "Basic pw"}}}},
