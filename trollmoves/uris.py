@@ -27,8 +27,8 @@ _REPEATED = re.compile(r"/(?:\.?/)+")
 _WITH_LOGIN = re.compile(r"""(?<![^\s'"`])[^\s'"`]+@(?=[\w\[])""")
 """A word up to its last `@`; and where in it a login begins as scp has it, `user:password@host:path`."""
 _LOGIN = re.compile(r"(?<![^=(\[{<,;|])[^/:@=(\[{<,;|]++:(?!//)")
-_ONE_LOGIN = re.compile(r"(?:(?<=://)|^(?=[^/:@]*:(?!//))).*@", re.DOTALL)
-"""In what cannot be read, all that may belong to a login: passwords of other clients stand there as they are."""
+_BEFORE_LOGIN = re.compile(r"(?<=://)|^(?=[^/:@]*:(?!//))")
+"""Where in what cannot be read all may begin that belongs to a login: passwords of other clients stand there as they are."""
 _QUOTED = re.compile(r"%(?=[0-9A-Fa-f]{2})|[/?#\s\x00-\x1f\x7f]")
 """What has to be quoted in a password, and no more: upstream's servers take what stands there as it is."""
 _QUOTED_IN_USER = re.compile(rf"{_QUOTED.pattern}|:")
@@ -217,7 +217,9 @@ def _without_login(found: re.Match[str]) -> str:
 def hide_login(uri: str) -> str:
     """As `hide_password`, for what is one uri or was meant to be: all up to its last `@` goes, also what would be no login within
     other text (a password with blanks, say)."""
-    return _ONE_LOGIN.sub("***@", uri)
+    before, at, behind = uri.rpartition("@")  # first, as anybody sends texts that are full of places where a login may begin
+    start = _BEFORE_LOGIN.search(before) if at else None
+    return uri if start is None else f"{before[:start.start()]}***@{behind}"
 
 
 def printable(text: str) -> str:

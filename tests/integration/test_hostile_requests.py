@@ -99,6 +99,7 @@ DESTINATIONS: dict[str, object] = {
     "nul": "file:///tmp/\0x/", "newline": "file:///tmp/\n/", "climbs": "file:///tmp/../etc/", "climbs at the end": "/tmp/..",
     "relative": "file://", "unknown scheme": "gopher://127.0.0.1/x/", "bad port": "ftp://127.0.0.1:99999/x/",
     "text port": "ftp://127.0.0.1:http/x/", "long": "/" + "x" * 100_000,
+    "as many schemes as a request can hold": "x://" * 250_000,
 }
 
 

@@ -12,6 +12,7 @@ from trollmoves.uris import (
     Destination,
     check_relative,
     format_endpoint,
+    hide_login,
     hide_password,
     host_of,
     is_address,
@@ -145,6 +146,9 @@ def test_looking_for_passwords_takes_no_longer_for_strange_text() -> None:
     for text in ("://:a" * 100_000 + " @", "://a:" + "b" * 500_000 + " @", "://a:b/" * 100_000 + " @",
                  "=a:" * 300_000 + "@", "a:" * 500_000 + " @", "a" * 1_000_000 + "@", "=" * 1_000_000, "a@" * 100_000 + "@"):
         assert hide_password(text) == text
+    for text in ("x://" * 250_000, "a" * 1_000_000, "x" + "://a:b" * 150_000):
+        assert hide_login(text) == text
+        assert hide_login(text + "@b") in ("x://***@b", text + "@b")
 
 
 def test_derived_destinations() -> None:

@@ -50,7 +50,8 @@ ENCODINGS = ("ascii", "iso-8859-1", "latin-1", "latin1", "utf-8", "utf8")
 METADATA = "metadata.google.internal"
 """Name of what tells virtual machines their credentials; its address is one of the local link."""
 _WITH_PORT = re.compile(r"[^:]*:[0-9]+")
-_QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*)\?[^\s'\")]*")
+_QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*+)(\?[^\s'\")]*+)?")
+"""Also a url without one, so that each letter is looked at once."""
 
 
 class Place(NamedTuple):
@@ -118,7 +119,7 @@ class Place(NamedTuple):
 
 def hide_secrets(text: str) -> str:
     """*text* without the credentials, and without the queries, of the urls in it: a query is often a signature or a token."""
-    return _QUERY.sub(r"\1?***", hide_password(text))
+    return _QUERY.sub(lambda found: found[1] + ("?***" if found[2] else ""), hide_password(text))
 
 
 def origin_of(url: str) -> tuple[str, str]:
