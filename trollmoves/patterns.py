@@ -23,7 +23,7 @@ from trollmoves.errors import ConfigurationError
 from trollmoves.uris import LONGEST_NAME, hide_password
 
 LONGEST_PATH = 4096
-"""Characters of a path; a longer one matches nothing."""
+"""Characters of a path; a longer one matches nothing, nor do fields make a text so much longer."""
 _WIDEST_FIELD = 4096
 _OF_A_DATE = re.compile("%[A-Za-z]")
 _CONVERSIONS = frozenset("rsachHltuR")
@@ -76,15 +76,19 @@ class Template:
     def compose(self, fields: Mapping[str, Any]) -> str:
         """The text with its fields filled in; values are taken as they are, so the caller checks a path that comes out.
 
-        Raises `ConfigurationError` naming what is missing, or what does not fit its format.
+        Raises `ConfigurationError` naming what is missing, or what does not fit its format, and for what becomes longer than any
+        path: who composes may keep it.
         """
         missing = [name for name in self.fields if name not in fields]
         if missing:
             raise ConfigurationError(f"{self._shown} needs {', '.join(map(repr, missing))}, which is not among the fields")
         try:
-            return trollsift.compose(self.text, {name: fields[name] for name in self.fields})
+            text = str(trollsift.compose(self.text, {name: fields[name] for name in self.fields}))
         except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
             raise ConfigurationError(f"{self._shown} cannot be composed: {error}") from error
+        if len(text) > len(self.text) + LONGEST_PATH:
+            raise ConfigurationError(f"{self._shown} cannot be composed: it would have {len(text)} characters")
+        return text
 
     @property
     def _shown(self) -> str:

@@ -253,6 +253,18 @@ def test_an_ftp_server_that_plays_tricks(tmp_path: Path, command: str, reply: st
         assert not (server.root / "final.dat").exists()
 
 
+def test_an_ftp_server_gets_no_time_for_a_checksum_of_a_file_of_another_size(tmp_path: Path) -> None:
+    """Centuries, by what it says when it is asked once more."""
+    script = FtpScript(sums=True)
+    with ScriptedFtpServer(tmp_path / "server", script) as server:
+        destination = parse_destination(f"ftp://{server.user}:a%20secret%3Aword@{server.host}:{server.port}/")
+        with FtpMover().open(destination, SETTINGS) as session:
+            script.answers |= {"SIZE": ["213 7", f"213 {10**18}"], "HASH": ["213-"]}
+            assert session.size("/final.dat") == 7
+            with pytest.raises(Stalled):
+                session.checksum("/final.dat")
+
+
 @pytest.mark.parametrize(("command", "reply"), [
     ("TYPE", "350 {}"), ("TYPE", "550 {}"), ("PASV", "227 {}"), ("PASV", "200 {}"), ("SIZE", "213 {}"), ("STOR", "350 {}"),
     ("226", "350 {}"), ("226", "451 {}"), ("RNTO", "350 {}")])

@@ -306,6 +306,25 @@ def test_a_flood_of_large_announcements_does_not_stay_in_memory(tmp_path: Path, 
         eventually(lambda: resident(network) <= before + 4 * SLACK, message="memory comes back")
 
 
+def test_destinations_that_are_no_paths_do_not_stay_in_memory(tmp_path: Path, stranger: Stranger) -> None:
+    """Those of a thousand files are kept, and what is said of each."""
+    network = network_with(stranger, tmp_path, destination=f"file://{tmp_path}/destination/{{platform}}/")
+    with network:
+        network.start()
+        before = resident(network)
+        heard = "SELECT count(*) > 50 FROM files WHERE state = 'given_up'"
+        numbers = itertools.count(1)
+
+        def taken_in() -> bool:
+            number = next(numbers)
+            more = f', "platform": "{number}{"x" * 1_900_000}"'
+            stranger.publisher.send(stranger.announcement(more, uid=f"{number}.bin", offset=number))
+            return rows(network.client_journal, heard) == [(1,)]
+        eventually(taken_in, 120, interval=0.1, message="they are heard, and given up")
+        eventually(lambda: resident(network) <= before + 4 * SLACK, message="memory comes back")
+        assert "it would have 19000" in network.client.output()
+
+
 def test_what_is_too_large_is_not_taken_in(tmp_path: Path, stranger: Stranger) -> None:
     network = network_with(stranger, tmp_path)
     with network:

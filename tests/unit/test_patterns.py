@@ -193,7 +193,8 @@ def test_compose_names_what_is_missing_and_hides_the_password() -> None:
     assert "secret" not in str(caught.value) + repr(template)
 
 
-@pytest.mark.parametrize("text, value", [("{a:%Y}", "text"), ("{a:04d}", "x"), ("{a!u}", 3), ("{a:>4s}", None)])
+@pytest.mark.parametrize("text, value", [("{a:%Y}", "text"), ("{a:04d}", "x"), ("{a!u}", 3), ("{a:>4s}", None),
+                                         ("/in/{a}/{a}", "a" * 2100)])
 def test_compose_says_when_a_value_does_not_fit(text: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match="cannot be composed"):
         Template(text).compose({"a": value})

@@ -60,6 +60,8 @@ class FtpSession(Session):
         self._warned = False
         self._hidden = False
         self._sets_modes = True
+        self._told: tuple[str, int | None] = "", None
+        """The path whose size the server told last, and that size: each time it may tell another one."""
         connection.voidcmd("TYPE I")  # binary, once and for all
         self._features = features_of(connection)
 
@@ -156,6 +158,11 @@ class FtpSession(Session):
             return self._size(path)
 
     def _size(self, path: str) -> int | None:
+        size = self._told_size(path)
+        self._told = path, size
+        return size
+
+    def _told_size(self, path: str) -> int | None:
         if "SIZE" in self._features:
             try:
                 reply = self._ftp.sendcmd(f"SIZE {path}")
@@ -203,8 +210,10 @@ class FtpSession(Session):
             return False
 
     def checksum(self, path: str) -> str | None:
+        """The server gets the time that the size takes which it told before, and which whoever asks found to be right."""
+        path_told, size = self._told
         with self._errors(path):
-            return self._checksum(path, self._size(path) or 0)
+            return self._checksum(path, size or 0 if path_told == path else 0)
 
     def _checksum(self, path: str, size: int) -> str | None:
         for command in ("HASH", "XSHA256"):
