@@ -113,6 +113,16 @@ class TestPairs:
         delivered(client, later)
 
 
+def test_a_client_section_of_two_words_works_as_at_upstream(network: Network) -> None:
+    """Its beats need a subject without white space: upstream's own, with it, end whoever reads them."""
+    server = network.server(UPSTREAM)
+    client = network.client(OURS, [server.address], chain="eumetcast hrit")
+    with tapped(client=client.port) as record:
+        join(server, client)
+        eventually(lambda: record.of("client", "beat"), PATIENCE, message="it beats")
+    assert {message.subject for message in record.of("client", "beat")} == {"/heartbeat/move_it_eumetcast_hrit"}
+
+
 def test_asked_to_stop_ours_end_well_beside_upstream(network: Network) -> None:
     server = network.server(OURS)
     client = network.client(UPSTREAM, [server.address])

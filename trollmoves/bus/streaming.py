@@ -34,7 +34,7 @@ class Stream:
         is added to each beat. *unsent* tells the first position whose message is still to be sent; later ones may have been.
         Whoever subscribes is told at once where we are, if *publisher* tells nobody else of it."""
         self._more = more
-        self._subject = f"/heartbeat/{name}"
+        self._subject = "/heartbeat/" + "_".join(name.split())  # white space ends a subject, and a section's name may have some
         self._loop = loop
         self._epoch = epoch
         self._envelope = envelope

@@ -345,8 +345,6 @@ def _correct_client(section: _Section, values: dict[str, Any]) -> None:
     if values.get("expect") and values.get("processing_delay") and not is_false(values["processing_delay"]):
         section.warn("expect", "a hot spare (processing_delay) publishes little while its primary works, so its files would seem "
                                "late: give `expect` to the primary")
-    if re.search(r"\s", section.name):
-        section.problem("name", "the name of a client's section is part of a message's subject and may hold no white space")
 
 
 def _mapping(text: str) -> dict[str, str] | None:
