@@ -27,6 +27,7 @@ LONGEST_PATH = 4096
 _WIDEST_FIELD = 4096
 _OF_A_DATE = re.compile("%[A-Za-z]")
 _CONVERSIONS = frozenset("rsachHltuR")
+_ITEM = re.compile(r"[^][.]+(\[[^][.]+\])*")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.part|.+?[0-9a-f]{16}\.part\..+", re.DOTALL)
 _FREE = re.compile(r"\(\?P<\w+>(\.|\\S)\*\?\)")
 _NEVER_BLANK = re.compile(r"(\(\?P<\w+>(\\d\{\d+\})+\)|\\[^\sA-Za-z]|[^\s\\.[(])*")
@@ -58,14 +59,20 @@ class _Part:
     def text(self) -> str:
         return f"{{{self.name}:{self.spec}}}" if self.spec else f"{{{self.name}}}"
 
+    @property
+    def field(self) -> str:
+        """What has to be among the fields: `sensor` for `{sensor[0]}`."""
+        return (self.name or "").partition("[")[0]
+
 
 class Template:
-    """Text with `{fields}`. Raises `ConfigurationError` when it is malformed or reaches into values (`{a.b}`, `{a[0]}`)."""
+    """Text with `{fields}`, also of items of lists and mappings (`{a[0]}`, `{a[key]}`): these are plain data. Raises
+    `ConfigurationError` when it is malformed or reaches into values in another way (`{a.b}`)."""
 
     def __init__(self, text: str):
         self.text = text
         self._parts = _split(text)
-        self.fields: tuple[str, ...] = tuple(dict.fromkeys(part.name for part in self._parts if part.name is not None))
+        self.fields: tuple[str, ...] = tuple(dict.fromkeys(part.field for part in self._parts if part.name is not None))
         """Names of the fields, in order of appearance."""
         self.last_fields = _behind_slashes(self._parts)
         """Names of the fields that what stands behind the last slash is made of."""
@@ -184,7 +191,7 @@ def _behind_slashes(parts: list[_Part]) -> tuple[str, ...]:
         if "/" in part.literal or "/" in part.spec:
             names.clear()
         if part.name is not None:
-            names.append(part.name)
+            names.append(part.field)
     return tuple(dict.fromkeys(names))
 
 
@@ -192,8 +199,8 @@ def _problem(part: _Part) -> str | None:
     name = part.name or ""
     if not name or name.isdigit():
         return "needs a name; write for example {platform}"
-    if "." in name or "[" in name or "]" in name:
-        return "reaches into a value, which is not allowed"
+    if not _ITEM.fullmatch(name):
+        return "reaches into a value, which is not allowed, but for items like {sensor[0]}; of a time write {name:%Y} and the like"
     if "{" in part.spec or "}" in part.spec:
         return "has a field within its format, which is not allowed"
     widths = re.findall("[0-9]+", _OF_A_DATE.sub(" ", part.spec))  # `%` may also be what a field is filled up with, or its kind

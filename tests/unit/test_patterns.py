@@ -156,7 +156,9 @@ def test_hostile_names_do_not_stall(text: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("text, problem", [
-    ("/d/{a.__class__}", "reaches into"), ("/d/{a[0]}", "reaches into"), ("/d/{}", "needs a name"), ("/d/{0}", "needs a name"),
+    ("/d/{a.__class__}", "reaches into"), ("/d/{a[0].__class__}", "reaches into"), ("/d/{a[0.b]}", "reaches into"),
+    ("/d/{a[0]b}", "reaches into"), ("/d/{a[]}", "reaches into"), ("/d/{[0]}", "reaches into"), ("/d/{}", "needs a name"),
+    ("/d/{0}", "needs a name"),
     ("/d/{a", "without partner"), ("/d/a}", "without partner"),
     ("/d/{a:{b}}", "within its format"), ("/d/{a:{b.c}}", "within its format"),
     ("/d/{a:>99999999s}", "wider"), ("/d/{a:5000s}", "wider"),
@@ -169,8 +171,26 @@ def test_bad_templates_are_refused(text: str, problem: str) -> None:
             kind(text)
 
 
+@pytest.mark.parametrize("text, composed", [
+    ("/d/{sensor[0]}/", "/d/viirs/"), ("/d/{sensor[1]!u}_{uid}", "/d/MODIS_a.nc"), ("/d/{area[name]:_<6s}", "/d/euro__"),
+    ("/d/{area[sizes][1]:03d}", "/d/020"),
+])
+def test_items_of_lists_and_mappings_are_fields(text: str, composed: str) -> None:
+    fields = {"sensor": ["viirs", "modis"], "area": {"name": "euro", "sizes": [10, 20]}, "uid": "a.nc"}
+    template = Template(text)
+    assert template.compose(fields) == composed
+    assert set(template.fields) <= set(fields)
+
+
+@pytest.mark.parametrize("text", ["/d/{sensor[2]}", "/d/{sensor[name]}", "/d/{sensor[-1]}", "/d/{orbit[0]}", "/d/{area[size]}",
+                                  "/d/{no[0]}"])
+def test_items_that_are_not_there_are_named(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be composed|needs 'no'"):
+        Template(text).compose({"sensor": ["viirs", "modis"], "orbit": 5, "area": {"name": "euro"}})
+
+
 @pytest.mark.parametrize("text, problem", [
-    ("/d/{a!u}", "conversion"), ("/d/{a-b}", "letters"), ("/d/{t:%Y}/{t:%m}_x", "two formats"), ("/d/{a}/", "slash"),
+    ("/d/{a!u}", "conversion"), ("/d/{a[0]}", "letters"), ("/d/{a-b}", "letters"), ("/d/{t:%Y}/{t:%m}_x", "two formats"), ("/d/{a}/", "slash"),
     ("/d/{a:=5s}", "Invalid format"),
 ])
 def test_templates_that_cannot_recognise_are_refused_as_patterns(text: str, problem: str) -> None:
