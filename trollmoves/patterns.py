@@ -200,7 +200,7 @@ def _problem(part: _Part) -> str | None:
     if not name or name.isdigit():
         return "needs a name; write for example {platform}"
     if not _ITEM.fullmatch(name):
-        return "reaches into a value, which is not allowed, but for items like {sensor[0]}; of a time write {name:%Y} and the like"
+        return "reaches into a value, which is not allowed but for items ({sensor[0]}); of a time write {name:%Y} and the like"
     if "{" in part.spec or "}" in part.spec:
         return "has a field within its format, which is not allowed"
     widths = re.findall("[0-9]+", _OF_A_DATE.sub(" ", part.spec))  # `%` may also be what a field is filled up with, or its kind

@@ -190,7 +190,8 @@ def test_items_that_are_not_there_are_named(text: str) -> None:
 
 
 @pytest.mark.parametrize("text, problem", [
-    ("/d/{a!u}", "conversion"), ("/d/{a[0]}", "letters"), ("/d/{a-b}", "letters"), ("/d/{t:%Y}/{t:%m}_x", "two formats"), ("/d/{a}/", "slash"),
+    ("/d/{a[0]}", "letters"),
+    ("/d/{a!u}", "conversion"), ("/d/{a-b}", "letters"), ("/d/{t:%Y}/{t:%m}_x", "two formats"), ("/d/{a}/", "slash"),
     ("/d/{a:=5s}", "Invalid format"),
 ])
 def test_templates_that_cannot_recognise_are_refused_as_patterns(text: str, problem: str) -> None:
