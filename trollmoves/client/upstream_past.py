@@ -46,7 +46,7 @@ class UpstreamPast:
     def heard(self, announcement: Announcement) -> None:
         """An announcement without our extension came, and is not in the journal yet."""
         address = announcement.address
-        if address in self._asked or not self._open or len(announcement.uids) != 1:
+        if address in self._asked or len(announcement.uids) != 1:
             return
         self._asked.add(address)
         if self._journal.find_one("any_of_provider", (self._chain, address)) is None:
