@@ -15,7 +15,8 @@ from trollmoves.messages import Envelope, decode
 from trollmoves.queueing.triggers import read_trigger, triggers_of
 
 FIELDS: dict[str, Any] = {"uid": "20240101", "sensor": "viirs", "start_time": "2024-01-01T12:34:56+00:00", "orbit": 42,
-                          "product": "snow", "sensors": ["a", "b"], "up": "../../etc", "root": "/etc/passwd", "nul": "a\0b"}
+                          "product": "snow", "sensors": ["a", "b"], "up": "../../etc", "ups": ["../../etc"],
+                          "root": "/etc/passwd", "nul": "a\0b"}
 
 
 def route(tmp_path: Path, target: str) -> Route:
@@ -33,6 +34,7 @@ def route(tmp_path: Path, target: str) -> Route:
     ("host: ''\ndirectory: /in\nfilepattern: '{uid}'", "/in/20240101"),
     ("host: ''\ndirectory: /in\nfilepattern: '{file_creation_time:%Y}'", "/in/1970"),
     ("host: ''\ndirectory: /in\nfilepattern: '{sensors}'", "/in/['a', 'b']"),
+    ("host: ''\ndirectory: /in/{sensors[1]}\nfilepattern: '{sensors[0]}.nc'", "/in/b/a.nc"),
     ("host: ''\ndirectory: /in/{root}", "/in/etc/passwd/name.nc"),
     ("host: ''\ndirectory: /in\nfilepattern: ''", "/in/"),
     ("host: file://\ndirectory: /in", "file:///in/name.nc"),
@@ -51,6 +53,7 @@ def test_destinations(target: str, destination: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("directory, error", [
+    ("/in/{ups[0]}", DestinationInvalid), ("/in/{ups[1]}", ConfigurationError),
     ("/in/{up}", DestinationInvalid), ("/in/{nul}", DestinationInvalid), ("/in/{missing}", ConfigurationError),
     ("/in/{orbit:%Y}", ConfigurationError), ("/{file_creation_time}", ConfigurationError),
 ])
