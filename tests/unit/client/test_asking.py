@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.client.test_replacing import Answered
 from tests.unit.client.test_waiting import ENVELOPE
+from trollmoves.bus import committing
 from trollmoves.bus.requesting import Requester
 from trollmoves.client import asking, hearing
 from trollmoves.client.delivering import BY_ANOTHER
@@ -66,6 +67,7 @@ class Client(Answered):
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setattr(hearing, "OTHERS_ANNOUNCE", 0.0)
     monkeypatch.setattr(asking, "wait_before", lambda attempt: 600.0)
+    monkeypatch.setattr(committing, "COMMIT_TIMEOUT", 1.0)  # no provider gives leave to publish
     found = Client(tmp_path)
     monkeypatch.setattr(Requester, "cancel", lambda self, subject, requests: found.cancelled.extend(requests))
     yield found
@@ -120,6 +122,58 @@ def test_of_two_dead_providers_the_one_asked_last_is_asked_again_under_the_same_
     client.turn_until(client.asked)
     assert client._flight(1).request == second
     assert client.asked() == [("k:content", client.servers[1])]
+
+
+def test_nor_is_the_id_another_one_where_the_first_is_heard_of_again_meanwhile(client: Client) -> None:
+    """It was asked in this round already."""
+    client.hear_both()
+    client.say_nothing(1)
+    client.turn_to_the_second()
+    client.chain.driven_again()
+    second = client.say_nothing(1).request
+    assert client.cancelled.count(second) == 0
+    client.turn_until(lambda: client.state(1) == State.FAILED)
+    client.chain.driven_again()
+    client.turn_until(lambda: client.is_asked_for(1) and client.state(1) == State.REQUESTED)
+    assert client._flight(1).request == second
+
+
+def test_who_has_just_not_answered_is_not_asked_in_the_place_of_another_dead_one(client: Client) -> None:
+    first = client.hear_both().request
+    client.chain._asking.providers.rest(client.servers[1])
+    client.say_nothing(1)
+    client.turn_until(lambda: client.state(1) == State.FAILED)
+    assert not client.cancelled
+    client.chain._asking.providers.wake(address=client.servers[0])
+    client.turn_until(client.asked)
+    assert (client.asked(), client._flight(1).request) == ([("k:content", client.servers[0])], first)
+
+
+def test_a_dead_provider_may_deliver_later_what_no_other_one_can(client: Client) -> None:
+    client.hear_both()
+    client.say_nothing(1)
+    client.turn_to_the_second()
+    client.refuse(1, "gone")
+    client.turn_until(lambda: client.state(1) in (State.FAILED, State.GIVEN_UP))
+    assert client.state(1) == State.FAILED
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+def test_what_the_first_could_not_deliver_may_be_other_content_than_what_the_second_did(client: Client, for_good: bool) -> None:
+    """It is asked for, unless it cannot be had any more."""
+    client.hear_both("content", "cOntent")
+    if for_good:
+        client.refuse(1, "gone")
+    else:
+        client.fail(1, "stalled")
+    client.turn_to_the_second()
+    client.deliver(1)
+    client.turn_until(lambda: client.state(1) == State.PUBLISHED)
+    client.turn_for(0.5)
+    assert bool(client.steps(2)) is not for_good
+    if not for_good:
+        client.turn_until(lambda: client.asked() == [("k:content", client.servers[0])])
+        assert client._flight(2).doubtful
 
 
 def test_what_was_answered_is_asked_for_again_under_another_id(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
