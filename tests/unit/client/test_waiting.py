@@ -197,3 +197,85 @@ def test_it_waits_no_longer_when_the_clock_is_set_back(client: Client, monkeypat
     client.chain.clock_leapt(-3600.0)
     client.hear(1, 1, "newer")
     client.turn_until(lambda: ("k:newer", client.servers[1]) in client.asked())
+
+
+def held_up(client: Client, *servers: int) -> None:
+    """Providers that have no room."""
+    for server in servers:
+        client.chain._asking.providers.took_off(client.servers[server], 1000)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_waits_for_one_that_does_not_answer_is_asked_of_another_one_that_announced_it(
+        client: Client, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """And of nobody who did not announce it."""
+    if not kept:
+        monkeypatch.setattr(waiting, "KEPT", 0)
+    providers = client.chain._asking.providers
+    held_up(client, 0, 1)
+    client.hear(0, 1, "content", "x")
+    client.hear(0, 2, "content", "alone")
+    client.turn_until(lambda: client.steps(1) and client.steps(2))
+    client.hear(1, 1, "content", "x")
+    client.turn_until(lambda: client.journal.find("sources_of", (1,)))
+    providers.rest(client.servers[0])
+    client.turn_for(3)
+    assert not client.asked(), "it has no room"
+    providers.landed(client.servers[1], 1000)
+    client.turn_until(client.asked)
+    client.turn_until(lambda: len(client.steps(1)) == 2)
+    client.turn_for(0.5)
+    assert client.asked() == [("k:content", client.servers[1])]
+    assert client.chain._asking._flights.get(1) is not None and len(client.steps(2)) == 1
+
+
+def test_what_waits_is_no_older_when_the_clock_is_set(client: Client) -> None:
+    """Nor is it given up before its time."""
+    held_up(client, 0)
+    client.hear(0, 1, "content")
+    [kept] = client.chain._asking.waiting._kept.values()
+    created = kept.created
+    client.chain.clock_leapt(3600.0)
+    assert kept.created == created + 3600.0
+    client.chain._asking.providers.landed(client.servers[0], 1000)
+    client.turn_until(client.asked)
+    asked = kept.asked_at
+    client.chain.clock_leapt(-60.0)
+    assert (kept.created, kept.asked_at) == (created + 3540.0, asked - 60.0)
+
+
+def test_what_somebody_waits_for_is_asked_for_at_once_of_whom_has_room(client: Client) -> None:
+    """However late another try is due."""
+    held_up(client, 0, 1)
+    client.hear(0, 1, "content")
+    client.hear(1, 1, "content")
+    client.turn_until(lambda: client.steps(1) and client.journal.find("sources_of", (1,)))
+    asks, providers = client.chain._asking, client.chain._asking.providers
+    client.journal.write([("hurry_files", [(time.time() + 3600.0, "chain", client.servers[0], 0.0)])])
+    client.turn_until(lambda: client.journal.find_one("file", (1,))["due"] > time.time() + 3000.0)
+    providers.landed(client.servers[1], 1000)
+    client.turn_for(1)
+    assert not client.asked()
+    asks.fetch(1)
+    assert client.asked() == [("k:content", client.servers[1])]
+    asks.fetch(1)
+    assert len(client.asked()) == 1, "it is on its way"
+
+
+def test_where_nobody_has_room_it_is_the_next_to_be_asked_for(client: Client) -> None:
+    held_up(client, 0)
+    client.hear(0, 1, "content")
+    client.turn_until(lambda: client.steps(1))
+    client.journal.write([("hurry_files", [(time.time() + 3600.0, "chain", client.servers[0], 0.0)])])
+    client.turn_until(lambda: client.journal.find_one("file", (1,))["due"] > time.time() + 3000.0)
+    row = client.journal.find_one("file", (1,))
+    assert client.chain._asking.waiting.ask_now(row)
+    client.chain._asking.providers.rest(client.servers[0])
+    assert not client.chain._asking.waiting.ask_now(row), "it has not answered lately"
+    client.chain._asking.commit()
+    client.turn_until(lambda: "has room" in client.steps(1)[-1])
+    assert client.journal.find_one("file", (1,))["due"] <= time.time()
+    assert not client.asked()
+    client.chain._asking.providers.landed(client.servers[0], 1000)
+    client.chain.driven_again()
+    client.turn_until(client.asked)
