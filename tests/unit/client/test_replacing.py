@@ -261,13 +261,18 @@ def test_what_has_the_size_of_what_was_delivered_is_asked_for_on_condition(clien
     assert client._flight(2).doubtful and PERHAPS_COPY in client.steps(2)[0]
 
 
-def test_what_was_given_up_is_no_loss_any_more_when_it_is_announced_anew(client: Answered) -> None:
+@pytest.mark.parametrize(("server", "content", "is_loss"), [
+    (0, "content", False), (0, "elsewhere", True), (1, "elsewhere", False)])
+def test_what_was_given_up_is_no_loss_any_more_when_it_is_announced_anew(client: Answered, server: int, content: str,
+                                                                         is_loss: bool) -> None:
+    """But a file of that name in another directory of its server is another one."""
     client.hear(0, 1, "content")
     client.turn_until(client.asked)
     client._answer(1, "err", {"error": "gone", EXTENSION: {"version": 1, "code": "gone", "permanent": True}})
     client.turn_until(lambda: client.state(1) == State.GIVEN_UP)
-    client.hear(0, 2, "content")
-    client.turn_until(lambda: client.state(1) == State.COVERED)
+    client.hear(server, 2, content)
+    client.turn_until(lambda: client.state(2))
+    assert client.state(1) == (State.GIVEN_UP if is_loss else State.COVERED)
 
 
 def test_a_copy_that_is_gone_takes_nobody_else_with_it(client: Answered) -> None:
