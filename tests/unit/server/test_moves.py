@@ -69,9 +69,9 @@ class Bench:
         self.told.append(decode(raw))
         self.kept.append([row["state"] for row in self.journal.find("transfers_of", (1,))])
 
-    def start(self, waiter: Waiter, transfer: str = "0123456789abcdef") -> Moving:
+    def start(self, waiter: Waiter, transfer: str = "0123456789abcdef", directory: str = "in") -> Moving:
         """A move that *waiter* asks for, on its way to a worker."""
-        destination = parse_destination("file://localhost/in/")
+        destination = parse_destination(f"file://localhost/{directory}/")
         push = Push(transfer, members(waiter.message, self.file), destination, (), waiter.asker.address, 1)
         moving = Moving(push, 1, self.served, 1000, waiter.message, waiter.request, False, waiter.consumer, [])
         self.moves.start(moving, waiter)
@@ -144,6 +144,22 @@ def test_who_asks_anew_while_the_outcome_is_written_can_confirm_by_that_request(
     kept = bench.journal.find_one("transfer", (1, moving.push.transfer))
     assert kept is not None
     assert (kept["request"], kept["earlier"], kept["fence"]) == ("r:second", "r:first", moving.lease.fence if moving.lease else 0)
+    assert not len(bench.moves)
+
+
+def test_who_asks_anew_while_another_outcome_is_written_with_its_own_keeps_nobody_waiting(bench: Bench) -> None:
+    """What is in the journal is told, each once."""
+    anew, other = bench.start(asks("r:first")), bench.start(asks("r:other"), "fedcba9876543210", "there")
+    for moving, waiter, work in zip((anew, other), (asks("r:first"), asks("r:other")), list(bench.workers.work), strict=True):
+        moving.lease = bench.sharing.begin(moving.push.transfer, waiter, None)
+        work.done([Receipt("file:///in/a", 1000, "xxh3:1", "sum", 1)])
+    bench.loop.turn(0.0)
+    bench.moves.join(anew, asks("r:second"))  # the journal is writing
+    for told in ["r:other"], ["r:other", "r:second"]:
+        eventually(lambda: bench.calls, message="it is written")
+        bench.write()
+        bench.loop.turn(0.0)
+        assert [reply.extension["request"] for reply in bench.told if reply.extension.get("confirm")] == told
     assert not len(bench.moves)
 
 
