@@ -122,7 +122,7 @@ class CatchUp:
         not know."""
         said = message.extension
         offset, previous = said.get("offset"), said.get("previous")
-        if said and said.get("epoch") == self._epoch and is_position(offset) and is_position(previous):
+        if said.get("epoch") == self._epoch and is_position(offset) and is_position(previous):
             self._came(message.subject, offset, previous)
 
     def _came(self, subject: str, offset: int, previous: int) -> None:

@@ -19,9 +19,9 @@ def publication(epoch: str, offset: Any, previous: Any) -> Message:
     return decode(ENVELOPE.encode("/a", "file", {"uid": "x", "uri": "/x", EXTENSION: said}))
 
 
-def beat_of(port: int, **said: Any) -> Message:
+def beat_of(port: int, subject: str = "/heartbeat/move_it_server", **said: Any) -> Message:
     data = {"epoch": EPOCH, "head": 12, "since": 10, "heads": {"/a": 12}, "address": f"127.0.0.1:{port}", "started": 1, **said}
-    return decode(ENVELOPE.encode("/heartbeat/move_it_server", "beat", {EXTENSION: data}))
+    return decode(ENVELOPE.encode(subject, "beat", {EXTENSION: data}))
 
 
 def test_where_all_comes_in_turn_nothing_is_asked_for(provider: Provider) -> None:
@@ -67,7 +67,8 @@ def test_the_number_of_a_publication_counts_in_the_journal_that_is_followed(prov
 
 
 @pytest.mark.parametrize("said", [
-    {"head": "12"}, {"head": -1}, {"head": None}, {"since": "10"}, {"since": None}, {"epoch": 7}, {"epoch": "e" * 501}])
+    {"head": "12"}, {"head": -1}, {"head": None}, {"since": "10"}, {"since": None}, {"epoch": 7}, {"epoch": "e" * 501},
+    {"subject": "/" + "x" * 500}])
 def test_a_beat_that_is_none_moves_nothing(provider: Provider, said: dict[str, Any]) -> None:
     following = Following(provider)
     following.catch_up.beat(beat_of(provider.port, **said))
@@ -83,6 +84,14 @@ def test_a_beat_that_tells_of_more_than_came_closes_no_gap(provider: Provider, s
     following.catch_up.beat(beat_of(provider.port, **said))
     assert not following.cursors
     assert following.asks(13)["since"] == 10
+    following.close()
+
+
+def test_beats_under_two_subjects_are_of_two_streams(provider: Provider) -> None:
+    following = Following(provider)
+    for subject in "/heartbeat/one", "/heartbeat/" + "x" * 489:
+        following.catch_up.beat(beat_of(provider.port, subject))
+        assert following.catch_up.stream == subject
     following.close()
 
 
