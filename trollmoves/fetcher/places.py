@@ -48,7 +48,10 @@ LONGEST = 4096
 ENCODINGS = ("ascii", "iso-8859-1", "latin-1", "latin1", "utf-8", "utf8")
 """Of the commands to an ftp server. In some others a name can hold what is read as further commands."""
 METADATA = "metadata.google.internal"
-"""Name of what tells virtual machines their credentials; its address is one of the local link."""
+"""Name of what tells virtual machines their credentials; its address is mostly one of the local link."""
+_TELL_CREDENTIALS = frozenset(map(ipaddress.ip_address, (
+    "fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "100.100.100.200")))
+"""Its addresses that are none: at Amazon, Google, Oracle and Alibaba."""
 _WITH_PORT = re.compile(r"[^:]*:[0-9]+")
 _QUERY = re.compile(r"(?<=\w)(://[^\s?'\"]*+)(\?[^\s'\")]*+)?")
 """Also a url without one, so that each letter is looked at once."""
@@ -332,7 +335,8 @@ def _fits(host: str, port: int | None, pattern: str) -> bool:
 
 
 def _is_link_local(host: str) -> bool:
-    """Whether *host* is such a name or address, in whatever way that is written: 2852039166 is 169.254.169.254 too."""
+    """Whether *host* is such a name or address (or one that tells credentials), in whatever way that is written: 2852039166 is
+    169.254.169.254 too."""
     host = host.rstrip(".")
     if host.lower() == METADATA:
         return True
@@ -342,4 +346,4 @@ def _is_link_local(host: str) -> bool:
         return False
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return address.is_link_local
+    return address.is_link_local or address in _TELL_CREDENTIALS

@@ -108,7 +108,8 @@ def test_protocols_and_hosts_have_to_be_allowed() -> None:
 
 @pytest.mark.parametrize("host", [
     "169.254.169.254", "2852039166", "0xA9FEA9FE", "169.254.43518", "metadata.google.internal.", "fe80::1", "fe90::1",
-    "fe80::1%eth0", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe"])
+    "fe80::1%eth0", "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "fd00:ec2:0::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe",
+    "100.100.25800", "::ffff:100.100.100.200"])
 def test_an_address_of_the_local_link_is_one_however_it_is_written(host: str) -> None:
     with pytest.raises(Denied, match="of this machine's link"):
         Rights(("http",), ()).check_host(host, 80)
