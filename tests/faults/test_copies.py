@@ -119,6 +119,24 @@ def test_a_copy_that_is_gone_before_it_is_compared_is_no_loss(tmp_path: Path) ->
         assert publications(network) == 1
 
 
+def test_a_copy_that_was_away_when_it_was_to_be_compared_goes_when_it_is_back(tmp_path: Path) -> None:
+    options = {"delete": "true", "remove_delay": "0", "trusted_acks": "any"}
+    with Network(tmp_path, servers=2, killed=True, server_options=options) as network:
+        network.start()
+        network.write("f.bin", b"content", 0)
+        eventually(lambda: network.states(network.client_journal) == {"published": 1}, message="the first is delivered")
+        network.client.kill()
+        network.write("f.bin", b"content", 1)
+        eventually(lambda: rows(network.server_journal(1), "SELECT 1 FROM files"), message="the second announces it")
+        away = tmp_path / "away"
+        network.origins[1].rename(away)
+        network.client.start()
+        network.client.wait_for("it was perhaps a copy of what was delivered")
+        away.rename(network.origins[1])
+        eventually(lambda: is_gone(network, "f.bin", 1), message="it goes when it was compared")
+        assert publications(network) == 1
+
+
 def test_old_content_that_another_server_announces_late_stays_where_it_is(tmp_path: Path) -> None:
     """It was delivered, and newer content since."""
     with Network(tmp_path, servers=2) as network:

@@ -22,7 +22,7 @@ from trollmoves.client.acknowledging import Acknowledging
 from trollmoves.client.addressing import Addressing, Place
 from trollmoves.client.deciding import MENDABLE, OF_MANY, Ask, GiveUp, Known, Wait, after_failure
 from trollmoves.client.delivering import BY_ANOTHER, Delivering
-from trollmoves.client.doubting import PERHAPS_COPY, SAME, checksum_told, in_doubt, is_same, new_rows, with_checksum
+from trollmoves.client.doubting import LOST_COPY, SAME, checksum_told, in_doubt, is_same, new_rows, with_checksum
 from trollmoves.client.flight import Flight, Flights, Source
 from trollmoves.client.held_up import HeldUp
 from trollmoves.client.ledger import Ledger
@@ -417,7 +417,7 @@ class Asking:
         if permanent:
             flight.refused.add(flight.source.provider)
         if self.replacing.is_lost_copy(flight, code):
-            needless = f"{PERHAPS_COPY} of what was delivered"
+            needless = LOST_COPY
             logger.info("[%s] %s from %s: %s; it was %s", self._settings.name, flight.identity, flight.source.provider, detail,
                         needless)
         if needless:

@@ -21,6 +21,8 @@ from trollmoves.messages import Message
 
 PERHAPS_COPY = "perhaps a copy"
 """Stands in the history of what is asked for on condition."""
+LOST_COPY = f"{PERHAPS_COPY} of what was delivered"
+"""Ends what is said of such, when it was gone before it was compared."""
 SAME = "the same content was delivered before"
 FETCHED = ("verified:", "delivered by upstream server", "sha256:")
 """How the history tells of what a provider has delivered."""
@@ -30,6 +32,11 @@ _CHECKSUM = re.compile(r"(?:verified: \w+ )?(sha256:[0-9a-f]{64})\b")
 def is_in_doubt(steps: str) -> bool:
     """Whether the history of a file says that it is perhaps a copy."""
     return f'"{PERHAPS_COPY}"' in steps
+
+
+def is_lost_copy(steps: str) -> bool:
+    """Whether the history of a file says that it was perhaps a copy, and was gone when it was to be compared."""
+    return any(said[0] == State.COVERED and str(said[4]).endswith(LOST_COPY) for said in steps_in(steps)[-1:])
 
 
 def checksum_told(message: Message) -> str:

@@ -22,7 +22,7 @@ from trollmoves.bus.few_lines import Sparingly
 from trollmoves.bus.silence import Silence
 from trollmoves.client.asking import Asking
 from trollmoves.client.deciding import FINISHED, Known, Notice, Verdict, Wait, may_differ, place_of, read_notice
-from trollmoves.client.doubting import new_row, with_checksum
+from trollmoves.client.doubting import is_lost_copy, new_row, with_checksum
 from trollmoves.client.flight import Flight, Source
 from trollmoves.client.following import Following
 from trollmoves.client.introducing import Introducing
@@ -287,6 +287,8 @@ class Hearing:
         if verdict is Verdict.DOUBTFUL and known is not None and known.state is State.COVERED \
                 and self._asking.replacing.is_left_to_upstream(file):
             verdict = Verdict.TELL
+        if verdict is Verdict.IGNORE and known is not None and self._is_back(file, known, announcement):
+            verdict = Verdict.DOUBTFUL
         source = Source(announcement.address, announcement)
         if verdict in (Verdict.NEW, Verdict.DOUBTFUL):
             if known is not None and known.state in (State.GIVEN_UP, State.FAILED):
@@ -303,6 +305,14 @@ class Hearing:
             self._announced_again(file, known, source)
         elif verdict is Verdict.TELL and not self._ledger.is_dismissed(file):  # which nobody has
             self._asking.acknowledging.tell(source)
+
+    def _is_back(self, file: int, known: Known, announcement: Announcement) -> bool:
+        """Whether its provider announces again what was perhaps a copy, and away when it was to be compared: it waits for us."""
+        before = self._ledger.versions(announcement.identity).get(file) if known.state is State.COVERED else None
+        if before is None or before.epoch != announcement.epoch or before.offset >= announcement.offset:
+            return False
+        row = self._journal.find_one("file", (file,))
+        return row is not None and is_lost_copy(row["steps"])
 
     def _no_loss(self, file: int, known: Known, announcement: Announcement) -> None:
         """What could not be had of *file*, and is not tried again, is no loss any more: it is announced anew. (A file of the same
