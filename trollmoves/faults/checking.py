@@ -79,12 +79,14 @@ class Scene:
                 if latest[name] not in (content_at(path) for path in places.get(name, []))]
 
     def unfinished(self) -> dict[str, int]:
-        """How many files the clients' journals hold in states that are not final."""
+        """How many files the clients' journals hold in states that are not final. What one has given up, and a spare of its has
+        published, is done with: it does not listen to its spare."""
         counts: Counter[str] = Counter()
-        for path in self.client_journals:
-            for state, count in rows(path, "SELECT state, count(*) FROM files WHERE ? IN ('', chain) GROUP BY state", self.chain):
-                if state not in FINISHED:
-                    counts[str(state)] += int(str(count))
+        found = [row for path in self.client_journals
+                 for row in rows(path, "SELECT state, identity, key FROM files WHERE ? IN ('', chain)", self.chain)]
+        published = {tuple(file) for state, *file in found if state == "published"}
+        counts.update(str(state) for state, *file in found
+                      if state not in FINISHED and not (state == "given_up" and tuple(file) in published))
         return dict(counts)
 
     def removals(self) -> int:

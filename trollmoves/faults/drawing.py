@@ -145,7 +145,7 @@ def _draw_group(dice: random.Random, name: str, ends: tuple[str, ...], servers: 
 
 def _draw_server_options(dice: random.Random, groups: tuple[DrawnGroup, ...], packed: str, delete: str) -> dict[str, str]:
     compared = all(group.mover == "file" for group in groups)  # the ftp server computes no checksums
-    options = {"checksum": dice.choice(("auto", "always" if compared else "never")),
+    options = {"checksum": dice.choice(("auto", "always" if compared else "auto")),
                "overwrite": dice.choice(("identical", "replace")),
                "workers": dice.choice(("auto", "2")), "stall_timeout": "10",
                **({"compression": packed} if packed else {})}
