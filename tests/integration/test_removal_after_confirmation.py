@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import product
 from pathlib import Path
 
@@ -444,4 +445,20 @@ def test_a_delivery_is_confirmed_by_the_place_of_the_later_announcement_of_a_ren
         scene.confirm(again, new_request())  # which nobody has made
         never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes though nobody confirmed it")
         scene.confirm(again, request)
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when that is confirmed")
+
+
+def test_a_section_that_is_renamed_back_before_the_journal_knows_has_its_files_removed(tmp_path: Path) -> None:
+    with serving(tmp_path, "true") as scene:
+        announcement = scene.announced("a.bin")
+        request = delivered(scene, announcement, "recv@one/a", confirmed=False)
+        config, text = scene.network.server_config(), scene.network.server_config().read_text()
+        with closing(sqlite3.connect(scene.network.server_journal(), isolation_level=None)) as journal:
+            journal.execute("BEGIN IMMEDIATE")  # nobody else can write
+            rename(scene, stopped=False)
+            mark = scene.server.mark()
+            config.write_text(text)
+            scene.server.wait_for(r"\[send\] watches", since=mark)
+            journal.execute("ROLLBACK")
+        scene.confirm(announcement, request)
         eventually(lambda: not is_there(scene, "a.bin"), message="it goes when that is confirmed")

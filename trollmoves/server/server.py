@@ -31,7 +31,7 @@ from trollmoves.server.left_behind import LeftBehind
 from trollmoves.server.listening import ListenChain
 from trollmoves.server.long_reads import LongReads
 from trollmoves.server.recent import Recent
-from trollmoves.server.renamed import hand_on
+from trollmoves.server.renamed import HandedOn, hand_on
 from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.topics import Topics
@@ -105,6 +105,7 @@ class Server(Service):
         self._chains: dict[str, RunningChain] = {}
         self._not_served: dict[str, Consumers] = {}
         """Of sections that are not started yet, because a port is taken."""
+        self._handed_on: dict[str, HandedOn] = {}
         self._verified: set[str] = set()
         """Sections whose last deliveries need not be looked at (again) for an unclean end of the machine."""
         self.recent = Recent()
@@ -131,8 +132,9 @@ class Server(Service):
             self._stop_chain(name)
         self._not_served.clear()
         self._close_ports(wanted)
+        handed_on = hand_on(self.journal, wanted.values(), self.wanted, self._handed_on)
+        self._handed_on |= handed_on
         self.wanted = wanted
-        handed_on = hand_on(self.journal, wanted.values())
         for name in (*difference.changed, *difference.added):
             self.start_section(wanted[name], self._start_chain)
         for consumers in self._consumers():
