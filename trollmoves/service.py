@@ -175,13 +175,16 @@ class Service:
             self.loop.after(RETRY_START, lambda: self._start_again(settings, start, said))
 
     def _start_again(self, settings: Any, start: Callable[[Any], Any], complaint: str) -> None:
-        is_wanted = self.wanted.get(settings.name) is settings
-        if is_wanted and self.settings_of(settings.name) is None and not self.draining:
+        if self.is_to_start(settings):
             self.start_section(settings, start, complaint)
 
     def begin_orders_anew(self, chain: str) -> None:
         """Another one than before will `carry_on` with the orders of *chain*."""
         self._orders.begin_anew(chain)
+
+    def is_to_start(self, settings: Any) -> bool:
+        """Whether a section that was to be started later is still wanted like that."""
+        return not self.draining and self.settings_of(settings.name) is None and self.wanted.get(settings.name) is settings
 
     # The life of the process.
 

@@ -32,6 +32,7 @@ class Node:
     port: int = field(default_factory=free_port)
     request_port: int = field(default_factory=free_port)
     options: dict[str, Any] = field(default_factory=dict)
+    section: str = "section"
     program: Program = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,13 +65,27 @@ class Node:
         """Write the configuration, with *options* in addition to those it has; None takes one away."""
         self.options.update(options)
         lines = [f"{name} = {value}\n" for name, value in self.options.items() if value is not None]
-        self.config.write_text("[section]\n" + "".join(lines))
+        self.config.write_text(f"[{self.section}]\n" + "".join(lines))
 
     def start(self) -> Node:
         mark = self.program.mark()
         self.program.start()
-        self.program.wait_for(r"\[section\] (watches|mirrors|listens to)", since=mark)
+        self._wait_until_begun(mark)
         return self
+
+    def _wait_until_begun(self, mark: int) -> None:
+        self.program.wait_for(rf"\[{self.section}\] (watches|mirrors|listens to)", since=mark)
+
+    def rename(self, section: str, *, stopped: bool = False, **options: Any) -> None:
+        """Give the section another name, and *options*, while it runs or is *stopped*."""
+        if stopped and self.program.running:
+            self.stop()
+        mark = self.program.mark()
+        self.section, self.request_port = section, options.get("request_port", self.request_port)
+        self.configure(**options)
+        if stopped:
+            self.program.start()
+        self._wait_until_begun(mark)
 
     def stop(self) -> None:
         assert self.program.stop() == 0, self.program.output()[-2000:]

@@ -39,6 +39,16 @@ path IS NOT NULL AND EXISTS (SELECT 1 FROM removals WHERE removals.file = files.
 state = 'given_up' AND NOT EXISTS (
     SELECT 1 FROM transfers WHERE transfers.file = files.id AND transfers.state IN ('moved', 'acknowledged'))
 
+-- part: found_by
+-- A section would come upon the file: one that watches by its path, which is no deeper than the glob leads; one that listens by
+-- the message about it. Of a file that was unpacked the packed one tells that; of several that were announced together all do.
+(CASE WHEN :heard IS NULL THEN path IS NOT NULL
+ ELSE EXISTS (SELECT 1 FROM json_each(:heard) WHERE substr(files.message, 10, length(value)) = value) END
+ AND (path IS NULL OR (CAST(path AS TEXT) GLOB :glob AND CAST(path AS TEXT) NOT GLOB :deeper)
+    OR EXISTS (SELECT 1 FROM packed WHERE packed.file = files.id
+               AND CAST(packed.path AS TEXT) GLOB :glob AND CAST(packed.path AS TEXT) NOT GLOB :deeper)
+    OR coalesce((SELECT min(CAST(members.path AS TEXT) GLOB :glob) FROM members WHERE members.file = files.id), 0)))
+
 -- part: wanted
 -- A client asks for the file, or will: it has no path here.
 (state IN ('announced', 'requested', 'failed') AND provider IS NOT NULL AND path IS NULL)
@@ -292,8 +302,11 @@ WHERE chain = ? AND created >= ? AND id > ? AND id <= ? AND path IS NOT NULL AND
 GROUP BY path, size, mtime_ns, inode ORDER BY id LIMIT ?;
 
 -- name: put_transfer
+-- The section of the file may have another name by now than when the move began.
 INSERT INTO transfers (file, transfer, chain, client, consumer_group, spare, peer, request, destination, state, time, attempt, receipt)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+SELECT column1, column2, coalesce((SELECT chain FROM files WHERE id = column1), column3), column4, column5, column6, column7, column8,
+       column9, column10, column11, column12, column13
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE true
 ON CONFLICT (file, transfer) DO UPDATE SET peer = excluded.peer, request = excluded.request, state = excluded.state,
     time = excluded.time, attempt = excluded.attempt, client = excluded.client, spare = excluded.spare,
     receipt = coalesce(excluded.receipt, receipt);
@@ -408,7 +421,7 @@ GROUP BY chain, client, consumer_group
 ON CONFLICT (chain, client, consumer_group) DO UPDATE SET time = max(time, excluded.time), file = max(file, excluded.file);
 
 -- name: hand_on_consumers
--- A section has another name.
+-- A section has the place of another one (and so with what follows).
 INSERT INTO consumers (chain, client, consumer_group, time, file)
 SELECT :new, client, consumer_group, max(time), max(file) FROM (
     SELECT client, consumer_group, time, file FROM transfers
@@ -417,17 +430,39 @@ SELECT :new, client, consumer_group, max(time), max(file) FROM (
 GROUP BY client, consumer_group
 ON CONFLICT (chain, client, consumer_group) DO UPDATE SET time = max(time, excluded.time), file = max(file, excluded.file);
 
--- name: hand_on_removals
-UPDATE removals SET chain = :new WHERE chain = :old;
+-- name: hand_on_files
+-- What was announced under another topic is announced again, and what the section has itself is left alone.
+UPDATE files SET chain = :new WHERE chain = :old AND {found_by}
+  AND id NOT IN (SELECT file FROM announcements WHERE subject NOT GLOB :subjects)
+  AND NOT EXISTS (SELECT 1 FROM files AS own WHERE own.identity = files.identity AND own.chain = :new AND own.key = files.key);
 
--- name: last_delivered
--- What a section delivered last of what it announced.
-SELECT id, (SELECT subject FROM announcements WHERE announcements.file = files.id ORDER BY position DESC LIMIT 1) AS subject
-FROM files WHERE id = (SELECT file FROM transfers WHERE chain = ? ORDER BY file DESC LIMIT 1);
+-- name: hand_on_transfers
+UPDATE transfers SET chain = :new WHERE chain = :old AND file IN (SELECT id FROM files WHERE chain = :new);
+
+-- name: hand_on_copies
+UPDATE copies SET chain = :new WHERE chain = :old AND file IN (SELECT id FROM files WHERE chain = :new);
+
+-- name: hand_on_removals
+UPDATE removals SET chain = :new WHERE chain = :old
+  AND file IN (SELECT id FROM files WHERE chain = :new OR (chain = :old AND ({found_by} OR (:heard IS NOT NULL AND CAST(path AS TEXT) GLOB :glob))));
+
+-- name: hand_on_cursors
+-- Of two sections in whose place it is, the one that is not so far.
+INSERT INTO cursors (chain, provider, epoch, position) SELECT :new, provider, epoch, position FROM cursors WHERE chain = :old
+ON CONFLICT (chain, provider) DO UPDATE SET position = min(position, excluded.position) WHERE epoch = excluded.epoch;
 
 -- name: found_last
--- The last files of a section, among them what others were unpacked from.
-SELECT path FROM files WHERE chain = ? AND path IS NOT NULL ORDER BY id DESC LIMIT 100;
+-- The last files of a section, and behind them under what subjects they were announced, in order.
+WITH last AS (SELECT id FROM files WHERE chain = ? ORDER BY id DESC LIMIT 100)
+SELECT id, NULL AS subject, 0 AS position FROM last
+UNION ALL SELECT file, subject, position FROM announcements WHERE file IN (SELECT id FROM last) ORDER BY position;
+
+-- name: would_find
+-- Whether a section would have announced one of the files in a list, and has not. Of one that listens the list tells under what
+-- subjects they were announced.
+SELECT 1 FROM files WHERE id IN (SELECT value FROM json_each(:files)) AND ({found_by} OR (:heard IS NOT NULL AND CAST(path AS TEXT) GLOB :glob)) AND NOT EXISTS (
+    SELECT 1 FROM files AS own WHERE own.identity = files.identity AND own.chain = :new AND (
+        own.key = files.key OR (own.inode = files.inode AND own.size = files.size AND own.mtime_ns = files.mtime_ns))) LIMIT 1;
 
 -- name: forget_consumers
 -- Those of longer ago, and all but the latest: anybody may make up a name.
@@ -458,7 +493,9 @@ UPDATE transfers SET state = 'acknowledged', time = :now
 WHERE (file, transfer) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:found)) AND state = 'moved';
 
 -- name: add_removal
-INSERT OR IGNORE INTO removals (file, chain, due) VALUES (?, ?, ?);
+-- Under the name that its section has by now.
+INSERT OR IGNORE INTO removals (file, chain, due)
+SELECT column1, coalesce((SELECT chain FROM files WHERE id = column1), column2), column3 FROM (VALUES (?, ?, ?));
 
 -- name: due_removals
 SELECT removals.file, removals.tries, files.created, files.identity, files.key, files.path, files.device, files.inode, files.size,
@@ -578,7 +615,10 @@ SELECT packed.* FROM packed JOIN files ON files.id = packed.file WHERE files.cha
 DELETE FROM packed WHERE file = ?;
 
 -- name: put_copy
-INSERT OR REPLACE INTO copies (file, uid, chain, path, device, inode, size, mtime_ns, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+-- Under the name that its section has by now.
+INSERT OR REPLACE INTO copies (file, uid, chain, path, device, inode, size, mtime_ns, time)
+SELECT column1, column2, coalesce((SELECT chain FROM files WHERE id = column1), column3), column4, column5, column6, column7, column8,
+       column9 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?));
 
 -- name: copies_of
 SELECT uid, path, device, inode, size, mtime_ns FROM copies WHERE file = ?;

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -116,9 +116,7 @@ class Addresses:
 
     def _history(self, section: str) -> list[tuple[str, float]]:
         if section not in self._histories:
-            row = self._journal.find_one("meta", (META + section,))
-            kept = [] if row is None else orjson.loads(row["value"])
-            self._histories[section] = [(str(address), float(since)) for address, since in kept]
+            self._histories[section] = _kept_of(self._journal, section)
         return self._histories[section]
 
     def _still_leads_here(self, earlier: str, served: Section) -> bool:
@@ -126,6 +124,17 @@ class Addresses:
         host, port = parse_endpoint(earlier)
         return (not served.chosen and port == parse_endpoint(served.address)[1] and not _is_loopback(host)
                 and host in self._own_addresses())
+
+
+def handed_on(journal: Journal, new: str, olds: Iterable[str]) -> tuple[str, str]:
+    """The row of `meta` by which *new* was asked where *olds* were, in whose place it is: the present addresses come last."""
+    together = sorted((entry for section in (new, *olds) for entry in _kept_of(journal, section)), key=lambda entry: entry[1])
+    return META + new, orjson.dumps(together).decode()
+
+
+def _kept_of(journal: Journal, section: str) -> list[tuple[str, float]]:
+    row = journal.find_one("meta", (META + section,))
+    return [] if row is None else [(str(address), float(since)) for address, since in orjson.loads(row["value"])]
 
 
 def _recent(history: list[tuple[str, float]], present: str, now: float) -> list[tuple[str, float]]:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from trollmoves.bus.addresses import same_address
@@ -15,7 +15,7 @@ from trollmoves.journal import Journal
 from trollmoves.lifecycle import CONSUMER_KNOWN, State
 from trollmoves.patterns import Pattern
 from trollmoves.server.long_reads import LongReads
-from trollmoves.server.renamed import HandedOn, places_taken
+from trollmoves.server.renamed import places_taken
 from trollmoves.server.requests import Consumer
 from trollmoves.server.topics import Key, Topics
 from trollmoves.uris import is_address
@@ -74,12 +74,6 @@ class Consumers:
             self._served.add((consumer.client, consumer.group))
             if len(self._served) > MOST_SERVED:
                 self._know_anew(FORCED)
-
-    def take_over(self, handed_on: Mapping[str, HandedOn]) -> None:
-        """Sections have other names, this one perhaps: the journal will say so."""
-        handed = handed_on.get(self._section, HandedOn())
-        self._served |= handed.consumers
-        self._before |= handed.sections
 
     def elsewhere(self) -> list[Consumers]:
         """Those of other sections, where there is anybody to wait for."""

@@ -23,6 +23,10 @@ class Recent:
         if len(self._rows) > KEPT:
             self._rows.popitem(last=False)
 
+    def clear(self) -> None:
+        """The rows may be others by now, as when a section has another name."""
+        self._rows.clear()
+
     def forget(self, files: set[int]) -> None:
         """The journal has forgotten that these were announced."""
         for position in [position for position, row in self._rows.items() if row[0] in files]:

@@ -1,61 +1,48 @@
-"""Who a section served that has another name now is waited for under the new one: it may be away while its section is renamed,
-and has not confirmed what is there."""
+"""Renamed: a section of the configuration has another name now, was divided, or became part of another one.
+
+What its clients know are the announcements it made, and they may ask for them for a day; it may be waited for by others, and wait
+for them. So what it has in the journal is handed on to the section that would come upon the same files. The rights are those of
+that section, as for all it serves. Whom a section served is waited for under the new name: it may be away meanwhile.
+"""
 
 from __future__ import annotations
 
+import glob
 import logging
-import os
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import orjson
 
+from trollmoves.config.mirrors import MirrorSettings
 from trollmoves.config.settings import ServerSettings
-from trollmoves.journal import Journal
-from trollmoves.journal.reader import SECTIONS
+from trollmoves.journal import Journal, Operation
 from trollmoves.lifecycle import CONSUMER_KNOWN
 from trollmoves.patterns import Pattern
+from trollmoves.server.addresses import handed_on
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class HandedOn:
-    """What a section has of those whose place it takes."""
-
-    sections: set[str] = field(default_factory=set)
-    """What was confirmed to them of the same files counts."""
-    consumers: set[tuple[str, str]] = field(default_factory=set)
-    """Whom they served lately."""
+HANDED_ON = ("hand_on_consumers", "hand_on_files", "hand_on_transfers", "hand_on_copies", "hand_on_removals", "hand_on_cursors")
+"""In this order: what tells one from another changes with the files."""
 
 
-def hand_on(journal: Journal, wanted: Collection[ServerSettings], running: Collection[str] = (),
-            handed_before: Mapping[str, HandedOn] | None = None) -> dict[str, HandedOn]:
-    """Have the consumers of sections that were configured before, and are no more, noted as those of the sections of *wanted*
-    that are new and announce the same files, to be waited for; and what waits to be removed as theirs to remove. Returns it by
-    new section, as the journal does not say so at once; nor does it of *running*, the sections that were configured until now,
-    and of what was handed on to them (*handed_before*)."""
-    row = None if running else journal.find_one("meta", (SECTIONS,))
-    before = set(running) if row is None else set(orjson.loads(row["value"]))
-    earlier = handed_before or {}
-    names = {settings.name for settings in wanted}
-    handed_on: dict[str, HandedOn] = {}
-    for settings in wanted:
-        if settings.name in before or not settings.removes:
-            continue
-        for old in [section for section in sorted(before - names) if _has_its_place(settings, section, journal, earlier)]:
-            since = time.time() - CONSUMER_KNOWN
-            handed = handed_on.setdefault(settings.name, HandedOn())
-            handed.sections |= {old, *_places_of(journal, old, earlier)} - {settings.name}
-            handed.consumers |= earlier[old].consumers if old in earlier else set()
-            handed.consumers |= {(row["client"], row["consumer_group"]) for row in journal.find("consumers", (old, since))}
-            journal.write([("hand_on_consumers", [{"new": settings.name, "old": old, "since": since}]),
-                           ("hand_on_removals", [{"new": settings.name, "old": old}]),
-                           ("put_meta", [(_meta(settings.name), orjson.dumps(sorted(handed.sections)).decode())])])
-            logger.info("[%s] waits for those that [%s] served: %s", settings.name, old,
-                        ", ".join(sorted(client for client, _ in handed.consumers)))
-    return handed_on
+def hand_on(journal: Journal, starting: Sequence[ServerSettings], configured: Collection[str]) -> list[Operation]:
+    """The records by which sections that are *starting* take the places of those that have files in the journal, and are
+    *configured* no more. To be written before they start."""
+    places: list[dict[str, Any]] = []
+    for old in sorted({row["chain"] for row in journal.find("chains")} - set(configured)):
+        last, since = _last(journal, old), time.time() - CONSUMER_KNOWN
+        found = [{**_finds(settings), "old": old, "since": since} for settings in starting
+                 if _has_its_place(settings, last, journal)]
+        for place in found:
+            logger.info("[%s] has the place of [%s], with what that announced and whom it served", place["new"], old)
+        places += found
+    if not places:
+        return []
+    return [*((name, places) for name in HANDED_ON), ("put_meta", [row for new in dict.fromkeys(place["new"] for place in places)
+            for row in _kept(journal, new, [place["old"] for place in places if place["new"] == new])])]
 
 
 def places_taken(journal: Journal, section: str) -> set[str]:
@@ -64,23 +51,43 @@ def places_taken(journal: Journal, section: str) -> set[str]:
     return set() if row is None else set(orjson.loads(row["value"]))
 
 
-def _places_of(journal: Journal, section: str, earlier: Mapping[str, HandedOn]) -> set[str]:
-    return places_taken(journal, section) | (earlier[section].sections if section in earlier else set())
-
-
 def _meta(section: str) -> str:
     return f"renamed:{section}"
 
 
-def _has_its_place(settings: ServerSettings, section: str, journal: Journal, earlier: Mapping[str, HandedOn]) -> bool:
-    """Whether what *section* announced would be announced by this one; where it listens, and does not say what files are welcome,
-    under its topic."""
-    names = (section, *_places_of(journal, section, earlier))
-    found = [journal.find_one("last_delivered", (name,)) for name in names]
-    row = max(filter(None, found), key=lambda row: int(row["id"]), default=None)
-    if row is None:
-        return False
-    if settings.origin is None:
-        return str(row["subject"] or "").startswith(settings.topic)
-    pattern = Pattern(settings.origin)
-    return any(pattern.matches(os.fsdecode(file["path"])) for name in names for file in journal.find("found_last", (name,)))
+def _kept(journal: Journal, new: str, olds: Sequence[str]) -> list[tuple[str, str]]:
+    """What is kept in `meta` of the sections in whose place *new* is."""
+    taken = set(olds).union(*(places_taken(journal, name) for name in (new, *olds))) - {new}
+    return [(_meta(new), _list(sorted(taken))), handed_on(journal, new, olds)]
+
+
+def _finds(settings: ServerSettings) -> dict[str, Any]:
+    """What tells which files a section would come upon (`found_by` in queries.sql), and under what subjects it announces them."""
+    path = "*" if settings.origin is None else Pattern(settings.origin).glob
+    found = {"new": settings.name, "glob": path, "deeper": "", "heard": None, "subjects": glob.escape(settings.topic)}
+    if isinstance(settings, MirrorSettings):
+        topic = settings.client_topic
+        names = path if settings.origin is None else f"*/{path.rpartition('/')[2]}"
+        return {**found, "glob": names, "heard": _list([topic]), "subjects": glob.escape(topic) + "*"}
+    if settings.listen is not None:
+        return {**found, "heard": _list(settings.heard_topics)}
+    return {**found, "deeper": "*/" * (path.count("/") + 1) + "*"}
+
+
+def _last(journal: Journal, section: str) -> dict[int, str | None]:
+    """The last files of a section, and under what subject each was announced last, if it was."""
+    return {row["id"]: row["subject"] for row in journal.find("found_last", (section,))}
+
+
+def _has_its_place(settings: ServerSettings, last: Mapping[int, str | None], journal: Journal) -> bool:
+    """Whether a section would have announced, and has not, one of the files that another one had *last*; where it does not look
+    for files itself, under the subject they were announced with."""
+    finds = _finds(settings)
+    begins = settings.client_topic if isinstance(settings, MirrorSettings) else settings.topic
+    files = [file for file, subject in last.items()
+             if finds["heard"] is None or subject is None or subject.startswith(begins)]
+    return bool(journal.find("would_find", {**finds, "files": _list(files)}))
+
+
+def _list(values: Sequence[Any]) -> str:
+    return orjson.dumps(values).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ from trollmoves.server.left_behind import LeftBehind
 from trollmoves.server.listening import ListenChain
 from trollmoves.server.long_reads import LongReads
 from trollmoves.server.recent import Recent
-from trollmoves.server.renamed import HandedOn, hand_on
+from trollmoves.server.renamed import hand_on
 from trollmoves.server.serving import Serving
 from trollmoves.server.small_moves import SmallMoves
 from trollmoves.server.topics import Topics
@@ -51,6 +51,8 @@ WORKERS_FAR = 32
 WORKERS_FSYNC = 16
 """Measured: with an fsync for every file, 16 movers in parallel beat 4."""
 ANNOUNCED_AGAIN = 500
+HANDING_ON = 10.0
+"""Seconds for which the thread commits while all files of a section get another name."""
 NOT_WRITTEN_OUT = 120.0
 """Seconds; what was written before that the kernel has written out by itself."""
 SYNC_WAIT = 1.5
@@ -104,8 +106,13 @@ class Server(Service):
         self._started = time.monotonic()
         self._chains: dict[str, RunningChain] = {}
         self._not_served: dict[str, Consumers] = {}
-        """Of sections that are not started yet, because a port is taken."""
-        self._handed_on: dict[str, HandedOn] = {}
+        """Of sections that are not started yet, because a port is taken, say."""
+        self._to_start: list[ServerSettings] = []
+        """Sections that start when what they take over is in the journal."""
+        self._handing_on = False
+        """That is being written."""
+        self._configured: Collection[str] = ()
+        """The sections of the configuration that is followed; all others are no more."""
         self._verified: set[str] = set()
         """Sections whose last deliveries need not be looked at (again) for an unclean end of the machine."""
         self.recent = Recent()
@@ -132,16 +139,42 @@ class Server(Service):
             self._stop_chain(name)
         self._not_served.clear()
         self._close_ports(wanted)
-        handed_on = hand_on(self.journal, wanted.values(), self.wanted, self._handed_on)
-        self._handed_on |= handed_on
         self.wanted = wanted
-        for name in (*difference.changed, *difference.added):
-            self.start_section(wanted[name], self._start_chain)
-        for consumers in self._consumers():
-            consumers.take_over(handed_on)
         self.workers.most = max((self._workers_for(settings) for settings in wanted.values()), default=WORKERS)
         self.workers.most_far = WORKERS_FAR if all(settings.workers is None for settings in wanted.values()) else 0
-        if difference.changed or difference.added:
+        self._to_start += [wanted[name] for name in (*difference.changed, *difference.added)]
+        self._hand_on(wanted.keys() | configuration.broken)
+
+    def _hand_on(self, configured: Collection[str]) -> None:
+        """Start sections, when they have what was left to them by those that are *configured* no more. One after the other: what
+        is being handed on the journal does not tell yet."""
+        self._to_start = [settings for settings in self._to_start if self.is_to_start(settings)]
+        handed_on = [] if self._handing_on else hand_on(self.journal, self._to_start, configured)
+        if not handed_on and not self._handing_on:
+            self._start_sections()
+            return
+        for settings in self._to_start:
+            self._note_not_served(settings)
+        self._configured = configured
+        if handed_on:
+            self._handing_on = True
+            self.journal.spare_loop(HANDING_ON)
+            self.journal.write(handed_on, self._handed_on, configured)
+
+    def _handed_on(self, configured: Collection[str]) -> None:
+        self._handing_on = False
+        self.recent.clear()
+        if self._configured is configured:
+            self._start_sections()
+        else:  # there is another configuration by now
+            self._hand_on(self._configured)
+
+    def _start_sections(self) -> None:
+        starting, self._to_start = [settings for settings in self._to_start if self.is_to_start(settings)], []
+        for settings in starting:
+            self._not_served.pop(settings.name, None)
+            self.start_section(settings, self._start_chain)
+        if starting:
             self.stream.beat_soon()  # of what has moved
 
     def _start_publishing(self, chains: Mapping[str, ServerSettings]) -> None:
@@ -164,9 +197,7 @@ class Server(Service):
             serving = None if settings.request_port is None else self._serving_on(settings)
             chain = self.new_chain(settings)
         except ConfigurationError:
-            if settings.name not in self._not_served:
-                reads = LongReads(settings.name, self.journal, self.workers)
-                self._not_served[settings.name] = Consumers(settings, self.journal, reads, self._consumers, served=False)
+            self._note_not_served(settings)
             raise
         self._not_served.pop(settings.name, None)
         if serving is not None:
@@ -176,6 +207,12 @@ class Server(Service):
         chain.start()
         logger.info("[%s] %s", settings.name, chain.does)
         self._wait_for_subscribers(settings.name)
+
+    def _note_not_served(self, settings: ServerSettings) -> None:
+        """What a section waits for that is not started yet stays."""
+        if settings.name not in self._not_served:
+            reads = LongReads(settings.name, self.journal, self.workers)
+            self._not_served[settings.name] = Consumers(settings, self.journal, reads, self._consumers, served=False)
 
     @property
     def stream(self) -> Stream:

@@ -19,7 +19,9 @@ GONE_THROUGH = {
                      "published_since"},
     "after a start or a reload, or when the last file that was found is none of them any more": {
         "unfinished_counts", "unfinished_of"},
-    "when a section has another name": {"last_delivered", "found_last", "hand_on_consumers"},
+    "when a section has another name": {"found_last"},
+    "then, by the thread that writes": {"hand_on_consumers", "hand_on_files", "hand_on_transfers", "hand_on_copies",
+                                        "hand_on_removals"},
     "when an upstream server is heard again": {"any_of_provider"},
     "of a part, from one end, for the one who asks a server by hand": {"announced_names"},
     "of a part, which is found first and has the name of the whole": {"announcements_of_chain"},

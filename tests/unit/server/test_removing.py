@@ -26,7 +26,6 @@ from trollmoves.server import consumers, removing
 from trollmoves.server.beneath import Announced
 from trollmoves.server.consumers import Consumers
 from trollmoves.server.removing import Removing
-from trollmoves.server.renamed import HandedOn
 from trollmoves.server.requests import Consumer
 from trollmoves.workers import Work, Workers
 
@@ -578,7 +577,8 @@ def under_another_name(consumed: Consumed, name: str, client: str) -> Any:
         ("note", [{"line": step_line("announced", then), "id": file}]),
         ("put_transfer", [(old, client, "old", client, client, False, "p", "r", "file:///x", "acknowledged", then, 1, "[]")])])
     eventually(lambda: consumed.turn(name) and consumed.journal.find("confirmations", (old,)), interval=0.0)
-    consumed.removing.consumers.take_over({"s": HandedOn({"old"}, {(client, client)})})
+    consumed.removing.consumers.serve(Consumer(client, client, spare=False))
+    consumed.removing.consumers._before = {"old"}
     return consumed.journal.find_one("file", (file,))
 
 
