@@ -190,3 +190,26 @@ def test_who_is_away_meanwhile_is_waited_for(tmp_path: Path, before: dict[str, s
         eventually(lambda: not two.names(), 40, message="they go when both have them")
         published = [len(client.find("SELECT 1 FROM announcements")) for client in (two.here, two.away)]
         assert published == [5, 5], "each is published once"
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_a_section_of_a_client_that_is_renamed_is_a_new_client(tmp_path: Path, stopped: bool) -> None:
+    """It misses nothing of what the old one had not finished, and publishes again what that had."""
+    with Nodes(tmp_path) as nodes:
+        server = nodes.server().start()
+        client = nodes.client("client", [server.address]).start()
+        client.program.wait_for("has a journal that is new to us")
+        server.put("a.dat", b"a")
+        arrived(client, {"a.dat": b"a"})
+        content = (client.files / "a.dat").stat().st_ino
+        client.files.rename(tmp_path / "aside")
+        client.files.write_text("in the place of the directory")
+        server.put("b.dat", b"b")
+        client.program.wait_for(r"b\.dat from .* \(again in")
+        client.rename("renamed", stopped=stopped)
+        client.files.unlink()
+        (tmp_path / "aside").rename(client.files)
+        arrived(client, {"a.dat": b"a", "b.dat": b"b"})
+        assert (client.files / "a.dat").stat().st_ino == content, "what is there is not moved again"
+        published = client.find("SELECT chain, identity FROM files WHERE state = 'published' ORDER BY chain, identity")
+        assert published == [("renamed", "a.dat"), ("renamed", "b.dat"), ("section", "a.dat")]
