@@ -95,7 +95,10 @@ class Scene:
 
     def awaited(self) -> int:
         """How many of them have to be done with."""
-        return self.removals() if self.deletes and not self.keeps else 0
+        query = "SELECT identity FROM removals JOIN files ON files.id = removals.file"
+        journals = self.server_journals if self.deletes and not self.keeps else []
+        found = [str(name) for path in journals for (name,) in rows(path, query)]
+        return sum(name.removesuffix(self.ending) not in self.spared for name in found)
 
     def left(self) -> list[Path]:
         """What is still to go from the directories that shall be emptied."""

@@ -112,7 +112,8 @@ def draw(seed: int) -> Draw:
         mirrors = {}
     if (delete == "first" and count + len(mirrors) > 1) or (delete == "names" and len(mirrors) > 1):
         delete = "true"  # `first` promises delivery to one; a mirror that was never asked has nothing to confirm
-    followed = groups[0].mover == "file" and groups[0].subjects == subjects
+    # Who listens to the first client only does not hear what a spare of its publishes, new content of a known name among it.
+    followed = groups[0].mover == "file" and groups[0].subjects == subjects and not groups[0].spares
     server_options = _draw_server_options(dice, groups, packed * (unpacks == "server"), delete)
     return Draw(seed, servers, mirrors, groups, subjects, server_options,
                 _draw_mirror_options(dice, delete), delete, _draw_changes(dice, servers, mirrors, groups), packed, unpacks,
