@@ -279,3 +279,36 @@ def test_where_nobody_has_room_it_is_the_next_to_be_asked_for(client: Client) ->
     client.chain._asking.providers.landed(client.servers[0], 1000)
     client.chain.driven_again()
     client.turn_until(client.asked)
+
+
+@pytest.mark.parametrize("client", ["lease_servers = {0}\n"], indirect=True)
+@pytest.mark.parametrize("in_time", [True, False])
+def test_the_first_of_lease_servers_is_asked_at_once_when_it_announces_it_in_time(
+        client: Client, monkeypatch: pytest.MonkeyPatch, in_time: bool) -> None:
+    """What is asked for elsewhere by then stays asked for, also in the journal: the next process would ask anew."""
+    if in_time:
+        monkeypatch.setattr(hearing, "OTHERS_ANNOUNCE", 600.0)
+    client.hear(1, 1, "content")
+    if in_time:
+        client.turn_until(lambda: client.steps(1))
+        client.turn_for(1)
+        assert not client.asked()
+    else:
+        client.turn_until(lambda: len(client.steps(1)) == 2)
+    client.hear(0, 1, "content")
+    client.turn_until(client.asked)
+    client.turn_until(lambda: client.journal.find("sources_of", (1,)))
+    client.turn_for(1)
+    assert client.asked() == [("k:content", client.servers[0 if in_time else 1])]
+    row = client.journal.find_one("file", (1,))
+    assert (row["state"], row["due"], row["attempt"]) == ("requested", None, 1)
+
+
+@pytest.mark.parametrize("client", ["lease_servers = {0}\nprocessing_delay = 600\n"], indirect=True)
+def test_a_spare_gives_the_primary_its_time_whoever_announces_it_as_well(client: Client) -> None:
+    for server in (1, 0):
+        client.hear(server, 1, "content")
+        client.turn_until(lambda: client.steps(1))
+    client.turn_until(lambda: client.journal.find("sources_of", (1,)))
+    client.turn_for(1)
+    assert not client.asked()
