@@ -67,9 +67,10 @@ def test_strange_messages(tmp_path: Path) -> None:
         dispatching.source.publish({**GOOD, "uid": "again", "uri": str(last)})
         arrives(tmp_path / "here" / "suomi" / "again_20240101", last, 60)
         eventually(lambda: set(dispatching.states().values()) <= {"published", "given_up"}, 60)
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-            [*(f"dispatcher.journal{ending}" for ending in ("", "-shm", "-wal", ".lock")), "dispatcher.log", "dispatcher.yaml",
-             "fifo", "here", "incoming"])
+        wanted = {*(f"dispatcher.journal{ending}" for ending in ("", "-shm", "-wal", ".lock", ".audit.jsonl")), "dispatcher.log",
+                  "dispatcher.yaml", "fifo", "here", "incoming"}
+        eventually(lambda: wanted <= {path.name for path in tmp_path.iterdir()}, message="what is given up is audited")
+        assert {path.name for path in tmp_path.iterdir()} == wanted
         assert "Traceback" not in dispatching.program.output()
         assert dispatching.program.stop() == 0
 
