@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -99,6 +100,24 @@ def test_who_asks_ever_again_how_a_move_stands_holds_up_nobody(slow: Slow, count
         assert slow.victim.worked() - before < 20
 
 
+@contextlib.contextmanager
+def asked_again(victim: Victim, request: bytes) -> Iterator[None]:
+    """*request* is made every second meanwhile, as by a client that lives: it keeps what it was given, however long that is."""
+    ending = threading.Event()
+
+    def ask() -> None:
+        with Peer(victim.port) as peer:
+            while not ending.wait(1):
+                peer.ask(request, 60)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(90)
+
+
 def test_members_of_a_group_that_wait_hold_up_nobody(tmp_path: Path) -> None:
     """One has had the file and does not say that it has published it; another one asks ever again."""
     victim = Victim(tmp_path)
@@ -110,9 +129,10 @@ def test_members_of_a_group_that_wait_hold_up_nobody(tmp_path: Path) -> None:
         assert decode(peer.ask(asks("r:first", "one@here/1")).encode()).type == "file"
         victim.forget_peak()
         before = victim.resident()
-        for number in range(200):
-            peer.send(asks(f"r:{number}", "two@here/1", LARGE))
-        told = Counter(answer.type for answer in answers(peer, 200))
+        with asked_again(victim, asks("r:first", "one@here/1")):
+            for number in range(200):
+                peer.send(asks(f"r:{number}", "two@here/1", LARGE))
+            told = Counter(answer.type for answer in answers(peer, 200))
         assert told == {"held": 200}
         assert victim.peak() - before < 64 * 2**20
         asked = status([f"r:{number}" for number in range(200)] * 5)
