@@ -315,7 +315,8 @@ def test_files_go_from_all_servers_when_another_member_has_published_them(tmp_pa
         for server in range(2):
             eventually(lambda server=server: not list(network.origins[server].iterdir()), 60,  # type: ignore[misc]
                        message="all are removed")
-        assert {str(data["uid"]) for data in network.recorder.files()} == set(network.ledger.latest())
+        eventually(lambda: {str(data["uid"]) for data in network.recorder.files()} == set(network.ledger.latest()),
+                   message="the recorder heard all")
 
 
 class EachItsServer(Network):
@@ -345,6 +346,7 @@ def test_a_spare_knows_what_the_primary_has_from_another_server(tmp_path: Path, 
         eventually(lambda: all(rows(path, "SELECT count(*) FROM files WHERE state IN ('published', 'covered')") == [(len(names),)]
                                for path in journals), 60, message="both members have finished")
         assert network.states(network.spare_journal()) == {"covered": len(names)}
+        eventually(lambda: len(network.recorder.files()) >= len(names), message="the recorder heard all")
         assert sorted(str(data["uid"]) for data in network.recorder.files()) == names
 
 
@@ -368,6 +370,7 @@ def test_a_spare_knows_what_the_primary_has_unpacked(tmp_path: Path) -> None:
                 network.write(f"{name}.gz", gzip.compress(name.encode(), mtime=0), server)
         covered = "SELECT count(*) FROM files WHERE state = 'covered'"
         eventually(lambda: rows(network.spare_journal(), covered) == [(len(names),)], 60, message="all is left to the primary")
+        eventually(lambda: len(network.recorder.files()) >= len(names), message="the recorder heard all")
         assert sorted(str(data["uid"]) for data in network.recorder.files()) == names
 
 
