@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from typing import NoReturn
 
 import pytest
@@ -20,3 +21,14 @@ def need_program(name: str, package: str) -> str:
     """The path of a system program, looked for where servers are kept too; *package* is the Debian package to install."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
     return path or unavailable(f"{name} is not installed (Debian: apt install {package})")
+
+
+def need_family(family: int) -> None:
+    """Skip where this machine has no loopback address of that family, as containers often have none of IPv6: there is nothing to
+    install."""
+    address = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        pytest.skip(f"no {address} on this machine: {error}")

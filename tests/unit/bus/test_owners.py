@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from tests.support.eventually import eventually
+from tests.support.unavailable import need_family
 from trollmoves.bus import Loop, owners
 from trollmoves.bus.owners import Owners, owner_in_table, owner_of
 from trollmoves.bus.replying import Asker, Replier
@@ -42,6 +43,7 @@ class Station:
         return [(message.subject, asker.stranger) for asker, message in self.asked]
 
     def connection(self, user: int, family: int = socket.AF_INET) -> socket.socket:
+        need_family(family)
         os.seteuid(user)
         try:
             made = socket.socket(family)
@@ -255,6 +257,7 @@ def inode_of(descriptor: int) -> int:
 
 @contextmanager
 def connected(family: int, address: str) -> Iterator[tuple[socket.socket, socket.socket]]:
+    need_family(family)
     with (socket.create_server((address, 0), family=family) as listening,
           socket.create_connection(listening.getsockname()[:2]) as one, listening.accept()[0] as other):
         yield one, other
