@@ -6,9 +6,12 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Who runs the tests in the background of a shell has it ignored, and so would have all programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines may be busy
+settings.load_profile("unhurried")
 os.umask(os.umask(0o022) | 0o002)  # configurations that everybody may write are refused
 
 

@@ -27,7 +27,7 @@ from trollmoves.messages import (
 )
 
 VERSIONS = ["v1.01", "v1.2"]
-OFTEN = settings(max_examples=200, deadline=None)
+OFTEN = settings(max_examples=200)
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Z")), min_size=1, max_size=20)
 subjects = words.map(lambda word: "/" + word)

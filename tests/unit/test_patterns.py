@@ -119,13 +119,13 @@ def judged(text: str, name: str) -> dict[str, object] | None:
 
 
 @pytest.mark.parametrize("text", PATTERNS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.sampled_from("ab01_. x-Jan\t"), max_size=14))
 def test_parse_means_what_trollsift_means(text: str, name: str) -> None:
     assert Pattern(text).parse(name) == judged(text, name)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(["{a}", "{b:s}", "{c}", "{d:2s}", "{e:d}", "{g:s}", "_", "_ ", "1", "{h:%H}", ".x", "{i:03d}"]),
                 min_size=1, max_size=9), st.text(st.sampled_from("a01_ x."), max_size=16))
 def test_any_pattern_means_what_trollsift_means(pieces: list[str], name: str) -> None:
@@ -135,7 +135,7 @@ def test_any_pattern_means_what_trollsift_means(pieces: list[str], name: str) ->
     assert Pattern(text).parse(name) == judged(text, name)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=300))
 def test_parse_and_matches_never_raise(text: str) -> None:
     for pattern in ("{a}_{t:%Y%m%d%H%M%S}", "/d/{n:d}{f:.2f}", "{a}", "{x:x}{b:b}{o:o}", "{a:04d}{b:>5f}"):

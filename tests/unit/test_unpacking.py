@@ -20,7 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.test_unpackers import NAME, PIXELS, files_of, segment, state_of, tar_of, zip_of, zstd
@@ -687,7 +687,7 @@ ANY_KIND = st.sampled_from([tarfile.REGTYPE] * 8 + [tarfile.DIRTYPE, tarfile.SYM
 ANY_ENTRY = st.builds(lambda name, data, kind: entry(name, data if kind in (b"0", b"\0") else b"", kind, linkname="../precious"),
                       ANY_NAME, st.binary(max_size=700), ANY_KIND)
 FORMS = st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=60)
 
 
 def outcome_of(packed: bytes, file: str, name: str) -> dict[str, bytes] | None:
