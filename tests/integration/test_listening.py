@@ -150,12 +150,12 @@ def test_messages_that_are_none_of_ours_end_nothing(tmp_path: Path) -> None:
         path, link = server.file("one.txt"), tmp_path / "link.txt"
         link.symlink_to(path)
         nonsense: list[tuple[Any, str]] = [
-            ({"uid": "x", "uri": "ssh://elsewhere.invalid/x"}, "file"),
-            ({"uid": "x", "uri": "file://elsewhere.invalid/x"}, "file"),
+            ({"uid": "x", "uri": "ssh://192.0.2.9/x"}, "file"),
+            ({"uid": "x", "uri": "file://192.0.2.9/x"}, "file"),
             ({"uid": "x", "uri": "s3:///bucket/x"}, "file"), ({"uid": "x", "uri": "relative"}, "file"), ({"uid": "x"}, "file"),
             ({"uid": "x", "uri": {"a": 1}}, "file"), ({"uid": "x", "uri": "/a\x00b"}, "file"),
             ({"dataset": "nothing"}, "dataset"), ({"uid": "k", "uri": str(server.file(".ssh/k"))}, "file"),
-            ({"dataset": [{"uid": "a", "uri": str(path)}, {"uid": "x", "uri": "tar://a::ssh://h/x"}]}, "dataset"),
+            ({"dataset": [{"uid": "a", "uri": str(path)}, {"uid": "x", "uri": "tar://192.0.2.9::ssh://h/x"}]}, "dataset"),
             ({"uid": "one.txt", "uri": str(path), "path": "../../out"}, "file"), ({"uid": "d", "uri": str(tmp_path)}, "file"),
             ({"uid": "l", "uri": str(link)}, "file"), ({"uid": "one.txt", "uri": str(path)}, "push"),
             ({"min_interval": 1}, "beat")]
