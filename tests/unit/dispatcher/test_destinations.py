@@ -17,6 +17,8 @@ from trollmoves.queueing.triggers import read_trigger, triggers_of
 FIELDS: dict[str, Any] = {"uid": "20240101", "sensor": "viirs", "start_time": "2024-01-01T12:34:56+00:00", "orbit": 42,
                           "product": "snow", "sensors": ["a", "b"], "up": "../../etc", "ups": ["../../etc"],
                           "root": "/etc/passwd", "nul": "a\0b"}
+SUMMER_1970 = 20_000_000.0
+"""The year of this time of a file is the same in every time zone."""
 
 
 def route(tmp_path: Path, target: str) -> Route:
@@ -48,7 +50,7 @@ def route(tmp_path: Path, target: str) -> Route:
 def test_destinations(target: str, destination: str, tmp_path: Path) -> None:
     found = route(tmp_path, target)
     for _ in range(2):  # the first use changes nothing
-        assert str(found.destination(FIELDS, "name.nc", 0.0)) == destination
+        assert str(found.destination(FIELDS, "name.nc", SUMMER_1970)) == destination
     assert "secret" not in found.label + found.place + repr(found.host)
 
 
