@@ -219,11 +219,12 @@ class CatchUp:
         request = new_request()
         said = {"version": PROTOCOL, "request": request, **question}
         host, port = self._address
-        place = self._host if self._elsewhere and self._host else host, port
+        elsewhere = self._elsewhere
+        place = self._host if elsewhere and self._host else host, port
 
         def heard(reply: Message | None) -> None:
             if reply is None:
-                self._elsewhere = not self._elsewhere
+                self._elsewhere = not elsewhere  # several questions may have got no answer there
             if not self._closed:
                 answered(reply)
         self._requesters.ours(*place, self._epoch).ask(request, subject, kind, {EXTENSION: said}, heard, self._patience)

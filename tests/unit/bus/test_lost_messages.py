@@ -245,6 +245,23 @@ def test_who_does_not_answer_is_asked_again_where_it_says_and_where_it_was_found
     following.close()
 
 
+def test_questions_that_are_not_answered_at_the_same_time_do_not_lead_back_there(provider: Provider) -> None:
+    """A provider is asked for what was missed, for what is wanted once more, and told who we are, all at once."""
+    following = Following(provider, host="127.0.0.1", patience=0.5)
+    away = f"127.0.0.2:{provider.port}"  # where nobody answers
+    following.catch_up.beat(decode(ENVELOPE.encode("/heartbeat/move_it_server", "beat", {EXTENSION: {
+        "epoch": EPOCH, "head": 10, "since": 10, "heads": {}, "address": away, "started": 1}})))
+    heard: list[Message | None] = []
+    for _ in range(2):
+        following.catch_up.ask("ping", "/a", {}, heard.append)
+    turning(following.loop, lambda: heard == [None, None])
+    following.catch_up.ask("ping", "/a", {}, heard.append)
+    turning(following.loop, lambda: provider.answer("pong"))
+    turning(following.loop, lambda: len(heard) == 3)
+    assert heard[2] is not None
+    following.close()
+
+
 def test_an_answer_is_nothing_to_who_has_ended(following: Following, provider: Provider) -> None:
     following.beat(20, 20)
     asked: list[Message | None] = []
