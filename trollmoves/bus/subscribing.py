@@ -48,6 +48,8 @@ ROOM_EVERY = 1.0
 Received = Callable[[list[Message]], Any]
 NewCatchUp = Callable[[str, Sequence[str]], CatchUp]
 """Makes what follows a publisher, named by its address, under some topics."""
+Asked = tuple[float, Sequence[str], Callable[[], Any]]
+"""What `CatchUp.again` is called with."""
 
 
 class Subscribing:
@@ -81,8 +83,10 @@ class Subscribing:
         self._own_port = own_port
         self._new_catch_up = new_catch_up
         self._catch_ups: dict[tuple[str, int], CatchUp] = {}
-        self._again: list[tuple[float, Sequence[str], Callable[[], Any]]] = []
+        self._again: list[Asked] = []
         """What those shall be asked for again that are not known yet."""
+        self._untold: dict[tuple[str, int], list[Asked]] = {}
+        """The same of those that were known, as they may go away before they have told it."""
         self._silence = silence
         self._listeners: dict[tuple[str, int], Listener] = {}
         self._news: Listener | None = None
@@ -121,18 +125,10 @@ class Subscribing:
         """Ask all publishers of ours for what they published since a time (see `CatchUp.again`); where none is known yet, those
         that will be until one of them has told all. Then *ended* is called."""
         if not self._catch_ups:
-            self._ask_later(newer_than, topics, ended)
+            _kept(self._again, newer_than, topics, ended)
         all_of_them = Countdown(len(self._catch_ups), ended)
-        for catch_up in self._catch_ups.values():
-            catch_up.again(newer_than, topics, all_of_them.one_ended)
-
-    def _ask_later(self, newer_than: float, topics: Sequence[str], ended: Callable[[], Any]) -> None:
-        def one_ended() -> None:
-            if asked in self._again:
-                self._again.remove(asked)
-                ended()
-        asked = newer_than, topics, one_ended
-        self._again.append(asked)
+        for place, catch_up in self._catch_ups.items():
+            catch_up.again(*_kept(self._untold.setdefault(place, []), newer_than, topics, all_of_them.one_ended))
 
     @property
     def paused(self) -> bool:
@@ -179,7 +175,7 @@ class Subscribing:
         name = format_endpoint(*place)
         if self._new_catch_up is not None:
             self._catch_ups[place] = self._new_catch_up(name, self._topics)
-            for asked in self._again:
+            for asked in (*self._again, *self._untold.get(place, ())):
                 self._catch_ups[place].again(*asked)
         if self._silence is not None and place in self._fixed:
             self._silence.follow(name, beats=False)
@@ -332,6 +328,17 @@ class Subscribing:
             self._loop.unregister(self._question)
             close(self._question)
             self._question = None
+
+
+def _kept(asks: list[Asked], newer_than: float, topics: Sequence[str], ended: Callable[[], Any]) -> Asked:
+    """Something to ask for, which is among *asks* until somebody has told it."""
+    def one_ended() -> None:
+        if asked in asks:
+            asks.remove(asked)
+            ended()
+    asked = newer_than, topics, one_ended
+    asks.append(asked)
+    return asked
 
 
 def _place(nameserver: str) -> tuple[str, int]:
