@@ -76,8 +76,9 @@ class Orders:
     def __init__(self, journal: Journal, role: Role):
         self._journal = journal
         self._role = role
-        self._taken: dict[int, str] = {}
-        """Orders that are being carried out, and of which chain: look-ups still see them."""
+        self._taken: dict[int, str | None] = {}
+        """Orders that are being carried out, and of which chain (None: it is being written that all is done): look-ups still see
+        them."""
         self._verbs: dict[str, Callable[[str, Any], list[Operation]]] = {
             "retry": self._retry, "dismiss": self._dismiss, "dismiss_alarm": self._dismiss_alarm, "replay": self._replay}
 
@@ -118,6 +119,7 @@ class Orders:
         self._role.carry_on(order["id"], order["chain"], said, end)
 
     def _end(self, order: Any, records: Sequence[Operation]) -> None:
+        self._taken[order["id"]] = None
         self._journal.write([*records, ("end_order", [(order["id"],)])], self._ended, order)
 
     def _ended(self, order: Any) -> None:

@@ -169,6 +169,17 @@ def test_who_does_not_answer_is_not_asked_for_ever(scene: Scene, monkeypatch: py
     assert scene.left == []
 
 
+def test_what_is_done_is_not_done_again_because_a_chain_begins_anew_before_that_is_written(scene: Scene) -> None:
+    scene.order("replay", '{"newer_than": 1, "topics": []}')
+    scene.write([asking("s", 5.0, ["/a"])])
+    scene.orders.look()
+    scene.role.ends.pop()()
+    scene.orders.begin_anew("s")
+    scene.look()
+    assert [told[0] for told in scene.role.told] == ["ask", "carry on"]
+    assert scene.left == []
+
+
 def test_what_is_ordered_meanwhile_is_done_at_once(scene: Scene) -> None:
     scene.order("replay", '{"newer_than": 1, "topics": []}')
     scene.orders.look()
