@@ -105,6 +105,7 @@ def _read(path: str | os.PathLike[str], model: type[S], read_section: Callable[[
     _check_overwriting(sections, chains)
     if model is ClientSettings:
         _check_own_ports(sections, chains)
+        _check_beats(sections)
     for section in sections:
         _check_formats(section, chains[section.name])
         _check_expectations(section, chains[section.name])
@@ -270,6 +271,15 @@ def _check_own_ports(sections: list[_Section], chains: Mapping[str, Any]) -> Non
             if port and others:
                 section.problem(option, f"{port} is also the {others[0]}; give it another port, or 0 for a random one")
             taken.append((port, address, f"{option} of [{section.name}]"))
+
+
+def _check_beats(sections: list[_Section]) -> None:
+    """Who listens to several sections of one client knows them by the subjects of their heartbeats."""
+    first: dict[str, str] = {}
+    for section in sections:
+        other = first.setdefault("_".join(section.name.split()), section.name)
+        if other != section.name:
+            section.problem("name", f"has the same heartbeats as [{other}], as white space becomes _ there; give it another name")
 
 
 def _check_formats(section: _Section, chain: ChainSettings | None) -> None:

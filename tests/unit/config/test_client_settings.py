@@ -145,6 +145,14 @@ def test_a_section_name_with_white_space_is_a_name(write: Write) -> None:
     assert set(configuration.chains) == {"a b"} and not configuration.problems and not configuration.warnings
 
 
+def test_two_sections_need_names_that_differ_in_more_than_white_space(write: Write) -> None:
+    """Who listens to both would take the one for the other, and leave out what it missed of it."""
+    configuration = read_client_config(write(f"[a_b]\n{GOOD}[a b]\n{GOOD}[a  c]\n{GOOD}"))
+    assert set(configuration.chains) == {"a_b", "a  c"}
+    assert [problem.partition("[a b] ")[2].partition(",")[0] for problem in configuration.problems] == [
+        "name: has the same heartbeats as [a_b]"]
+
+
 def test_every_problem_of_a_file_is_said_at_once(write: Write) -> None:
     path = write("[a]\nproviders = h\ndestination = /d/{x\npublish_port = -1\nin_flight = no\n[b]\nproviders = h:1\n"
                  "destination = /d/x}\n")
