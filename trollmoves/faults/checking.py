@@ -80,14 +80,21 @@ class Scene:
 
     def unfinished(self) -> dict[str, int]:
         """How many files the clients' journals hold in states that are not final. What one has given up, and a spare of its has
-        published, is done with: it does not listen to its spare."""
-        counts: Counter[str] = Counter()
-        found = [row for path in self.client_journals
-                 for row in rows(path, "SELECT state, identity, key FROM files WHERE ? IN ('', chain)", self.chain)]
-        published = {tuple(file) for state, *file in found if state == "published"}
-        counts.update(str(state) for state, *file in found
-                      if state not in FINISHED and not (state == "given_up" and tuple(file) in published))
-        return dict(counts)
+        published, is done with: it does not listen to its spare. So is what was replaced at one server, when it has published
+        what came after it under a name that is `spared`."""
+        found: list[tuple[object, ...]] = [
+            (path, *row) for path in self.client_journals for row in
+            rows(path, "SELECT state, identity, key, id FROM files WHERE ? IN ('', chain) ORDER BY id", self.chain)]
+        published = {(identity, key) for _, state, identity, key, _ in found if state == "published"}
+        newest = {(path, identity): row for path, state, identity, _, row in found if state == "published"}
+
+        def is_done_with(path: object, state: object, identity: object, key: object, row: object) -> bool:
+            is_replaced = self._is_spared(str(identity)) and int(str(newest.get((path, identity), 0))) > int(str(row))
+            return state in FINISHED or (state == "given_up" and ((identity, key) in published or is_replaced))
+        return dict(Counter(str(one[1]) for one in found if not is_done_with(*one)))
+
+    def _is_spared(self, name: str) -> bool:
+        return name.removesuffix(self.ending) in self.spared
 
     def removals(self) -> int:
         """How many origins are still to be removed, say the servers' journals."""
@@ -98,7 +105,7 @@ class Scene:
         query = "SELECT identity FROM removals JOIN files ON files.id = removals.file"
         journals = self.server_journals if self.deletes and not self.keeps else []
         found = [str(name) for path in journals for (name,) in rows(path, query)]
-        return sum(name.removesuffix(self.ending) not in self.spared for name in found)
+        return sum(not self._is_spared(name) for name in found)
 
     def left(self) -> list[Path]:
         """What is still to go from the directories that shall be emptied."""
