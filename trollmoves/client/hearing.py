@@ -354,6 +354,8 @@ class Hearing:
         """The same content, that is under way, announced once more: with a later position it may be another file, of the same
         size and time, and what was announced before cannot be had any more; nor can what is not in the provider's new journal.
         What tells the content counts for more than what does not: that may be of somebody else who speaks for the provider."""
+        if self._relay is None and known.state in FINISHED:
+            return
         announcement = source.announcement
         before = self._ledger.versions(announcement.identity).get(file)
         if self._relay is not None:

@@ -112,7 +112,7 @@ def is_no_more(roots: tuple[str, ...], announced: Announced, *, gone: bool) -> b
 
 
 def is_root_away(roots: tuple[str, ...], path: str) -> bool:
-    """Whether the watched directory that *path* is below is not there: moved for a moment, or not mounted."""
+    """Whether the watched directory that *path* is below is not there: it was moved for a moment, say."""
     try:
         return not os.path.isdir(_divided(roots, path)[0])
     except NotAnnounced:
