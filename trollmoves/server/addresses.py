@@ -75,7 +75,8 @@ class Addresses:
         self._served[section] = Section(address, chosen, tuple(earlier for earlier, _ in history[:-1]))
 
     def leave(self, section: str) -> None:
-        """*section* is not served any more."""
+        """*section* is not served any more; by the time it is, the journal may tell other addresses of it."""
+        self._histories.pop(section, None)
         self._served.pop(section, None)
 
     def lost(self) -> Iterator[str]:
@@ -129,7 +130,8 @@ class Addresses:
 def handed_on(journal: Journal, new: str, olds: Iterable[str]) -> tuple[str, str]:
     """The row of `meta` by which *new* was asked where *olds* were, in whose place it is: the present addresses come last."""
     together = sorted((entry for section in (new, *olds) for entry in _kept_of(journal, section)), key=lambda entry: entry[1])
-    return META + new, orjson.dumps(together).decode()
+    latest = sorted(dict(together).items(), key=lambda entry: entry[1])  # each once: a section may have its old name again
+    return META + new, orjson.dumps(latest[-KEPT:]).decode()
 
 
 def _kept_of(journal: Journal, section: str) -> list[tuple[str, float]]:

@@ -174,3 +174,13 @@ def test_of_sections_that_are_configured_nothing_is_handed_on(tmp_path: Path, jo
     file = add(journal, "broken", "/data/a.dat")
     assert hand_on(journal, configured(tmp_path, new=WATCHES + "topic = /a\n"), {"new", "broken"}) == []
     assert section_of(journal, file) == "broken"
+
+
+def test_addresses_are_kept_once_however_often_a_section_has_its_old_name_again(tmp_path: Path, journal: Journal) -> None:
+    add(journal, "a", "/data/one.dat")
+    journal.write([("put_meta", [(META + "a", orjson.dumps([[f"host:{port}", float(port)] for port in range(1, 7)]).decode())])])
+    for turn in range(30):
+        name = "ba"[turn % 2]
+        handed_on(journal, configured(tmp_path, **{name: f"topic = /a\n{WATCHES}"}))
+        kept = orjson.loads(journal.find_one("meta", (META + name,))["value"])
+        assert kept == [[f"host:{port}", float(port)] for port in range(1, 7)]
