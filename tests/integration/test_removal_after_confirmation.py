@@ -434,6 +434,22 @@ def test_what_was_confirmed_to_a_section_counts_when_it_has_another_name(tmp_pat
         eventually(lambda: not is_there(scene, "a.bin"), message="it goes when both have confirmed")
 
 
+def test_a_delivery_is_confirmed_by_the_place_of_a_later_announcement_of_the_same(tmp_path: Path) -> None:
+    """A mirror that announced again what had been away, or a client that was away, goes by the later one."""
+    with serving(tmp_path, "true") as scene:
+        announcement = scene.announced("a.bin")
+        request = delivered(scene, announcement, "recv@one/a", confirmed=False)
+        config = scene.network.server_config()
+        config.write_text(config.read_text() + "\n" + config.read_text().replace("[send]", "[too]"))
+        again = eventually(lambda: [decode(text.encode()) for text in scene.recorder.texts if '"a.bin"' in text][1])
+        assert again.extension["offset"] != announcement.extension["offset"]
+        assert again.extension["key"] == announcement.extension["key"]
+        scene.confirm(again, new_request())  # which nobody has made
+        never(lambda: not is_there(scene, "a.bin"), 3.0, message="it goes though nobody confirmed it")
+        scene.confirm(again, request)
+        eventually(lambda: not is_there(scene, "a.bin"), message="it goes when that is confirmed")
+
+
 def test_a_section_that_is_renamed_back_before_the_journal_knows_has_its_files_removed(tmp_path: Path) -> None:
     with serving(tmp_path, "true") as scene:
         announcement = scene.announced("a.bin")

@@ -371,6 +371,22 @@ JOIN transfers ON transfers.file = coalesce(json_extract(asked.value, '$[2]'), a
     OR instr(' ' || transfers.earlier || ' ', ' ' || json_extract(asked.value, '$[1]') || ' '))
 WHERE transfers.request <> '' AND transfers.state = 'moved';
 
+-- name: delivered_before
+-- The same where the position is that of a later announcement of the same content, in a row of its own: it was away meanwhile, or
+-- another section announced it. Anybody may name many positions of one name: its files are gone through once for all.
+WITH later AS MATERIALIZED (
+    SELECT json_extract(asked.value, '$[1]') AS request, files.id, files.identity, files.key FROM json_each(?) AS asked
+    JOIN announcements ON announcements.position = json_extract(asked.value, '$[0]')
+    JOIN files ON files.id = announcements.file),
+  same AS MATERIALIZED (
+    SELECT files.id, files.identity, files.key FROM (SELECT DISTINCT identity FROM later) AS named
+    JOIN files ON files.identity = named.identity)
+SELECT transfers.file AS file, transfers.transfer AS transfer, client, consumer_group, spare FROM later
+JOIN same ON same.identity = later.identity AND same.key = later.key AND same.id < later.id
+JOIN transfers ON transfers.file = same.id
+  AND (transfers.request = later.request OR instr(' ' || transfers.earlier || ' ', ' ' || later.request || ' '))
+WHERE transfers.request <> '' AND transfers.state = 'moved';
+
 -- name: delivered_unannounced
 -- Files that wait to be confirmed, and whose announcements are forgotten.
 SELECT transfers.request AS request, transfers.file AS file FROM removals JOIN transfers ON transfers.file = removals.file

@@ -104,8 +104,7 @@ class Acknowledging:
         refuse_when_full(self._journal)
         now = time.time()
         crashing.point("server.acknowledged")
-        asked = self._sharing.places(filter(is_confirmation, message.extension["requests"][:MOST_CONFIRMED]))
-        rows = self._journal.find("delivered_by_requests", (asked,))
+        rows = self._delivered(list(filter(is_confirmation, message.extension["requests"][:MOST_CONFIRMED])))
         files = orjson.dumps([row["file"] for row in rows])
         found = orjson.dumps([(row["file"], row["transfer"]) for row in rows])
         line = step_line(State.ACKNOWLEDGED, now, asker.address)
@@ -115,6 +114,12 @@ class Acknowledging:
                                     ("step_all", [(State.ACKNOWLEDGED, now, line, files)]), ("hurry_removals", [(now, files)]),
                                     *self._alike.counts_elsewhere(((row["file"], _consumer(row)) for row in rows), asker.address)]
         self._journal.write(records, self._confirmed, asker, reply, [row["transfer"] for row in rows])
+
+    def _delivered(self, requests: list[list[Any]]) -> list[Any]:
+        """The deliveries of these [position, request] pairs that are not confirmed yet."""
+        asked = self._sharing.places(requests)
+        rows = self._journal.find("delivered_by_requests", (asked,))
+        return rows if len(rows) == len(requests) else [*rows, *self._journal.find("delivered_before", (asked,))]
 
     def _confirmed(self, asker: Asker, reply: bytes, transfers: list[str]) -> None:
         """The journal has it: only now may the client forget, and others of its group too."""

@@ -8,6 +8,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import orjson
+
 from trollmoves.journal import Journal
 from trollmoves.journal.statements import statements
 
@@ -51,3 +53,22 @@ def test_what_goes_through_a_whole_table_is_known(tmp_path: Path) -> None:
         plans = {name: plan(connection, sql) for name, sql in statements().items()}
     found = {name for name, said in plans.items() if SCAN.search(said)}
     assert found == set[str]().union(*GONE_THROUGH.values())
+
+
+def test_versions_of_one_name_are_gone_through_once_for_all_that_is_confirmed(tmp_path: Path) -> None:
+    """A stranger may name a thousand positions at once, of a name that comes ever again."""
+    versions, steps = 1000, [0]
+    Journal(tmp_path / "j", lambda calls: None, lambda error: None).close()
+    with closing(sqlite3.connect(tmp_path / "j")) as connection:
+        numbers = [(number,) for number in range(1, versions + 1)]
+        connection.executemany("INSERT INTO files (id, chain, identity, key, state, time, steps, attempt, created) "
+                               "SELECT ?1, 's', 'latest', ?1, 'announced', 0, '', 0, 0", numbers)
+        connection.executemany("INSERT INTO announcements (position, file, subject, previous, message, time) "
+                               "SELECT ?1, ?1, '/a', 0, '', 0", numbers)
+
+        def stepped() -> None:
+            steps[0] += 1000
+        connection.set_progress_handler(stepped, 1000)
+        asked = orjson.dumps([[number, "r:made up", None] for (number,) in numbers]).decode()
+        assert connection.execute(statements()["delivered_before"], (asked,)).fetchall() == []
+    assert 0 < steps[0] < 200 * versions
