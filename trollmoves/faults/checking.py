@@ -52,6 +52,8 @@ class Scene:
     ending: str = ""
     """What names have behind them at the origins, where files are packed; and in the clients' journals, when clients unpack."""
     announced_ending: str = ""
+    several: bool = False
+    """Several servers have each file, under keys of their own."""
     emptied: list[Path] = field(default_factory=list)
     """Directories in which nothing may be left of what was written, but names that are `spared`."""
     spared: set[str] = field(default_factory=set)
@@ -80,8 +82,8 @@ class Scene:
 
     def unfinished(self) -> dict[str, int]:
         """How many files the clients' journals hold in states that are not final. What one has given up, and a spare of its has
-        published, is done with: it does not listen to its spare. So is what was replaced at one server, when it has published
-        what came after it under a name that is `spared`."""
+        published, is done with: it does not listen to its spare. So is what one of `several` servers no longer had, when it has
+        published what came after it under the same name: nobody can tell whether that was the same."""
         found: list[tuple[object, ...]] = [
             (path, *row) for path in self.client_journals for row in
             rows(path, "SELECT state, identity, key, id FROM files WHERE ? IN ('', chain) ORDER BY id", self.chain)]
@@ -89,12 +91,9 @@ class Scene:
         newest = {(path, identity): row for path, state, identity, _, row in found if state == "published"}
 
         def is_done_with(path: object, state: object, identity: object, key: object, row: object) -> bool:
-            is_replaced = self._is_spared(str(identity)) and int(str(newest.get((path, identity), 0))) > int(str(row))
-            return state in FINISHED or (state == "given_up" and ((identity, key) in published or is_replaced))
+            had_later = self.several and int(str(newest.get((path, identity), 0))) > int(str(row))
+            return state in FINISHED or (state == "given_up" and ((identity, key) in published or had_later))
         return dict(Counter(str(one[1]) for one in found if not is_done_with(*one)))
-
-    def _is_spared(self, name: str) -> bool:
-        return name.removesuffix(self.ending) in self.spared
 
     def removals(self) -> int:
         """How many origins are still to be removed, say the servers' journals."""
@@ -105,7 +104,7 @@ class Scene:
         query = "SELECT identity FROM removals JOIN files ON files.id = removals.file"
         journals = self.server_journals if self.deletes and not self.keeps else []
         found = [str(name) for path in journals for (name,) in rows(path, query)]
-        return sum(not self._is_spared(name) for name in found)
+        return sum(name.removesuffix(self.ending) not in self.spared for name in found)
 
     def left(self) -> list[Path]:
         """What is still to go from the directories that shall be emptied."""

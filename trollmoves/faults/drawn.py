@@ -165,7 +165,8 @@ class Drawn:
                    if self.draw.delete == "true" and len(self.draw.listeners(name, subject)) > 1}
         removing = {program.name for group in self._groups for program in group.programs if self.draw.delete and (
             group.drawn.options.get("delete") == "true" or (self.draw.again and len(self.draw.servers) > 1))}
-        comparing = self._providers.keys() if self.draw.again and self.draw.twins else set()
+        is_gone = self.draw.delete and len(self.draw.servers) > 1
+        comparing = self._providers.keys() if is_gone or (self.draw.again and self.draw.twins) else set()
         spared = several | removing | comparing | {RELAY, "dispatcher"}
         return [number for number, program in enumerate(self.programs) if program.name not in spared]
 
@@ -320,7 +321,8 @@ class Drawn:
                      deletes=bool(self.draw.delete), keeps=self._keeps, killed=True, forgetful=bool(self.forgot),
                      ending=self.draw.ending, announced_ending=by_client,
                      resumes=bool(group.ftp_port) and (self._keeps or len(group.drawn.providers) > 1),
-                     emptied=self._emptied(), spared=self._spared(group))
+                     emptied=self._emptied(), spared=self._spared(group),
+                     several=len(self.draw.servers) > 1)
 
     def _relayed_scene(self, group: Members) -> Scene:
         journal = self.root / f"{RELAY}.journal"
