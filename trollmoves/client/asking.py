@@ -225,7 +225,7 @@ class Asking:
 
     def cover_replaced(self, flight: Flight) -> bool:
         """Whether newer content is where *flight* would go; then that is noted, and nothing is left to ask for."""
-        if not self.replacing.is_replaced(flight):
+        if not (flight.overtaken or self.replacing.is_replaced(flight)):
             return False
         logger.info("[%s] %s from %s is left where it is: newer content of its name has been delivered", self._settings.name,
                     flight.identity, flight.source.provider)
@@ -237,6 +237,7 @@ class Asking:
     def cancel_overtaken(self, file: int, identity: str) -> None:
         """Another member of the group has published *file*: what is older need not come any more, nor after it."""
         for other in self.replacing.overtaken_elsewhere(file, identity):
+            other.overtaken = True
             self._cancel(other)
 
     def _cancel(self, flight: Flight) -> None:

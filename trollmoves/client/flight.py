@@ -43,6 +43,8 @@ class Flight:
     """Checksums of that: it is asked for on condition that it is other content."""
     checksum: str = ""
     """Of what was delivered, as its provider says."""
+    overtaken: bool = False
+    """Newer content is where it would go, which the journal may not know yet: it was cancelled."""
     noted: bool = False
     """It is published, or about to be: that is in the journal, or on its way there."""
     hopeful: bool = False

@@ -197,6 +197,19 @@ def test_what_no_provider_can_deliver_is_given_up(client: Client) -> None:
     assert "never" in client.last_step(1)
 
 
+def test_what_is_cancelled_since_the_group_has_newer_content_is_no_loss(client: Client) -> None:
+    """Its provider says so before the journal knows that the newer one was published."""
+    client.hear(0, 1, "older")
+    client.turn_until(lambda: client.is_asked_for(1))
+    client.hear(0, 2, "newer")
+    client.turn_until(lambda: client.journal.find_one("file", (2,)) is not None)
+    client.chain._asking.cancel_overtaken(2, client._flight(1).identity)
+    client.refuse(1, "cancelled")
+    client.turn_until(lambda: client.state(1) in (State.COVERED, State.GIVEN_UP))
+    assert client.state(1) == State.COVERED
+    assert "newer content of its name has been delivered" in client.last_step(1)
+
+
 def test_what_one_of_them_may_deliver_later_is_not_given_up(client: Client) -> None:
     client.hear_both()
     client.fail(1, "stalled")
