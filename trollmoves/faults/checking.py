@@ -82,18 +82,13 @@ class Scene:
 
     def unfinished(self) -> dict[str, int]:
         """How many files the clients' journals hold in states that are not final. What one has given up, and a spare of its has
-        published, is done with: it does not listen to its spare. So is what one of `several` servers no longer had, when it has
-        published what came after it under the same name: nobody can tell whether that was the same."""
-        found: list[tuple[object, ...]] = [
-            (path, *row) for path in self.client_journals for row in
-            rows(path, "SELECT state, identity, key, id FROM files WHERE ? IN ('', chain) ORDER BY id", self.chain)]
-        published = {(identity, key) for _, state, identity, key, _ in found if state == "published"}
-        newest = {(path, identity): row for path, state, identity, _, row in found if state == "published"}
-
-        def is_done_with(path: object, state: object, identity: object, key: object, row: object) -> bool:
-            had_later = self.several and int(str(newest.get((path, identity), 0))) > int(str(row))
-            return state in FINISHED or (state == "given_up" and ((identity, key) in published or had_later))
-        return dict(Counter(str(one[1]) for one in found if not is_done_with(*one)))
+        published, is done with: it does not listen to its spare. So is what one of `several` servers no longer had, when something
+        of its name was published: nobody can tell whether that was the same."""
+        found = [row for path in self.client_journals
+                 for row in rows(path, "SELECT state, identity, key FROM files WHERE ? IN ('', chain)", self.chain)]
+        published = {(identity, None if self.several else key) for state, identity, key in found if state == "published"}
+        return dict(Counter(str(state) for state, identity, key in found if state not in FINISHED and not (
+            state == "given_up" and (identity, None if self.several else key) in published)))
 
     def removals(self) -> int:
         """How many origins are still to be removed, say the servers' journals."""
