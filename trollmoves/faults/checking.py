@@ -82,8 +82,8 @@ class Scene:
 
     def unfinished(self) -> dict[str, int]:
         """How many files the clients' journals hold in states that are not final. What one has given up, and a spare of its has
-        published, is done with: it does not listen to its spare. So is what one of `several` servers no longer had, when something
-        of its name was published: nobody can tell whether that was the same."""
+        published, is done with: it does not listen to its spare. So is what one of `several` servers no longer had, when
+        something of its name was published: nobody can tell whether that was the same."""
         found = [row for path in self.client_journals
                  for row in rows(path, "SELECT state, identity, key FROM files WHERE ? IN ('', chain)", self.chain)]
         published = {(identity, None if self.several else key) for state, identity, key in found if state == "published"}
