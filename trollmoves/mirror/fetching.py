@@ -182,6 +182,8 @@ class Fetching:
         self.asking.landed(flight)
         if fresh is not None:
             self.relaying.tell([fresh])
+        else:
+            self.relaying.is_there_again(flight.id, flight.source.announcement)
         self.doubting.ask_about(flight)
         for moving, then in self._waiting.pop(flight.id, ()):
             found = _chosen(moving.wanted, copies)

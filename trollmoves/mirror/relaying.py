@@ -171,10 +171,15 @@ class Relaying:
     def again(self, file: int, known: Known | None, source: Source) -> None:
         """Its provider has again what it did not have when a client asked, to whom it was refused for good: others may have it
         since, but that one asks only when it is announced again."""
-        announcement, now = source.announcement, time.time()
-        if known is None or known.epoch != announcement.epoch or known.offset >= announcement.offset \
-                or self._journal.find_one("is_refused", (file,)) is None:
+        announcement = source.announcement
+        if known is not None and known.epoch == announcement.epoch and known.offset < announcement.offset:
+            self.is_there_again(file, announcement)
+
+    def is_there_again(self, file: int, announcement: Announcement) -> None:
+        """We have it, or can have it: have those ask for it to whom it was refused for good."""
+        if self._journal.find_one("is_refused", (file,)) is None:
             return
+        now = time.time()
         fresh, record = self._composed(file, announcement, now, ())
         line = step_line(State.ANNOUNCED, now, detail="it is there again")
         self._journal.write([("add_announcement", [record]), ("note", [{"line": line, "id": file}])], self.tell, [fresh])

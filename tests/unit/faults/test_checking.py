@@ -17,10 +17,11 @@ from trollmoves.faults.waiting import eventually
 
 def journal(path: Path, *files: tuple[str, str], removals: int = 0) -> Path:
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE files (chain TEXT, identity TEXT, state TEXT)")
+        connection.execute("CREATE TABLE files (id INTEGER PRIMARY KEY, chain TEXT, identity TEXT, key TEXT, state TEXT)")
         connection.execute("CREATE TABLE removals (file INTEGER)")
-        connection.executemany("INSERT INTO files VALUES ('recv', ?, ?)", files)
-        connection.executemany("INSERT INTO removals VALUES (?)", [(number,) for number in range(removals)])
+        rows = [*files, *((f"waits{number}.bin", "moved") for number in range(removals))]
+        connection.executemany("INSERT INTO files (chain, identity, key, state) VALUES ('recv', ?1, 'k:' || ?1, ?2)", rows)
+        connection.execute("INSERT INTO removals SELECT id FROM files WHERE identity LIKE 'waits%'")
     return path
 
 
