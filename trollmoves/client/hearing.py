@@ -70,8 +70,8 @@ class Relay(Protocol):
     def also_from(self, file: int, source: Source) -> None:
         """Another provider announces what we know already."""
 
-    def again(self, file: int, known: Known | None, source: Source) -> None:
-        """A provider announces once more what we have heard of it as *known*."""
+    def again(self, file: int, source: Source) -> None:
+        """A provider announces once more what we have heard of."""
 
     def committing(self, then: Callable[[], Any] | None) -> Callable[[], Any]:
         """What to call when the messages at hand are in the journal, which then calls *then*."""
@@ -137,11 +137,8 @@ class Hearing:
         self._listeners.clear()
         self._catch_ups.clear()
 
-    def _topics_of(self, provider: Provider) -> list[str]:
-        return [self._settings.topic_at(provider)]
-
     def _listen_to(self, provider: Provider) -> None:
-        topics = self._topics_of(provider)
+        topics = [self._settings.topic_at(provider)]
         row = self._journal.find_one("cursor", (self._settings.name, str(provider)))
         cursor = None if row is None else (str(row["epoch"]), int(row["position"]))
 
@@ -170,7 +167,7 @@ class Hearing:
     def order_past(self, newer_than: float, topics: list[str]) -> bool:
         """Note that all providers shall be asked for what they announced since a time, known or not. False when none of them is
         heard under *topics*."""
-        if not any(within(topics, self._topics_of(provider)) for provider in self._settings.providers):
+        if not any(within(topics, [self._settings.topic_at(provider)]) for provider in self._settings.providers):
             return False
         self._journal.write([asking(self._settings.name, newer_than, topics)])
         return True
@@ -302,7 +299,7 @@ class Hearing:
         elif self._relay is not None and verdict is Verdict.TELL:
             self._relay.also_from(file, source)
         elif verdict is Verdict.IGNORE and known is not None:
-            self._announced_again(file, known, source)
+            self._heard_again(file, known, source)
         elif verdict is Verdict.TELL and not self._ledger.is_dismissed(file):  # which nobody has
             self._asking.acknowledging.tell(source)
 
@@ -350,17 +347,19 @@ class Hearing:
             self._named.popitem(last=False)
         return count > MOST_SOURCES
 
-    def _announced_again(self, file: int, known: Known, source: Source) -> None:
+    def _heard_again(self, file: int, known: Known, source: Source) -> None:
+        if self._relay is not None:
+            self._relay.again(file, source)
+        if known.state not in FINISHED:
+            self._announced_again(file, source)
+
+    def _announced_again(self, file: int, source: Source) -> None:
         """The same content, that is under way, announced once more: with a later position it may be another file, of the same
         size and time, and what was announced before cannot be had any more; nor can what is not in the provider's new journal.
         What tells the content counts for more than what does not: that may be of somebody else who speaks for the provider."""
-        if self._relay is None and known.state in FINISHED:
-            return
         announcement = source.announcement
         before = self._ledger.versions(announcement.identity).get(file)
-        if self._relay is not None:
-            self._relay.again(file, before, source)
-        if known.state in FINISHED or before is None or not announcement.epoch or (before.key and not announcement.key):
+        if before is None or not announcement.epoch or (before.key and not announcement.key):
             return
         if before.epoch != announcement.epoch or before.offset < announcement.offset or (announcement.key and not before.key):
             self._ledger.add("add_source", (file, source.provider, announcement.message.raw.decode()))

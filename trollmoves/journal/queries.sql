@@ -49,6 +49,10 @@ state = 'given_up' AND NOT EXISTS (
                AND CAST(packed.path AS TEXT) GLOB :glob AND CAST(packed.path AS TEXT) NOT GLOB :deeper)
     OR coalesce((SELECT min(CAST(members.path AS TEXT) GLOB :glob) FROM members WHERE members.file = files.id), 0)))
 
+-- part: found_by_name
+-- The same; of one that listens the path suffices, whatever message told of it.
+({found_by} OR (:heard IS NOT NULL AND CAST(path AS TEXT) GLOB :glob))
+
 -- part: wanted
 -- A client asks for the file, or will: it has no path here.
 (state IN ('announced', 'requested', 'failed') AND provider IS NOT NULL AND path IS NULL)
@@ -448,7 +452,7 @@ UPDATE copies SET chain = :new WHERE chain = :old AND file IN (SELECT id FROM fi
 
 -- name: hand_on_removals
 UPDATE removals SET chain = :new WHERE chain = :old
-  AND file IN (SELECT id FROM files WHERE chain = :new OR (chain = :old AND ({found_by} OR (:heard IS NOT NULL AND CAST(path AS TEXT) GLOB :glob))));
+  AND file IN (SELECT id FROM files WHERE chain = :new OR (chain = :old AND {found_by_name}));
 
 -- name: hand_on_cursors
 -- Of two sections in whose place it is, the one that is not so far.
@@ -464,7 +468,7 @@ UNION ALL SELECT file, subject, position FROM announcements WHERE file IN (SELEC
 -- name: would_find
 -- Whether a section would have announced one of the files in a list, and has not. Of one that listens the list tells under what
 -- subjects they were announced.
-SELECT 1 FROM files WHERE id IN (SELECT value FROM json_each(:files)) AND ({found_by} OR (:heard IS NOT NULL AND CAST(path AS TEXT) GLOB :glob)) AND NOT EXISTS (
+SELECT 1 FROM files WHERE id IN (SELECT value FROM json_each(:files)) AND {found_by_name} AND NOT EXISTS (
     SELECT 1 FROM files AS own WHERE own.identity = files.identity AND own.chain = :new AND (
         own.key = files.key OR (own.inode = files.inode AND own.size = files.size AND own.mtime_ns = files.mtime_ns))) LIMIT 1;
 

@@ -15,7 +15,9 @@ def statements() -> dict[str, str]:
     named: dict[str, dict[str, str]] = {"name": {}, "part": {}}
     for kind, name, sql in zip(found[::3], found[1::3], found[2::3], strict=True):
         named[kind][name] = sql.strip().rstrip(";")
-    parts = {name: re.sub(r"^--.*\n", "", sql, flags=re.MULTILINE) for name, sql in named["part"].items()}
+    parts: dict[str, str] = {}
+    for name, sql in named["part"].items():  # later ones may hold earlier ones
+        parts[name] = re.sub(r"^--.*\n", "", sql, flags=re.MULTILINE).format_map(parts)
     return {name: sql.format_map(parts) for name, sql in named["name"].items()}
 
 

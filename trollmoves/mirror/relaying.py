@@ -168,10 +168,11 @@ class Relaying:
         elif released or decided:
             self._asking.acknowledging.tell(source)
 
-    def again(self, file: int, known: Known | None, source: Source) -> None:
+    def again(self, file: int, source: Source) -> None:
         """Its provider has again what it did not have when a client asked, to whom it was refused for good: others may have it
         since, but that one asks only when it is announced again."""
         announcement = source.announcement
+        known = self._ledger.versions(announcement.identity).get(file)
         if known is not None and known.epoch == announcement.epoch and known.offset < announcement.offset:
             self.is_there_again(file, announcement)
 
